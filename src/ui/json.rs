@@ -27,6 +27,12 @@ pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
         EventKind::Ready(ready) => append_session_ready(ready, out),
         EventKind::Chat { chat, cursor } if is_batch => append_batch(chat, *cursor, out),
         EventKind::Chat { chat, cursor } => append_chat(chat, *cursor, out),
+        EventKind::Position { folder, cursor } => {
+            let mut line = JsonLine::new("position", out);
+            line.string("target", folder.as_str());
+            line.cursor("position", cursor);
+            line.finish();
+        }
         EventKind::Notice(notice) => append_notice(notice, out),
         EventKind::Help(text) => {
             let mut line = JsonLine::new("help", out);
@@ -428,8 +434,12 @@ fn shared_fields(chat: &ChatLines) -> (Vec<u8>, Vec<u8>) {
         format_args!("\"{:016x}\"", chat.log.incarnation),
     );
     let mut tail = Vec::new();
-    if let Some(Arrival { late, is_own, .. }) = &chat.arrival {
+    if let Some(arrival) = &chat.arrival {
+        let Arrival { late, is_own, .. } = arrival;
         let _ = write!(tail, ",\"self\":{is_own},\"late\":{late}");
+        if arrival.is_backlog {
+            tail.extend_from_slice(b",\"backlog\":true");
+        }
     }
     let action: &[u8] = if chat.action {
         b",\"action\":true}\n"

@@ -342,6 +342,10 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             chat: parse_chat_lines(&fields)?,
             cursor: fields.cursor("position"),
         },
+        "position" => EventKind::Position {
+            folder: FolderName::parse(fields.text("target")?)?,
+            cursor: fields.cursor("position")?,
+        },
         "stats" => Notice::Stats(parse_stats(&fields)).into(),
         "help" => EventKind::Help(parse_text(&fields).ok()?),
         "known" => EventKind::Known(parse_peer(&fields)?),
@@ -423,6 +427,7 @@ fn parse_chat_lines(fields: &Fields<'_>) -> Option<ChatLines> {
             received,
             late: fields.flag("late").unwrap_or(false),
             is_own: fields.flag("self").unwrap_or(false),
+            is_backlog: fields.flag("backlog").unwrap_or(false),
         }),
         text,
     })

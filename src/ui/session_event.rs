@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Chat, Delivery, Notice, Peer, Position, StoredBatch};
 use crate::base::identity::NetworkTag;
-use crate::base::name::{Nick, Room};
+use crate::base::line_key::{LineKey, ParseLineKeyError};
+use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
 
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
@@ -34,6 +35,14 @@ pub enum EventKind {
         chat: ChatLines,
         /// Where a listener continues after these lines. `None`: the lines answer a request.
         cursor: Option<FolderCursor>,
+    },
+    /// A listener has passed lines of a folder without a `Chat` that says so. As a part of an
+    /// answer: the listener begins here.
+    Position {
+        /// The folder.
+        folder: FolderName,
+        /// Where the listener continues.
+        cursor: FolderCursor,
     },
     /// A change, a receipt, a gap, an error, or the answer to a command.
     Notice(Arc<Notice>),
@@ -117,9 +126,20 @@ pub struct FolderCursor {
     /// Where the folder ended when the listener's run began to listen. Earlier runs stored the
     /// batches before this position.
     pub run_start: Position,
-    /// Position of the first batch of the backlog. A backlog also shows backfill, and own lines of
-    /// earlier runs. `None`: no backlog was requested.
-    pub backlog: Option<Position>,
+    /// The backlog of the folder. `None`: it has none, or `position` is beyond it.
+    pub backlog: Option<BacklogCursor>,
+}
+
+/// How far the backlog of a folder is emitted. The backlog consists of lines before the `run_start`
+/// of its [`FolderCursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogCursor {
+    /// The key of the first line of the backlog. The line may be in another folder.
+    pub first: LineKey,
+    /// The lines of the backlog with lower keys are emitted.
+    pub end: LineKey,
+    /// Whether the lines from `end` on are still to be emitted.
+    pub has_more: bool,
 }
 
 impl From<Notice> for EventKind {
@@ -141,10 +161,7 @@ impl FolderCursor {
 
 impl fmt::Display for FolderCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = [self.position, self.run_start]
-            .into_iter()
-            .chain(self.backlog);
-        for (i, at) in places.enumerate() {
+        for (i, at) in [self.position, self.run_start].iter().enumerate() {
             let separator = if i > 0 { "-" } else { "" };
             write!(
                 f,
@@ -152,7 +169,14 @@ impl fmt::Display for FolderCursor {
                 at.segment, at.offset, at.generation
             )?;
         }
-        Ok(())
+        match &self.backlog {
+            Some(BacklogCursor {
+                first,
+                end,
+                has_more,
+            }) => write!(f, "-{first}-{end}{}", if *has_more { "-more" } else { "" }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -163,13 +187,29 @@ pub struct ParseCursorError;
 impl FromStr for FolderCursor {
     type Err = ParseCursorError;
     fn from_str(text: &str) -> Result<FolderCursor, ParseCursorError> {
-        let mut places = text.split('-').map(parse_position);
-        let mut next = || places.next().ok_or(ParseCursorError)?;
+        let mut places = text.split('-');
+        let mut next = || parse_position(places.next().ok_or(ParseCursorError)?);
+        let (position, run_start) = (next()?, next()?);
+        let backlog = match (places.next(), places.next()) {
+            (Some(first), Some(end)) => Some(BacklogCursor {
+                first: first.parse()?,
+                end: end.parse()?,
+                has_more: places.next().is_some(),
+            }),
+            (Some(_), None) => return Err(ParseCursorError),
+            (None, _) => None,
+        };
         Ok(FolderCursor {
-            position: next()?,
-            run_start: next()?,
-            backlog: places.next().transpose()?,
+            position,
+            run_start,
+            backlog,
         })
+    }
+}
+
+impl From<ParseLineKeyError> for ParseCursorError {
+    fn from(_: ParseLineKeyError) -> ParseCursorError {
+        ParseCursorError
     }
 }
 
@@ -214,6 +254,9 @@ pub struct Arrival {
     pub late: bool,
     /// Whether this identity is the author.
     pub is_own: bool,
+    /// Whether the lines are emitted as part of a backlog. Text then shows them as the history
+    /// does.
+    pub is_backlog: bool,
 }
 
 impl ChatLines {
@@ -241,6 +284,16 @@ impl ChatLines {
         ChatLines {
             arrival: Some(arrival),
             ..ChatLines::signed(batch, 0, text)
+        }
+    }
+
+    /// The place of the first line in the total order.
+    pub fn key(&self) -> LineKey {
+        LineKey {
+            lamport: self.lamport,
+            author: self.log.author,
+            incarnation: self.log.incarnation,
+            sequence: self.sequence,
         }
     }
 
@@ -275,6 +328,7 @@ impl From<&Chat> for ChatLines {
             received: chat.local.received,
             late: chat.local.late,
             is_own: chat.is_own,
+            is_backlog: false,
         };
         ChatLines::whole(&chat.batch, arrival)
     }
@@ -287,6 +341,7 @@ impl ChatLines {
             received: entry.local.received,
             late: entry.local.late,
             is_own,
+            is_backlog: false,
         };
         ChatLines::whole(&entry.batch, arrival)
     }

@@ -116,14 +116,17 @@ impl TextRenderer {
         }
     }
 
-    /// Appends lines with their time of arrival. Late lines get the author's time instead. Lines
-    /// without [`ChatLines::arrival`] also get the author's time.
+    /// Appends lines with their time of arrival. Late lines get the author's time instead. Lines of
+    /// a backlog, and lines without [`ChatLines::arrival`], also get the author's time.
     ///
-    /// At a terminal, the author's time has a date if the lines arrived on another day. Lines
-    /// without arrival have a date if the author's day is not `today`.
+    /// At a terminal, the author's time has a date if late lines arrived on another day. The other
+    /// lines with the author's time have a date if the author's day is not `today`.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
         match chat.arrival {
-            None => self.build_prefix(chat, chat.timestamp, Some(today)),
+            None
+            | Some(Arrival {
+                is_backlog: true, ..
+            }) => self.build_prefix(chat, chat.timestamp, Some(today)),
             Some(Arrival { received, late, .. }) if late || received == WallTime::default() => {
                 self.build_prefix(chat, chat.timestamp, Some(received));
             }

@@ -9,6 +9,7 @@ mod folders;
 mod hosts;
 
 mod attach;
+mod backlog;
 mod chat;
 mod closed_network;
 mod control_socket;

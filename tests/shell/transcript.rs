@@ -1,6 +1,7 @@
 //! A transcript that emits more than its output accepts at once.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -131,10 +132,10 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
             output: &output,
             pending: Vec::new(),
         };
-        let mut transcript = Transcript::new(own.id(), &Listen::default(), true);
+        let mut transcript = Transcript::new(own.id(), &Listen::default(), true, Arc::new(|| ()));
         // More rooms make each `catch_up` longer, and likelier to see the output become writable.
         for room in &rooms {
-            transcript.open(&store, &room.into(), Position::default(), 0);
+            transcript.open(&store, &room.into(), Position::default());
         }
         let mut handled_wakes = 0;
         let deadline = Instant::now() + PATIENCE;

@@ -23,7 +23,7 @@ use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{StateDir, check_directory, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
-use crate::shell::store::scan::HistorySource;
+use crate::shell::store::scan::{FolderSpan, HistorySource};
 use crate::ui::session_event::SessionEvent;
 
 /// Output is buffered, and written to stdout when the buffer holds this many bytes.
@@ -108,8 +108,8 @@ fn build_query(
         .transpose()?;
     Ok(HistoryQuery {
         folders: match peer {
-            Some(_) => vec![FolderName::direct()],
-            None => options.rooms.iter().map(FolderName::from).collect(),
+            Some(_) => vec![FolderName::direct().into()],
+            None => options.rooms.iter().map(FolderSpan::from).collect(),
         },
         peer,
         since: options.since.map(|since| match since {

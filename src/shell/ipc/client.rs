@@ -168,7 +168,9 @@ impl Client {
         if connection.can_read() && frontend.can_accept() {
             connection.read();
         }
-        if frontend.pending.is_empty() {
+        // While the reader of stdout pauses, no answer is read.
+        let is_over = frontend.deadline().is_some_and(|at| at <= now);
+        if frontend.pending.is_empty() || !frontend.can_accept() && !is_over {
             self.last_answer_at = now;
         }
         let own = self.ready.as_ref().map(|ready| ready.me.id);
@@ -178,7 +180,9 @@ impl Client {
             let Some(event) = line.ok().and_then(|line| parse_event(line, own)) else {
                 continue;
             };
-            if event.id.is_some() {
+            // Lines come before the end of a folder, which is an answer.
+            let oldest = frontend.pending.oldest();
+            if event.id.is_some() || oldest.is_some_and(PendingRequest::is_answered_at_once) {
                 self.last_answer_at = now;
             }
             self.observe_nick(&event.kind);

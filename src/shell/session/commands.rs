@@ -11,6 +11,7 @@ use crate::shell::session::session::{
     Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
 };
 use crate::shell::session::transcript::transcript::Transcript;
+use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
@@ -74,7 +75,7 @@ impl Session {
                     .enter_rooms(around)
                     .first()
                     .into_iter()
-                    .map(FolderName::from)
+                    .map(FolderSpan::from)
                     .collect(),
                 limit: Some(lines.min(HISTORY_LINES_MAX)),
                 ..HistoryQuery::default()
@@ -336,17 +337,23 @@ impl Session {
         let folder = FolderName::from(&room);
         rooms.retain(|other| *other != room);
         rooms.insert(0, room);
-        if self.is_listening() && !self.is_listening_to(&folder) {
-            self.open_folder(&folder, after, store);
-        }
-        let transcript = self.transcript.as_ref();
-        let listening = transcript.and_then(|transcript| transcript.cursor(&folder));
         let done = Done {
             rooms: self.rooms.clone(),
-            cursor: listening.or(Some(FolderCursor::at(store.end(&folder)))),
+            cursor: Some(FolderCursor::at(store.end(&folder))),
             ..Done::default()
         };
-        self.answer(done, sink);
+        if !self.is_listening() {
+            return self.answer(done, sink);
+        }
+        let opened = match self.is_listening_to(&folder) {
+            true => Vec::new(),
+            false => vec![folder.clone()],
+        };
+        self.open_folders(&opened, after, store);
+        if after.is_none() {
+            self.request_backlog(&opened);
+        }
+        self.answer_listening(done, vec![folder], store, sink);
     }
 
     pub(super) fn leave(

@@ -5,17 +5,18 @@ use std::io;
 use crate::base::event::Notice;
 use crate::base::gap_notice::gap_notice;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{FolderName, Target};
+use crate::base::line_key::LineKey;
+use crate::base::name::Target;
 use crate::base::time::WallTime;
 use crate::shell::store::merge::{LineRun, Merge};
-use crate::shell::store::scan::{HistoryIndex, HistorySource};
-use crate::ui::session_event::{ChatLines, EventKind};
+use crate::shell::store::scan::{FolderSpan, HistoryIndex, HistorySource, ScanGoal};
+use crate::ui::session_event::{Arrival, ChatLines, EventKind};
 
 /// A query for stored lines. Each field restricts which lines are shown.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
     /// Only lines of these folders. An empty list means all folders.
-    pub folders: Vec<FolderName>,
+    pub folders: Vec<FolderSpan>,
     /// Only lines whose author or recipient is this peer.
     pub peer: Option<PeerId>,
     /// Only lines whose author's timestamp is this time or later.
@@ -25,6 +26,18 @@ pub struct HistoryQuery {
     /// Maximum number of lines; `None`: no limit. If more lines meet the other conditions, only the
     /// last ones are shown.
     pub limit: Option<u64>,
+}
+
+/// How a query handles its results.
+pub struct QueryOutput<'a> {
+    /// Takes the selected lines, and the gaps between them.
+    pub emit: &'a mut dyn FnMut(EventKind) -> io::Result<()>,
+    /// Takes the error of a segment that can't be read. If it returns `Ok`, the query goes on
+    /// without the lines of the segment.
+    pub skip_unreadable: &'a mut dyn FnMut(io::Error) -> io::Result<()>,
+    /// Our id. The lines are then those of a backlog, and say how they came here. `None`: the lines
+    /// have only what their authors signed.
+    pub backlog_of: Option<PeerId>,
 }
 
 /// Passes the selected lines and the gaps between them to `emit`.
@@ -37,23 +50,74 @@ pub fn run_query(
     query: &HistoryQuery,
     emit: &mut dyn FnMut(EventKind) -> io::Result<()>,
 ) -> io::Result<()> {
-    let index = HistoryIndex::scan(source, &query.folders)?;
-    let selection = Selection {
-        source,
-        index: &index,
-        network,
-        query,
-        search: query.search.as_ref().map(|text| text.to_lowercase()),
+    let output = QueryOutput {
+        emit,
+        skip_unreadable: &mut Err,
+        backlog_of: None,
     };
-    let start = match query.limit {
-        Some(limit) => selection.find_start(limit)?,
-        None => SelectionStart::default(),
-    };
-    selection.emit_from(start, emit)
+    run_query_to(source, network, query, output)
+}
+
+/// As [`run_query`], with further ways to handle the results.
+///
+/// # Errors
+/// The history cannot be read, or a function of `output` fails.
+pub fn run_query_to(
+    source: &HistorySource<'_>,
+    network: NetworkTag,
+    query: &HistoryQuery,
+    output: QueryOutput<'_>,
+) -> io::Result<()> {
+    let mut goal = query.scan_goal();
+    loop {
+        let index = HistoryIndex::scan(source, &query.folders, goal, output.skip_unreadable)?;
+        let selection = Selection {
+            source,
+            index: &index,
+            network,
+            query,
+            search: query.search.as_ref().map(|text| text.to_lowercase()),
+        };
+        let lamport_cutoff = match goal {
+            ScanGoal::All => 0,
+            ScanGoal::Last(lines) => index.lamport_cutoff(lines),
+            ScanGoal::From(lamport) => lamport,
+        };
+        let skipped_lines = match query.limit {
+            Some(limit) => selection.count_before_last(limit, lamport_cutoff)?,
+            None => Some(0),
+        };
+        match (skipped_lines, goal) {
+            (Some(skipped_lines), _) => {
+                let start = SelectionStart {
+                    lamport_cutoff,
+                    skipped_lines,
+                };
+                return selection.emit_from(start, output);
+            }
+            // The segments have fewer lines than the index says, because batches are duplicate or
+            // damaged.
+            (None, ScanGoal::Last(lines)) => goal = ScanGoal::Last(lines.saturating_mul(2)),
+            (None, _) => goal = ScanGoal::All,
+        }
+    }
+}
+
+impl HistoryQuery {
+    /// Which lines must be read to answer the query. With conditions, any segment may be needed.
+    fn scan_goal(&self) -> ScanGoal {
+        let has_conditions = self.since.is_some() || self.search.is_some() || self.peer.is_some();
+        let lowest = self.folders.iter().map(|span| span.from).min().flatten();
+        match (self.limit, lowest) {
+            (Some(limit), _) if !has_conditions => ScanGoal::Last(limit),
+            (None, Some(from)) => ScanGoal::From(from.lamport),
+            _ => ScanGoal::All,
+        }
+    }
 }
 
 /// The place of the first line that a query shows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct SelectionStart {
     /// Segments in which all Lamport numbers are below this number are not read.
     lamport_cutoff: u64,
@@ -82,11 +146,16 @@ impl Selection<'_> {
     ) -> io::Result<()> {
         let query = self.query;
         let mut merge = Merge::new(self.source, self.index, self.network, lamport_cutoff);
-        while let Some(run) = merge.next_run()? {
+        while let Some(mut run) = merge.next_run()? {
             let log = &run.batch.log;
             let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
             if query.since.is_some_and(|since| run.batch.timestamp < since)
                 || query.peer.is_some_and(|peer| !is_with(peer))
+            {
+                continue;
+            }
+            if let Some(from) = &self.index.folders[run.folder_index].from
+                && !drop_lines_before(&mut run, from)
             {
                 continue;
             }
@@ -98,40 +167,23 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Finds where the last `limit` selected lines begin.
-    fn find_start(&self, limit: u64) -> io::Result<SelectionStart> {
-        let query = self.query;
-        // Without conditions, every line is selected, so the index tells which segments contain
-        // the last lines. With conditions, any segment may be needed.
-        let mut lamport_cutoff = match (query.since, &self.search, query.peer) {
-            (None, None, None) => self.index.lamport_cutoff(limit),
-            _ => 0,
-        };
-        loop {
-            let (mut total, mut above_cutoff) = (0, 0);
-            self.for_each_run(lamport_cutoff, &mut |run| {
-                let end = run.batch.lamport + run.first_index + run.line_count;
-                total += run.line_count;
-                above_cutoff += end.saturating_sub(lamport_cutoff).min(run.line_count);
-                Ok(())
-            })?;
-            if lamport_cutoff == 0 || above_cutoff >= limit {
-                return Ok(SelectionStart {
-                    lamport_cutoff,
-                    skipped_lines: total - limit.min(total),
-                });
-            }
-            // The segments have fewer lines than the index says, because batches are duplicate or
-            // damaged. Read all segments.
-            lamport_cutoff = 0;
-        }
+    /// Returns how many selected lines come before the last `limit` ones. Lines of segments in
+    /// which all Lamport numbers are below `lamport_cutoff` do not count. `None`: these segments
+    /// may contain some of the last lines.
+    fn count_before_last(&self, limit: u64, lamport_cutoff: u64) -> io::Result<Option<u64>> {
+        let (mut total, mut above_cutoff) = (0, 0);
+        self.for_each_run(lamport_cutoff, &mut |run| {
+            let end = run.batch.lamport + run.first_index + run.line_count;
+            total += run.line_count;
+            above_cutoff += end.saturating_sub(lamport_cutoff).min(run.line_count);
+            Ok(())
+        })?;
+        let is_complete = lamport_cutoff == 0 || above_cutoff >= limit;
+        Ok(is_complete.then(|| total - limit.min(total)))
     }
 
-    fn emit_from(
-        &self,
-        start: SelectionStart,
-        emit: &mut dyn FnMut(EventKind) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn emit_from(&self, start: SelectionStart, output: QueryOutput<'_>) -> io::Result<()> {
+        let emit = output.emit;
         let mut skip = start.skipped_lines;
         // With a limit, a gap before the first shown line is left out: the line before that gap is
         // not shown.
@@ -146,6 +198,12 @@ impl Selection<'_> {
             }
             shows_gap |= run.line_count > 0;
             let mut chat = ChatLines::signed(run.batch, run.first_index, run.text.to_owned());
+            chat.arrival = output.backlog_of.map(|own_id| Arrival {
+                received: run.local.received,
+                late: run.local.late,
+                is_own: run.batch.log.author == own_id,
+                is_backlog: true,
+            });
             chat.skip_lines(skip);
             skip = 0;
             match chat.text.is_empty() {
@@ -154,6 +212,24 @@ impl Selection<'_> {
             }
         })
     }
+}
+
+/// Removes the lines with keys below `from` from `run`. Returns whether the rest is to be shown:
+/// lines, or a gap that does not begin before `from`.
+fn drop_lines_before(run: &mut LineRun<'_>, from: &LineKey) -> bool {
+    let below = LineKey::in_batch(run.batch, run.first_index).lines_before(from);
+    if below == 0 {
+        return true;
+    }
+    if below >= run.line_count {
+        return false;
+    }
+    let dropped = run.text.split_inclusive('\n').take(below as usize);
+    run.text = &run.text[dropped.map(str::len).sum()..];
+    run.first_index += below;
+    run.line_count -= below;
+    run.missing = None;
+    true
 }
 
 /// Calls `visit` for each line of `run` that contains `text`. `text` must be in lower case.
@@ -167,7 +243,9 @@ fn for_each_match(
         let mut parts = lower.as_bytes().windows(text.len().max(1));
         if parts.any(|part| part == text.as_bytes()) {
             visit(LineRun {
+                folder_index: run.folder_index,
                 batch: run.batch,
+                local: run.local,
                 first_index: run.first_index + i,
                 line_count: 1,
                 text: line,

@@ -61,6 +61,11 @@ impl HistoryWorker {
         (self.wake)();
     }
 
+    /// Ends the sleep of the event loop from another thread.
+    pub fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::clone(&self.wake)
+    }
+
     /// Takes the id of the request and the result of the last query; `None` until the result is
     /// ready.
     pub fn take_result(&mut self) -> Option<(Option<String>, QueryResult)> {
@@ -95,7 +100,7 @@ fn collect_lines(
 
 /// The size of an event in the reply, in bytes. Includes a fixed size for the fields besides the
 /// text.
-fn text_len_bytes(kind: &EventKind) -> usize {
+pub(super) fn text_len_bytes(kind: &EventKind) -> usize {
     const FIELDS_BYTES: usize = 128;
     match kind {
         EventKind::Chat { chat, .. } => FIELDS_BYTES + chat.text.len(),

@@ -7,7 +7,7 @@ use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
 use crate::base::name::{FolderName, Room, Target};
 use crate::shell::session::event_sink::EventSink;
-use crate::shell::session::session::{Session, Surroundings, emit};
+use crate::shell::session::session::{Pending, Session, Surroundings, emit};
 use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::store::Store;
 use crate::ui::diagnostic;
@@ -28,6 +28,11 @@ impl Session {
     /// Whether stored lines or queued events wait for the sink.
     pub fn is_lagging(&self) -> bool {
         self.transcript.as_ref().is_some_and(Transcript::is_lagging)
+    }
+
+    /// Whether lines or events can be emitted now, if the sink has room.
+    pub fn has_transcript_work(&self) -> bool {
+        self.transcript.as_ref().is_some_and(Transcript::has_work)
     }
 
     /// The rooms to which this request listens.
@@ -59,41 +64,103 @@ impl Session {
         self.is_reader = listen.is_reader && (self.is_local || !around.has_reader);
         self.backlog = listen.backlog;
         let (own_id, is_local) = (self.own_id, self.is_local);
+        let wake = self.history_worker.wake();
         self.transcript
-            .get_or_insert_with(|| Transcript::new(own_id, &listen, is_local));
-        let direct = listen.folder.is_none() || listen.folder == Some(FolderName::direct());
-        let direct = direct.then(FolderName::direct);
-        let folders: Vec<FolderName> = rooms.iter().map(FolderName::from).chain(direct).collect();
-        for folder in &folders {
-            self.open_folder(folder, listen.after, around.store);
+            .get_or_insert_with(|| Transcript::new(own_id, &listen, is_local, wake));
+        let mut folders: Vec<FolderName> = rooms.iter().map(FolderName::from).collect();
+        let mut backlog = folders.clone();
+        match &listen.folder {
+            // The backlog of all rooms has no direct messages.
+            None => folders.push(FolderName::direct()),
+            Some(folder) if *folder == FolderName::direct() => {
+                folders.push(folder.clone());
+                backlog.push(folder.clone());
+            }
+            Some(_) => {}
         }
-        let transcript = self.transcript.as_ref();
-        let done = Done {
-            cursor: transcript.and_then(|transcript| transcript.cursor(folders.first()?)),
-            ..Done::default()
-        };
-        self.answer(done, sink);
+        backlog.retain(|folder| !self.is_listening_to(folder));
+        self.open_folders(&folders, listen.after, around.store);
+        if listen.after.is_none() {
+            self.request_backlog(&backlog);
+        }
+        self.answer_listening(Done::default(), folders, around.store, sink);
     }
 
-    /// Opens a folder at the cursor `after`. Without a cursor, the directory's reader continues at
-    /// its saved position. Other sessions begin at the end of the folder. A backlog is emitted
-    /// first.
-    pub(super) fn open_folder(
+    /// Opens folders at the cursor `after`. Without a cursor, the directory's reader continues at
+    /// its saved positions. Other sessions begin at the ends of the folders.
+    pub(super) fn open_folders(
         &mut self,
-        folder: &FolderName,
+        folders: &[FolderName],
         after: Option<FolderCursor>,
         store: &Store,
     ) {
-        let printed = match self.is_reader {
-            true => store.printed_position(folder).unwrap_or_default(),
-            false => store.end(folder),
-        };
         let Some(transcript) = &mut self.transcript else {
             return;
         };
-        match after {
-            Some(after) => transcript.resume(store, folder, after),
-            None => transcript.open(store, folder, printed, self.backlog),
+        for folder in folders {
+            let printed = match self.is_reader {
+                true => store.printed_position(folder).unwrap_or_default(),
+                false => store.end(folder),
+            };
+            match after {
+                Some(after) => transcript.resume(store, folder, after),
+                None => transcript.open(store, folder, printed),
+            }
+        }
+    }
+
+    /// Requests the backlog of folders that were just opened.
+    pub(super) fn request_backlog(&mut self, folders: &[FolderName]) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.request_backlog(folders, self.backlog);
+        }
+    }
+
+    /// Answers a request that has opened folders: says where a listener continues in each of them.
+    /// If this is not known before their backlog is searched, the answer comes later.
+    pub(super) fn answer_listening(
+        &mut self,
+        done: Done,
+        folders: Vec<FolderName>,
+        store: &Store,
+        sink: &mut dyn EventSink,
+    ) {
+        self.is_answered = true;
+        self.pending = Pending::Backlog {
+            id: self.current_id.take(),
+            done,
+            folders,
+        };
+        self.poll_backlog(store, sink);
+    }
+
+    /// Answers the request that waits for its backlog, if it is known where the backlog begins.
+    fn poll_backlog(&mut self, store: &Store, sink: &mut dyn EventSink) {
+        let (Pending::Backlog { .. }, Some(transcript)) = (&self.pending, &mut self.transcript)
+        else {
+            return;
+        };
+        if !transcript.knows_backlogs(store) {
+            return;
+        }
+        let pending = std::mem::replace(&mut self.pending, Pending::None);
+        if let Pending::Backlog {
+            id,
+            mut done,
+            folders,
+        } = pending
+        {
+            let first = folders.first().and_then(|first| transcript.cursor(first));
+            done.cursor = first.or(done.cursor);
+            for folder in folders {
+                if let Some(cursor) = transcript.cursor(&folder)
+                    && id.is_some()
+                {
+                    emit(sink, id.clone(), EventKind::Position { folder, cursor });
+                }
+            }
+            self.current_id = id;
+            self.answer(done, sink);
         }
     }
 
@@ -197,6 +264,7 @@ impl Session {
 
     /// Emits waiting lines. Returns the error if a part of the history cannot be read.
     pub fn catch_up(&mut self, store: &Store, sink: &mut dyn EventSink) -> Option<io::Error> {
+        self.poll_backlog(store, sink);
         let transcript = self.transcript.as_mut()?;
         transcript.catch_up(store, sink).err()
     }

@@ -92,6 +92,15 @@ pub(super) enum Pending {
     },
     /// A history query runs.
     History,
+    /// It is not known yet where the backlogs of the folders begin.
+    Backlog {
+        /// The id of the request.
+        id: Option<String>,
+        /// The answer, without the places where a listener continues.
+        done: Done,
+        /// The folders that the request has opened.
+        folders: Vec<FolderName>,
+    },
 }
 
 /// Lines that the core has published and whose storing is not confirmed yet.
@@ -217,7 +226,8 @@ impl Session {
 
     /// Whether the session can act before the next event.
     pub fn has_work(&self, can_accept: bool, sink: &dyn EventSink) -> bool {
-        self.is_lagging() && sink.can_accept() || sink.can_answer() && self.can_execute(can_accept)
+        self.has_transcript_work() && sink.can_accept()
+            || sink.can_answer() && self.can_execute(can_accept)
     }
 
     /// Whether the next request can be executed.

@@ -9,8 +9,9 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 
-use crate::base::batch::{Batch, LogId};
-use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::identity::NetworkTag;
+use crate::base::line_key::LineKey;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
@@ -19,59 +20,22 @@ use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 /// batch is read from it.
 const OPEN_FILES_MAX: usize = 32;
 
-/// The place of a line in the total order. A lower key comes first. The bytes are the Lamport
-/// number, sender, incarnation, sequence and folder index. The folder index matters only if a
-/// misbehaving author gave two lines in different folders the same Lamport number and sequence.
+/// The place of a line in a merge.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct SortKey([u8; KEY_BYTES]);
-
-const SENDER_OFFSET: usize = 8;
-const INCARNATION_OFFSET: usize = SENDER_OFFSET + size_of::<PeerId>();
-const SEQUENCE_OFFSET: usize = INCARNATION_OFFSET + 8;
-const FOLDER_OFFSET: usize = SEQUENCE_OFFSET + 8;
-const KEY_BYTES: usize = FOLDER_OFFSET + 8;
+struct SortKey {
+    line: LineKey,
+    /// Index of the folder in [`HistoryIndex::folders`]. It matters only if a misbehaving author
+    /// gave two lines in different folders the same key.
+    folder_index: usize,
+}
 
 impl SortKey {
     /// The key of a batch's first line.
     fn new(batch: &Batch, folder_index: usize) -> SortKey {
-        let mut key = SortKey([0; KEY_BYTES]);
-        key.write_u64(0, batch.lamport);
-        key.0[SENDER_OFFSET..INCARNATION_OFFSET].copy_from_slice(&batch.log.author.0);
-        key.write_u64(INCARNATION_OFFSET, batch.log.incarnation);
-        key.write_u64(SEQUENCE_OFFSET, batch.sequence);
-        key.write_u64(FOLDER_OFFSET, folder_index as u64);
-        key
-    }
-
-    fn write_u64(&mut self, at: usize, number: u64) {
-        self.0[at..at + 8].copy_from_slice(&number.to_be_bytes());
-    }
-
-    fn read_u64(&self, at: usize) -> u64 {
-        let bytes = self.0[at..at + 8].iter();
-        bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }
-
-    fn lamport(&self) -> u64 {
-        self.read_u64(0)
-    }
-
-    /// The key of the line that is `lines` lines after this one in the same batch.
-    fn advanced_by(mut self, lines: u64) -> SortKey {
-        self.write_u64(0, self.lamport().saturating_add(lines));
-        self.write_u64(
-            SEQUENCE_OFFSET,
-            self.read_u64(SEQUENCE_OFFSET).saturating_add(lines),
-        );
-        self
-    }
-
-    /// Returns how many lines of a batch precede the line `other` in the total order. Counts from
-    /// the line with the key `self` on. The count may exceed the rest of the batch, because a key
-    /// does not contain the batch's length.
-    fn lines_before(&self, other: &SortKey) -> u64 {
-        let between = other.lamport().saturating_sub(self.lamport());
-        between + u64::from(self.advanced_by(between) < *other)
+        SortKey {
+            line: LineKey::in_batch(batch, 0),
+            folder_index,
+        }
     }
 }
 
@@ -99,6 +63,7 @@ struct OpenBatch {
     /// The key of the next line to return.
     key: SortKey,
     batch: Batch,
+    local: LocalFields,
     /// The text of all lines, each ended by `\n`.
     text: String,
     /// Offset in `text` where the next line begins.
@@ -110,14 +75,18 @@ struct OpenBatch {
 impl OpenBatch {
     /// How many lines of the batch were returned or passed over.
     fn returned_count(&self) -> u64 {
-        self.key.read_u64(SEQUENCE_OFFSET) - self.batch.sequence
+        self.key.line.sequence - self.batch.sequence
     }
 }
 
 /// Consecutive lines of one batch.
 pub struct LineRun<'a> {
+    /// Index of the folder in [`HistoryIndex::folders`].
+    pub folder_index: usize,
     /// The batch that contains the lines.
     pub batch: &'a Batch,
+    /// What this peer stored with the batch.
+    pub local: LocalFields,
     /// Index of `text`'s first line in the batch. The batch's first line has index 0.
     pub first_index: u64,
     /// Number of these lines. 0 if and only if the content of the batch is withheld.
@@ -150,8 +119,8 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// Creates a merge of all lines whose Lamport number is at least `lamport_cutoff`. Reads whole
-    /// segments, so some lines with lower numbers are returned too.
+    /// Creates a merge of all lines in the index whose Lamport number is at least
+    /// `lamport_cutoff`. Reads whole segments, so some lines with lower numbers are returned too.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -190,7 +159,7 @@ impl<'a> Merge<'a> {
             let open = min_key(self.open_batches.iter().map(|open| Some(&open.key)));
             let least = batch.into_iter().chain(open).map(|(_, key)| key).min();
             if let Some(pending) = self.pending_segments.iter().next().copied()
-                && least.is_none_or(|key| pending.0 <= key.lamport())
+                && least.is_none_or(|key| pending.0 <= key.line.lamport)
             {
                 self.pending_segments.remove(&pending);
                 self.open_segment(pending.1)?;
@@ -216,11 +185,11 @@ impl<'a> Merge<'a> {
         let entries = self.open_segments.iter().filter_map(|a| a.entries.last());
         let mut count = others
             .chain(entries.map(|entry| &entry.key))
-            .map(|other| key.lines_before(other))
+            .map(|other| key.line.lines_before(&other.line))
             .min()
             .unwrap_or(u64::MAX);
         if let Some((least, _)) = self.pending_segments.iter().next() {
-            count = count.min(least.saturating_sub(key.lamport()));
+            count = count.min(least.saturating_sub(key.line.lamport));
         }
         let open = &mut self.open_batches[open];
         let first = open.returned_count();
@@ -239,9 +208,11 @@ impl<'a> Merge<'a> {
         };
         let lines = open.text_offset..open.text_offset + length;
         open.text_offset = lines.end;
-        open.key = open.key.advanced_by(count);
+        open.key.line = open.key.line.advanced_by(count);
         LineRun {
+            folder_index: open.key.folder_index,
             batch: &open.batch,
+            local: open.local,
             first_index: first,
             line_count: count.min(open.batch.shown_count()),
             text: &open.text[lines],
@@ -258,7 +229,7 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         let segment = self.open_segments[active].segment_index;
-        let Some(batch) = self.read_batch(segment, &entry)? else {
+        let Some((batch, local)) = self.read_batch(segment, &entry)? else {
             // An eviction has rewritten the file since it was opened.
             self.open_files.retain(|(of, _)| *of != segment);
             self.open_segments.remove(active);
@@ -282,6 +253,7 @@ impl<'a> Merge<'a> {
         self.open_batches.push(OpenBatch {
             key: entry.key,
             batch,
+            local,
             text,
             text_offset: 0,
             missing,
@@ -301,7 +273,7 @@ impl<'a> Merge<'a> {
         let Some(folder) = self.index.folders.get(summary.folder_index) else {
             return Ok(());
         };
-        let folder_room = folder.room();
+        let folder_room = folder.name.room();
         let is_unverified = self.source.is_unverified();
         let mut chains = ChainVerifier::default();
         self.source
@@ -351,7 +323,7 @@ impl<'a> Merge<'a> {
     ) -> io::Result<Vec<BatchEntry>> {
         let mut valid = Vec::new();
         for entry in entries {
-            if let Some(batch) = self.read_batch(segment, &entry)?
+            if let Some((batch, _)) = self.read_batch(segment, &entry)?
                 && self.keys.verify(&batch)
             {
                 valid.push(entry);
@@ -362,9 +334,13 @@ impl<'a> Merge<'a> {
 
     /// Reads a batch. `None`: the batch is no longer at its offset, because an eviction changed the
     /// segment.
-    fn read_batch(&mut self, segment: usize, entry: &BatchEntry) -> io::Result<Option<Batch>> {
+    fn read_batch(
+        &mut self,
+        segment: usize,
+        entry: &BatchEntry,
+    ) -> io::Result<Option<(Batch, LocalFields)>> {
         let summary = &self.index.segments[segment];
-        let folder = &self.index.folders[summary.folder_index];
+        let folder = &self.index.folders[summary.folder_index].name;
         let mut line = Vec::new();
         if let HistorySource::Memory(memory) = self.source {
             line.extend_from_slice(memory.record(folder, entry.offset).unwrap_or_default());
@@ -387,10 +363,8 @@ impl<'a> Merge<'a> {
                 read => read?,
             }
         }
-        let batch = Batch::parse_stored(&line, &self.network).ok();
-        Ok(batch
-            .map(|(batch, _)| batch)
-            .filter(|batch| SortKey::new(batch, summary.folder_index) == entry.key))
+        let stored = Batch::parse_stored(&line, &self.network).ok();
+        Ok(stored.filter(|(batch, _)| SortKey::new(batch, summary.folder_index) == entry.key))
     }
 }
 

@@ -4,16 +4,21 @@
 //! A writer only appends to the file of a segment, or replaces the whole file. A reader therefore
 //! sees whole lines up to the last line end. If a segment vanishes between listing and reading, it
 //! was evicted.
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LogId};
+use crate::base::event::Position;
 use crate::base::identity::NetworkTag;
-use crate::base::name::FolderName;
+use crate::base::line_key::LineKey;
+use crate::base::lines::BATCH_LINES_MAX;
+use crate::base::name::{FolderName, Room};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::file;
 use crate::shell::store::memory::MemoryStore;
+use crate::shell::store::segment::frontier::Frontier;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
@@ -54,32 +59,40 @@ impl HistorySource<'_> {
         }
     }
 
-    /// Calls `visit` for each whole line of a segment, without the line end. The number passed to
-    /// `visit` is the physical offset of the line. For a store in memory, it is the number of the
-    /// record.
+    /// Calls `visit` for each whole line of a segment that lies in the span, without the line end.
+    /// The number passed to `visit` is the physical offset of the line. For a store in memory, it
+    /// is the number of the record.
     ///
     /// # Errors
     /// The segment can't be read. A missing segment is no error and has no lines.
     pub fn for_each_line(
         &self,
-        folder: &FolderName,
+        span: &FolderSpan,
         number: u64,
         visit: &mut dyn FnMut(u64, &[u8]),
     ) -> io::Result<()> {
         match self {
             HistorySource::Disk(dir) => {
-                let reader = SegmentReader::open(&dir.join(folder.as_str()), number);
+                let reader = SegmentReader::open(&dir.join(span.name.as_str()), number);
                 let Some(mut reader) = file::if_exists(reader)? else {
                     return Ok(());
                 };
-                while reader.advance()? {
+                while reader.advance()? && span.is_before_end(reader.line_position()) {
                     let line = reader.line();
                     visit(reader.next_file_offset() - line.len() as u64 - 1, line);
                 }
             }
-            HistorySource::Memory(memory) => memory
-                .records(folder)
-                .for_each(|(number, line)| visit(number, line)),
+            HistorySource::Memory(memory) => {
+                for (number, line) in memory.records(&span.name) {
+                    let position = Position {
+                        offset: number,
+                        ..Position::default()
+                    };
+                    if span.is_before_end(position) {
+                        visit(number, line);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -104,6 +117,61 @@ impl HistorySource<'_> {
     }
 }
 
+/// The lines of a folder that a query reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderSpan {
+    /// The folder.
+    pub name: FolderName,
+    /// Only lines with this key or a higher one. `None`: no limit.
+    pub from: Option<LineKey>,
+    /// Only lines stored before this position. `None`: no limit.
+    pub end: Option<Position>,
+}
+
+impl From<FolderName> for FolderSpan {
+    /// All lines of the folder.
+    fn from(name: FolderName) -> FolderSpan {
+        FolderSpan {
+            name,
+            from: None,
+            end: None,
+        }
+    }
+}
+
+impl From<&Room> for FolderSpan {
+    /// All lines of the room.
+    fn from(room: &Room) -> FolderSpan {
+        FolderName::from(room).into()
+    }
+}
+
+impl FolderSpan {
+    fn is_before_end(&self, at: Position) -> bool {
+        let is_before = |end: Position| (at.segment, at.offset) < (end.segment, end.offset);
+        self.end.is_none_or(is_before)
+    }
+}
+
+/// Which lines a scan must find. Older segments than necessary are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanGoal {
+    /// All lines.
+    All,
+    /// This many of the last lines in the total order.
+    Last(u64),
+    /// The lines with this Lamport number or a higher one.
+    From(u64),
+}
+
+/// Lines of a segment whose Lamport numbers are similar.
+struct LamportStep {
+    /// No line has a lower Lamport number.
+    min_lamport: u64,
+    /// Number of lines.
+    line_count: u64,
+}
+
 /// Summary of a segment. Made from the headers of the batches, without verification.
 pub struct SegmentSummary {
     /// Index of the segment's folder in [`HistoryIndex::folders`].
@@ -111,71 +179,163 @@ pub struct SegmentSummary {
     /// Number of the segment in its folder.
     pub segment_number: u64,
     /// The lowest Lamport number of a line in the segment.
-    pub min_lamport: u64,
+    min_lamport: u64,
     /// The highest Lamport number of a line in the segment.
-    pub max_lamport: u64,
-    /// Number of lines in the segment.
-    pub line_count: u64,
+    max_lamport: u64,
+    /// The lines of the segment, from the highest Lamport numbers to the lowest.
+    steps: Vec<LamportStep>,
     /// The highest sequence of each log in the segment. The key is the index of the log in
     /// [`HistoryIndex::logs`].
     log_heads: SortedMap<usize, u64>,
 }
 
-/// Summaries of all segments. They take some hundred bytes for each MiB of history.
+/// Summaries of segments. They take about 1 KiB for each MiB of history.
 #[derive(Default)]
 pub struct HistoryIndex {
     /// The folders, sorted by name.
-    pub folders: Vec<FolderName>,
-    /// The segments that contain at least one line.
+    pub folders: Vec<FolderSpan>,
+    /// The segments that were read and contain at least one line.
     pub segments: Vec<SegmentSummary>,
     /// The index of each log. [`SegmentSummary::log_heads`] uses these indexes.
     logs: SortedMap<LogId, usize>,
+    /// The highest sequence of each log in the segments that were not read.
+    unread_heads: SortedMap<LogId, u64>,
+}
+
+/// The segments of a folder that a scan has not read yet.
+struct UnreadSegments {
+    /// Their numbers, in ascending order.
+    numbers: Vec<u64>,
+    /// None of their lines has a higher Lamport number.
+    max_lamport: u64,
+    /// The logs of these segments, and the head of each, as the last valid frontier line says.
+    log_heads: Vec<(LogId, u64)>,
 }
 
 impl HistoryIndex {
     /// Summarises the segments of the folders in `only`, or of all folders if `only` is empty.
-    /// Always omits the folder of messages carried for others.
+    /// Always omits the folder of messages carried for others. Reads from the newest segments on,
+    /// until no older segment can have a line of the goal.
+    ///
+    /// `skip_unreadable`: called with the error of a segment that can't be read. If it returns
+    /// `Ok`, the segment counts as empty.
     ///
     /// # Errors
-    /// A folder or a segment can't be read.
-    pub fn scan(source: &HistorySource<'_>, only: &[FolderName]) -> io::Result<HistoryIndex> {
-        let mut folders = source.folders()?;
-        // Messages carried for others are sealed, so only their recipients can read them.
-        let carried = FolderName::carried();
-        folders.retain(|f| *f != carried && (only.is_empty() || only.contains(f)));
-        let mut index = HistoryIndex {
-            folders: folders.into_iter().collect(),
-            ..HistoryIndex::default()
-        };
-        for (folder_index, name) in index.folders.iter().enumerate() {
-            for number in source.segment_numbers(name)? {
-                let mut summary = SegmentSummary {
-                    folder_index,
-                    segment_number: number,
-                    min_lamport: u64::MAX,
-                    max_lamport: 0,
-                    line_count: 0,
-                    log_heads: SortedMap::new(),
-                };
-                let logs = &mut index.logs;
-                source.for_each_line(name, number, &mut |_, line| summary.add_line(line, logs))?;
-                if summary.line_count > 0 {
-                    index.segments.push(summary);
-                }
+    /// A folder can't be read, or the error that `skip_unreadable` returns.
+    pub fn scan(
+        source: &HistorySource<'_>,
+        only: &[FolderSpan],
+        goal: ScanGoal,
+        skip_unreadable: &mut dyn FnMut(io::Error) -> io::Result<()>,
+    ) -> io::Result<HistoryIndex> {
+        let mut index = HistoryIndex::default();
+        let mut unread = Vec::new();
+        for name in source.folders()? {
+            let span = only.iter().find(|span| span.name == name);
+            // Messages carried for others are sealed, so only their recipients can read them.
+            if name == FolderName::carried() || span.is_none() && !only.is_empty() {
+                continue;
             }
+            let span = span.cloned().unwrap_or_else(|| name.into());
+            unread.push(UnreadSegments {
+                numbers: source.segment_numbers(&span.name)?,
+                max_lamport: u64::MAX,
+                log_heads: Vec::new(),
+            });
+            index.folders.push(span);
+        }
+        loop {
+            let folders = unread.iter_mut().enumerate();
+            let newest = folders
+                .filter(|(_, unread)| !unread.numbers.is_empty())
+                .max_by_key(|(_, unread)| unread.max_lamport);
+            let Some((folder_index, newest)) = newest else {
+                break;
+            };
+            if index.has_reached(goal, newest.max_lamport) {
+                break;
+            }
+            if let Err(error) = index.read_newest(source, folder_index, newest) {
+                skip_unreadable(error)?;
+            }
+        }
+        for (log, head) in unread.into_iter().flat_map(|unread| unread.log_heads) {
+            index.unread_heads.insert(log, head);
         }
         Ok(index)
     }
 
-    /// Estimates where the last `lines` lines of the history begin, as a Lamport number. At least
+    /// Whether the segments read contain all lines of the goal. `unread_max_lamport`: no line of
+    /// another segment has a higher Lamport number.
+    fn has_reached(&self, goal: ScanGoal, unread_max_lamport: u64) -> bool {
+        match goal {
+            ScanGoal::All => false,
+            ScanGoal::Last(lines) => {
+                let steps = self.segments.iter().flat_map(|segment| &segment.steps);
+                let above = steps.filter(|step| step.min_lamport > unread_max_lamport);
+                above.map(|step| step.line_count).sum::<u64>() >= lines
+            }
+            ScanGoal::From(lamport) => unread_max_lamport < lamport,
+        }
+    }
+
+    /// Reads the newest of the unread segments of a folder.
+    fn read_newest(
+        &mut self,
+        source: &HistorySource<'_>,
+        folder_index: usize,
+        unread: &mut UnreadSegments,
+    ) -> io::Result<()> {
+        let Some(segment_number) = unread.numbers.pop() else {
+            return Ok(());
+        };
+        let span = &self.folders[folder_index];
+        let mut summary = SegmentSummary {
+            folder_index,
+            segment_number,
+            min_lamport: u64::MAX,
+            max_lamport: 0,
+            steps: Vec::new(),
+            log_heads: SortedMap::new(),
+        };
+        let logs = &mut self.logs;
+        let (mut batches, mut frontier) = (Vec::new(), None);
+        let mut is_first = true;
+        source.for_each_line(span, segment_number, &mut |_, line| {
+            if std::mem::take(&mut is_first) {
+                frontier = Frontier::parse(line, &span.name);
+            }
+            batches.extend(summary.add_line(line, logs));
+        })?;
+        // Without a valid frontier line, the number that holds for this segment also holds for the
+        // older ones.
+        if let Some(frontier) = frontier {
+            unread.max_lamport = unread.max_lamport.min(frontier.max_lamport);
+            let heads = frontier.ranges.into_iter();
+            unread.log_heads = heads.map(|range| (range.log, range.high)).collect();
+        }
+        if unread.numbers.is_empty() {
+            unread.log_heads = Vec::new();
+        }
+        if !batches.is_empty() {
+            summary.set_steps(batches);
+            self.segments.push(summary);
+        }
+        Ok(())
+    }
+
+    /// Estimates where the last `lines` lines of the index begin, as a Lamport number. At least
     /// `lines` lines have this number or a higher one, unless some lines are duplicate or damaged.
     /// 0 if the index has fewer than `lines` lines.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
+        let steps = self.segments.iter().flat_map(|segment| &segment.steps);
+        let mut steps: Vec<&LamportStep> = steps.collect();
+        steps.sort_unstable_by_key(|step| Reverse(step.min_lamport));
         let mut sum = 0;
-        for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
-            sum += self.segments[*segment].line_count;
+        for step in steps {
+            sum += step.line_count;
             if sum >= lines {
-                return *least;
+                return step.min_lamport;
             }
         }
         0
@@ -191,10 +351,10 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log in the segments that a query with this cutoff skips. In
-    /// these segments, all Lamport numbers are below `lamport_cutoff`.
+    /// The highest sequence of each log in the segments that a query with this cutoff skips: those
+    /// that were not read, and those in which all Lamport numbers are below `lamport_cutoff`.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
-        let mut heads: SortedMap<LogId, u64> = SortedMap::new();
+        let mut heads = self.unread_heads.clone();
         for segment in self
             .segments
             .iter()
@@ -211,19 +371,38 @@ impl HistoryIndex {
     }
 }
 
+/// Number of batches that one [`LamportStep`] contains. A line that arrived late makes the lines of
+/// its own step count as old, but no others.
+const STEP_BATCHES: usize = 64;
+
 impl SegmentSummary {
-    fn add_line(&mut self, line: &[u8], logs: &mut SortedMap<LogId, usize>) {
-        let Some(header) = Batch::parse_header(line) else {
-            return;
-        };
+    /// Adds the batch of a line. Returns the lowest Lamport number and the number of its lines.
+    /// `None`: the line is no batch.
+    fn add_line(&mut self, line: &[u8], logs: &mut SortedMap<LogId, usize>) -> Option<LamportStep> {
+        let header = Batch::parse_header(line)?;
         let count = (header.last_sequence + 1).saturating_sub(header.sequence);
+        // No valid batch has more lines, so that sums of counts can't overflow.
+        let count = count.min(BATCH_LINES_MAX as u64);
         let end = header.lamport.saturating_add(count.saturating_sub(1));
         self.min_lamport = self.min_lamport.min(header.lamport);
         self.max_lamport = self.max_lamport.max(end);
-        self.line_count = self.line_count.saturating_add(count);
         let next_index = logs.len();
         let log_index = *logs.get_or_insert_with(header.log, || next_index);
         let head = self.log_heads.get_or_default(log_index);
         *head = (*head).max(header.last_sequence);
+        Some(LamportStep {
+            min_lamport: header.lamport,
+            line_count: count,
+        })
+    }
+
+    /// Sets the steps of the segment. `batches` has one step for each batch.
+    fn set_steps(&mut self, mut batches: Vec<LamportStep>) {
+        batches.sort_unstable_by_key(|batch| Reverse(batch.min_lamport));
+        let steps = batches.chunks(STEP_BATCHES).map(|chunk| LamportStep {
+            min_lamport: chunk.last().map_or(0, |lowest| lowest.min_lamport),
+            line_count: chunk.iter().map(|batch| batch.line_count).sum(),
+        });
+        self.steps = steps.collect();
     }
 }

@@ -1,5 +1,7 @@
 //! History queries over a store on disk or in memory.
 
+mod backlog;
+mod bounds;
 mod damage;
 mod filters;
 mod gaps;

@@ -34,7 +34,7 @@ fn expected_order(batches: &[Batch]) -> Vec<String> {
 }
 
 /// The next pseudo-random number (xorshift64).
-fn random(seed: &mut u64) -> u64 {
+pub fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;
@@ -43,7 +43,7 @@ fn random(seed: &mut u64) -> u64 {
 
 /// Concurrent batches of three authors in two rooms, whose lines interleave. Grace's id comes last
 /// by its bytes, but its text begins with a digit and would come first.
-fn conversation(seed: &mut u64) -> Vec<Batch> {
+pub fn conversation(seed: &mut u64) -> Vec<Batch> {
     let mut authors = [
         Author::new("alice", "general", 1),
         Author::new("alice", "ops", 1),
@@ -72,7 +72,7 @@ fn conversation(seed: &mut u64) -> Vec<Batch> {
 }
 
 /// The batches in another order of arrival; the batches of each log stay in order.
-fn shuffled(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
+pub fn shuffled(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
     let mut logs: Vec<(LogId, Vec<Batch>)> = Vec::new();
     for batch in batches.iter().rev() {
         match logs.iter_mut().find(|(log, _)| *log == batch.log) {

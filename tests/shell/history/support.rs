@@ -17,7 +17,8 @@ use p2pchat::shell::store::scan::HistorySource;
 use p2pchat::shell::store::store::Store;
 use p2pchat::ui::session_event::SessionEvent;
 
-use crate::folders::{EmptyReplicationState, TempDir};
+use crate::folders::TempDir;
+use crate::store::support::RecordedState;
 
 pub const NET: NetworkTag = NetworkTag::OPEN;
 
@@ -100,11 +101,13 @@ pub fn store_on_disk<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a
 
 /// Saves the batches, with local fields that differ by the order of arrival.
 pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
-    let mut rooms = Vec::new();
+    let (core, mut rooms) = (RecordedState::default(), Vec::new());
     for (i, batch) in batches.into_iter().enumerate() {
         let room = batch.log.target.room().unwrap();
         if !rooms.contains(room) {
-            store.open_folder(&room.into()).unwrap();
+            for range in store.open_folder(&room.into()).unwrap() {
+                core.ranges.borrow_mut().insert(range.log.clone(), range);
+            }
             rooms.push(room.clone());
         }
         // Local fields must make no difference to the history.
@@ -115,7 +118,8 @@ pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>)
             backfill: i % 3 == 0,
         };
         store.save(batch, local).unwrap();
-        store.enforce_limits(&EmptyReplicationState).unwrap();
+        core.record(batch);
+        store.enforce_limits(&core).unwrap();
     }
 }
 

@@ -9,4 +9,4 @@ mod reader;
 mod reading;
 mod recovery;
 mod saving;
-mod support;
+pub mod support;

@@ -303,7 +303,7 @@ impl EventLoop {
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         loop {
             let error = self.session.catch_up(&self.store, &mut self.frontend);
-            let is_done = error.is_some() || !self.session.is_lagging();
+            let is_done = error.is_some() || !self.session.has_transcript_work();
             if is_done || !self.frontend.flush_stdout(deadline) {
                 break;
             }

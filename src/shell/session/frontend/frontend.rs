@@ -212,11 +212,15 @@ impl Frontend {
         self.pending.drop_setup();
         let requests = self.pending.resend();
         let direct = FolderName::direct();
-        // Before the rooms, so that they are listened to as soon as they are joined.
-        if self.is_printing_transcript() {
+        let after = self.cursors.get(&direct).copied();
+        if after.is_none() {
+            // No session has said yet where listening begins.
+            self.cursors = SortedMap::new();
+        } else {
+            // Before the rooms, so that they are listened to as soon as they are joined.
             self.push_setup(RequestKind::Listen(Listen {
                 folder: Some(direct.clone()),
-                after: self.cursors.get(&direct).copied(),
+                after,
                 ..self.listen.clone()
             }));
         }
@@ -228,6 +232,10 @@ impl Frontend {
                 Some(after) => RequestKind::Resend { command, after },
                 None => command.into(),
             });
+        }
+        if after.is_none() && self.is_printing_transcript() {
+            // After the rooms, because they have one backlog together.
+            self.push_setup(RequestKind::Listen(self.listen.clone()));
         }
         self.push_setup(RequestKind::FindEnd(direct));
         self.outgoing.extend(requests);
@@ -306,6 +314,9 @@ impl Frontend {
                     self.complete(pending, done);
                 }
             }
+            EventKind::Position { folder, cursor } => {
+                self.cursors.insert(folder, cursor);
+            }
             EventKind::Notice(notice) => match &*notice {
                 Notice::Error { code, content } => {
                     if let Some(pending) = self.pending.remove(id) {
@@ -331,31 +342,20 @@ impl Frontend {
         self.show_reply(pending, done.stored);
     }
 
-    /// Records the cursor of an answer. For some requests, the cursor is the end of a folder. For
-    /// others it is the place where a listener begins. For a join it is both.
+    /// Records the cursor of an answer, which is the end of a folder. It may lie behind the lines
+    /// that a listening session has emitted.
     fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
         if let Some(stored) = &done.stored {
             let folder = own_folder(&stored.log.target);
             return self.pending.record_end(folder, cursor);
         }
         match kind {
-            RequestKind::Listen(Listen {
-                folder: Some(folder),
-                ..
-            }) => {
-                self.cursors.get_or_insert_with(folder.clone(), || cursor);
-            }
             RequestKind::FindEnd(folder) => self.pending.record_end(folder.clone(), cursor),
             RequestKind::Command(UserCommand::Core(Command::Join(room)))
             | RequestKind::Resend {
                 command: UserCommand::Core(Command::Join(room)),
                 ..
-            } => {
-                // A listening session listens to the room as well.
-                let folder = FolderName::from(room);
-                self.cursors.get_or_insert_with(folder.clone(), || cursor);
-                self.pending.record_end(folder, cursor);
-            }
+            } => self.pending.record_end(FolderName::from(room), cursor),
             _ => {}
         }
     }
@@ -438,6 +438,9 @@ impl Frontend {
     fn handle_event(&mut self, kind: EventKind) {
         match kind {
             EventKind::Chat { chat, cursor } => self.print_chat(chat, cursor),
+            EventKind::Position { folder, cursor } if !self.is_drained() => {
+                self.record_printed(folder, cursor);
+            }
             EventKind::Notice(notice) => {
                 if let Notice::Error { code, content } = &*notice {
                     return self.show_error(*code, content, None);
@@ -465,7 +468,10 @@ impl Frontend {
                 self.is_blocked = is_blocked;
                 self.handle_status(has_linked_peer);
             }
-            EventKind::Ready(_) | EventKind::Help(_) | EventKind::Done(_) => {}
+            EventKind::Position { .. }
+            | EventKind::Ready(_)
+            | EventKind::Help(_)
+            | EventKind::Done(_) => {}
         }
     }
 
@@ -493,12 +499,8 @@ impl Frontend {
             let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             if lines == count {
-                let is_waiting = !self.pending_output.is_empty();
-                self.printed.track(folder.clone(), cursor, is_waiting);
+                self.record_printed(folder, cursor);
             }
-            self.pending
-                .record_end(folder.clone(), FolderCursor::at(cursor.position));
-            self.cursors.insert(folder, cursor);
         }
         if log.target.recipient() == Some(self.own_id) && self.marks_read() {
             let mark = Command::MarkRead { log, sequence };
@@ -508,6 +510,16 @@ impl Frontend {
             });
         }
         self.exit_policy.record_printed_lines(lines);
+    }
+
+    /// Records where the next session continues in a folder, and that all lines before this place
+    /// are passed to stdout.
+    fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor) {
+        let is_waiting = !self.pending_output.is_empty();
+        self.printed.track(folder.clone(), cursor, is_waiting);
+        self.pending
+            .record_end(folder.clone(), FolderCursor::at(cursor.position));
+        self.cursors.insert(folder, cursor);
     }
 
     /// Whether a person sees the transcript.

@@ -171,9 +171,14 @@ impl PendingRequests {
         Some(pending)
     }
 
-    /// Records the end of a folder.
+    /// Records that a folder ends at this place or later. An end that is already known to be later
+    /// stays: a search from an earlier place could find an older line with the same text.
     pub fn record_end(&mut self, folder: FolderName, end: FolderCursor) {
-        self.ends.insert(folder, end);
+        let place = |cursor: &FolderCursor| (cursor.position.segment, cursor.position.offset);
+        let known = self.ends.get(&folder);
+        if known.is_none_or(|known| place(known) < place(&end)) {
+            self.ends.insert(folder, end);
+        }
     }
 
     /// Records that a session has stored lines.
@@ -261,12 +266,15 @@ impl PendingRequest {
     }
 
     /// Whether even a busy session answers the request at once. False for lines, because they may
-    /// wait for the store. False for queries of the history, because they take time.
+    /// wait for the store. False for queries of the history and for backlogs, because they take
+    /// time.
     pub fn is_answered_at_once(&self) -> bool {
-        let is_query = matches!(
-            self.kind,
-            RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_))
-        );
+        let is_query = match &self.kind {
+            RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_)) => true,
+            RequestKind::Listen(listen) => listen.backlog > 0,
+            // A room that is joined later has a backlog of its own.
+            _ => !self.is_setup && self.changes_rooms(),
+        };
         !is_query && !self.sends_lines()
     }
 

@@ -142,7 +142,10 @@ impl Frontend {
         }
         let written_bytes = stdout.written_bytes();
         let deadline = match &self.drain {
-            Some(drain) if drain.written_bytes == written_bytes => drain.deadline,
+            // While stdout has nothing to write, its reader is not to blame.
+            Some(drain) if drain.written_bytes == written_bytes && !stdout.is_idle() => {
+                drain.deadline
+            }
             _ => now + STDOUT_STALL_TIMEOUT_MS,
         };
         self.drain = Some(Drain {

@@ -1,0 +1,133 @@
+//! The part of a transcript that emits backlogs: stored lines before all other lines, in the total
+//! order.
+use std::io;
+
+use crate::base::line_key::LineKey;
+use crate::base::name::FolderName;
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::transcript::backlog_reader::BacklogStep;
+use crate::shell::session::transcript::transcript::{Transcript, emit_chat};
+use crate::shell::store::scan::FolderSpan;
+use crate::shell::store::store::Store;
+use crate::ui::session_event::{BacklogCursor, ChatLines, EventKind, SessionEvent};
+
+impl Transcript {
+    /// Requests that the last `lines` stored lines of these folders together are printed before all
+    /// other lines. The folders must have been opened in this turn.
+    pub fn request_backlog(&mut self, folders: &[FolderName], lines: u64) {
+        let span = |name: &FolderName| {
+            let cursor = self.cursors.get(name)?;
+            Some(FolderSpan {
+                name: name.clone(),
+                from: None,
+                end: Some(cursor.run_start),
+            })
+        };
+        let spans: Vec<FolderSpan> = folders.iter().filter_map(span).collect();
+        if lines > 0 && !self.only_new && !spans.is_empty() {
+            self.backlogs.request_last(spans, lines);
+            self.is_lagging = true;
+        }
+    }
+
+    /// Whether it is known where all requested backlogs begin. Until then, [`Transcript::cursor`]
+    /// does not tell where another transcript would continue.
+    pub fn knows_backlogs(&mut self, store: &Store) -> bool {
+        if !self.backlogs.knows_beginnings() {
+            self.begin_backlog(store);
+        }
+        self.backlogs.knows_beginnings()
+    }
+
+    /// Sets where the backlog that is being read begins, once its first step is ready.
+    fn begin_backlog(&mut self, store: &Store) {
+        let Some(BacklogStep::Event(EventKind::Chat { chat, .. })) = self.backlogs.peek(store)
+        else {
+            return;
+        };
+        let first = chat.key();
+        for folder in self.backlogs.folders() {
+            if let Some(cursor) = self.cursors.get_mut(folder) {
+                cursor.backlog.get_or_insert(BacklogCursor {
+                    first,
+                    end: first,
+                    has_more: true,
+                });
+            }
+        }
+    }
+
+    /// Emits the backlogs, as long as steps are ready and the sink has room. Returns whether all
+    /// backlogs are emitted.
+    pub(super) fn emit_backlogs(
+        &mut self,
+        store: &Store,
+        sink: &mut dyn EventSink,
+        result: &mut io::Result<()>,
+    ) -> bool {
+        while self.backlogs.is_active() {
+            self.begin_backlog(store);
+            if !sink.can_accept() || self.backlogs.peek(store).is_none() {
+                return false;
+            }
+            match self.backlogs.pop() {
+                Some(BacklogStep::Event(EventKind::Chat { chat, .. })) => {
+                    self.emit_backlog_lines(chat, sink);
+                }
+                Some(BacklogStep::Event(kind)) => sink.emit(SessionEvent { id: None, kind }),
+                Some(BacklogStep::Unreadable(error)) => *result = Err(error),
+                Some(BacklogStep::End(read)) => {
+                    for folder in self.backlogs.take_folders() {
+                        self.end_backlog(&folder, read.is_ok());
+                    }
+                    if let Err(error) = read {
+                        *result = Err(error);
+                    }
+                }
+                None => {}
+            }
+        }
+        true
+    }
+
+    fn emit_backlog_lines(&mut self, chat: ChatLines, sink: &mut dyn EventSink) {
+        let log = &chat.log;
+        let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
+        // The session may have left the room meanwhile.
+        if let Some(cursor) = self.cursors.get_mut(&folder) {
+            let last = chat.key().advanced_by(chat.count().saturating_sub(1));
+            if let Some(backlog) = &mut cursor.backlog {
+                backlog.end = last.successor();
+            }
+            // The cursor over the folder stays: the backlog is in another order.
+            let resume = cursor.resume_at(cursor.position);
+            emit_chat(chat, Some(resume), sink);
+        }
+    }
+
+    /// Ends the backlog of a folder. If it is incomplete, the cursor over the folder prints the
+    /// rest of its lines, as far as they are news.
+    fn end_backlog(&mut self, folder: &FolderName, is_complete: bool) {
+        if let Some(cursor) = self.cursors.get_mut(folder)
+            && let Some(backlog) = &mut cursor.backlog
+        {
+            if is_complete {
+                backlog.end = LineKey::MAX;
+            }
+            backlog.has_more = false;
+            cursor.is_end_due = true;
+        }
+    }
+
+    /// Emits the place after a backlog, once the cursor has reached the end of the folder. So the
+    /// news that the backlog has printed count as printed.
+    pub(super) fn emit_backlog_end(&mut self, folder: &FolderName, sink: &mut dyn EventSink) {
+        if let Some(progress) = self.cursors.get_mut(folder)
+            && std::mem::take(&mut progress.is_end_due)
+        {
+            let (folder, cursor) = (folder.clone(), progress.resume_at(progress.position));
+            let kind = EventKind::Position { folder, cursor };
+            sink.emit(SessionEvent { id: None, kind });
+        }
+    }
+}

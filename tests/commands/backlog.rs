@@ -1,0 +1,325 @@
+//! `--backlog N`: the last N lines of the rooms in the one order, then the transcript.
+use std::fs;
+use std::io::{BufReader, Read as _};
+use std::process::{Child, Stdio};
+
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::Lines;
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::os::clock::Moment;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::store::Store;
+
+use super::folders::EmptyReplicationState;
+use super::hosts::host::Loopback;
+use super::hosts::program::{TIMEOUT, peak};
+use super::hosts::wait::wait_until;
+use super::{finish, messages, run, wait_line, wait_messages};
+
+/// Limit of peak resident memory in kB.
+const PEAK_RSS_MAX_KB: u64 = 16 * 1024;
+/// More lines than a pipe holds.
+const MANY_LINES: u64 = 4000;
+
+/// A line of bob's history: its author's seed, its room and its Lamport number.
+type StoredLine = (u8, &'static str, u64);
+
+/// Two authors in two rooms. What stands last came late, or between.
+const LINES: [StoredLine; 9] = [
+    (2, "#general", 50),
+    (3, "#general", 60),
+    (2, "#ops", 70),
+    (3, "#general", 80),
+    (3, "#ops", 81),
+    (4, "#general", 10),
+    (4, "#general", 65),
+    (4, "#general", 75),
+    (2, "#general", 90),
+];
+
+/// Creates bob's history. Each line says its place in the order of arrival. `has_reader`: whether
+/// bob's reader began before, so that all lines are news.
+fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Item = StoredLine>) {
+    let dir = lo.host.folder("bob").join("history");
+    fs::create_dir_all(&dir).expect("a folder");
+    fs::write(dir.join("format"), "2\n").expect("a file");
+    let own_id = Identity::from_seed(&[1; 32]).id();
+    let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
+    let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
+    let mut heads: Vec<Batch> = Vec::new();
+    for room in ["#general", "#ops"] {
+        let folder = FolderName::parse(room).expect("a folder");
+        store.open_folder(&folder).expect("a folder");
+        if has_reader {
+            store.begin_reader(&folder, &Moment::default());
+        }
+    }
+    for (n, (seed, room, lamport)) in lines.into_iter().enumerate() {
+        let identity = Identity::from_seed(&[seed; 32]);
+        let log = LogId {
+            target: Target::Room(Room::new(room).expect("a room")),
+            author: identity.id(),
+            incarnation: 1,
+        };
+        let at = heads.iter().position(|head| head.log == log);
+        let head = at.map(|at| heads.swap_remove(at));
+        let mut text = Lines::default();
+        text.push(format!("line {n}").as_bytes()).expect("short");
+        let draft = UnsignedBatch {
+            log,
+            username: Nick::new_or_placeholder("carol"),
+            sequence: head.as_ref().map_or(1, |head| head.last_sequence() + 1),
+            lamport,
+            timestamp: WallTime(lamport as i64),
+            run: 1,
+            uptime: 0,
+            republishes: None,
+            salt: 9,
+            previous: head.as_ref().map(|head| head.hash),
+            action: false,
+            lines: &text,
+            sealed: None,
+        };
+        let batch = Batch::sign(&identity, &network, draft);
+        let local = LocalFields {
+            received: WallTime(1_000_000 + n as i64),
+            late: n % 2 == 0,
+            backfill: !has_reader,
+            ..LocalFields::default()
+        };
+        store.save(&batch, local).expect("room");
+        store.enforce_limits(&EmptyReplicationState).expect("room");
+        heads.push(batch);
+    }
+}
+
+fn numbers(lines: &[String]) -> Vec<u64> {
+    let texts = messages(lines).into_iter();
+    texts
+        .filter_map(|text| text.strip_prefix("line ")?.parse().ok())
+        .collect()
+}
+
+/// `listen --backlog N` prints the bytes of `history -n N`, whatever the order of arrival.
+#[test]
+fn a_backlog_has_the_bytes_of_the_history() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, false, LINES);
+    let rooms: [&[&str]; 3] = [
+        &["-r", "general"],
+        &["-r", "ops"],
+        &["-r", "ops", "-r", "general"],
+    ];
+    for rooms in rooms {
+        for lines in ["0", "1", "3", "5", "9", "99"] {
+            let listen = ["listen", "-W0", "--backlog", lines];
+            let printed = run(&lo, "bob", &[&listen, rooms].concat());
+            let history = run(&lo, "bob", &[&["history", "-n", lines], rooms].concat());
+            assert_eq!(printed.code, 0, "{printed:?}");
+            assert_eq!(printed.out, history.out, "{lines} of {rooms:?}");
+        }
+    }
+}
+
+/// News among the last N lines are printed with them, others after them, and none by the next run.
+#[test]
+fn news_are_printed_once_in_the_backlog_or_after_it() {
+    for (lines, later) in [
+        ("1", vec![0, 1, 3, 5, 6, 7]),
+        ("3", vec![0, 1, 5, 6]),
+        ("99", vec![]),
+    ] {
+        let Some(lo) = Loopback::new() else { return };
+        fill(&lo, true, LINES);
+        let history = run(&lo, "bob", &["history", "-r", "general", "-n", lines]);
+        let mut bob = lo.start("bob", &["listen", "--backlog", lines]);
+        let count = history.out.len() + later.len();
+        bob.out.wait_all(TIMEOUT, |printed| printed.len() >= count);
+        let printed = bob.out.all();
+        assert_eq!(printed[..history.out.len()], history.out[..]);
+        assert_eq!(numbers(&printed[history.out.len()..]), later);
+        // What was printed is recorded at once, not only at the end of the run.
+        run(&lo, "alice", &["send", "now"]).assert_code(0);
+        wait_line(&bob, ": now");
+        bob.kill();
+        let next = run(&lo, "bob", &["listen", "-W", "0"]);
+        assert!(numbers(&next.out).is_empty(), "{next:?}");
+    }
+}
+
+/// Without any line after the backlog, its news count as printed as well.
+#[test]
+fn a_killed_run_has_recorded_its_backlog_as_printed() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, true, LINES);
+    let mut bob = lo.start("bob", &["listen", "--backlog", "99"]);
+    bob.out.wait_all(TIMEOUT, |printed| printed.len() >= 7);
+    let reader = lo.host.folder("bob").join("history/open/#general/reader");
+    wait_until("the printed position", TIMEOUT, || {
+        let text = fs::read_to_string(&reader).expect("a reader");
+        text.split(' ').nth(4) != Some(&"0".repeat(20))
+    });
+    bob.kill();
+    let next = run(&lo, "bob", &["listen", "-W", "0"]);
+    assert!(next.out.is_empty(), "{next:?}");
+}
+
+/// The lines of a backlog are marked in JSON, and keep their fields.
+#[test]
+fn lines_of_a_backlog_are_marked_in_json() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, true, LINES);
+    let outcome = run(&lo, "bob", &["listen", "--json", "-W0", "--backlog", "1"]);
+    let chats = outcome.out.iter().filter(|line| line.contains("\"chat\""));
+    let chats: Vec<serde_json::Value> = chats
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(chats.len(), 7, "{outcome:?}");
+    for (i, chat) in chats.iter().enumerate() {
+        let is_marked = chat.get("backlog") == Some(&true.into());
+        assert_eq!(is_marked, i == 0, "{chat}");
+        assert!(chat["received"].is_string() && chat["self"] == false);
+        assert!(chat["late"].is_boolean());
+    }
+}
+
+/// A room that is joined later has a backlog of its own.
+#[test]
+fn a_room_that_is_joined_later_has_its_own_backlog() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, false, LINES);
+    let mut bob = lo.start("bob", &["--commands", "--backlog", "1"]);
+    wait_line(&bob, ": line 8");
+    bob.say("/join ops");
+    wait_line(&bob, ": line 4");
+    bob.say("hi");
+    wait_line(&bob, ": hi");
+    assert_eq!(messages(&bob.out.all()), ["line 8", "line 4", "hi"]);
+}
+
+/// Direct messages are no lines of the rooms, as in `history -r`.
+#[test]
+fn a_backlog_has_no_direct_messages() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    run(&lo, "alice", &["send", "in the room"]).assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@bob", "direct"]).assert_code(0);
+    wait_messages(&bob, &["in the room", "direct"]);
+    drop(finish_by_signal(bob));
+    let outcome = run(&lo, "bob", &["listen", "-W0", "--backlog", "9"]);
+    assert_eq!(messages(&outcome.out), ["in the room"]);
+}
+
+fn finish_by_signal(program: super::hosts::program::Program) -> super::Outcome {
+    program.signal(nix::sys::signal::Signal::SIGTERM);
+    finish(program, b"")
+}
+
+/// Lines of two authors in turn. Every tenth came late.
+fn many_lines() -> impl Iterator<Item = StoredLine> {
+    (0..MANY_LINES).map(|n| match n % 10 {
+        9 => (4, "#general", n * 10 + 1),
+        n_of_ten => (2 + (n_of_ten % 2) as u8, "#general", n * 10 + 4001),
+    })
+}
+
+/// Starts bob with a stdout that nobody reads.
+fn start_stalled(lo: &Loopback, arguments: &[&str]) -> Child {
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "bob"]);
+    command
+        .args(arguments)
+        .env("P2PCHAT_DIR", lo.host.folder("bob"));
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().expect("bob")
+}
+
+fn end(mut child: Child) {
+    child.kill().expect("a child");
+    child.wait().expect("a child");
+}
+
+/// Reads lines until one ends with `last`.
+fn read_until(reader: &mut impl std::io::BufRead, last: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    while !lines
+        .last()
+        .is_some_and(|line: &String| line.ends_with(last))
+    {
+        let mut line = String::new();
+        assert!(
+            reader.read_line(&mut line).expect("text") > 0,
+            "no {last:?}"
+        );
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
+}
+
+/// A reader that stalls in a backlog costs no memory, and gets lines that came meanwhile after it.
+#[test]
+fn a_stalled_reader_gets_the_backlog_and_then_the_news() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, true, many_lines());
+    let history = run(&lo, "bob", &["history", "-r", "general", "-n", "1000000"]);
+    let mut bob = start_stalled(&lo, &["listen", "--backlog", "1000000"]);
+    run(&lo, "alice", &["send", "now"]).assert_code(0);
+    assert!(peak(bob.id()) <= PEAK_RSS_MAX_KB, "{}", peak(bob.id()));
+    let mut stdout = BufReader::new(bob.stdout.take().expect("piped"));
+    let printed = read_until(&mut stdout, ": now");
+    let printed: Vec<String> = printed
+        .into_iter()
+        .filter(|line| !line.ends_with(" joined") && !line.ends_with(" left"))
+        .collect();
+    assert_eq!(printed.len(), history.out.len() + 1);
+    assert_eq!(printed[..history.out.len()], history.out[..]);
+    end(bob);
+}
+
+/// A program that is killed within a backlog has marked nothing as printed.
+#[test]
+fn a_run_that_ends_within_a_backlog_loses_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, true, many_lines());
+    let mut bob = start_stalled(&lo, &["listen", "--backlog", "1000000"]);
+    let mut some = vec![0; 32 * 1024];
+    let stdout = bob.stdout.as_mut().expect("piped");
+    stdout.read_exact(&mut some).expect("lines");
+    end(bob);
+    let next = run(&lo, "bob", &["listen", "-W", "0"]);
+    assert_eq!(numbers(&next.out), (0..MANY_LINES).collect::<Vec<_>>());
+}
+
+/// When the server is killed while a client stalls in a backlog of two rooms, the client takes over
+/// and prints the rest once, and what was said meanwhile.
+#[test]
+fn a_client_that_takes_over_prints_the_rest_of_its_backlog() {
+    let Some(lo) = Loopback::new() else { return };
+    let lines = many_lines().enumerate().map(|(n, (seed, _, lamport))| {
+        let room = if n % 3 == 0 { "#ops" } else { "#general" };
+        (seed, room, lamport)
+    });
+    fill(&lo, false, lines);
+    let rooms = ["-r", "general", "-r", "ops"];
+    let history = run(&lo, "bob", &[&["history"], &rooms[..]].concat());
+    let mut server = lo.start("bob", &[&["listen"], &rooms[..]].concat());
+    let mut client = start_stalled(
+        &lo,
+        &[&["listen", "--backlog", "1000000"], &rooms[..]].concat(),
+    );
+    let mut stdout = BufReader::new(client.stdout.take().expect("piped"));
+    let mut printed = read_until(&mut stdout, &history.out[99]["2026".len()..]);
+    run(&lo, "alice", &["send", "before"]).assert_code(0);
+    wait_line(&server, ": before");
+    server.kill();
+    printed.extend(read_until(&mut stdout, ": before"));
+    run(&lo, "alice", &["send", "after"]).assert_code(0);
+    printed.extend(read_until(&mut stdout, ": after"));
+    printed.retain(|line| !line.ends_with(" joined") && !line.ends_with(" left"));
+    assert_eq!(printed.len(), history.out.len() + 2);
+    assert_eq!(printed[..history.out.len()], history.out[..]);
+    end(client);
+}
