@@ -1,6 +1,7 @@
 //! Several programs in one directory: clients attach to the running program through control.sock.
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -9,6 +10,9 @@ use super::{
     TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
     without_timestamp,
 };
+
+/// How long a command may wait for an answer of a stopped program, before it reads the files.
+const STOPPED_MAX: Duration = Duration::from_secs(6);
 
 /// In one directory, `send` acts through the running program, which prints the lines as its
 /// own; no peer sees a second program.
@@ -217,22 +221,58 @@ fn the_socket_is_private_and_removed_at_a_clean_exit() {
     assert!(!path.exists());
 }
 
-/// A directory whose path exceeds the limit of a socket address is refused with 78 by every
-/// command.
+/// A directory may be deeper than the address of a socket is long: programs run in it, attach to
+/// each other, and remove the socket at the end.
 #[test]
-fn a_directory_path_too_long_for_a_socket_is_refused() {
+fn a_directory_may_be_of_any_depth() {
     let Some(lo) = Loopback::new() else { return };
-    let deep = lo.host.folder("deep").join("d".repeat(100));
+    let deep = lo
+        .host
+        .folder("deep")
+        .join("d".repeat(100))
+        .join("e".repeat(200));
     let dir = format!("--dir={}", deep.display());
-    for verb in ["listen", "send", "peers"] {
-        let outcome = run(&lo, "alice", &[verb, &dir]);
-        outcome.assert_code(78);
+    let mut alice = lo.start("alice", &["listen", &dir]);
+    assert!(deep.join("control.sock").exists());
+    run(&lo, "alice", &["send", &dir, "--need", "0", "hi"]).assert_code(0);
+    wait_line(&alice, ": hi");
+    let whoami = run(&lo, "zoe", &["whoami", &dir]);
+    assert!(whoami.out[0].starts_with("name: alice~"), "{whoami:?}");
+    let history = run(&lo, "alice", &["history", &dir]);
+    assert_eq!(messages(&history.out), ["hi"]);
+    alice.signal(Signal::SIGTERM);
+    assert_eq!(alice.wait_code(TIMEOUT), 143);
+    assert!(!deep.join("control.sock").exists());
+}
+
+/// Beside a program that is stopped (SIGSTOP), `history` and `whoami` read the files after a short
+/// time, and say why.
+#[test]
+fn a_stopped_program_does_not_hold_up_readers_of_its_files() {
+    let Some(lo) = Loopback::new() else { return };
+    run(&lo, "alice", &["send", "--need", "0", "hi"]).assert_code(0);
+    let identity = run(&lo, "alice", &["whoami"]).out;
+    let mut alice = lo.start("alice", &["listen"]);
+    alice.signal(Signal::SIGSTOP);
+    let reason = "does not answer: its files are read";
+    let history = run(&lo, "alice", &["history"]);
+    history.assert_code(0);
+    assert_eq!(messages(&history.out), ["hi"]);
+    let whoami = run(&lo, "alice", &["whoami"]);
+    whoami.assert_code(0);
+    assert_eq!(whoami.out, identity);
+    for outcome in [&history, &whoami] {
+        assert!(outcome.duration < STOPPED_MAX, "{outcome:?}");
         assert!(
-            outcome.err.len() == 1 && outcome.err[0].contains("longer than 107 bytes"),
+            outcome.err.len() == 1 && outcome.err[0].contains(reason),
             "{outcome:?}"
         );
-        assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     }
+    let quiet = run(&lo, "alice", &["history", "-q"]);
+    assert!(quiet.err.is_empty() && quiet.code == 0, "{quiet:?}");
+    alice.signal(Signal::SIGCONT);
+    alice.signal(Signal::SIGTERM);
+    assert_eq!(alice.wait_code(TIMEOUT), 143);
 }
 
 /// An attached command with another -u, -p, -m, --interface or --secret-file is refused with 2.

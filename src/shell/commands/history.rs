@@ -39,16 +39,17 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let keys = load_network_keys(options, &mut warnings)?;
-    if options.verbosity > Verbosity::Quiet {
-        print_warnings(&warnings);
-    }
     let Some(directory) = &options.directory else {
         return Ok(ExitStatus::Success);
     };
     check_directory(directory)?;
     check_history_format(&history_dir(directory))?;
-    let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut warnings)?;
-    let running = attach::probe_running(directory)?;
+    // A run in this directory reports bad lines of the file.
+    let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut Vec::new())?;
+    let running = attach::probe_running(directory, &mut warnings)?;
+    if options.verbosity > Verbosity::Quiet {
+        print_warnings(&warnings);
+    }
     if let Some(ready) = &running {
         attach::check_compatible(options, directory, ready)?;
     }

@@ -26,7 +26,6 @@ const QR_BORDER_MODULES: i32 = 2;
 pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;
-    print_warnings(&warnings);
     let mut me = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -34,7 +33,9 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut port = options.port.unwrap_or(0);
     let mut interfaces = &options.interfaces;
     let directory = options.directory.as_deref();
-    let running = directory.map(attach::probe_running).transpose()?.flatten();
+    let running = directory.map(|directory| attach::probe_running(directory, &mut warnings));
+    let running = running.transpose()?.flatten();
+    print_warnings(&warnings);
     if let (Some(directory), Some(ready)) = (directory, &running) {
         attach::check_compatible(options, directory, ready)?;
         me.nick = ready.me.nick.clone();

@@ -12,7 +12,7 @@ use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::ipc::connection::is_same_user;
-use crate::shell::ipc::server;
+use crate::shell::ipc::socket;
 use crate::shell::session::frontend::builder::FrontendBuilder;
 use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::{create_directory, lock_directory};
@@ -46,7 +46,6 @@ pub fn attach_or_lock(
     directory: &Path,
 ) -> Result<AttachOutcome, Failure> {
     create_directory(directory)?;
-    let path = server::socket_path(directory)?;
     let mut client = Client::default();
     let timeout_ms = builder
         .options
@@ -55,7 +54,7 @@ pub fn attach_or_lock(
         .max(RESPONSE_TIMEOUT_MIN_MS);
     let mut deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
     loop {
-        if let Some((stream, ready)) = connect(&path, directory, timeout_ms)? {
+        if let Some((stream, ready)) = connect(directory, timeout_ms)? {
             check_compatible(&builder.options, directory, &ready)?;
             if let Some(status) = client.run(builder, directory, stream, &ready)? {
                 return Ok(AttachOutcome::Exited(status));
@@ -86,14 +85,10 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     )
 }
 
-/// Connects to the socket at `path`, and reads the server's ready. `None`: no program runs in the
-/// directory.
-fn connect(
-    path: &Path,
-    directory: &Path,
-    timeout_ms: u64,
-) -> Result<Option<(UnixStream, Ready)>, Failure> {
-    let Ok(stream) = UnixStream::connect(path) else {
+/// Connects to the program in the directory, and reads the server's ready. `None`: no program runs
+/// there, or too many others wait for it.
+fn connect(directory: &Path, timeout_ms: u64) -> Result<Option<(UnixStream, Ready)>, Failure> {
+    let Ok(stream) = socket::connect(directory) else {
         return Ok(None);
     };
     if !is_same_user(&stream) {
@@ -103,64 +98,95 @@ fn connect(
             directory.display()
         )));
     }
-    read_ready(stream, directory, timeout_ms)
-}
-
-/// Reads the ready of the program that runs in the directory. `None`: this user runs no program
-/// there.
-///
-/// # Errors
-/// Exit status 1: the running program does not answer.
-pub fn probe_running(directory: &Path) -> Result<Option<Ready>, Failure> {
-    let stream = server::socket_path(directory).map(UnixStream::connect);
-    match stream {
-        Ok(Ok(stream)) if is_same_user(&stream) => {
-            let ready = read_ready(stream, directory, RESPONSE_TIMEOUT_MS)?;
-            Ok(ready.map(|(_, ready)| ready))
-        }
-        _ => Ok(None),
+    match read_first_event(stream, timeout_ms) {
+        FirstEvent::Ready(stream, ready) => Ok(Some((stream, *ready))),
+        FirstEvent::Closed => Ok(None),
+        FirstEvent::OtherVersion => Err(other_version_failure(directory)),
+        FirstEvent::Missing => Err(unresponsive_failure(directory)),
     }
 }
 
-/// Reads the first event from the stream. Then makes the stream non-blocking. `None`: the
-/// connection has ended.
-fn read_ready(
-    mut stream: UnixStream,
+/// Reads the ready of the program that runs in the directory. `None`: this user runs no program
+/// there, or it does not answer within 2 seconds, because it is stopped. A warning then says so.
+///
+/// # Errors
+/// Exit status 1: the running program is of another version.
+pub fn probe_running(
     directory: &Path,
-    timeout_ms: u64,
-) -> Result<Option<(UnixStream, Ready)>, Failure> {
+    warnings: &mut Vec<String>,
+) -> Result<Option<Ready>, Failure> {
+    let ready = match socket::connect(directory) {
+        Ok(stream) if is_same_user(&stream) => read_first_event(stream, RESPONSE_TIMEOUT_MIN_MS),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => FirstEvent::Missing,
+        _ => return Ok(None),
+    };
+    match ready {
+        FirstEvent::Ready(_, ready) => Ok(Some(*ready)),
+        FirstEvent::Closed => Ok(None),
+        FirstEvent::OtherVersion => Err(other_version_failure(directory)),
+        FirstEvent::Missing => {
+            warnings.push(format!(
+                "the p2pchat that runs in {} does not answer: its files are read, with the \
+                 options of this command",
+                directory.display()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// What a program sends first to one that connects.
+enum FirstEvent {
+    /// The program is ready. The stream is non-blocking now.
+    Ready(UnixStream, Box<Ready>),
+    /// The connection has ended.
+    Closed,
+    /// The program speaks another version of the protocol.
+    OtherVersion,
+    /// The program sends nothing in time.
+    Missing,
+}
+
+/// Reads the first event from the stream. Waits up to `timeout_ms` for each part of it.
+fn read_first_event(mut stream: UnixStream, timeout_ms: u64) -> FirstEvent {
     let timeout = Some(Duration::from_millis(timeout_ms));
     let mut line = Vec::new();
     let mut byte = [0];
     if stream.set_read_timeout(timeout).is_err() {
-        return Ok(None);
+        return FirstEvent::Closed;
     }
     // Byte by byte, because what follows is for the connection. The line is short.
     while byte != *b"\n" && line.len() < READY_MAX_BYTES {
         match stream.read(&mut byte) {
-            Ok(0) => return Ok(None),
+            Ok(0) => return FirstEvent::Closed,
             Ok(_) => line.extend_from_slice(&byte),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(unresponsive_failure(directory));
+                return FirstEvent::Missing;
             }
-            Err(_) => return Ok(None),
+            Err(_) => return FirstEvent::Closed,
         }
     }
     match parse_event(&line, None).map(|event| event.kind) {
         Some(EventKind::Ready(ready)) if ready.protocol == PROTOCOL_VERSION => {
-            let is_nonblocking = stream.set_nonblocking(true).is_ok();
-            Ok(is_nonblocking.then_some((stream, *ready)))
+            match stream.set_nonblocking(true) {
+                Ok(()) => FirstEvent::Ready(stream, ready),
+                Err(_) => FirstEvent::Closed,
+            }
         }
-        _ => Err(Failure::new(
-            ExitStatus::GeneralError,
-            format!(
-                "the p2pchat that runs in {} is of another version: end it, or choose another \
-                 directory with --dir, or --ephemeral",
-                directory.display()
-            ),
-        )),
+        _ => FirstEvent::OtherVersion,
     }
+}
+
+fn other_version_failure(directory: &Path) -> Failure {
+    Failure::new(
+        ExitStatus::GeneralError,
+        format!(
+            "the p2pchat that runs in {} is of another version: end it, or choose another \
+             directory with --dir, or --ephemeral",
+            directory.display()
+        ),
+    )
 }
 
 /// Checks that the options of this run do not contradict those of the running program. Compares the

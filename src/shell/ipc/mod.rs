@@ -5,3 +5,4 @@ pub mod attach;
 pub mod client;
 pub mod connection;
 pub mod server;
+pub mod socket;

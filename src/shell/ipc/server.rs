@@ -1,9 +1,7 @@
 //! The server of `control.sock`. Other programs of the same user act through it.
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +16,8 @@ use crate::base::table::SortedMap;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, LineTooLong, is_same_user};
+use crate::shell::ipc::socket;
+use crate::shell::ipc::socket::SOCKET_NAME;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::ui::json;
@@ -29,24 +29,6 @@ use crate::ui::session_event::{EventKind, Ready, SessionEvent};
 const CLIENTS_MAX: usize = 32;
 /// Longest request, in bytes. The lines of one batch are always shorter.
 const REQUEST_MAX_BYTES: usize = 512 * 1024;
-/// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its final zero.
-const SOCKET_PATH_MAX_BYTES: usize = 107;
-
-/// The path of `control.sock` in a directory.
-///
-/// # Errors
-/// Exit status 78: the path is longer than 107 bytes, the kernel's limit (unix(7)).
-pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
-    let path = directory.join("control.sock");
-    if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX_BYTES {
-        return Err(Failure::config(format!(
-            "the path of {} is longer than {SOCKET_PATH_MAX_BYTES} bytes: choose another \
-             directory with --dir, or --ephemeral",
-            path.display()
-        )));
-    }
-    Ok(path)
-}
 
 /// The listening socket and the path of its file. The server removes the file at the end.
 struct Socket {
@@ -81,7 +63,7 @@ impl Server {
     /// killed program left. Without a directory, the server has no socket.
     ///
     /// # Errors
-    /// Exit status 78: the path is too long, or the socket cannot be created.
+    /// Exit status 78: the socket cannot be created.
     pub fn open(
         directory: Option<&Path>,
         registry: &Registry,
@@ -99,8 +81,8 @@ impl Server {
             wake,
         };
         if let Some(directory) = directory {
-            let path = socket_path(directory)?;
-            let listener = bind_socket(directory, &path).and_then(|mut listener| {
+            let path = directory.join(SOCKET_NAME);
+            let listener = socket::bind(directory).and_then(|mut listener| {
                 registry.register(&mut listener, listener_token, Interest::READABLE)?;
                 Ok(listener)
             });
@@ -252,21 +234,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Binds the socket at another path in the directory, and then renames it to `path`. The socket
-/// thus has its final permissions as soon as it is at `path`. The renaming replaces a socket that a
-/// killed program left.
-fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
-    let draft = directory.join("control.new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&draft)?;
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
-    fs::rename(draft, path)?;
-    Ok(listener)
 }
 
 impl Client {
