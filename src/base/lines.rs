@@ -1,23 +1,51 @@
 //! Unsigned lines of text and their bounds.
+use std::borrow::Cow;
 use std::fmt;
 
 /// Longest line, in bytes of UTF-8, without the end of line.
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
+/// Longest line of JSON on stdin, in bytes. Its content is a line with up to six bytes of JSON for
+/// each byte of text, as in `\u0001`; the rest is for the other fields.
+pub const JSON_LINE_MAX_BYTES: usize = 6 * LINE_MAX_BYTES + 8 * 1024;
 /// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
 /// Maximum size of the text in a batch that we sign, in bytes. A longer text becomes several
 /// batches.
 pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
-/// Lines of text in one string. Each line has at most [`LINE_MAX_BYTES`] bytes, followed by `\n`.
+/// Which lines [`Lines::push_by`] accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineRules {
+    /// Longest line, in bytes.
+    pub max_bytes: usize,
+    /// Whether bytes that are not UTF-8 become U+FFFD. Otherwise such a line is refused.
+    pub is_lossy: bool,
+}
+
+impl LineRules {
+    /// The rules for a line of text, which is sent as it is.
+    pub const TEXT: LineRules = LineRules {
+        max_bytes: LINE_MAX_BYTES,
+        is_lossy: false,
+    };
+    /// The rules for a line of JSON, whose `content` is a line of text. The content is checked when
+    /// the JSON is parsed.
+    pub const JSON: LineRules = LineRules {
+        max_bytes: JSON_LINE_MAX_BYTES,
+        is_lossy: false,
+    };
+}
+
+/// Lines of text in one string, each followed by `\n`. Each line has at most [`LINE_MAX_BYTES`]
+/// bytes, unless it came with other [`LineRules`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(String);
 
 /// Why a line is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
-    /// The line is longer than [`LINE_MAX_BYTES`].
-    TooLong,
+    /// The line is longer than [`LineRules::max_bytes`], which this is.
+    TooLong(usize),
     /// The line is not UTF-8.
     NotUtf8,
 }
@@ -25,24 +53,38 @@ pub enum LineError {
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LineError::TooLong => write!(f, "longer than {} KiB, not sent", LINE_MAX_BYTES / 1024),
+            LineError::TooLong(max) => write!(f, "longer than {} KiB, not sent", max / 1024),
             LineError::NotUtf8 => write!(f, "not UTF-8, not sent"),
         }
     }
 }
 
 impl Lines {
-    /// Appends one line, passed without its `\n`. A final `\r` is dropped.
+    /// Appends one line of text, passed without its `\n`. A final `\r` is dropped.
     ///
     /// # Errors
     /// The line is too long or not UTF-8. It is not appended.
     pub fn push(&mut self, line: &[u8]) -> Result<(), LineError> {
+        self.push_by(line, LineRules::TEXT)
+    }
+
+    /// Like [`Lines::push`], with other rules.
+    ///
+    /// # Errors
+    /// The line breaks a rule. It is not appended.
+    pub fn push_by(&mut self, line: &[u8], rules: LineRules) -> Result<(), LineError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > LINE_MAX_BYTES {
-            return Err(LineError::TooLong);
+        let text = match std::str::from_utf8(line) {
+            _ if line.len() > rules.max_bytes => return Err(LineError::TooLong(rules.max_bytes)),
+            Ok(text) => Cow::Borrowed(text),
+            // U+FFFD has three bytes, so the text may be longer than the line.
+            Err(_) if rules.is_lossy => String::from_utf8_lossy(line),
+            Err(_) => return Err(LineError::NotUtf8),
+        };
+        if text.len() > rules.max_bytes {
+            return Err(LineError::TooLong(rules.max_bytes));
         }
-        let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
-        self.0.push_str(text);
+        self.0.push_str(&text);
         self.0.push('\n');
         Ok(())
     }

@@ -258,3 +258,72 @@ fn input_that_is_no_object_is_explained() {
     let prefix = "p2pchat: line 6: the room name is empty; a room has 1 to 50 characters";
     assert!(outcome.err[5].starts_with(prefix), "{outcome:?}");
 }
+
+/// The limit of 16 KiB counts the content, however long its JSON is: what was printed can be said
+/// again, in whatever way other programs escape it. One byte more is refused.
+#[test]
+fn the_limit_of_a_line_counts_its_content() {
+    let Some(lo) = Loopback::new() else { return };
+    let longest = 16 * 1024;
+    let raw = "x".repeat(longest);
+    let codes = "\\u4e2d".repeat(longest / 3);
+    let controls = "\\u0001".repeat(longest);
+    let other = "y".repeat(4096);
+    let said = |content: &str| {
+        format!(r#"{{"type":"chat","other":"{other}","content":"{content}"}}"#) + "\n"
+    };
+    let bob = lo.start("bob", &["listen", "--json"]);
+    let input = [&raw, &codes, &controls]
+        .map(|content| said(content))
+        .concat();
+    let alice = lo.spawn("alice", &["send", "--json", "-q"]);
+    finish(alice, input.as_bytes()).assert_code(0);
+    let contents = |program: &Program| {
+        let lines = program.out.all();
+        let chats = lines
+            .iter()
+            .filter(|line| line.starts_with(r#"{"type":"chat""#));
+        let content = |line: &String| {
+            let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            value["content"].as_str().expect("a string").to_owned()
+        };
+        chats.map(content).collect::<Vec<String>>()
+    };
+    wait_until("three lines", TIMEOUT, || contents(&bob).len() == 3);
+    let expected = [
+        raw.clone(),
+        "中".repeat(longest / 3),
+        "\u{1}".repeat(longest),
+    ];
+    assert!(contents(&bob) == expected, "other contents");
+
+    // The printed lines, as they are, alone and through the running program of carol.
+    let lines = bob.out.all();
+    let printed = |line: &&String| line.starts_with(r#"{"type":"chat""#);
+    let again: String = lines
+        .iter()
+        .filter(printed)
+        .map(|l| l.clone() + "\n")
+        .collect();
+    let carol = lo.start("carol", &["listen", "--json"]);
+    finish(
+        lo.spawn("carol", &["send", "--json", "-q"]),
+        again.as_bytes(),
+    )
+    .assert_code(0);
+    wait_until("three lines again", TIMEOUT, || contents(&bob).len() == 6);
+    assert!(contents(&bob)[3..] == expected, "other contents");
+    drop(carol);
+
+    for content in [raw + "x", controls + "x", "\\u4e2d".repeat(longest / 3 + 1)] {
+        let outcome = finish(
+            lo.spawn("alice", &["send", "--json", "-q"]),
+            said(&content).as_bytes(),
+        );
+        outcome.assert_code(1);
+        assert_eq!(
+            outcome.err,
+            ["p2pchat: line 1: longer than 16 KiB, not sent"]
+        );
+    }
+}

@@ -1,11 +1,14 @@
 //! `send`: exit statuses, what is stored, and what is sent later.
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use super::hosts::host::Loopback;
+use super::hosts::program::Program;
 use super::{
     TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
 };
@@ -281,4 +284,47 @@ fn send_without_beacons_ends_after_its_wait() {
             .starts_with("p2pchat: no peer is connected: the lines are stored"),
         "{errors:?}"
     );
+}
+
+/// With `--lossy`, bytes that are not UTF-8 are sent as U+FFFD, on stdin, in JSON and in TEXT. The
+/// limit counts what is sent.
+#[test]
+fn lossy_sends_replacement_characters() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let send = lo.spawn("alice", &["send", "--lossy"]);
+    finish(send, b"caf\xe9\nna\xc3\xafve\n\xff\xfe\r\nlast").assert_code(0);
+    let json = lo.spawn("alice", &["send", "--lossy", "--json"]);
+    finish(json, b"{\"type\":\"chat\",\"content\":\"\xe9t\xe9\"}\n").assert_code(0);
+    let mut text = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    text.args([
+        "--interface",
+        "lo",
+        "-u",
+        "zoe",
+        "--ephemeral",
+        "send",
+        "--lossy",
+    ]);
+    text.arg(OsStr::from_bytes(b"na\xefve"));
+    finish(Program::spawn("zoe", text), b"").assert_code(0);
+    let expected = [
+        "caf\u{fffd}",
+        "na\u{ef}ve",
+        "\u{fffd}\u{fffd}",
+        "last",
+        "\u{fffd}t\u{fffd}",
+        "na\u{fffd}ve",
+    ];
+    wait_messages(&bob, &expected);
+
+    // 6000 bytes become 18 000, which no line may have.
+    let long = [&[0xff; 6000][..], b"\nshort\n"].concat();
+    let outcome = finish(lo.spawn("alice", &["send", "--lossy"]), &long);
+    outcome.assert_code(1);
+    assert_eq!(
+        outcome.err,
+        ["p2pchat: line 1: longer than 16 KiB, not sent"]
+    );
+    wait_line(&bob, ": short");
 }

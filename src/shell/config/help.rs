@@ -18,7 +18,7 @@ p2pchat keygen                   print a new network secret
     --interface NAME     use this interface only; repeatable
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
     --dir DIR            state directory (~/.local/state/p2pchat)
-    --ephemeral          keep all state in memory only
+    --ephemeral          keep state in memory only   --lossy  mend invalid UTF-8
     --json               JSON lines in and out    --color auto|always|never
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text

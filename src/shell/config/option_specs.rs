@@ -58,6 +58,8 @@ pub enum OptionId {
     Since,
     /// The text that printed lines must contain.
     Search,
+    /// Send bytes that are not UTF-8 as U+FFFD.
+    Lossy,
 }
 
 impl OptionId {
@@ -163,6 +165,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Qr, 0, "--qr", &[Whoami]),
     valued_option(OptionId::Since, 0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
     valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`"),
+    flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send]),
 ];
 
 const _: () = {

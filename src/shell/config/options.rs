@@ -80,6 +80,9 @@ pub struct Options {
     pub echo: bool,
     /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
+    /// Whether bytes of a line that are not UTF-8 are sent as U+FFFD. Otherwise such a line is
+    /// refused.
+    pub is_lossy: bool,
     /// When the transcript is coloured.
     pub color: Color,
     /// How much goes to stderr. `--debug` takes precedence over `--quiet`.
@@ -190,6 +193,7 @@ pub fn parse(
             .unwrap_or(0),
         echo: !sources.has_flag(OptionId::NoEcho),
         has_slash_commands: sources.has_flag(OptionId::Commands),
+        is_lossy: sources.has_flag(OptionId::Lossy),
         color: choose_color(&sources, env)?,
         verbosity: choose_verbosity(&sources),
         qr: sources.has_flag(OptionId::Qr),

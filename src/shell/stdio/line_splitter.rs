@@ -1,5 +1,5 @@
 //! Splits the bytes of stdin into numbered lines. Rejects lines that cannot be sent.
-use crate::base::lines::{LINE_MAX_BYTES, LineError, Lines};
+use crate::base::lines::{LineError, LineRules, Lines};
 
 /// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,9 @@ impl LineBlock {
 }
 
 /// Splits a stream of bytes at `\n`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LineSplitter {
+    rules: LineRules,
     /// How many lines are completed or rejected so far.
     line_count: u64,
     /// Whether the current line is already rejected. Its remaining bytes are dropped.
@@ -38,10 +39,19 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
+    /// A splitter at the beginning of a stream.
+    pub fn new(rules: LineRules) -> LineSplitter {
+        LineSplitter {
+            rules,
+            line_count: 0,
+            is_skipping: false,
+        }
+    }
+
     /// Returns the complete lines of `bytes`, and the number of consumed bytes.
     ///
     /// The unconsumed bytes are the beginning of an incomplete line. There are at most
-    /// `LINE_MAX_BYTES + 1` of them. The caller must pass them again, at the beginning of the next
+    /// `max_bytes + 1` of them. The caller must pass them again, at the beginning of the next
     /// `bytes`. If `is_last` is true, no bytes follow, and the last line needs no `\n`.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
@@ -64,11 +74,12 @@ impl LineSplitter {
         if is_last && !rest.is_empty() {
             self.push_line(rest, &mut block);
             rest = &[];
-        } else if rest.len() > LINE_MAX_BYTES + 1 {
+        } else if rest.len() > self.rules.max_bytes + 1 {
             // The rest is longer than the longest line and its `\r`. Whatever follows, the line is
             // too long.
             self.line_count += 1;
-            block.rejected.push((self.line_count, LineError::TooLong));
+            let error = LineError::TooLong(self.rules.max_bytes);
+            block.rejected.push((self.line_count, error));
             self.is_skipping = true;
             rest = &[];
         }
@@ -81,7 +92,7 @@ impl LineSplitter {
     /// an invalid line or a `\r`, adds its lines one by one.
     fn push_lines(&mut self, mut lines: &[u8], block: &mut LineBlock) {
         while !lines.is_empty() {
-            let window = lines.get(..LINE_MAX_BYTES + 1).unwrap_or(lines);
+            let window = lines.get(..self.rules.max_bytes + 1).unwrap_or(lines);
             let piece_len = match window.iter().rposition(|b| *b == b'\n') {
                 Some(end) => end + 1,
                 None => lines
@@ -91,11 +102,11 @@ impl LineSplitter {
             };
             let (piece, after) = lines.split_at(piece_len);
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            // `Lines::push` accepts several lines at once if together they are no longer than one
+            // `Lines` accepts several lines at once if together they are no longer than one
             // line may be.
             if !piece.contains(&b'\r')
-                && text.len() <= LINE_MAX_BYTES
-                && block.lines.push(text).is_ok()
+                && text.len() <= self.rules.max_bytes
+                && block.lines.push_by(text, self.rules).is_ok()
             {
                 self.line_count += piece.iter().filter(|b| **b == b'\n').count() as u64;
             } else {
@@ -109,7 +120,7 @@ impl LineSplitter {
 
     fn push_line(&mut self, line: &[u8], block: &mut LineBlock) {
         self.line_count += 1;
-        if let Err(error) = block.lines.push(line) {
+        if let Err(error) = block.lines.push_by(line, self.rules) {
             block.rejected.push((self.line_count, error));
         }
     }

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use termion::event::Key;
 
-use crate::base::lines::LINE_MAX_BYTES;
+use crate::base::lines::LineRules;
 use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
@@ -141,22 +141,27 @@ impl Stdin {
     }
 }
 
-/// Starts a thread that reads stdin as lines. The thread calls `wake` after each event.
+/// Starts a thread that reads stdin as lines. `rules`: which lines are accepted. The thread calls
+/// `wake` after each event.
 ///
 /// # Errors
 /// stdin cannot be duplicated, or the system does not start the thread.
-pub fn spawn_line_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
-    spawn_line_reader_on(duplicate_stdin()?, wake)
+pub fn spawn_line_reader(rules: LineRules, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+    spawn_line_reader_on(duplicate_stdin()?, rules, wake)
 }
 
 /// Like [`spawn_line_reader`], but reads `file` instead of stdin.
 ///
 /// # Errors
 /// The system does not start the thread.
-pub fn spawn_line_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+pub fn spawn_line_reader_on(
+    file: File,
+    rules: LineRules,
+    wake: impl Fn() + Send + 'static,
+) -> io::Result<Stdin> {
     Stdin::spawn(
         QUEUED_BLOCKS_MAX,
-        move |sender| run_line_reader(&file, sender),
+        move |sender| run_line_reader(&file, rules, sender),
         wake,
     )
 }
@@ -259,10 +264,10 @@ fn run_key_reader(file: &File, sender: &EventSender) {
     }
 }
 
-fn run_line_reader(file: &File, sender: &EventSender) {
-    // Room for one read, after the bytes that the splitter leaves: at most LINE_MAX_BYTES + 1.
-    let mut buffer = vec![0; READ_MAX_BYTES + LINE_MAX_BYTES + 2];
-    let mut splitter = LineSplitter::default();
+fn run_line_reader(file: &File, rules: LineRules, sender: &EventSender) {
+    // Room for one read, after the bytes that the splitter leaves: at most `max_bytes + 1`.
+    let mut buffer = vec![0; READ_MAX_BYTES + rules.max_bytes + 2];
+    let mut splitter = LineSplitter::new(rules);
     // How many bytes at the front of the buffer belong to an incomplete line.
     let mut partial_len = 0;
     loop {

@@ -46,6 +46,7 @@ fn an_empty_command_line_gives_the_defaults() {
         backlog: 0,
         echo: true,
         has_slash_commands: false,
+        is_lossy: false,
         color: Color::Auto,
         verbosity: Verbosity::Normal,
         qr: false,
@@ -270,6 +271,7 @@ fn every_refusal_names_a_remedy() {
         ("whoami -r ops", "goes with"),
         ("keygen --dir /x", "goes with"),
         ("keygen -r ops", "goes with"),
+        ("listen --lossy", "goes with"),
     ];
     for (line, remedy) in table {
         let sentence = refusal(line, None);

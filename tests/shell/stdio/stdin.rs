@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, Lines};
+use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, LineRules, Lines};
 use p2pchat::shell::stdio::line_splitter::LineBlock;
 use p2pchat::shell::stdio::stdin;
 use p2pchat::shell::stdio::stdin::StdinEvent;
@@ -26,7 +26,9 @@ fn has_unread_bytes(pipe: &File) -> bool {
 /// All blocks that the reader delivers of this input.
 fn read_all(input: Vec<u8>) -> Vec<LineBlock> {
     let (reader, mut writer) = pipe();
-    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+        .unwrap()
+        .events;
     let writing = thread::spawn(move || writer.write_all(&input));
     let mut blocks = Vec::new();
     loop {
@@ -54,7 +56,9 @@ fn lines_and_rejections(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineE
 fn a_line_is_delivered_at_once() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
-    let events = stdin::spawn_line_reader_on(reader, wake).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, wake)
+        .unwrap()
+        .events;
     for (number, text) in [(1, "one"), (2, "two")] {
         writeln!(writer, "{text}").unwrap();
         let mut lines = Lines::default();
@@ -98,7 +102,7 @@ fn a_rejected_line_keeps_the_numbers_of_the_others() {
         lines,
         [(1, longest), (2, longest), (4, "short"), (6, "after")]
     );
-    let long = LineError::TooLong;
+    let long = LineError::TooLong(LINE_MAX_BYTES);
     assert_eq!(rejected, [(3, long), (5, long), (7, long)]);
 }
 
@@ -107,7 +111,9 @@ fn a_rejected_line_keeps_the_numbers_of_the_others() {
 fn the_longest_line_may_arrive_in_pieces() {
     let (reader, mut writer) = pipe();
     let duplicate = reader.try_clone().unwrap();
-    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+        .unwrap()
+        .events;
     writer.write_all(&[b'x'; LINE_MAX_BYTES]).unwrap();
     writer.write_all(b"\r").unwrap();
     wait("the read", || {
@@ -150,7 +156,9 @@ fn many_lines_arrive_whole_and_in_order() {
 fn a_full_channel_stops_the_reader() {
     let (reader, mut writer) = pipe();
     let duplicate = writer.try_clone().unwrap();
-    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+        .unwrap()
+        .events;
     let written = Arc::new(AtomicUsize::new(0));
     let shared = Arc::clone(&written);
     let writing = thread::spawn(move || {
@@ -187,7 +195,7 @@ fn stop_reports_lines_that_were_read_and_not_received() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
         let mut duplicate = reader.try_clone().unwrap();
-        let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+        let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
         let writing = thread::spawn(move || {
             (0..50).for_each(|_| writer.write_all(b"a line\n").unwrap());
         });
@@ -217,7 +225,7 @@ fn stop_reports_a_line_at_the_moment_of_its_read() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
         let duplicate = reader.try_clone().unwrap();
-        let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+        let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
         writer.write_all(b"a line\n").unwrap();
         while has_unread_bytes(&duplicate) {}
         assert!(line_reader.stop());
@@ -229,7 +237,7 @@ fn stop_reports_a_line_at_the_moment_of_its_read() {
 fn stop_reports_an_unfinished_line() {
     let (reader, mut writer) = pipe();
     let duplicate = reader.try_clone().unwrap();
-    let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+    let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
     writer.write_all(b"whole\nbeg").unwrap();
     let events = line_reader.events.recv_timeout(PATIENCE);
     assert!(matches!(events, Ok(StdinEvent::Lines(_))), "{events:?}");
@@ -241,7 +249,7 @@ fn stop_reports_an_unfinished_line() {
 
     // An end of input that nobody has received is no lost line.
     let (reader, writer) = pipe();
-    let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+    let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
     drop(writer);
     wait("end", || !line_reader.events.is_empty());
     assert!(!line_reader.stop());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mio::{Poll, Waker};
 
 use crate::base::event::Peer;
-use crate::base::lines::Lines;
+use crate::base::lines::{LineRules, Lines};
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Color;
@@ -160,13 +160,24 @@ impl FrontendBuilder {
                 .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;
             stdin::spawn_key_reader(self.wake_callback())
         } else if reads_lines {
-            stdin::spawn_line_reader(self.wake_callback())
+            stdin::spawn_line_reader(self.stdin_rules(), self.wake_callback())
         } else {
             return Ok(None);
         };
         stdin
             .map(Some)
             .map_err(|error| Failure::io("stdin cannot be read", &error))
+    }
+
+    /// Which lines of stdin are accepted.
+    fn stdin_rules(&self) -> LineRules {
+        match self.input_format() {
+            InputFormat::Json => LineRules {
+                is_lossy: self.options.is_lossy,
+                ..LineRules::JSON
+            },
+            InputFormat::Commands | InputFormat::Plain => text_rules(&self.options),
+        }
     }
 
     fn input_format(&self) -> InputFormat {
@@ -205,12 +216,20 @@ pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Rend
     }
 }
 
+/// Which lines of text are accepted.
+fn text_rules(options: &Options) -> LineRules {
+    LineRules {
+        is_lossy: options.is_lossy,
+        ..LineRules::TEXT
+    }
+}
+
 /// Splits TEXT into lines. Leaves out each line that cannot be sent, and reports the line on
 /// stderr. `None` if no TEXT was given.
 fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
-    let mut lines = Lines::default();
+    let (mut lines, rules) = (Lines::default(), text_rules(options));
     for (i, line) in options.text_lines().enumerate() {
-        if let Err(error) = lines.push(line) {
+        if let Err(error) = lines.push_by(line, rules) {
             exit_policy.record_refusal();
             print_sentence(&format!("line {}: {error}", i + 1));
         }
