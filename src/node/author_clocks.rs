@@ -4,9 +4,8 @@ use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::node::peer_clock::PeerClock;
 
-/// Maximum number of authors whose clocks are kept. Relayed clocks may fill only half of the table,
-/// because a peer can invent authors.
-const AUTHORS_MAX: usize = 16_384;
+/// Maximum number of authors in each half of [`AuthorClocks`].
+const AUTHORS_MAX: usize = 8_192;
 
 /// Maximum number of authors in [`SentClocks`].
 const SENT_AUTHORS_MAX: usize = 2_048;
@@ -20,56 +19,88 @@ pub struct AuthorClock {
     pub clock: PeerClock,
 }
 
-/// What is known of one author's clocks. Kept after the author has left.
+/// The authors' clocks. Kept after an author has left.
+///
+/// A peer can invent authors, so a relayed clock is a claim. It has a place of its own, and takes
+/// none from a clock that an author's own hello gave.
 #[derive(Default)]
-struct KnownClocks {
-    /// The clocks that the author's own hello gave. A hello of another run replaces them.
-    direct: Option<AuthorClock>,
-    /// The clocks that a neighbour relayed. They are a claim and never replace `direct`.
-    relayed: Option<AuthorClock>,
+pub struct AuthorClocks {
+    /// The clocks that the authors' own hellos gave. A hello of another run replaces them.
+    direct: ClockTable,
+    /// The clocks that neighbours relayed.
+    relayed: ClockTable,
 }
 
-/// The table of the authors' clocks.
-#[derive(Default)]
-pub struct AuthorClocks(SortedMap<PeerId, KnownClocks>);
-
 impl AuthorClocks {
-    /// Records the clock that an author's own hello gave.
-    pub fn record_direct(&mut self, author: PeerId, clock: AuthorClock) {
-        if let Some(known) = self.entry(author, AUTHORS_MAX) {
-            let of_run = known.direct.filter(|known| known.run == clock.run);
-            known.direct = Some(AuthorClock {
-                clock: of_run.map_or(clock.clock, |known| known.clock.updated(clock.clock)),
-                ..clock
-            });
-        }
+    /// Records the clock that an author's own hello gave. `is_linked`: whether an author is linked.
+    /// If there are too many authors, forgets the one whose hello is the oldest, but no linked one.
+    pub fn record_direct(
+        &mut self,
+        author: PeerId,
+        clock: AuthorClock,
+        is_linked: &dyn Fn(&PeerId) -> bool,
+    ) {
+        let known = self.direct.get(&author);
+        let of_run = known.filter(|known| known.run == clock.run);
+        let clock = AuthorClock {
+            clock: of_run.map_or(clock.clock, |known| known.clock.updated(clock.clock)),
+            ..clock
+        };
+        self.direct.insert(author, clock, is_linked);
     }
 
     /// Records a clock that a neighbour relayed. If the table has a relayed clock of the same run,
-    /// keeps the older clock.
+    /// keeps the older clock. If there are too many authors, forgets the oldest clock.
     pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock) {
-        if let Some(known) = self.entry(author, AUTHORS_MAX / 2) {
-            let is_known = known
-                .relayed
-                .is_some_and(|relayed| relayed.run == clock.run);
-            if !is_known {
-                known.relayed = Some(clock);
-            }
+        let known = self.relayed.get(&author);
+        if known.is_none_or(|known| known.run != clock.run) {
+            self.relayed.insert(author, clock, &|_| false);
         }
-    }
-
-    fn entry(&mut self, author: PeerId, authors_max: usize) -> Option<&mut KnownClocks> {
-        let has_place = self.0.len() < authors_max || self.0.contains_key(&author);
-        has_place.then(|| self.0.get_or_default(author))
     }
 
     /// The author's clock in this run. If this clock is unknown, returns the author's clock in
     /// another run. Returns `None` if no clock of the author is known.
     pub fn find(&self, author: &PeerId, run: u64) -> Option<AuthorClock> {
-        let known = self.0.get(author)?;
-        let clocks = [known.direct, known.relayed];
-        let of_run = clocks.into_iter().flatten().find(|clock| clock.run == run);
-        of_run.or(known.direct).or(known.relayed)
+        let (direct, relayed) = (self.direct.get(author), self.relayed.get(author));
+        let mut clocks = direct.into_iter().chain(relayed);
+        let of_run = clocks.find(|clock| clock.run == run);
+        of_run.or(direct).or(relayed)
+    }
+}
+
+/// At most [`AUTHORS_MAX`] clocks, one of each author.
+#[derive(Default)]
+struct ClockTable {
+    clocks: SortedMap<PeerId, RecordedClock>,
+    /// Number of clocks that were ever recorded.
+    recorded: u64,
+}
+
+struct RecordedClock {
+    clock: AuthorClock,
+    /// The order of recording: the oldest clock has the smallest number.
+    number: u64,
+}
+
+impl ClockTable {
+    fn get(&self, author: &PeerId) -> Option<AuthorClock> {
+        self.clocks.get(author).map(|known| known.clock)
+    }
+
+    /// Records an author's clock. If the table is full, first removes the oldest clock for whose
+    /// author `is_kept` is `false`.
+    fn insert(&mut self, author: PeerId, clock: AuthorClock, is_kept: &dyn Fn(&PeerId) -> bool) {
+        if self.clocks.len() >= AUTHORS_MAX && !self.clocks.contains_key(&author) {
+            let removable = self.clocks.iter().filter(|(author, _)| !is_kept(author));
+            let oldest = removable.min_by_key(|(_, known)| known.number);
+            let Some(oldest) = oldest.map(|(author, _)| *author) else {
+                return;
+            };
+            self.clocks.remove(&oldest);
+        }
+        self.recorded += 1;
+        let number = self.recorded;
+        self.clocks.insert(author, RecordedClock { clock, number });
     }
 }
 

@@ -60,7 +60,7 @@ fn published_at(batch: &Batch, direct: Option<AuthorClock>, relayed: Option<Auth
         clocks.record_relayed(batch.log.author, clock);
     }
     if let Some(clock) = direct {
-        clocks.record_direct(batch.log.author, clock);
+        clocks.record_direct(batch.log.author, clock, &|_| true);
     }
     Evidence::of(batch, &clocks).published_at(batch, NOW)
 }
@@ -144,7 +144,7 @@ fn a_later_hello_of_the_same_run_does_not_move_it_back() {
     let first = PeerClock::new(Time(10_000), 100_000, WallTime(0));
     let second = PeerClock::new(Time(20_000), 200_000, WallTime(0));
     for clock in [first, second] {
-        clocks.record_direct(line.log.author, AuthorClock { run: 7, clock });
+        clocks.record_direct(line.log.author, AuthorClock { run: 7, clock }, &|_| true);
     }
     let now = Now {
         time: Time(200_000),
@@ -161,20 +161,38 @@ fn author(n: u64) -> PeerId {
     PeerId(id)
 }
 
-/// A peer can invent authors: relayed clocks take only half of the table.
+/// A peer can invent authors: relayed clocks displace only relayed clocks, the oldest first.
 #[test]
-fn invented_authors_leave_place_for_linked_ones() {
+fn invented_authors_displace_no_clock_of_a_hello() {
     let mut clocks = AuthorClocks::default();
-    for n in 0..9_000 {
+    for n in 0..1_000 {
+        clocks.record_direct(author(n), clock(1, 0, 0), &|_| false);
+    }
+    for n in 10_000..20_000 {
         clocks.record_relayed(author(n), clock(1, 0, 0));
     }
-    assert!(clocks.find(&author(8_191), 1).is_some());
-    assert!(clocks.find(&author(8_192), 1).is_none());
-    for n in 10_000..19_000 {
-        clocks.record_direct(author(n), clock(1, 0, 0));
+    assert!((0..1_000).all(|n| clocks.find(&author(n), 1).is_some()));
+    assert!(clocks.find(&author(20_000 - 8_192), 1).is_some());
+    assert!(clocks.find(&author(20_000 - 8_193), 1).is_none());
+}
+
+/// A full table takes a new author in place of the one whose hello is the oldest. A linked author
+/// stays.
+#[test]
+fn a_new_author_displaces_the_oldest_that_is_not_linked() {
+    let mut clocks = AuthorClocks::default();
+    let is_linked = |peer: &PeerId| *peer == author(0);
+    for n in 0..8_192 {
+        clocks.record_direct(author(n), clock(1, 0, 0), &is_linked);
     }
-    assert!(clocks.find(&author(18_191), 1).is_some());
-    assert!(clocks.find(&author(18_192), 1).is_none());
+    // Another hello makes an author newer.
+    clocks.record_direct(author(1), clock(2, 0, 0), &is_linked);
+    for n in 8_192..8_292 {
+        clocks.record_direct(author(n), clock(1, 0, 0), &is_linked);
+    }
+    let is_known = |n: &u64| clocks.find(&author(*n), 1).is_some();
+    let forgotten: Vec<u64> = (0..8_292).filter(|n| !is_known(n)).collect();
+    assert_eq!(forgotten, (2..102).collect::<Vec<u64>>());
 }
 
 /// A clock goes over a link once for each run, and a bounded number of them is remembered.

@@ -436,7 +436,9 @@ impl Handshakes {
         let Some(link) = pending.into_link(stream, hello, ctx.now.time) else {
             return ctx.emit(Output::Close { stream });
         };
-        ctx.author_clocks.record_direct(peer, clock);
+        let linked = &ctx.stream_by_peer;
+        ctx.author_clocks
+            .record_direct(peer, clock, &|author| linked.contains_key(author));
         ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
         ctx.last_peer_event = ctx.now.time;
