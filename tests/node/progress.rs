@@ -6,8 +6,8 @@ use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::Time;
 use p2pchat::node::replication::bisection::Bisection;
 use p2pchat::node::replication::progress::{
-    BISECTIONS_MAX, CURSORS_MAX, EVIDENCE_MAX, GAP_OFFERS_MAX, OFFERS_PER_LINK_MAX, ProgressTable,
-    REFUSALS_MAX, REQUESTS_PER_LINK_MAX,
+    BISECTIONS_MAX, CURSORS_MAX, EVIDENCE_MAX, EVIDENCE_PER_LINK_MAX, GAP_OFFERS_MAX,
+    OFFERS_PER_LINK_MAX, ProgressTable, REFUSALS_MAX, REQUESTS_PER_LINK_MAX,
 };
 use p2pchat::node::replication::progress_state::{
     FetchState, LogRequest, Offer, SendCursor, SendState,
@@ -133,6 +133,17 @@ fn distrust_is_bounded() {
         let filled = fill_up(max, |stream, log| table.set_fetch(stream, log, state()));
         assert_eq!(filled, max);
     }
+}
+
+/// One link may take 16 places for evidence. Another link still has its own.
+#[test]
+fn evidence_over_one_link_is_bounded() {
+    let mut table = ProgressTable::default();
+    let mut want =
+        |link, number| table.set_fetch(stream(link), &log(number), FetchState::EvidenceWanted(1));
+    assert!((0..EVIDENCE_PER_LINK_MAX).all(|number| want(1, number)));
+    assert!(!want(1, EVIDENCE_PER_LINK_MAX));
+    assert!(want(2, EVIDENCE_PER_LINK_MAX));
 }
 
 /// Offers to fill gaps are bounded. A repeated offer takes no new place.

@@ -15,6 +15,7 @@ mod fetch;
 mod fork_repair;
 mod gaps;
 mod hostile_bytes;
+mod hostile_claims;
 mod hostile_peers;
 mod hostile_relays;
 mod incarnation_order;

@@ -136,6 +136,22 @@ fn a_slow_reader_blocks_nobody() {
     lan.check_lines();
 }
 
+/// A peer that acknowledges nothing gets 1024 batches of a log, and no more.
+#[test]
+fn unacknowledged_batches_are_bounded() {
+    let mut lan = Lan::new(10);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+    for n in 1..=1_100 {
+        lan.say(alice, &format!("line {n}"));
+    }
+    lan.run_for(1_000);
+    let frames = bob.receive(&mut lan).into_iter();
+    let batches = frames.filter(|frame| frame.kind == FrameKind::Batch);
+    assert_eq!(batches.count(), 1_024);
+}
+
 /// Lines that grow sixfold as JSON still fit the limits of a batch: a blocked link carries them
 /// whole and is not closed.
 #[test]

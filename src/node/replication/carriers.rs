@@ -68,22 +68,25 @@ pub fn needs_carriers(ctx: &Context, logs: &Logs, range: &LogRange) -> bool {
     })
 }
 
-/// Whether we accept this log over this link. A room's log must come over a link that shares the
+/// Whether this log may come over this link. A room's log must come over a link that shares the
 /// room. A direct log to us may come from any peer. A log to carry must come from its author.
-pub fn can_receive_over(ctx: &Context, logs: &Logs, link: &Link, log: &LogId) -> bool {
+pub fn can_receive_over(ctx: &Context, link: &Link, log: &LogId) -> bool {
     match log.target {
         Target::Room(_) => link.is_recipient_of(&log.target),
         Target::Peer(recipient) if recipient == ctx.own_id() => log.author != recipient,
-        Target::Peer(recipient) => {
-            log.author == link.peer.id && !ctx.transient && can_carry(ctx, logs, log, recipient)
-        }
+        Target::Peer(_) => log.author == link.peer.id && !ctx.transient,
     }
 }
 
-/// Whether our bounds allow us to carry more lines of this log. Lines that their recipients have
-/// acknowledged do not count.
-fn can_carry(ctx: &Context, logs: &Logs, log: &LogId, recipient: PeerId) -> bool {
+/// Whether the bounds of carriers allow us to store more lines of this log. Lines that their
+/// recipients have acknowledged do not count. Always true for a log that is for us.
+///
+/// Reads the records of all direct logs. So batches are checked only after their signature.
+pub fn has_place_to_carry(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     let own = ctx.own_id();
+    let Some(recipient) = log.target.recipient().filter(|recipient| *recipient != own) else {
+        return true;
+    };
     let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
     for range in logs.direct_ranges().filter(|range| range.log.author != own) {
         let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {

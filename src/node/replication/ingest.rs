@@ -11,7 +11,7 @@ use crate::base::event::{Chat, Notice, Output, StreamId};
 use crate::base::gap_notice::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::carriers::{can_receive_over, is_for_us};
+use crate::node::replication::carriers::{can_receive_over, has_place_to_carry, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -111,7 +111,7 @@ impl Replication {
         requested_from: Option<u64>,
     ) -> Result<(), ProtocolViolation> {
         let key = LinkLog::new(stream, &batch.log);
-        let is_receivable = can_receive(ctx, logs, &key);
+        let is_receivable = can_receive(ctx, &key);
         match self.choose_action(ctx, logs, &key, &batch, is_receivable, requested_from) {
             BatchAction::Drop => ctx.counters.unwanted_batches += 1,
             BatchAction::Postpone { fills_gap: true } => {}
@@ -135,6 +135,10 @@ impl Replication {
             }
             BatchAction::Append { gap } => {
                 self.verify(ctx, stream, &batch)?;
+                if !has_place_to_carry(ctx, logs, &batch.log) {
+                    ctx.counters.unwanted_batches += 1;
+                    return Ok(());
+                }
                 let verdict = self.judge(ctx, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
                     return Ok(());
@@ -377,9 +381,9 @@ fn local_fields(ctx: &Context, verdict: Verdict) -> LocalFields {
     }
 }
 
-fn can_receive(ctx: &Context, logs: &Logs, key: &LinkLog) -> bool {
+fn can_receive(ctx: &Context, key: &LinkLog) -> bool {
     let link = ctx.links.get(&key.stream);
-    link.is_some_and(|link| can_receive_over(ctx, logs, link, &key.log))
+    link.is_some_and(|link| can_receive_over(ctx, link, &key.log))
 }
 
 /// Whether the link's peer is the log's author.

@@ -9,7 +9,7 @@ use crate::base::name::Room;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::carriers::{can_receive_over, is_for_us};
+use crate::node::replication::carriers::{can_receive_over, has_place_to_carry, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -152,7 +152,9 @@ impl Replication {
     ) {
         let key = &received.key;
         let link = ctx.links.get(&key.stream);
-        if link.is_some_and(|link| can_receive_over(ctx, logs, link, &key.log)) {
+        if link.is_some_and(|link| can_receive_over(ctx, link, &key.log))
+            && has_place_to_carry(ctx, logs, &key.log)
+        {
             self.request_recipient_ack(ctx, &key.log);
             let (low, high) = (received.entry.low, received.entry.high);
             self.handle_author_offer(ctx, logs, rooms, key.clone(), low, high);
@@ -197,6 +199,7 @@ impl Replication {
     /// may prove a fork.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry } = received;
+        self.end_evicted_evidence(ctx, key, entry.low);
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
             return self.record_offer(ctx.now.time, key, entry.low, entry.high);
         };
@@ -216,6 +219,18 @@ impl Replication {
         let wanted = FetchState::EvidenceWanted(line);
         if is_idle && !logs.state(log).is_forked && self.progress.set_fetch(*stream, log, wanted) {
             send_want(ctx, *stream, log, WantRange::From(line));
+        }
+    }
+
+    /// Ends the request for a batch that may prove a fork, if the peer has evicted that batch.
+    /// `low`: the first line that the peer stores.
+    fn end_evicted_evidence(&mut self, ctx: &mut Context, key: &LinkLog, low: u64) {
+        let LinkLog { stream, log } = key;
+        if let FetchState::EvidenceWanted(line) = self.progress.get(*stream, log).fetch()
+            && low > *line
+        {
+            self.progress.set_fetch(*stream, log, FetchState::Idle);
+            send_want(ctx, *stream, log, WantRange::Cancel);
         }
     }
 
@@ -245,7 +260,7 @@ impl Replication {
 
 /// Whether the sequences in an entry are in order and within their bounds.
 fn is_sound(entry: &HaveEntry) -> bool {
-    entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER
+    entry.low <= entry.high && (1..=MAX_SAFE_INTEGER).contains(&entry.high)
 }
 
 /// Whether this log may be requested from any peer that offers it. True if the target is a room or

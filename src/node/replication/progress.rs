@@ -25,6 +25,9 @@ pub const OFFERS_PER_LINK_MAX: usize = 2_048;
 pub const REQUESTS_PER_LINK_MAX: usize = 4_096;
 /// Maximum number of records in the state [`FetchState::EvidenceWanted`], over all links.
 pub const EVIDENCE_MAX: usize = 256;
+/// Maximum number of such records on one link. The bound keeps one peer, which may claim anything,
+/// from taking the places of others.
+pub const EVIDENCE_PER_LINK_MAX: usize = 16;
 /// Maximum number of [`Bisection`]s, over all links. A completed one is kept until its link ends.
 pub const BISECTIONS_MAX: usize = 1024;
 /// Maximum number of records in the state [`FetchState::Refused`], over all links.
@@ -60,7 +63,10 @@ const BOUNDS: [Bound; 6] = [
     Bound::of_all_links(CURSORS_MAX),
     Bound::of_each_link(OFFERS_PER_LINK_MAX),
     Bound::of_each_link(REQUESTS_PER_LINK_MAX),
-    Bound::of_all_links(EVIDENCE_MAX),
+    Bound {
+        per_link: EVIDENCE_PER_LINK_MAX,
+        total: EVIDENCE_MAX,
+    },
     Bound::of_all_links(BISECTIONS_MAX),
     Bound::of_all_links(REFUSALS_MAX),
 ];
@@ -451,12 +457,10 @@ impl ProgressTable {
 
     /// Forgets all offers to fill gaps that `is_forgotten` selects.
     pub fn forget_gap_offers(&mut self, is_forgotten: impl Fn(&LinkLog) -> bool) {
-        let (forgotten, kept) = std::mem::take(&mut self.gap_offers)
-            .into_iter()
-            .partition(is_forgotten);
+        let offers = std::mem::take(&mut self.gap_offers).into_iter();
+        let (forgotten, kept): (Vec<LinkLog>, Vec<LinkLog>) = offers.partition(is_forgotten);
         self.gap_offers = kept;
         for key in forgotten {
-            let key: LinkLog = key;
             if let Some(record) = self.get_mut(key.stream, &key.log) {
                 record.gap_lines = None;
             }

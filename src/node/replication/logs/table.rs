@@ -17,9 +17,9 @@ use crate::node::replication::logs::log_state::{
     LogRole, LogState, Republication, RolledBack, RunLines,
 };
 use crate::wire::sealed;
-
-/// Maximum number of forked logs that are reported to the user in one run.
-const FORK_REPORTS_MAX: usize = 16_384;
+/// Maximum number of forked logs that are reported to the user in one run. A peer can fork any
+/// number of logs, and nobody reads so many reports.
+const FORK_REPORTS_MAX: usize = 256;
 
 static UNKNOWN: LogState = LogState::UNKNOWN;
 
