@@ -301,6 +301,43 @@ fn a_stalled_client_costs_no_memory_and_loses_nothing() {
     }
 }
 
+/// /part of a client that reads slowly waits until the client has got the room's lines.
+#[test]
+fn a_room_is_left_after_a_slow_client_has_got_its_lines() {
+    const LINES: usize = 40_000;
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen", "--no-echo"]);
+    let mut slow = Client::connect(&lo, "alice");
+    slow.send(&json!({"type": "listen", "id": 1}));
+    slow.wait("done");
+    let text = "the quick brown fox jumps over the lazy dog";
+    let input: String = (0..LINES).map(|n| format!("{n} {text}\n")).collect();
+    finish(
+        lo.spawn("alice", &["send", "--need", "0"]),
+        input.as_bytes(),
+    )
+    .assert_code(0);
+    slow.send(&json!({"type": "command", "content": "/part", "id": 2}));
+    for n in 0..LINES {
+        let chat = slow.event();
+        assert_eq!(chat["content"], format!("{n} {text}"), "{chat}");
+    }
+    assert_eq!(slow.event()["id"], 2);
+}
+
+/// Each of two requests to report the delivery is answered, also if both come at once.
+#[test]
+fn every_request_to_finish_is_answered() {
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen"]);
+    let mut client = Client::connect(&lo, "alice");
+    let finish = |id: u64| json!({"type": "finish", "need": 0, "id": id});
+    let both = format!("{}\n{}\n", finish(1), finish(2));
+    client.stream.write_all(both.as_bytes()).expect("a server");
+    assert_eq!(client.wait("done")["id"], 1);
+    assert_eq!(client.wait("done")["id"], 2);
+}
+
 /// A client that is killed while it sends leaves the server and the accepted lines.
 #[test]
 fn a_killed_client_leaves_the_server() {

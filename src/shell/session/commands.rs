@@ -8,7 +8,7 @@ use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::session::resend::{SentLines, find_stored};
 use crate::shell::session::session::{
-    Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
+    Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
 };
 use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::scan::FolderSpan;
@@ -170,6 +170,10 @@ impl Session {
                 self.reply(Notice::Rooms(rooms).into(), sink);
             }
             Command::Finish { required_peers } => {
+                if let Some(Finish { id: Some(id), .. }) = self.finish.take() {
+                    // This request replaces an earlier one, which has no report yet.
+                    emit(sink, Some(id), EventKind::Done(Done::default()));
+                }
                 self.is_answered = true;
                 self.finish = Some(Finish {
                     id: self.current_id.take(),
@@ -356,14 +360,14 @@ impl Session {
         self.answer_listening(done, vec![folder], store, sink);
     }
 
+    /// Leaves a room and closes its folder. All lines of the folder are emitted: see
+    /// [`Session::can_execute`].
     pub(super) fn leave(
         &mut self,
         room: &Room,
         around: &Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) {
-        // Lines before this request come first.
-        self.catch_up(around.store, sink);
         if let Some(transcript) = &mut self.transcript {
             transcript.close(&FolderName::from(room));
         }

@@ -232,10 +232,8 @@ impl Session {
 
     /// Whether the next request can be executed.
     pub(super) fn can_execute(&self, can_accept: bool) -> bool {
-        let must_wait = |kind: &RequestKind| match kind {
-            // The answer comes after the lines.
-            RequestKind::FindEnd(_) => self.is_lagging(),
-            kind => publishes(kind) && !can_accept,
+        let must_wait = |kind: &RequestKind| {
+            follows_lines(kind) && self.is_lagging() || publishes(kind) && !can_accept
         };
         let next = self.requests.front();
         matches!(self.pending, Pending::None) && next.is_some_and(|next| !must_wait(&next.kind))
@@ -291,16 +289,29 @@ impl Session {
     }
 }
 
+/// Whether the answer to this request comes after all lines that are stored before it.
+fn follows_lines(kind: &RequestKind) -> bool {
+    matches!(kind, RequestKind::FindEnd(_)) || matches!(core_command(kind), Some(Command::Part(_)))
+}
+
 /// Whether this request publishes lines.
 fn publishes(kind: &RequestKind) -> bool {
-    let command = match kind {
-        RequestKind::Command(command) | RequestKind::Resend { command, .. } => command,
-        _ => return false,
-    };
     matches!(
-        command,
-        UserCommand::Core(Command::SendToRoom { .. } | Command::SendToPeer { .. })
+        core_command(kind),
+        Some(Command::SendToRoom { .. } | Command::SendToPeer { .. })
     )
+}
+
+/// The command of the core in this request. `None`: it contains none.
+fn core_command(kind: &RequestKind) -> Option<&Command> {
+    match kind {
+        RequestKind::Command(UserCommand::Core(command))
+        | RequestKind::Resend {
+            command: UserCommand::Core(command),
+            ..
+        } => Some(command),
+        _ => None,
+    }
 }
 
 /// The folder that stores our lines to this target.
