@@ -43,8 +43,3 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
         _ => None,
     }
 }
-
-/// Returns the sentence of [`notice_warning`], formatted by [`format_diagnostic`].
-pub fn notice_diagnostic(notice: &Notice) -> Option<String> {
-    notice_warning(notice).map(|sentence| format_diagnostic(&sentence))
-}

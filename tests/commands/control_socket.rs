@@ -24,9 +24,10 @@ for event in map(json.loads, events):
         sys.exit(print(event["username"], event["content"]))
 "##;
 
-/// A client of the shell: it listens, says a line, and prints the text of the next line of bob.
+/// A client of the shell: it listens, says a line, and prints the text of the next line of bob. It
+/// ends with its stdin.
 const SHELL_CLIENT: &str = r##"
-{ printf '%s\n' '{"type":"listen"}' '{"type":"chat","target":"#general","content":"hi"}'; sleep 20; } |
+{ printf '%s\n' '{"type":"listen"}' '{"type":"chat","target":"#general","content":"hi"}'; cat; } |
 socat - "UNIX-CONNECT:$0" | sed -un '/"username":"bob".*"content"/{s/.*"content":"\([^"]*\)".*/\1/p;q}'
 "##;
 

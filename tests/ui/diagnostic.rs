@@ -2,9 +2,17 @@
 
 use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::Notice;
-use p2pchat::ui::diagnostic;
+use p2pchat::ui::diagnostic::{format_diagnostic, notice_warning};
 
 use super::support::{bob_says, chat, identity, peer, short, wall_time};
+
+/// A sentence on stderr names the program, and cannot begin another line.
+#[test]
+fn a_diagnostic_is_one_line_of_the_program() {
+    let line = format_diagnostic("the disk\nis full");
+    assert!(line.starts_with("p2pchat: the disk"), "{line}");
+    assert!(!line.contains('\n'), "{line}");
+}
 
 /// A changed key, a duplicate identity and an error reach the user on stderr; chat does not.
 #[test]
@@ -16,10 +24,10 @@ fn notices_for_stderr_are_one_sentence_each() {
     };
     let (b, c) = (short(2), short(3));
     assert_eq!(
-        diagnostic::notice_diagnostic(&notice).unwrap(),
-        format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
+        notice_warning(&notice).unwrap(),
+        format!("bob~{b} is not the bob~{c} known since 2026-11-01: another key")
     );
-    let duplicate = diagnostic::notice_diagnostic(&Notice::DuplicateIdentity {
+    let duplicate = notice_warning(&Notice::DuplicateIdentity {
         address: None,
         reported_by: None,
     })
@@ -29,10 +37,7 @@ fn notices_for_stderr_are_one_sentence_each() {
         code: ErrorCode::Store,
         content: "the disk is full".into(),
     };
-    let sentence = diagnostic::notice_diagnostic(&error);
-    assert_eq!(sentence.as_deref(), Some("p2pchat: the disk is full"));
-    assert_eq!(
-        diagnostic::notice_diagnostic(&chat(bob_says(&["hi"]))),
-        None
-    );
+    let sentence = notice_warning(&error);
+    assert_eq!(sentence.as_deref(), Some("the disk is full"));
+    assert_eq!(notice_warning(&chat(bob_says(&["hi"]))), None);
 }

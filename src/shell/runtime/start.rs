@@ -77,18 +77,8 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         Arc::clone(&wake),
     )?;
     let keys = load_network_keys(options, &mut warnings)?;
-    for name in interfaces::missing_names(&options.interfaces) {
-        warnings.push(format!(
-            "there is no interface {name} now; it is used when it appears"
-        ));
-    }
-    if options.verbosity > Verbosity::Quiet {
-        print_warnings(&warnings);
-    }
+    report_warnings(options, warnings);
     let streams = open_listener(options, &builder.poll)?;
-    let port = streams
-        .port()
-        .map_err(|error| Failure::io("the listening port is unknown", &error))?;
     let own = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -111,7 +101,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         psk: keys.as_ref().map(|keys| *keys.psk()),
         beacon_key: keys.as_ref().map(|keys| *keys.beacon_key()),
         nick: own.nick,
-        port,
+        port: listening_port(&streams)?,
         seed: random_bytes()?,
         transient: matches!(builder.mode, SessionMode::Send | SessionMode::Peers),
         beacons_enabled: options.multicast.is_some(),
@@ -120,10 +110,9 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         resume,
         identity,
     };
-    let resolved = ResolvedQueue::default();
-    let resolve_hosts = create_resolver(resolved.clone(), builder.waker);
+    let (resolved, resolve_hosts) = create_resolver(builder.waker);
     resolve_hosts(options.static_peers.clone());
-    let event_loop = EventLoop::new(EventLoopParts {
+    run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,
         clock: builder.clock,
@@ -132,7 +121,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         streams,
         multicast: poll_sources::create_multicast(options.multicast),
         resolved,
-        resolve_hosts,
+        resolve_hosts: Box::new(resolve_hosts),
         options,
         session,
         frontend,
@@ -140,10 +129,33 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         ipc_server,
         state,
     })
-    .map_err(|error| Failure::io("the event loop cannot be started", &error))?;
+}
+
+fn run_event_loop(parts: EventLoopParts) -> Result<ExitStatus, Failure> {
+    let event_loop = EventLoop::new(parts)
+        .map_err(|error| Failure::io("the event loop cannot be started", &error))?;
     event_loop
         .run()
         .map_err(|error| Failure::io("the run ended early", &error))
+}
+
+/// Prints the warnings of the start to stderr, unless -q was given. Adds a warning for each
+/// interface of --interface that does not exist yet.
+fn report_warnings(options: &Options, mut warnings: Vec<String>) {
+    for name in interfaces::missing_names(&options.interfaces) {
+        warnings.push(format!(
+            "there is no interface {name} now; it is used when it appears"
+        ));
+    }
+    if options.verbosity > Verbosity::Quiet {
+        print_warnings(&warnings);
+    }
+}
+
+fn listening_port(streams: &TcpStreams) -> Result<u16, Failure> {
+    streams
+        .port()
+        .map_err(|error| Failure::io("the listening port is unknown", &error))
 }
 
 fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
@@ -153,15 +165,18 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
 }
 
 /// Creates a function that looks up host names in a helper thread. The thread puts the found
-/// addresses into `resolved`.
+/// addresses into the queue, which is returned as well.
 ///
 /// The function holds the waker for the whole run. If the last waker were dropped, a pending
 /// wake-up would be lost.
-fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
-    Box::new(move |names| {
+fn create_resolver(waker: Arc<Waker>) -> (ResolvedQueue, impl Fn(Vec<Endpoint>)) {
+    let resolved = ResolvedQueue::default();
+    let queue = resolved.clone();
+    let resolve_hosts = move |names| {
         let waker = Arc::clone(&waker);
-        resolver::spawn_resolver(names, resolved.clone(), move || wake(&waker));
-    })
+        resolver::spawn_resolver(names, queue.clone(), move || wake(&waker));
+    };
+    (resolved, resolve_hosts)
 }
 
 /// Opens the store, and the folders of `rooms`, of direct messages and of carried lines. Then opens

@@ -19,10 +19,9 @@ pub struct UnacknowledgedMarker {
 impl UnacknowledgedMarker {
     /// Reads the marker of the folder in `dir`.
     pub fn load(dir: &Path) -> UnacknowledgedMarker {
-        let path = dir.join(UNACKNOWLEDGED_FILE);
         UnacknowledgedMarker {
-            is_set: path.exists(),
-            path,
+            path: dir.join(UNACKNOWLEDGED_FILE),
+            is_set: UnacknowledgedMarker::is_set_in(dir),
         }
     }
 
