@@ -10,10 +10,11 @@ pub mod wire;
 
 pub use crate::base::batch::{Batch, LocalFields, LogId};
 pub use crate::base::event::{
-    Chat, Command, FoundVia, Input, Interface, InterfaceAddress, KnownPeer, LoadReply, LoadRequest,
-    Notice, Output, Peer, Position, StreamId,
+    Chat, Command, FoundVia, Input, KnownPeer, LoadReply, LoadRequest, Notice, Output, Peer,
+    Position, StreamId,
 };
 pub use crate::base::identity::{Identity, NetworkTag, PeerId};
+pub use crate::base::interface::{Interface, InterfaceAddress};
 pub use crate::base::lines::Lines;
 pub use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 pub use crate::base::range::LogRange;

@@ -1,12 +1,13 @@
 //! The interface between the core and the shell: inputs, outputs, commands and notices.
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::batch::{Batch, LocalFields, LogId};
 use super::error_code::{ErrorCode, Refusal};
 use super::identity::PeerId;
+use super::interface::Interface;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::LogRange;
@@ -104,28 +105,6 @@ pub struct StoredBatch {
     pub batch: Batch,
     /// The local fields stored with the batch.
     pub local: LocalFields,
-}
-
-/// An address of a network interface, with the length of its network prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterfaceAddress {
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of the network prefix in bits: 0–32 for IPv4, 0–128 for IPv6.
-    pub prefix_bits: u8,
-}
-
-/// A usable network interface: up, with at least one address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// The index assigned by the kernel.
-    pub index: u32,
-    /// The name, such as `eth0`.
-    pub name: String,
-    /// The addresses of the interface, at least one.
-    pub addresses: Vec<InterfaceAddress>,
-    /// Is this the loopback interface?
-    pub is_loopback: bool,
 }
 
 /// How the address of a peer was found.

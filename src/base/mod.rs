@@ -10,6 +10,7 @@ pub mod event;
 pub mod gap_notice;
 pub mod hex;
 pub mod identity;
+pub mod interface;
 pub mod line_key;
 pub mod lines;
 pub mod name;

@@ -7,8 +7,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Interface, KnownPeer, Notice, Output, Peer, StreamId};
+use crate::base::event::{KnownPeer, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};

@@ -8,7 +8,7 @@ use crate::hosts::host::{Host, Loopback};
 use crate::hosts::lan::Lan;
 use crate::hosts::wait::wait_until;
 use mio::{Events, Interest, Poll, Token};
-use p2pchat::base::event::{Interface, InterfaceAddress};
+use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};
 use p2pchat::shell::net::multicast::{
     DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram,

@@ -1,8 +1,9 @@
 //! Decides which candidates to dial, and when.
 use std::net::SocketAddr;
 
-use crate::base::event::{FoundVia, Interface, Peer, StreamId};
+use crate::base::event::{FoundVia, Peer, StreamId};
 use crate::base::identity::PeerId;
+use crate::base::interface::Interface;
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;

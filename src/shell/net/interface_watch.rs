@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use mio::{Interest, Registry, Token};
 
-use crate::base::event::Interface;
+use crate::base::interface::Interface;
 use crate::base::time::Time;
 use crate::shell::net::interfaces;
 use crate::shell::net::interfaces::NetlinkSocket;

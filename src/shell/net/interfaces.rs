@@ -16,7 +16,7 @@ use nix::sys::socket::{
     recv, socket,
 };
 
-use crate::base::event::{Interface, InterfaceAddress};
+use crate::base::interface::{Interface, InterfaceAddress};
 use crate::base::table::SortedMap;
 
 /// Maximum number of interfaces used at a time. If there are more, the interfaces with the lowest

@@ -35,7 +35,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use crate::base::event::{Interface, InterfaceAddress};
+use crate::base::interface::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 

@@ -2,8 +2,9 @@
 //! runs in it, if one does.
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2pchat::base::event::{Interface, InterfaceAddress, KnownPeer, Notice, Output};
+use p2pchat::base::event::{KnownPeer, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::time::{Now, Time, WallTime};

@@ -1,7 +1,8 @@
 //! Reads the network for the core: TCP streams, datagrams and the interfaces.
 use std::net::SocketAddr;
 
-use crate::base::event::{Input, Interface};
+use crate::base::event::Input;
+use crate::base::interface::Interface;
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
