@@ -6,8 +6,8 @@
 //! withheld: the batch then carries the hash of the content instead. Its signature and the hash
 //! chain of its log stay valid. [`batch_layout`](super::batch_layout) describes the parts.
 //!
-//! The store appends local fields (`received`, `late`, `before`, `backfill`, `plain`) after the
-//! signature. Local fields are never sent.
+//! The store appends local fields (`received`, `late`, `before`, `backfill`, `request`, `plain`)
+//! after the signature. Local fields are never sent.
 //!
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
@@ -29,6 +29,7 @@ use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
 use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::republished_lines::RepublishedLines;
+use super::request_id::RequestId;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
@@ -132,6 +133,9 @@ pub struct Batch {
     pub republishes: Option<RepublishedLines>,
     /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
+    /// The request of a client that published the lines. Stored as a local field, so never sent.
+    /// `None` for batches of other authors, for lines without a client, and without an id.
+    pub request: Option<RequestId>,
     /// The hash that the author signs. It covers the network tag, the header, and the hash of the
     /// content. The next batch of the log repeats it in its field `previous`.
     pub hash: Hash,
@@ -208,6 +212,7 @@ impl Batch {
             action: draft.action,
             republishes: draft.republishes,
             count,
+            request: None,
             hash,
             bytes: json,
             content: Some(content),
@@ -300,6 +305,7 @@ impl Batch {
             action: fields.action,
             republishes: fields.republishes,
             count: fields.count,
+            request: fields.request.and_then(|raw| RequestId::parse(raw.get())),
             hash,
             content: layout.content,
             plaintext,
@@ -340,6 +346,10 @@ impl Batch {
         }
         if local.backfill {
             tail.push_str(",\"backfill\":true");
+        }
+        if let Some(request) = &self.request {
+            tail.push_str(",\"request\":");
+            tail.push_str(request.as_str());
         }
         out.extend_from_slice(tail.as_bytes());
         if let Some(plain) = &self.plaintext {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::republished_lines::RepublishedLines;
 
-/// The fields of a batch as found in its JSON. The last five are local fields, which only stored
+/// The fields of a batch as found in its JSON. The last six are local fields, which only stored
 /// batches contain.
 #[derive(Deserialize)]
 pub(super) struct BatchFields<'a> {
@@ -49,6 +49,8 @@ pub(super) struct BatchFields<'a> {
     #[serde(default, deserialize_with = "required_value")]
     pub(super) backfill: Option<bool>,
     #[serde(borrow, default, deserialize_with = "required_value")]
+    pub(super) request: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "required_value")]
     pub(super) plain: Option<&'a RawValue>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> BatchFields<'a> {
             || self.late.is_some()
             || self.before.is_some()
             || self.backfill.is_some()
+            || self.request.is_some()
             || self.plain.is_some()
     }
 }

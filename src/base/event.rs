@@ -11,6 +11,7 @@ use super::interface::Interface;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::LogRange;
+use super::request_id::RequestId;
 use super::time::{ReaderStart, TenthsMs, Time, WallTime};
 
 /// The number of a TCP stream. No number is used twice in a run. The shell gives even numbers to
@@ -304,6 +305,17 @@ pub enum Command {
         lines: Lines,
         /// Are the lines actions (`/me`)?
         action: bool,
+    },
+    /// Publish lines of a client's request.
+    Publish {
+        /// A joined room, or the recipient.
+        target: Target,
+        /// The lines.
+        lines: Lines,
+        /// Are the lines actions (`/me`)?
+        action: bool,
+        /// The id of the request. It is stored with the lines, so that the client finds them again.
+        request: Option<RequestId>,
     },
     /// Publish lines as direct messages to one peer.
     SendToPeer {

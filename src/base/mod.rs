@@ -16,5 +16,6 @@ pub mod lines;
 pub mod name;
 pub mod range;
 pub mod republished_lines;
+pub mod request_id;
 pub mod table;
 pub mod time;

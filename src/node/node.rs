@@ -21,7 +21,7 @@ use crate::node::membership::roster;
 use crate::node::membership::routes::Routes;
 use crate::node::peer_clock::PeerClock;
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::engine::Replication;
+use crate::node::replication::engine::{Publication, Replication};
 use crate::node::replication::logs::table::Logs;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
@@ -162,10 +162,13 @@ impl Node {
             self.name_resolution
                 .resolve_pending(ctx, &mut self.known_peers, is_expecting_link)
         {
-            let target = Target::Peer(message.recipient);
-            let (lines, is_action) = (message.lines, message.is_action);
-            self.replication
-                .publish(ctx, &mut self.logs, &target, lines, is_action);
+            let publication = Publication {
+                target: Target::Peer(message.recipient),
+                lines: message.lines,
+                action: message.is_action,
+                request: None,
+            };
+            self.replication.publish(ctx, &mut self.logs, publication);
         }
     }
 
@@ -240,9 +243,30 @@ impl Node {
                 action,
             } => {
                 if let Some(room) = self.rooms.resolve(ctx, room) {
-                    let target = Target::Room(room);
-                    self.replication
-                        .publish(ctx, &mut self.logs, &target, lines, action);
+                    let publication = Publication {
+                        target: Target::Room(room),
+                        lines,
+                        action,
+                        request: None,
+                    };
+                    self.replication.publish(ctx, &mut self.logs, publication);
+                }
+            }
+            Command::Publish {
+                target,
+                lines,
+                action,
+                request,
+            } => {
+                let room = target.room().cloned();
+                if room.is_none() || self.rooms.resolve(ctx, room).is_some() {
+                    let publication = Publication {
+                        target,
+                        lines,
+                        action,
+                        request,
+                    };
+                    self.replication.publish(ctx, &mut self.logs, publication);
                 }
             }
             Command::SendToPeer {

@@ -204,7 +204,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
                 }
                 return line.finish();
             }
-            Command::Resolve { .. } | Command::Leave => return,
+            Command::Publish { .. } | Command::Resolve { .. } | Command::Leave => return,
         },
     };
     let mut line = JsonLine::new("command", out);

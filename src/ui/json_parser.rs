@@ -14,6 +14,7 @@ use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+use crate::base::request_id::RequestId;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::ui::command::{self, UserCommand};
 use crate::ui::request::{Listen, Request, RequestKind};
@@ -21,9 +22,6 @@ use crate::ui::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent, Status,
     StoredLines,
 };
-
-/// Longest id of a request, in bytes of JSON.
-const ID_MAX_BYTES: usize = 64;
 
 /// A request that cannot be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,9 +183,8 @@ fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
 }
 
 fn parse_id(fields: &Fields<'_>) -> Option<String> {
-    let id = fields.raw("id")?;
-    let is_id = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
-    (is_id && id.len() <= ID_MAX_BYTES).then(|| id.to_owned())
+    let id = RequestId::parse(fields.raw("id")?)?;
+    Some(id.as_str().to_owned())
 }
 
 fn finish_request(fields: &Fields<'_>) -> Result<Request, InvalidRequest> {

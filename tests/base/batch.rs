@@ -6,6 +6,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::request_id::RequestId;
 use p2pchat::base::time::WallTime;
 
 use crate::batches;
@@ -383,6 +384,48 @@ fn no_text_in_the_header_moves_its_end() {
     assert_eq!(texts_of(&batch), ["good day"]);
 }
 
+/// The id of a client's request is stored beside its lines, as the client wrote it, and not sent.
+#[test]
+fn the_id_of_a_request_is_stored_and_not_sent() {
+    for json in ["7", "-1.5e3", r#""a\"b""#, r#""0123456789abcdef-1""#] {
+        let mut batch = batch(&["good day"]);
+        let sent = json_of(&batch);
+        batch.request = RequestId::parse(json);
+        assert_eq!(json_of(&batch), sent);
+        let mut stored = Vec::new();
+        batch.write_stored(LocalFields::default(), &mut stored);
+        let line = stored.strip_suffix(b"\n").expect("a line");
+        let text = std::str::from_utf8(line).expect("JSON");
+        assert!(text.ends_with(&format!(",\"request\":{json}}}")), "{text}");
+        let (read, _) = Batch::parse_stored(line, &NETWORK).expect("a stored batch");
+        assert_eq!(read.request, batch.request);
+        assert_eq!(json_of(&read), sent);
+        assert!(is_signed(&read));
+    }
+}
+
+/// What is no short number or string is no id, and cannot break the line of the store.
+#[test]
+fn ids_of_requests_are_bounded() {
+    let string = |length: usize| format!("\"{}\"", "x".repeat(length));
+    assert!(RequestId::parse(&string(62)).is_some());
+    assert!(RequestId::parse(&string(63)).is_none());
+    for json in [
+        "",
+        "x",
+        "null",
+        "[1]",
+        "{}",
+        "1,2",
+        "\"a",
+        "\"a\nb\"",
+        "7\n8",
+        "\"a\",\"b\":\"c\"",
+    ] {
+        assert_eq!(RequestId::parse(json), None, "{json}");
+    }
+}
+
 /// Local fields are appended by the store. A batch from the wire can't bring its own.
 #[test]
 fn local_fields_never_come_from_outside() {
@@ -391,6 +434,7 @@ fn local_fields_never_come_from_outside() {
         r#""late":true"#,
         r#""before":null"#,
         r#""backfill":false"#,
+        r#""request":7"#,
         r#""plain":"x""#,
     ] {
         assert!(with("}", &format!(",{field}}}")).is_err(), "after: {field}");

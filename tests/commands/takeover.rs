@@ -2,6 +2,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -181,10 +182,16 @@ fn an_attached_chat_takes_over_when_the_server_ends() {
     });
 }
 
-/// Plays a server that ends after receiving the line and before answering, a moment no signal can be
-/// timed for. `position` is where the server says the stored history ended. Returns the stored
-/// batches with the line.
-fn lose_answer_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
+/// The segment of alice's #general.
+fn segment(lo: &Loopback) -> PathBuf {
+    let folder = lo.host.folder("alice");
+    folder.join("history/open/#general/000001.ndjson")
+}
+
+/// Plays a server that ends after receiving the line "hello" and before answering, a moment no
+/// signal can be timed for. It says that the history begins at `position`, and passes the id of the
+/// line's request to `store`. Returns the stored batches with the line.
+fn lose_answer(lo: &Loopback, position: &str, store: impl FnOnce(&Value)) -> Vec<String> {
     let folder = lo.host.folder("alice");
     let path = folder.join("control.sock");
     let whoami = run(lo, "alice", &["whoami"]);
@@ -206,6 +213,7 @@ fn lose_answer_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
         assert_ne!(reader.read_line(&mut line).expect("a line"), 0);
         let request: Value = serde_json::from_str(&line).expect("JSON");
         if request["type"] == "chat" {
+            store(&request["id"]);
             break;
         }
         let done = json!({
@@ -217,8 +225,7 @@ fn lose_answer_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
     drop((reader, stream, listener));
     drop(lock);
     finish(send, b"").assert_code(0);
-    let history = folder.join("history/open/#general/000001.ndjson");
-    let lines = fs::read_to_string(history).expect("a history");
+    let lines = fs::read_to_string(segment(lo)).expect("a history");
     let batches = lines.lines().filter(|line| line.contains("\"hello\""));
     batches.map(str::to_owned).collect()
 }
@@ -229,18 +236,68 @@ fn lose_answer_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
 fn a_line_stored_without_a_reply_is_not_published_twice() {
     let Some(lo) = Loopback::new() else { return };
     run(&lo, "alice", &["send", "--need", "0", "hello"]);
-    // Every stored batch lies behind the position that the server reported: the line is found
-    // there.
-    assert_eq!(lose_answer_to_stored_line(&lo, "0.0.0").len(), 1);
-    // No stored batch lies behind the position: the line is published again.
-    let history = lo.host.folder("alice").join("history/open/#general");
-    let size = fs::metadata(history.join("000001.ndjson"))
-        .expect("a file")
-        .len();
-    assert_eq!(
-        lose_answer_to_stored_line(&lo, &format!("1.{size}.0")).len(),
-        2
-    );
+    let batches = lose_answer(&lo, "0.0.0", |id| {
+        // The server has stored the line for this request.
+        let text = fs::read_to_string(segment(&lo)).expect("a history");
+        let (before, last) = text.trim_end().rsplit_once('\n').expect("lines");
+        let last = last.strip_suffix('}').expect("a batch");
+        let text = format!("{before}\n{last},\"request\":{id}}}\n");
+        fs::write(segment(&lo), text).expect("written");
+    });
+    assert_eq!(batches.len(), 1);
+}
+
+/// A `send` whose server ends before it stores the line publishes it, even if others said the same.
+#[test]
+fn a_line_of_another_client_is_not_taken_for_the_own() {
+    let Some(lo) = Loopback::new() else { return };
+    let server = lo.start("alice", &["listen"]);
+    run(&lo, "alice", &["send", "--need", "0", "hello"]).assert_code(0);
+    server.signal(Signal::SIGTERM);
+    server.out.wait_end(TIMEOUT);
+    let batches = lose_answer(&lo, "0.0.0", |_| {});
+    assert_eq!(batches.len(), 2);
+    assert!(batches[0].contains(",\"request\":\""), "{batches:?}");
+}
+
+/// Two clients say equal lines, and their server is killed: each line is delivered once for each
+/// time that it was said. The ids of their requests stay in this directory.
+#[test]
+fn equal_lines_of_two_clients_are_delivered_once_each() {
+    const ROUNDS: usize = 5;
+    const LINES: usize = 40;
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut said = 0;
+    for _ in 0..ROUNDS {
+        let mut alice = lo.start("alice", &["listen", "--no-echo"]);
+        wait_joined(&alice, "bob");
+        let mut clients = [(); 2].map(|()| lo.spawn("alice", &["send"]));
+        wait_client(&lo, &alice);
+        for line in 0..LINES {
+            for client in &mut clients {
+                client.say("yes");
+            }
+            if line == LINES / 2 {
+                alice.kill();
+            }
+        }
+        for client in clients {
+            finish(client, b"").assert_code(0);
+        }
+        said += 2 * LINES;
+        wait_until("all lines are printed", TIMEOUT, || {
+            messages(&bob.out.all()).len() >= said
+        });
+        let history = messages(&run(&lo, "bob", &["history"]).out);
+        assert_eq!(history.len(), said);
+    }
+    let text = |user: &str| {
+        let folder = lo.host.folder(user).join("history/open/#general");
+        fs::read_to_string(folder.join("000001.ndjson")).expect("a history")
+    };
+    assert!(text("alice").contains("\"request\""));
+    assert!(!text("bob").contains("\"request\""));
 }
 
 /// SIGTERM ends an attached `send` with 143; lines that a silent server did not confirm are

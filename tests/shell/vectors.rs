@@ -13,6 +13,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::{Gap, LogRange};
 use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::request_id::RequestId;
 use p2pchat::base::table::SortedMap;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::node::context::ResumeState;
@@ -80,6 +81,10 @@ fn stored_batches() -> Vec<Stored> {
     let direct = vectors("batch_direct.txt");
     let republishing = vector("batch_republishing.txt");
     let mut carried = Stored::new(&direct[1], "2026-11-21T10:31:04.203Z", [true, false, false]);
+    let mut to_bob = Stored::new(&direct[0], "2026-11-21T10:31:04.127Z", [false; 3]);
+    let mut to_ops = Stored::new(&rooms[3], "2026-11-21T10:31:04.125Z", [false; 3]);
+    to_bob.batch.request = RequestId::parse(r#""0011223344556677-8""#);
+    to_ops.batch.request = RequestId::parse("9");
     // A carrier can't open what it carries.
     let sealed = carried.batch.as_bytes().to_vec();
     carried.batch = Batch::parse(sealed, &carried.network).expect("a batch");
@@ -88,9 +93,9 @@ fn stored_batches() -> Vec<Stored> {
         Stored::new(&rooms[2], "2026-11-21T10:31:04.201Z", [true; 3]),
         Stored::new(&rooms[1], "2026-11-21T10:31:04.124Z", [false; 3]),
         Stored::new(&republishing, "2026-11-21T10:31:04.126Z", [false; 3]),
-        Stored::new(&direct[0], "2026-11-21T10:31:04.127Z", [false; 3]),
+        to_bob,
         carried,
-        Stored::new(&rooms[3], "2026-11-21T10:31:04.125Z", [false; 3]),
+        to_ops,
     ]
 }
 
@@ -368,6 +373,7 @@ fn the_history_of_a_state_directory_is_read() {
         for (read, stored) in read.iter().zip(&expected) {
             assert_eq!(read.batch.as_bytes(), stored.batch.as_bytes());
             assert_eq!(read.local, stored.local);
+            assert_eq!(read.batch.request, stored.batch.request);
             assert_eq!(shown_lines(&read.batch), shown_lines(&stored.batch));
         }
     }

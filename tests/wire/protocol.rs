@@ -14,12 +14,13 @@ use crate::documents::examples;
 const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name.
-const UNNAMED: [&str; 17] = [
+const UNNAMED: [&str; 18] = [
     "DEFAULT_PORT",
     "DIGEST_CHARS",
     "HEADER_BYTES",
     "HEX_DIGITS",
     "HOST_MAX_BYTES",
+    "ID_MAX_BYTES",
     "ID_PREFIX_MIN_CHARS",
     "KEY_BYTES",
     "LAMPORTS_PER_MS",

@@ -17,6 +17,7 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
+use crate::base::request_id::RequestId;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -42,11 +43,16 @@ const STORE_RETRY_MS: u64 = 5_000;
 /// knows of the failure already.
 const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
 
-/// Own lines that the store refused. They are published when the store has recovered.
-pub(super) struct Unpublished {
-    pub(super) target: Target,
-    pub(super) lines: Lines,
-    pub(super) action: bool,
+/// Lines of ours that are to be published.
+pub struct Publication {
+    /// The room or the recipient.
+    pub target: Target,
+    /// The lines.
+    pub lines: Lines,
+    /// Whether the lines are actions, as by `/me`.
+    pub action: bool,
+    /// The request of a client that published the lines.
+    pub request: Option<RequestId>,
 }
 
 /// The replication state of every link and log, and the state of the store.
@@ -63,7 +69,8 @@ pub struct Replication {
     pub(super) gaps: Gaps,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
-    pub(super) unpublished: VecDeque<Unpublished>,
+    /// Lines that the store refused. They are published when the store has recovered.
+    pub(super) unpublished: VecDeque<Publication>,
     /// When to try the store again. `None`: the store works.
     pub(super) store_retry_at: Option<Time>,
     /// When the store last failed. `None`: the store has not failed in this run.
@@ -148,8 +155,8 @@ impl Replication {
         };
         let current = logs.replace_incarnation(republication.incarnation);
         for batch in &reply.batches {
-            let lines = lines_of(batch, from.saturating_sub(batch.sequence));
-            self.publish(ctx, logs, &log.target, lines, batch.action);
+            let skipped = from.saturating_sub(batch.sequence);
+            self.publish(ctx, logs, publication_of(batch, skipped));
         }
         logs.replace_incarnation(current);
         ctx.emit(Output::Load(LoadRequest {
@@ -180,25 +187,19 @@ impl Replication {
     }
 
     /// Publishes our lines: signs them in batches, then stores, shows and sends each batch.
-    /// `action`: the lines are actions, as by `/me`.
-    pub fn publish(
-        &mut self,
-        ctx: &mut Context,
-        logs: &mut Logs,
-        target: &Target,
-        mut lines: Lines,
-        action: bool,
-    ) {
+    pub fn publish(&mut self, ctx: &mut Context, logs: &mut Logs, mut publication: Publication) {
         if !self.can_accept() {
-            return self.unpublished.push_back(Unpublished {
-                target: target.clone(),
-                lines,
-                action,
-            });
+            return self.unpublished.push_back(publication);
         }
-        while !lines.is_empty() {
-            let part = lines.take_batch();
-            let Some(batch) = logs.append(ctx, target, action, &part) else {
+        while !publication.lines.is_empty() {
+            let part = publication.lines.take_batch();
+            let Publication {
+                target,
+                action,
+                request,
+                ..
+            } = &publication;
+            let Some(batch) = logs.append(ctx, target, *action, request.clone(), &part) else {
                 let content = format!("{target} is not a usable key: the message was not sent");
                 let code = ErrorCode::Target;
                 return ctx.notify(Notice::Error { code, content });
@@ -444,11 +445,7 @@ impl Replication {
             }
             // If one of our batches has a source, an earlier run published it and our disk lost it.
             if batch.log.author == ctx.own_id() && source.is_none() && batch.republishes.is_none() {
-                self.unpublished.push_front(Unpublished {
-                    target: batch.log.target.clone(),
-                    lines: lines_of(batch, 0),
-                    action: batch.action,
-                });
+                self.unpublished.push_front(publication_of(batch, 0));
             }
         }
     }
@@ -475,13 +472,8 @@ impl Replication {
         let is_due = |at: Time| at <= now;
         if self.store_retry_at.is_some_and(is_due) {
             self.store_retry_at = None;
-            for unpublished in std::mem::take(&mut self.unpublished) {
-                let Unpublished {
-                    target,
-                    lines,
-                    action,
-                } = unpublished;
-                self.publish(ctx, logs, &target, lines, action);
+            for publication in std::mem::take(&mut self.unpublished) {
+                self.publish(ctx, logs, publication);
             }
             self.resume_requests(logs);
             self.gaps.resume();
@@ -505,12 +497,17 @@ impl Replication {
     }
 }
 
-/// The lines of a batch without its first `skipped` lines.
-fn lines_of(batch: &Batch, mut skipped: u64) -> Lines {
+/// The lines of a batch of ours without its first `skipped` lines, to be published once more.
+fn publication_of(batch: &Batch, mut skipped: u64) -> Publication {
     let mut lines = Lines::default();
     batch.for_each_line(|line| match skipped {
         0 => drop(lines.push(line.as_bytes())),
         _ => skipped -= 1,
     });
-    lines
+    Publication {
+        target: batch.log.target.clone(),
+        lines,
+        action: batch.action,
+        request: batch.request.clone(),
+    }
 }

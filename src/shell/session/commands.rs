@@ -4,9 +4,10 @@ use crate::base::event::{Command, Notice};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
+use crate::base::request_id::RequestId;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_query::HistoryQuery;
-use crate::shell::session::resend::{SentLines, find_stored};
+use crate::shell::session::resend::find_stored;
 use crate::shell::session::session::{
     Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
 };
@@ -191,7 +192,8 @@ impl Session {
             Command::Nick(_) | Command::Peers | Command::Stats | Command::MarkRead { .. } => {
                 return Some(SessionAction::Command(command));
             }
-            Command::Resolve { .. } | Command::Leave => {}
+            // These are no requests of a client.
+            Command::Publish { .. } | Command::Resolve { .. } | Command::Leave => {}
         }
         None
     }
@@ -234,20 +236,14 @@ impl Session {
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) -> Option<SessionAction> {
-        if let Some(after) = after {
-            let head = self.tracked_heads.get(&target);
-            let head = head.map(|head| (&head.log, head.sequence));
-            let sent = SentLines {
-                own: &self.own_id,
-                target: &target,
-                lines: &lines,
-                action,
-            };
-            if let Some(stored) = find_stored(around.store, &sent, after.position, head) {
+        let request = self.current_id.as_deref().and_then(RequestId::parse);
+        if let (Some(after), Some(request)) = (after, &request) {
+            let folder = own_folder(&target);
+            if let Some(stored) = find_stored(around.store, &folder, request, after.position) {
                 self.track_head(stored.log.clone(), stored.sequence);
                 let done = Done {
                     stored: Some(stored),
-                    cursor: Some(FolderCursor::at(around.store.end(&own_folder(&target)))),
+                    cursor: Some(FolderCursor::at(around.store.end(&folder))),
                     ..Done::default()
                 };
                 self.answer(done, sink);
@@ -258,6 +254,8 @@ impl Session {
             target,
             lines,
             action,
+            // The session of this process ends with the process, and never repeats a request.
+            request: request.filter(|_| !self.is_local),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::base::event::{Command, Notice};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room, Target};
+use crate::base::request_id::RequestId;
 use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_worker::HistoryWorker;
@@ -43,6 +44,8 @@ pub enum SessionAction {
         lines: Lines,
         /// Whether the lines are actions.
         action: bool,
+        /// The id of the client's request.
+        request: Option<RequestId>,
     },
     /// Find a peer. Answered by [`Notice::Resolved`].
     Resolve {

@@ -45,6 +45,15 @@ pub fn random_bytes() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
+/// A random number from the kernel.
+///
+/// # Errors
+/// As [`random_bytes`].
+pub fn random_u64() -> Result<u64, Failure> {
+    let [a, b, c, d, e, f, g, h, ..] = random_bytes()?;
+    Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+}
+
 /// Whether the group or others may read this file. False for a pipe or a device.
 pub fn is_readable_by_others(file: &File) -> bool {
     file.metadata()

@@ -10,6 +10,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::base::republished_lines::RepublishedLines;
+use crate::base::request_id::RequestId;
 use crate::base::table::SortedSet;
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::HybridClock;
@@ -345,6 +346,7 @@ impl Logs {
         ctx: &mut Context,
         target: &Target,
         action: bool,
+        request: Option<RequestId>,
         lines: &Lines,
     ) -> Option<Arc<Batch>> {
         let log = self.own_log(ctx, target);
@@ -379,7 +381,9 @@ impl Logs {
             sealed: sealed.as_deref(),
             salt: ctx.random_u64(),
         };
-        let batch = Arc::new(Batch::sign(&ctx.identity, &ctx.network, unsigned));
+        let mut batch = Batch::sign(&ctx.identity, &ctx.network, unsigned);
+        batch.request = request;
+        let batch = Arc::new(batch);
         let own_id = ctx.own_id();
         if let Some(own) = self.get_or_create(&own_id, &log).own_mut() {
             own.run.get_or_insert(RunLines::new(sequence));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Input, KnownPeer, Notice, Peer};
-use crate::base::name::{PeerSelector, Room, Target};
+use crate::base::name::Room;
 use crate::shell::config::options::OPTION_REPEATS_MAX;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
@@ -113,20 +113,14 @@ impl EventLoop {
                 target,
                 lines,
                 action,
+                request,
             } => {
                 let head_before = self.node.own_head(&target);
-                self.handle_input(Input::Command(match &target {
-                    Target::Room(room) => Command::SendToRoom {
-                        room: Some(room.clone()),
-                        lines,
-                        action,
-                    },
-                    Target::Peer(id) => Command::SendToPeer {
-                        selector: PeerSelector::from(id),
-                        lines,
-                        action,
-                        timeout_ms: 0,
-                    },
+                self.handle_input(Input::Command(Command::Publish {
+                    target: target.clone(),
+                    lines,
+                    action,
+                    request,
                 }));
                 // The core does not report whether it published the lines. If it has, the log has a
                 // new head. If the lines cannot be stored now, the core keeps them and retries.

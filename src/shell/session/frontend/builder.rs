@@ -18,6 +18,7 @@ use crate::shell::session::frontend::exit_policy::{
 };
 use crate::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFormat};
 use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::state::identity_file::random_u64;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::stdin;
@@ -75,7 +76,7 @@ impl FrontendBuilder {
     /// shortens its wait by this time.
     ///
     /// # Errors
-    /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
+    /// stdin, stdout or the terminal cannot be used, or the system refuses signals or randomness.
     pub fn take_or_build(&mut self, own: &Peer, uptime_ms: u64) -> Result<ActiveFrontend, Failure> {
         if let Some(existing) = self.existing.take() {
             return Ok(existing);
@@ -118,6 +119,7 @@ impl FrontendBuilder {
             options,
             exit_policy,
             own_id: own.id,
+            run: random_u64()?,
             renderer,
             stdout,
             stdin,

@@ -125,6 +125,8 @@ pub struct FrontendParts<'a> {
     pub exit_policy: ExitPolicy,
     /// The id of this directory's identity.
     pub own_id: PeerId,
+    /// A random number of this run.
+    pub run: u64,
     /// See [`Frontend::renderer`].
     pub renderer: Renderer,
     /// The writer of stdout; `None` for `send` without --json.
@@ -161,7 +163,7 @@ impl Frontend {
             exit_policy: parts.exit_policy,
             renderer: parts.renderer,
             stderr: Stderr::new(options.verbosity),
-            pending: PendingRequests::default(),
+            pending: PendingRequests::new(parts.run),
             printed: Printed::default(),
             stdout: parts.stdout,
             stdin: parts.stdin,
@@ -583,13 +585,12 @@ impl EventSink for Frontend {
     }
 
     fn emit(&mut self, event: SessionEvent) {
-        match event.id.map(|id| id.parse()) {
-            Some(Ok(id)) => {
-                self.handle_answer(id, event.kind);
-                self.announce_if_ready();
-            }
-            Some(Err(_)) => {}
-            None => self.handle_event(event.kind),
+        let Some(id) = event.id else {
+            return self.handle_event(event.kind);
+        };
+        if let Some(id) = self.pending.parse_id(&id) {
+            self.handle_answer(id, event.kind);
+            self.announce_if_ready();
         }
     }
 }

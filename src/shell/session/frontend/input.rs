@@ -141,7 +141,7 @@ impl Frontend {
         while self.can_pass_on() {
             let is_attached = self.is_attached();
             let queued = match is_attached {
-                // The search for lines after a change of the program compares whole batches.
+                // After a change of the program, a request counts as stored if one batch of it is.
                 true => self.commands.pop_batch()?,
                 false => self.commands.pop()?,
             };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::event::Command;
+use crate::base::hex;
 use crate::base::name::{FolderName, Target};
 use crate::base::table::SortedMap;
 use crate::shell::session::frontend::command_queue::{lines_of, sends_lines};
@@ -39,9 +40,10 @@ pub struct PendingRequest {
 }
 
 /// What the frontend knows about its requests.
-#[derive(Default)]
 pub struct PendingRequests {
     queue: VecDeque<PendingRequest>,
+    /// A random number of this run. It makes the ids of requests unique among all clients.
+    run: u64,
     last_id: u64,
     lines_bytes: usize,
     /// The last known end of each folder. The folder may have grown since.
@@ -51,6 +53,30 @@ pub struct PendingRequests {
 }
 
 impl PendingRequests {
+    /// No requests. `run`: a random number.
+    pub fn new(run: u64) -> PendingRequests {
+        PendingRequests {
+            queue: VecDeque::new(),
+            run,
+            last_id: 0,
+            lines_bytes: 0,
+            ends: SortedMap::new(),
+            stored: SortedMap::new(),
+        }
+    }
+
+    /// The JSON of a request's id.
+    fn id_json(&self, id: u64) -> String {
+        format!("\"{}-{id}\"", hex::format(self.run))
+    }
+
+    /// Parses the id of an answer. `None`: no request of this run has such an id.
+    pub fn parse_id(&self, json: &str) -> Option<u64> {
+        let (run, id) = json.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+        let id = id.parse().ok()?;
+        (hex::parse(run) == Some(self.run)).then_some(id)
+    }
+
     /// Whether all requests are answered.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -130,7 +156,7 @@ impl PendingRequests {
             reply: Vec::new(),
         });
         Request {
-            id: Some(self.last_id.to_string()),
+            id: Some(self.id_json(self.last_id)),
             kind,
         }
     }
@@ -224,8 +250,10 @@ impl PendingRequests {
             .into(),
         });
         let mut requests: Vec<Request> = awaits.collect();
-        for pending in &mut self.queue {
-            pending.reply.clear();
+        self.queue
+            .iter_mut()
+            .for_each(|pending| pending.reply.clear());
+        for pending in &self.queue {
             let kind = match &pending.kind {
                 RequestKind::Command(command) if sends_lines(command) => RequestKind::Resend {
                     command: command.clone(),
@@ -234,7 +262,7 @@ impl PendingRequests {
                 kind => kind.clone(),
             };
             requests.push(Request {
-                id: Some(pending.id.to_string()),
+                id: Some(self.id_json(pending.id)),
                 kind,
             });
         }
