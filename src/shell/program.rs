@@ -12,6 +12,7 @@ use crate::shell::config::help::{USAGE_TEXT, VERSION_LINE};
 use crate::shell::config::options;
 use crate::shell::config::options::Options;
 use crate::shell::config::subcommand::Subcommand;
+use crate::shell::os::descriptors::count_available;
 use crate::shell::runtime::start::run_session;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::stdio::stderr::print_sentence;
@@ -22,6 +23,13 @@ use crate::shell::stdio::terminal;
 /// default thresholds, glibc would return the memory of each turn's batches to the kernel. The next
 /// turn would need page faults to get the memory back.
 const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
+
+/// Descriptors that a session must be able to open at its start: about 20 for files, threads and
+/// one interface, and the rest for further interfaces, links and segments.
+const SESSION_DESCRIPTORS: usize = 32;
+/// Descriptors for a command that only reads files: the socket of a running program, folders and
+/// segments.
+const READER_DESCRIPTORS: usize = 8;
 
 /// Runs the program and returns its exit status. Prints a failure as one line on stderr.
 pub fn main() -> ExitStatus {
@@ -36,7 +44,30 @@ pub fn main() -> ExitStatus {
     }
 }
 
+/// Checks that enough descriptors are left for the command. A program that runs out of them later
+/// seems to run, and serves nobody.
+fn check_descriptors(subcommand: Subcommand) -> Result<(), Failure> {
+    let wanted = match subcommand {
+        Subcommand::Help | Subcommand::Version | Subcommand::Keygen => return Ok(()),
+        Subcommand::Whoami | Subcommand::History => READER_DESCRIPTORS,
+        _ => SESSION_DESCRIPTORS,
+    };
+    let available = count_available(wanted);
+    if available == wanted {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ExitStatus::GeneralError,
+        format!(
+            "{} needs {wanted} more open files, and the limit leaves {available}: raise it, as in \
+             `ulimit -n 256`",
+            subcommand.display_name()
+        ),
+    ))
+}
+
 fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
+    check_descriptors(options.subcommand)?;
     match options.subcommand {
         Subcommand::Help => print_text(USAGE_TEXT),
         Subcommand::Version => print_text(VERSION_LINE),

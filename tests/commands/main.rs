@@ -13,6 +13,7 @@ mod backlog;
 mod chat;
 mod closed_network;
 mod control_socket;
+mod descriptors;
 mod direct;
 mod directory;
 mod exit;

@@ -1,5 +1,6 @@
 //! Writes a command's output to stdout, and turns the result into an exit status.
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
 
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
@@ -18,7 +19,7 @@ pub fn print_text(text: &str) -> Result<ExitStatus, Failure> {
 /// # Errors
 /// Stdout cannot be written.
 pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
-    output_writer::write_all(io::stdout(), bytes)
+    output_writer::write_all(io::stdout().as_fd(), bytes)
 }
 
 /// Converts the result of the last write into an exit status. The status is 0 after a success. It

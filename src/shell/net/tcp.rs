@@ -4,6 +4,7 @@
 //! is writable.
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -13,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::os::descriptors::{is_shortage, reserve_descriptor};
 
 /// Maximum number of streams at a time. At this number, every further connection from a peer is
 /// accepted and closed at once.
@@ -91,6 +93,17 @@ pub struct TcpStreams {
     readable: SortedSet<StreamId>,
     accepted_count: u64,
     first_token: usize,
+    /// A descriptor that is given up to refuse a connection when no other is left.
+    reserve: Option<OwnedFd>,
+    shortage: Shortage,
+}
+
+/// Whether no descriptor was left for a connection, in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shortage {
+    None,
+    Unreported,
+    Reported,
 }
 
 impl TcpStreams {
@@ -115,6 +128,8 @@ impl TcpStreams {
             readable: SortedSet::new(),
             accepted_count: 0,
             first_token,
+            reserve: reserve_descriptor().ok(),
+            shortage: Shortage::None,
         })
     }
 
@@ -159,11 +174,46 @@ impl TcpStreams {
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
-                // No connection waits, or no file descriptor is left. The program can go on with
-                // the links it has.
+                Err(error) if is_shortage(&error) => {
+                    if !self.refuse_waiting() {
+                        return;
+                    }
+                }
+                // No connection waits.
                 Err(_) => return,
             }
         }
+    }
+
+    /// Accepts and closes a connection for which no descriptor is left. Otherwise its peer would
+    /// wait for an answer, and the listener would report no further connection (epoll(7)). Returns
+    /// false if no connection waits: without a descriptor, accept(2) does not say so. Also returns
+    /// false if the reserved descriptor is gone.
+    fn refuse_waiting(&mut self) -> bool {
+        if self.reserve.take().is_none() {
+            return false;
+        }
+        let is_refused = self.listener.accept().is_ok();
+        self.reserve = reserve_descriptor().ok();
+        if is_refused {
+            self.note_shortage();
+        }
+        is_refused
+    }
+
+    fn note_shortage(&mut self) {
+        if self.shortage == Shortage::None {
+            self.shortage = Shortage::Unreported;
+        }
+    }
+
+    /// Whether to tell the user that no descriptor was left for a connection. True once in a run.
+    pub fn take_shortage(&mut self) -> bool {
+        let is_new = self.shortage == Shortage::Unreported;
+        if is_new {
+            self.shortage = Shortage::Reported;
+        }
+        is_new
     }
 
     /// Begins to connect to `address`. If the dial fails at once, appends [`StreamEvent::Closed`]
@@ -177,7 +227,10 @@ impl TcpStreams {
     ) {
         let started = TcpStream::connect(address)
             .and_then(|socket| self.insert(registry, stream, socket, Phase::Connecting));
-        if started.is_err() {
+        if let Err(error) = started {
+            if is_shortage(&error) {
+                self.note_shortage();
+            }
             changes.push(StreamEvent::Closed(stream));
         }
     }

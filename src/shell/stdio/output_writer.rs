@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 
 use crate::shell::os::thread;
 
@@ -218,10 +219,9 @@ fn copy_error(error: &io::Error) -> io::Error {
 ///
 /// # Errors
 /// A write fails.
-pub fn write_all(fd: impl AsFd, bytes: &[u8]) -> io::Result<()> {
-    let file = File::from(fd.as_fd().try_clone_to_owned()?);
+pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let mut piece_len = bytes.len();
-    write_in_pieces(&file, bytes, &mut piece_len, &AtomicU64::new(0))
+    write_in_pieces(fd, bytes, &mut piece_len, &AtomicU64::new(0))
 }
 
 impl QueueState {
@@ -274,7 +274,12 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
         };
         state.is_writing = true;
         drop(state);
-        let result = write_in_pieces(file, &chunk.bytes, &mut piece_len, &shared.written_bytes);
+        let result = write_in_pieces(
+            file.as_fd(),
+            &chunk.bytes,
+            &mut piece_len,
+            &shared.written_bytes,
+        );
         let mut state = shared.lock();
         state.is_writing = false;
         match result {
@@ -313,14 +318,15 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
 /// `written_bytes`. After a slow write, makes `piece_len` small. If another program has made the
 /// descriptor non-blocking, waits until the descriptor accepts bytes.
 fn write_in_pieces(
-    mut file: &File,
+    fd: BorrowedFd<'_>,
     mut bytes: &[u8],
     piece_len: &mut usize,
     written_bytes: &AtomicU64,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let start = Instant::now();
-        let written = file.write(bytes.get(..*piece_len).unwrap_or(bytes));
+        let piece = bytes.get(..*piece_len).unwrap_or(bytes);
+        let written = write(fd, piece).map_err(io::Error::from);
         if start.elapsed() > SLOW_WRITE_MIN {
             *piece_len = ATOMIC_WRITE_BYTES;
         }
@@ -332,7 +338,7 @@ fn write_in_pieces(
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+                let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
                 // If a signal interrupts the poll, the next write decides whether to wait again.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }

@@ -36,7 +36,8 @@ impl Stderr {
     }
 
     /// Writes one line. The line must be safe for a terminal. If stderr is not read and the queue
-    /// is full, the line is dropped.
+    /// is full, the line is dropped. Without a descriptor for the thread, writes the line directly:
+    /// the shortage itself must be reported.
     pub fn write_line(&mut self, line: &str) {
         if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
@@ -44,9 +45,13 @@ impl Stderr {
                 .and_then(|file| OutputWriter::with_file(file, || {}))
                 .ok();
         }
-        if let Some(writer) = &self.writer {
-            self.last_token += 1;
-            let _ = writer.try_send(format!("{line}\n").into_bytes(), self.last_token);
+        let line = format!("{line}\n").into_bytes();
+        match &self.writer {
+            Some(writer) => {
+                self.last_token += 1;
+                let _ = writer.try_send(line, self.last_token);
+            }
+            None => drop(output_writer::write_all(io::stderr().as_fd(), &line)),
         }
     }
 
@@ -79,5 +84,5 @@ pub fn print_warnings(warnings: &[String]) {
 pub fn print_sentence(sentence: &str) {
     let line = diagnostic::format_diagnostic(sentence) + "\n";
     // Ignore an error: if stderr is closed, nobody can read about it.
-    let _ = output_writer::write_all(io::stderr(), line.as_bytes());
+    let _ = output_writer::write_all(io::stderr().as_fd(), line.as_bytes());
 }

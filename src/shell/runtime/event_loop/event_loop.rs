@@ -311,6 +311,12 @@ impl EventLoop {
                 low: first_kept,
             });
         }
+        if self.streams.take_shortage() {
+            self.frontend.warn(
+                "a connection was refused, because no more files may be open: raise the limit, as \
+                 in `ulimit -n 256`",
+            );
+        }
         if self.store.take_sync_failed() {
             self.frontend.warn(
                 "the history cannot be synced to its disk: a power cut may lose lines; check the \

@@ -1,0 +1,89 @@
+//! A program that may open few files works, or says what it lacks.
+use std::net::SocketAddr;
+use std::process::Command;
+
+use socket2::{Domain, Socket, Type};
+
+use super::hosts::host::Loopback;
+use super::hosts::program::{Program, TIMEOUT};
+use super::{finish, run, wait_line};
+
+/// `p2pchat` as this user, which may have `limit` open files.
+fn limited(lo: &Loopback, user: &str, limit: usize, arguments: &[&str]) -> Command {
+    let mut command = lo.host.command("sh");
+    let script = format!("ulimit -n {limit}; exec \"$0\" --interface lo \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_p2pchat")]);
+    command.args(arguments).env("P2PCHAT_USERNAME", user);
+    command.env("P2PCHAT_DIR", lo.host.folder(user));
+    command
+}
+
+/// With any limit a command either does its work, or ends with 1 and a sentence that says what to
+/// do. No program seems to run and serves nobody.
+#[test]
+fn few_descriptors_are_enough_or_are_reported() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    run(&lo, "alice", &["send", "before"]).assert_code(0);
+    for limit in [
+        4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 24, 28, 32, 34, 36, 40, 64,
+    ] {
+        let spawn =
+            |arguments: &[&str]| Program::spawn("alice", limited(&lo, "alice", limit, arguments));
+        let text = format!("with {limit}");
+        let outcomes = [
+            finish(spawn(&["send", "--need", "1", &text]), b""),
+            finish(spawn(&["peers", "-W", "1"]), b""),
+            finish(spawn(&["listen", "--backlog", "1", "-W", "1"]), b""),
+            finish(spawn(&["history", "-n", "1"]), b""),
+            finish(spawn(&["whoami"]), b""),
+        ];
+        for outcome in &outcomes {
+            let is_refused = outcome.code == 1
+                && outcome.err.len() == 1
+                && outcome.err[0].ends_with(": raise it, as in `ulimit -n 256`");
+            assert!(outcome.code == 0 || is_refused, "{limit}: {outcome:?}");
+            assert!(limit < 40 || outcome.code == 0, "{limit}: {outcome:?}");
+        }
+        let [send, peers, listen, history, whoami] = &outcomes;
+        if send.code == 0 {
+            wait_line(&bob, &format!(": {text}"));
+        }
+        assert_eq!(peers.out.len(), usize::from(peers.code == 0), "{limit}");
+        assert_eq!(listen.out.is_empty(), listen.code != 0, "{limit}");
+        assert_eq!(history.out.len(), usize::from(history.code == 0), "{limit}");
+        assert_eq!(
+            whoami.out.len(),
+            4 * usize::from(whoami.code == 0),
+            "{limit}"
+        );
+    }
+}
+
+/// Connections for which no descriptor is left are refused and reported once. When some have
+/// ended, the program serves others again.
+#[test]
+fn connections_beyond_the_limit_are_refused_and_reported() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = Program::spawn("bob", limited(&lo, "bob", 40, &["listen"]));
+    let port = bob.wait_ready();
+    // From many addresses: each may have only a few handshakes.
+    let connect = |host: u8| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let own = SocketAddr::from(([127, 0, 0, host], 0));
+        socket.bind(&own.into()).expect("an address of loopback");
+        let bob = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&bob.into()).expect("a listener");
+        socket
+    };
+    let namespace = &lo.host.namespace;
+    let flood: Vec<Socket> = namespace.inside(|| (10..60).map(connect).collect());
+    let reason = "p2pchat: a connection was refused, because no more files may be open";
+    bob.err.wait_for(TIMEOUT, |line| line.starts_with(reason));
+    drop(flood);
+    run(&lo, "alice", &["send", "--need", "1", "hi"]).assert_code(0);
+    wait_line(&bob, ": hi");
+    let reports = bob.err.all();
+    let is_report = |line: &&String| line.starts_with(reason);
+    assert_eq!(reports.iter().filter(is_report).count(), 1, "{reports:?}");
+}
