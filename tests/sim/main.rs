@@ -25,6 +25,7 @@ mod mutations;
 mod news;
 mod news_verdicts;
 mod other_versions;
+mod relays;
 mod replication;
 mod rooms;
 mod routes;

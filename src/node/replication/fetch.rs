@@ -41,8 +41,18 @@ impl Replication {
     }
 
     /// Records an offer of lines that we lack. The offer's sender is not the log's author. We may
-    /// have written the log in an earlier incarnation.
-    pub(super) fn record_offer(&mut self, now: Time, key: &LinkLog, low: u64, high: u64) {
+    /// have written the log in an earlier incarnation. If the sender is our source and no longer
+    /// stores the line that we need next, requests the log from the line `low` on.
+    pub(super) fn record_offer(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        key: &LinkLog,
+        low: u64,
+        high: u64,
+    ) {
+        self.skip_lost_lines(logs, key, low);
+        let now = ctx.now.time;
         let known = self.progress.get(key.stream, &key.log).offer();
         let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
         let offer = Offer {
@@ -53,6 +63,19 @@ impl Replication {
         };
         if self.progress.set_offer(key.stream, &key.log, Some(offer)) {
             self.is_switch_stale = true;
+        }
+    }
+
+    /// Requests a log from the line `low` on, if it is requested over this link from an earlier
+    /// line. The link's peer no longer stores that line, and does not answer the earlier request.
+    fn skip_lost_lines(&mut self, logs: &Logs, key: &LinkLog, low: u64) {
+        let next = logs.high(&key.log) + 1;
+        let Some(request) = self.progress.request_mut(key.stream, &key.log) else {
+            return;
+        };
+        if request.from.max(next) < low {
+            request.skip_to(low);
+            self.queued_wants.push((key.clone(), WantRange::From(low)));
         }
     }
 
@@ -310,10 +333,7 @@ impl Replication {
                 return;
             }
         };
-        request.from = batch.last_sequence() + 1;
-        if let Some(backfill) = &mut request.backfill {
-            backfill.low = backfill.low.max(request.from);
-        }
+        request.skip_to(batch.last_sequence() + 1);
         let fetch = FetchState::Requested(Box::new(request));
         self.progress.set_fetch(stream, &batch.log, fetch);
         self.is_switch_stale = true;

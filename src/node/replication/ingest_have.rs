@@ -201,7 +201,7 @@ impl Replication {
         let ReceivedEntry { key, entry } = received;
         self.end_evicted_evidence(ctx, key, entry.low);
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
-            return self.record_offer(ctx.now.time, key, entry.low, entry.high);
+            return self.record_offer(ctx, logs, key, entry.low, entry.high);
         };
         self.remove_offer(key);
         let differs = range.high == entry.high && range.hash != entry.hash;

@@ -193,6 +193,16 @@ pub struct LogRequest {
     pub offer: Option<Offer>,
 }
 
+impl LogRequest {
+    /// Moves the request to the line `from`, because the source stores no line before it.
+    pub fn skip_to(&mut self, from: u64) {
+        self.from = from;
+        if let Some(backfill) = &mut self.backfill {
+            backfill.low = backfill.low.max(from);
+        }
+    }
+}
+
 /// A newcomer's request for the newest lines of a log in a room. If the first line that arrives is
 /// news, older lines may be news as well. The request then moves back to older lines.
 #[derive(Clone, Copy)]
