@@ -12,6 +12,9 @@ use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
+use serde_json::{Value, json};
+
+use super::control_socket::Client;
 use super::folders::EmptyReplicationState;
 use super::hosts::host::Loopback;
 use super::hosts::program::{TIMEOUT, peak};
@@ -173,7 +176,7 @@ fn lines_of_a_backlog_are_marked_in_json() {
     fill(&lo, true, LINES);
     let outcome = run(&lo, "bob", &["listen", "--json", "-W0", "--backlog", "1"]);
     let chats = outcome.out.iter().filter(|line| line.contains("\"chat\""));
-    let chats: Vec<serde_json::Value> = chats
+    let chats: Vec<Value> = chats
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
     assert_eq!(chats.len(), 7, "{outcome:?}");
@@ -183,6 +186,52 @@ fn lines_of_a_backlog_are_marked_in_json() {
         assert!(chat["received"].is_string() && chat["self"] == false);
         assert!(chat["late"].is_boolean());
     }
+}
+
+/// Any client of the socket gets a backlog of all its rooms together, after the answer that says
+/// where it continues. With the last positions it gets no line twice.
+#[test]
+fn a_client_of_the_socket_gets_a_backlog() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, false, LINES);
+    let _bob = lo.start("bob", &["listen", "-r", "general", "-r", "ops"]);
+    let mut client = Client::connect(&lo, "bob");
+    client.send(&json!({"type": "listen", "backlog": 3, "id": 1}));
+    let mut events = || {
+        let mut events = vec![client.event()];
+        while events
+            .last()
+            .is_some_and(|event| event["content"] != "line 8")
+        {
+            events.push(client.event());
+        }
+        events
+    };
+    let events = events();
+    let kinds: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+    let expected = [
+        "position", "position", "position", "done", "chat", "chat", "chat",
+    ];
+    assert_eq!(kinds, expected, "{events:?}");
+    let texts: Vec<&Value> = events[4..].iter().map(|event| &event["content"]).collect();
+    assert_eq!(texts, ["line 3", "line 4", "line 8"]);
+    let position = |target: &str| {
+        let of_target = |event: &&Value| event["target"] == target;
+        let last = events.iter().rev().find(of_target).expect("a position");
+        last["position"].clone()
+    };
+    let mut next = Client::connect(&lo, "bob");
+    for target in ["#general", "#ops", "@"] {
+        next.send(&json!({"type": "listen", "target": target, "after": position(target)}));
+    }
+    run(&lo, "alice", &["send", "-r", "ops", "now"]).assert_code(0);
+    let chat = loop {
+        let event = next.event();
+        if event["type"] == "chat" {
+            break event;
+        }
+    };
+    assert_eq!(chat["content"], "now");
 }
 
 /// A room that is joined later has a backlog of its own.

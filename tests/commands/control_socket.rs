@@ -36,7 +36,7 @@ fn socket_path(lo: &Loopback, user: &str) -> PathBuf {
 }
 
 /// A connection to the program of a user.
-struct Client {
+pub struct Client {
     stream: UnixStream,
     events: BufReader<UnixStream>,
 }
@@ -50,13 +50,13 @@ impl Client {
     }
 
     /// Connects, and reads the first event.
-    fn connect(lo: &Loopback, user: &str) -> Client {
+    pub fn connect(lo: &Loopback, user: &str) -> Client {
         let mut client = Client::open(lo, user);
         assert_eq!(client.event()["type"], "ready");
         client
     }
 
-    fn send(&mut self, request: &Value) {
+    pub fn send(&mut self, request: &Value) {
         writeln!(self.stream, "{request}").expect("a server");
     }
 
@@ -68,7 +68,7 @@ impl Client {
         line
     }
 
-    fn event(&mut self) -> Value {
+    pub fn event(&mut self) -> Value {
         serde_json::from_str(&self.line()).expect("JSON")
     }
 

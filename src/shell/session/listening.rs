@@ -38,7 +38,13 @@ impl Session {
     /// The rooms to which this request listens.
     pub fn rooms_of(&mut self, listen: &Listen, around: &Surroundings<'_>) -> Vec<Room> {
         match &listen.folder {
-            Some(folder) => folder.room().into_iter().collect(),
+            Some(folder) => {
+                let room = folder.room();
+                if room.is_some() {
+                    self.enter_rooms(around);
+                }
+                room.into_iter().collect()
+            }
             None => self.enter_rooms(around).clone(),
         }
     }
