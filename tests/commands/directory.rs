@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::{Outcome, finish, run};
+use super::{Outcome, TIMEOUT, finish, run};
 
 /// The only line of stderr; stdout is empty.
 fn only_sentence(outcome: &Outcome) -> &str {
@@ -310,4 +310,25 @@ fn a_history_of_another_format_is_refused() {
         }
         said("newer").assert_code(0);
     }
+}
+
+/// A history that cannot be kept within its limits is reported once, and loses no line.
+#[test]
+fn a_segment_that_cannot_be_started_is_reported() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen", "--no-echo"]);
+    alice.wait_ready();
+    let folder = lo.host.folder("alice").join("history/open/#general");
+    // The next segment would be written to this path.
+    fs::create_dir(folder.join("000002.tmp")).expect("a folder");
+    let lines: Vec<String> = (0..1_500).map(|n| format!("{n} {:1000}", "")).collect();
+    let send = lo.spawn("alice", &["send", "--need", "0"]);
+    finish(send, lines.join("\n").as_bytes()).assert_code(0);
+    let is_warning = |line: &str| line.contains("cannot be kept within its limits");
+    alice.err.wait_for(TIMEOUT, is_warning);
+    run(&lo, "alice", &["send", "--need", "0", "one more"]).assert_code(0);
+    let err = alice.err.all();
+    assert_eq!(err.iter().filter(|line| is_warning(line)).count(), 1);
+    let history = run(&lo, "alice", &["history"]).out;
+    assert_eq!(history.len(), lines.len() + 1);
 }

@@ -124,6 +124,8 @@ pub struct EventLoop {
     /// Rooms that a session has left, but the core has not. The core stays in such a room until
     /// at least one peer has acknowledged each line that this run published there.
     pub(super) rooms_to_leave: SortedSet<Room>,
+    /// Whether the user was warned that the store cannot keep its limits.
+    is_limit_error_reported: bool,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
 }
@@ -164,6 +166,7 @@ impl EventLoop {
             save_barrier: SaveBarrier::default(),
             pending_loads: VecDeque::new(),
             rooms_to_leave: SortedSet::new(),
+            is_limit_error_reported: false,
             read_buffer: Vec::new(),
         })
     }
@@ -302,15 +305,7 @@ impl EventLoop {
         if let Some(now) = self.clock.take_step(self.now) {
             self.store.correct_readers(&now);
         }
-        // An error here means a full disk. The next save reports it.
-        let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
-        for EvictedLog { log, first_kept } in evicted {
-            self.record_evicted(&log, first_kept);
-            self.handle_input(Input::Evicted {
-                log,
-                low: first_kept,
-            });
-        }
+        self.enforce_limits();
         if self.streams.take_shortage() {
             self.frontend.warn(
                 "a connection was refused, because no more files may be open: raise the limit, as \
@@ -324,6 +319,36 @@ impl EventLoop {
             );
         }
         self.end_session_turns();
+    }
+
+    /// Evicts lines beyond the store's limits. Tells the core and the sessions which logs have lost
+    /// lines.
+    fn enforce_limits(&mut self) {
+        let evicted = match self.store.enforce_limits(&self.node) {
+            Ok(evicted) => evicted,
+            Err(error) => return self.warn_of_limits(&error),
+        };
+        for EvictedLog { log, first_kept } in evicted {
+            self.record_evicted(&log, first_kept);
+            self.handle_input(Input::Evicted {
+                log,
+                low: first_kept,
+            });
+        }
+    }
+
+    /// Warns that the store cannot keep its limits. Warns only once, because the store tries again
+    /// and again. Does not warn of a full disk, which the next save reports.
+    fn warn_of_limits(&mut self, error: &io::Error) {
+        let is_full = matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        );
+        if !is_full && !std::mem::replace(&mut self.is_limit_error_reported, true) {
+            self.frontend.warn(&format!(
+                "the history cannot be kept within its limits: {error}; check its disk"
+            ));
+        }
     }
 
     /// Passes one input to the core, and executes the outputs that follow. Also passes the inputs
