@@ -90,11 +90,13 @@ pub struct NodeCounters {
     pub healed_lines: u64,
     /// Links closed because the peer broke the protocol.
     pub broken_links: u64,
+    /// Links closed because the peer requested more than it read.
+    pub overflowed_links: u64,
 }
 
 impl NodeCounters {
     /// The counters with their names, for `/stats`.
-    pub fn named_values(&self) -> [(&'static str, u64); 10] {
+    pub fn named_values(&self) -> [(&'static str, u64); 11] {
         [
             ("batches_received", self.batches_received),
             ("duplicate_batches", self.duplicate_batches),
@@ -106,6 +108,7 @@ impl NodeCounters {
             ("failed_handshakes", self.failed_handshakes),
             ("other_versions", self.other_versions),
             ("broken_links", self.broken_links),
+            ("overflowed_links", self.overflowed_links),
         ]
     }
 }

@@ -99,8 +99,7 @@ pub enum ByeReason {
     UnexpectedPeer,
     /// `broken`: the sender of the `bye` received an invalid frame or message.
     InvalidMessage,
-    /// `silent`: the receiver of the `bye` did not answer a ping in time, or did not read what was
-    /// sent.
+    /// `silent`: the receiver of the `bye` did not answer a ping in time.
     Silent,
     /// A reason that this version does not know. Encoded as `unknown`.
     Unknown,

@@ -356,6 +356,7 @@ fn a_peer_that_never_reads_is_closed() {
         lan.has_closed(alice, mallory.stream),
         "a peer that does not read is closed"
     );
+    assert_eq!(lan.node(alice).counters().overflowed_links, 1);
 }
 
 /// A copy of `model` with a few random insertions, deletions and changes.

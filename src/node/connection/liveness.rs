@@ -245,11 +245,12 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let now = ctx.now.time;
     let mut idle = Vec::new();
     let mut dead = Vec::new();
+    let mut overflowed = Vec::new();
     for (stream, link) in &ctx.links {
         match deadline(link) {
             (Timer::Ping, at) if at <= now => idle.push(*stream),
             (_, at) if at <= now => dead.push(*stream),
-            _ if link.has_overflowed() => dead.push(*stream),
+            _ if link.has_overflowed() => overflowed.push(*stream),
             _ => {}
         }
     }
@@ -258,6 +259,12 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     }
     for stream in dead {
         close(ctx, stream, ByeReason::Silent, events);
+    }
+    for stream in overflowed {
+        ctx.counters.overflowed_links += 1;
+        // Without a `bye`, because the socket accepts nothing.
+        ctx.emit(Output::Close { stream });
+        remove_link(ctx, stream, false, events);
     }
 }
 
