@@ -1,10 +1,11 @@
 //! Storage: full, slow, failing and damaged disks, at the author and at the reader.
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::Input;
-use p2pchat::base::name::Room;
+use p2pchat::base::event::{Command, Input};
+use p2pchat::base::name::{Room, Target};
+use p2pchat::base::request_id::RequestId;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::peer::{PeerIndex, lines, numbered_lines};
 
 /// While the author's disk is full nothing is accepted or sent, the error is shown once, and
 /// afterwards every line goes out in order.
@@ -39,6 +40,44 @@ fn a_full_disk_at_the_author_loses_no_line() {
         lan.check_lines();
         lan.check_links();
     }
+}
+
+/// Lines of a client's request keep its id while the disk is full. The id reaches no peer.
+#[test]
+fn the_id_of_a_request_waits_with_its_lines() {
+    let mut lan = Lan::new(21);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    lan.peers[alice].disk.full = true;
+    let (room, ids) = (Room::general(), ["1", "\"b-2\""]);
+    for id in ids {
+        lan.invariants
+            .record_said(alice, &room, &[format!("line of {id}")]);
+        let publish = Command::Publish {
+            target: Target::Room(room.clone()),
+            lines: lines(&[&format!("line of {id}")]),
+            action: false,
+            request: RequestId::parse(id),
+        };
+        lan.feed(alice, Input::Command(publish));
+    }
+    lan.run_for(1_000);
+    lan.peers[alice].disk.full = false;
+    lan.run_for(12_000);
+    assert_eq!(
+        lan.peers[bob].received(),
+        ids.map(|id| format!("line of {id}"))
+    );
+    let requests = |who: PeerIndex| {
+        let entries = lan.peers[who].disk.entries();
+        let requests = entries.map(|entry| entry.batch.request.clone());
+        requests.collect::<Vec<_>>()
+    };
+    assert_eq!(requests(alice), ids.map(RequestId::parse));
+    assert_eq!(requests(bob), [None, None]);
+    lan.check_lines();
 }
 
 /// A reader whose disk is full acknowledges nothing, and gets every line once there is space,
