@@ -42,6 +42,30 @@ def p2pchat():
         oneshot=[program, "send", "-u", "once", *directory("once")])
 
 
+def attached_sender():
+    """p2pchat, whose sender acts through a program that runs already."""
+    direct = p2pchat()
+    sender = direct.sender(1)
+    at = sender[sender.index("--dir"):]
+    program = sender[0]
+    return Rival(
+        name="attached_sender",
+        receiver=direct.receiver,
+        service=[program, "listen", "-u", "s", "--no-echo", *at], service_ready="ready as",
+        sender=lambda _: [program, "send", "-W", "60", *at],
+        oneshot=[program, "send", *at])
+
+
+def attached_receiver():
+    """p2pchat, whose receiver acts through a program that runs already."""
+    direct = p2pchat()
+    return Rival(
+        name="attached_receiver",
+        service=direct.receiver(1), service_ready="ready as",
+        receiver=direct.receiver, sender=direct.sender,
+        sender_ready=direct.sender_ready, ready_per_peer=True)
+
+
 def mosquitto():
     at = ["-h", "127.0.0.1", "-p", "18830", "-t", "x", "-q", "0"]
     return Rival(
@@ -64,4 +88,4 @@ def raw():
         first=[program, "send", address, "1"], second=[program, "recv", address], met="^ready")
 
 
-ALL = {make.__name__: make for make in (p2pchat, mosquitto, raw)}
+ALL = {make.__name__: make for make in (p2pchat, attached_sender, attached_receiver, mosquitto, raw)}

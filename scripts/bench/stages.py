@@ -258,6 +258,31 @@ def oneshot():
             rounds("oneshot", [name], 20, lambda rival, number: say_one(group, rival, number + 1))
 
 
+def pour_both(direct, attached, number, count=500_000):
+    """Pipes `count` lines directly, and then as many through a running program."""
+    first = 2 * number * count
+    one = pour(direct, 1, count, first)
+    other = pour(attached, 1, count, first + count)
+    faults = {key: one[key] + other[key] for key in ("lost", "doubled", "disordered", "foreign")}
+    return dict(share=round(other["rate"] / one["rate"], 3), direct_rate=one["rate"], rate=other["rate"],
+                sender_ended=one["sender_ended"] and other["sender_ended"],
+                status=one["status"] or other["status"], **faults)
+
+
+def socket():
+    """Through `control.sock` of a running program: one line, and bulk beside direct bulk."""
+    attached = rivals.attached_sender()
+    with Group(attached) as group:
+        group.start_service()
+        group.start_receivers(1)
+        time.sleep(2)
+        # Not counted: it creates the room's folder.
+        say_one(group, attached, 0)
+        rounds("socket", ["p2pchat"], 20, lambda _, number: say_one(group, attached, number + 1))
+    for stage, attach in (("socket-send", rivals.attached_sender), ("socket-listen", rivals.attached_receiver)):
+        rounds(stage, ["p2pchat"], 5, lambda direct, number, attach=attach: pour_both(direct, attach(), number))
+
+
 def resident_mb(pid):
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * PAGE_KB * 1024 / 1e6
@@ -332,7 +357,7 @@ def size():
 
 
 STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle,
-              memory=memory, size=size, oneshot=oneshot, catchup=catchup, mesh=mesh)
+              memory=memory, size=size, oneshot=oneshot, socket=socket, catchup=catchup, mesh=mesh)
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
