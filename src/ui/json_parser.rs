@@ -1,10 +1,6 @@
 //! Parses the JSON lines of a session. Clients and scripts write requests, and a running program
 //! writes events. Unknown fields are ignored.
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
@@ -15,12 +11,12 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
-use crate::base::time::{TenthsMs, WallTime};
+use crate::base::time::TenthsMs;
 use crate::ui::command::{self, UserCommand};
+use crate::ui::json_fields::{Field, Fields, parse_fields, parse_string};
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
-    Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent, Status,
-    StoredLines,
+    Arrival, ChatLines, DeliveryReport, Done, EventKind, Ready, SessionEvent, Status, StoredLines,
 };
 
 /// A request that cannot be executed.
@@ -30,102 +26,6 @@ pub struct InvalidRequest {
     pub id: Option<String>,
     /// What is wrong: one sentence.
     pub message: String,
-}
-
-/// One field of a JSON object.
-struct Field<'a> {
-    name: String,
-    value: &'a RawValue,
-    /// The decoded value, if it is a string.
-    text: Option<String>,
-}
-
-/// The fields of a JSON object, in the order of the line. One small parser serves all requests and
-/// events. If a name occurs twice, the first field counts.
-struct Fields<'a>(Vec<Field<'a>>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Fields<'de>, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    // The lines of a batch are long, and are parsed only once.
-                    let text = match name == "content" {
-                        true => None,
-                        false => parse_string(value.get()),
-                    };
-                    fields.push(Field { name, value, text });
-                }
-                Ok(Fields(fields))
-            }
-        }
-        source.deserialize_map(Entries)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn field(&self, name: &str) -> Option<&Field<'a>> {
-        self.0.iter().find(|field| field.name == name)
-    }
-
-    fn raw(&self, name: &str) -> Option<&'a str> {
-        Some(self.field(name)?.value.get())
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.field(name)?.text.as_deref()
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.raw(name)?.parse().ok()
-    }
-
-    fn flag(&self, name: &str) -> Option<bool> {
-        self.raw(name)?.parse().ok()
-    }
-
-    fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let raw = self.raw(name)?;
-        let mut texts = Vec::new();
-        for_each_json_line(raw, &mut |text| texts.push(text.to_owned())).ok()?;
-        Some(texts)
-    }
-
-    fn id(&self, name: &str) -> Option<PeerId> {
-        self.text(name)?.parse().ok()
-    }
-
-    fn time(&self, name: &str) -> Option<WallTime> {
-        WallTime::parse(self.text(name)?)
-    }
-
-    fn nick(&self, name: &str) -> Option<Nick> {
-        Some(Nick::new_or_placeholder(self.text(name)?))
-    }
-
-    fn cursor(&self, name: &str) -> Option<FolderCursor> {
-        self.text(name)?.parse().ok()
-    }
-
-    /// The field `type`.
-    fn kind(&self) -> &str {
-        self.text("type").unwrap_or_default()
-    }
-}
-
-/// Parses a JSON string.
-fn parse_string(raw: &str) -> Option<String> {
-    let mut parsed = None;
-    if raw.starts_with('"') {
-        for_each_json_line(raw, &mut |text| parsed = Some(text.to_owned())).ok()?;
-    }
-    parsed
 }
 
 /// Parses a line of stdin with `--json`. Accepts only requests of type `chat` or `command`.
@@ -174,12 +74,6 @@ fn parse_object(line: &str) -> Result<Fields<'_>, InvalidRequest> {
         Some(_) => Ok(fields),
         None => Err(invalid("the JSON line has no \"type\"".to_owned())),
     }
-}
-
-/// Not inlined, because the generated parser is large.
-#[inline(never)]
-fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
-    serde_json::from_str(line)
 }
 
 fn parse_id(fields: &Fields<'_>) -> Option<String> {

@@ -5,6 +5,7 @@ pub mod diagnostic;
 pub mod display_names;
 pub mod editor;
 pub mod json;
+pub mod json_fields;
 pub mod json_parser;
 pub mod keys;
 pub mod request;

@@ -1,0 +1,113 @@
+//! The fields of a JSON object, by name. One small parser serves all requests and events.
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::base::batch_content::for_each_json_line;
+use crate::base::identity::PeerId;
+use crate::base::name::Nick;
+use crate::base::time::WallTime;
+use crate::ui::session_event::FolderCursor;
+
+/// One field of a JSON object.
+pub(super) struct Field<'a> {
+    pub(super) name: String,
+    pub(super) value: &'a RawValue,
+    /// The decoded value, if it is a string.
+    text: Option<String>,
+}
+
+/// The fields of a JSON object, in the order of the line. One small parser serves all requests and
+/// events. If a name occurs twice, the first field counts.
+pub(super) struct Fields<'a>(pub(super) Vec<Field<'a>>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Fields<'de>, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    // The lines of a batch are long, and are parsed only once.
+                    let text = match name == "content" {
+                        true => None,
+                        false => parse_string(value.get()),
+                    };
+                    fields.push(Field { name, value, text });
+                }
+                Ok(Fields(fields))
+            }
+        }
+        source.deserialize_map(Entries)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&self, name: &str) -> Option<&Field<'a>> {
+        self.0.iter().find(|field| field.name == name)
+    }
+
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+        Some(self.field(name)?.value.get())
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.field(name)?.text.as_deref()
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.raw(name)?.parse().ok()
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        self.raw(name)?.parse().ok()
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let raw = self.raw(name)?;
+        let mut texts = Vec::new();
+        for_each_json_line(raw, &mut |text| texts.push(text.to_owned())).ok()?;
+        Some(texts)
+    }
+
+    pub(super) fn id(&self, name: &str) -> Option<PeerId> {
+        self.text(name)?.parse().ok()
+    }
+
+    pub(super) fn time(&self, name: &str) -> Option<WallTime> {
+        WallTime::parse(self.text(name)?)
+    }
+
+    pub(super) fn nick(&self, name: &str) -> Option<Nick> {
+        Some(Nick::new_or_placeholder(self.text(name)?))
+    }
+
+    pub(super) fn cursor(&self, name: &str) -> Option<FolderCursor> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The field `type`.
+    pub(super) fn kind(&self) -> &str {
+        self.text("type").unwrap_or_default()
+    }
+}
+
+/// Parses a JSON string.
+pub(super) fn parse_string(raw: &str) -> Option<String> {
+    let mut parsed = None;
+    if raw.starts_with('"') {
+        for_each_json_line(raw, &mut |text| parsed = Some(text.to_owned())).ok()?;
+    }
+    parsed
+}
+
+/// Not inlined, because the generated parser is large.
+#[inline(never)]
+pub(super) fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
+    serde_json::from_str(line)
+}
