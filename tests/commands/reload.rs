@@ -39,7 +39,7 @@ fn sighup_reloads_options_and_known_peers() {
     alice.signal(Signal::SIGHUP);
     alice
         .err
-        .wait_for(TIMEOUT, |line| line.contains("options file, line 1: "));
+        .wait_for(TIMEOUT, |line| line.contains("/p2pchat/options, line 1: "));
     alice.say("still here");
     wait_line(&bob, ": still here");
     assert!(!bob.out.all().iter().any(|line| line.contains(" left")));
