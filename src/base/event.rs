@@ -479,11 +479,12 @@ pub enum Notice {
         /// When this program learned the new name.
         at: WallTime,
     },
-    /// A peer has acknowledged lines of one of our logs.
+    /// Lines of one of our logs are delivered to a peer. The peer stores all lines of this run, up
+    /// to the given one.
     Delivered {
         /// The log.
         log: LogId,
-        /// Sequence of the last line that the peer acknowledged.
+        /// Sequence of the last delivered line.
         sequence: u64,
         /// The peer.
         peer: Peer,

@@ -1,4 +1,6 @@
 //! Which lines of a log are stored: a range of sequences with at most [`GAPS_MAX`] gaps.
+use std::ops::RangeInclusive;
+
 use super::batch::{Batch, LogId};
 use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
@@ -6,10 +8,13 @@ use super::republished_lines::RepublishedLines;
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
 /// the stored lines below that gap.
 pub const GAPS_MAX: usize = 4;
+/// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
+/// of the log.
+pub const BACKFILL_LINES: u64 = 1000;
 
 /// The stored lines of one log: intervals of sequences, separated by gaps. The top interval is
-/// `low` to `high`. Each other interval lies directly below a gap. Intervals and gaps consist of
-/// whole batches.
+/// `low` to `high`. Each other interval lies directly below a gap. If the log's beginning is
+/// missing, the interval below the first gap is empty. Intervals and gaps consist of whole batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The log.
@@ -24,22 +29,29 @@ pub struct LogRange {
     pub lamport: u64,
     /// The lines of a forked log that this log publishes again.
     pub republishes: Option<RepublishedLines>,
+    /// Sequence of the first line that this peer has received, if the lines before it were not news
+    /// and so left no gap. Otherwise 1.
+    pub begins_at: u64,
+    /// Sequence of the first line above all gaps that were forgotten before they were filled. 1 if
+    /// there are none.
+    pub lost_below: u64,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
 
-/// Lines missing in a log: the sequences `from` to `to`. The neighbouring lines on both sides are
-/// stored.
+/// Lines missing in a log: the sequences `from` to `to`. The line above the gap is stored. The line
+/// below the gap is stored as well, unless the gap begins with line 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Sequence of the first line of the stored interval below the gap.
+    /// Sequence of the first line of the stored interval below the gap. Equals `from` if that
+    /// interval is empty.
     pub stored_from: u64,
     /// Sequence of the first missing line.
     pub from: u64,
     /// Sequence of the last missing line.
     pub to: u64,
-    /// Hash of the last stored batch below the gap.
-    pub previous_hash: Hash,
+    /// Hash of the last stored batch below the gap. `None` if the gap begins with line 1.
+    pub previous_hash: Option<Hash>,
     /// Hash of the last missing batch. The batch above the gap contains it as `previous`.
     pub last_hash: Hash,
 }
@@ -49,25 +61,38 @@ impl Gap {
     /// hash of the batch below the gap. If the batch closes the gap, its own hash must be
     /// `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
-        batch.previous == Some(self.previous_hash)
+        batch.previous == self.previous_hash
             && batch.last_sequence() <= self.to
             && (batch.last_sequence() < self.to || batch.hash == self.last_hash)
     }
 }
 
 impl LogRange {
-    /// Creates an empty range with its head directly before `batch`. The caller must then add
-    /// `batch` with [`LogRange::extend`].
-    pub fn empty_before(batch: &Batch) -> LogRange {
-        LogRange {
+    /// Begins a log with the first batch that is stored of it. `is_news`: the batch is news for the
+    /// reader, so earlier lines may be news as well. They are then a gap.
+    pub fn begin(batch: &Batch, is_news: bool) -> LogRange {
+        let mut range = LogRange {
             log: batch.log.clone(),
             low: batch.sequence,
-            high: batch.sequence.saturating_sub(1),
+            high: batch.last_sequence(),
             hash: batch.hash,
-            lamport: 0,
+            lamport: batch.lamport + batch.count - 1,
             republishes: batch.republishes,
+            begins_at: 1,
+            lost_below: 1,
             gaps: Vec::new(),
+        };
+        match batch.previous {
+            Some(last_hash) if is_news => range.gaps.push(Gap {
+                stored_from: 1,
+                from: 1,
+                to: batch.sequence - 1,
+                previous_hash: None,
+                last_hash,
+            }),
+            _ => range.begins_at = batch.sequence,
         }
+        range
     }
 
     /// Adds a stored batch. The batch fills a gap or follows the head. If the batch lies beyond
@@ -77,31 +102,41 @@ impl LogRange {
             self.fill_gap(batch);
             return;
         }
-        if batch.sequence > self.high + 1 {
-            self.skip_to(batch);
-        }
-        self.high = batch.last_sequence();
-        self.hash = batch.hash;
-        self.lamport = self.lamport.max(batch.lamport + batch.count - 1);
-    }
-
-    /// Begins a new top interval with a batch beyond the head. The lines between the head and the
-    /// batch become a gap, unless the range has no lines. The caller must set `high`, `hash` and
-    /// `lamport`.
-    pub fn skip_to(&mut self, batch: &Batch) {
-        if let Some(last_hash) = batch.previous.filter(|_| self.high > 0) {
+        if let Some(last_hash) = batch.previous.filter(|_| batch.sequence > self.high + 1) {
             if self.gaps.len() >= GAPS_MAX {
-                self.gaps.remove(0);
+                self.lost_below = self.gaps.remove(0).to + 1;
             }
             self.gaps.push(Gap {
                 stored_from: self.low,
                 from: self.high + 1,
                 to: batch.sequence - 1,
-                previous_hash: self.hash,
+                previous_hash: Some(self.hash),
                 last_hash,
             });
+            self.low = batch.sequence;
         }
-        self.low = batch.sequence;
+        self.high = batch.last_sequence();
+        self.hash = batch.hash;
+        self.lamport = batch.lamport + batch.count - 1;
+    }
+
+    /// The lowest sequence from which on this peer has received every line that it wanted, up to
+    /// the head. 1 if it has missed none.
+    ///
+    /// Lines that our store has evicted were received. A newcomer wants the newest
+    /// [`BACKFILL_LINES`] lines, and those that follow.
+    pub fn complete_from(&self) -> u64 {
+        let above_gaps = self.gaps.last().map_or(self.lost_below, |gap| gap.to + 1);
+        match self.high.saturating_sub(self.begins_at) + 1 < BACKFILL_LINES {
+            true => above_gaps.max(self.begins_at),
+            false => above_gaps,
+        }
+    }
+
+    /// The gap that ends directly before the first line of this batch. The batch must be the head.
+    pub fn gap_before(&self, batch: &Batch) -> Option<RangeInclusive<u64>> {
+        let gap = self.gaps.last()?;
+        (gap.to + 1 == batch.sequence).then_some(gap.from..=gap.to)
     }
 
     /// Does a gap begin at the first line of this batch?
@@ -116,7 +151,7 @@ impl LogRange {
         let mut gaps = self.gaps.iter();
         let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
         let gap = &mut self.gaps[at];
-        (gap.from, gap.previous_hash) = (batch.last_sequence() + 1, batch.hash);
+        (gap.from, gap.previous_hash) = (batch.last_sequence() + 1, Some(batch.hash));
         let closed = gap.from > gap.to;
         if closed {
             let stored_from = self.gaps.remove(at).stored_from;
@@ -129,10 +164,11 @@ impl LogRange {
     /// one gap, the caller must pass the batch with the highest sequence first.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
-        let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
-        let Some(previous_hash) = batch.previous.filter(|_| inside) else {
+        let is_above_lines = lowest < batch.sequence || batch.sequence == 1;
+        if !is_above_lines || batch.last_sequence() >= self.high {
             return;
-        };
+        }
+        let previous_hash = batch.previous;
         let mut gaps = self.gaps.iter_mut();
         if let Some(gap) = gaps.find(|gap| gap.from == batch.last_sequence() + 1) {
             (gap.from, gap.previous_hash) = (batch.sequence, previous_hash);
@@ -150,12 +186,21 @@ impl LogRange {
         self.gaps.insert(at, gap);
     }
 
-    /// Removes all lines whose sequence is less than `low` from the range.
+    /// Removes all lines whose sequence is less than `low` from the range. Forgets each gap below
+    /// which no line remains.
     pub fn evict_below(&mut self, low: u64) {
         self.low = self.low.max(low);
         self.gaps.retain_mut(|gap| {
+            // Lines that fill a missing beginning are requested until a line above it is evicted.
+            if gap.previous_hash.is_none() && low <= gap.to + 1 {
+                return true;
+            }
             gap.stored_from = gap.stored_from.max(low);
-            gap.stored_from < gap.from
+            let has_lines_below = gap.stored_from < gap.from;
+            if !has_lines_below {
+                self.lost_below = gap.to + 1;
+            }
+            has_lines_below
         });
     }
 

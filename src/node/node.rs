@@ -303,7 +303,10 @@ impl Node {
                 let stats = self.stats();
                 self.ctx.notify(Notice::Stats(stats));
             }
-            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(&log, sequence),
+            Command::AwaitDelivery { log, sequence } => {
+                self.logs.adopt_lines(&log, sequence);
+                self.delivery_tracker.recount(ctx, &mut self.logs, &log);
+            }
             Command::MarkRead { log, sequence } => {
                 self.replication
                     .mark_read(ctx, &mut self.logs, &log, sequence)

@@ -87,7 +87,7 @@ impl Node {
     /// acknowledged these lines of this run. `u64::MAX` means that the store may evict all lines.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self.replication.first_unacked(&self.ctx, &self.logs, log);
-        let of_run = self.logs.state(log).first_unacked_of_run();
+        let of_run = self.logs.state(log).first_undelivered_of_run();
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
@@ -101,7 +101,7 @@ impl Node {
             .filter(|range| range.log.author == self.ctx.own_id());
         let newest = own.max_by_key(|range| range.lamport);
         let is_acked =
-            newest.is_none_or(|range| self.logs.state(&range.log).max_acked() >= range.high);
+            newest.is_none_or(|range| self.logs.state(&range.log).max_delivered() >= range.high);
         is_acked && !folder.room().is_some_and(has_left)
     }
 
@@ -110,7 +110,7 @@ impl Node {
         let logs = self.logs.own_logs();
         let mut of_room = logs.filter(|(log, _)| log.target.room() == Some(room));
         of_room.any(|(_, state)| {
-            let first = state.first_unacked_of_run();
+            let first = state.first_undelivered_of_run();
             first.is_some_and(|first| Some(first) <= state.run_head())
         })
     }

@@ -232,6 +232,10 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
+    /// Sequence of the first line from which on the sender misses no line, up to `high`: see
+    /// [`LogRange::complete_from`]. 1 if the field is absent.
+    #[serde(default = "first_line", skip_serializing_if = "is_first_line")]
+    pub complete_from: u64,
     /// Sequence of the last line of this direct log that the sender has shown on a terminal. 0 if
     /// the sender has shown none in its current run.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -262,6 +266,14 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+fn first_line() -> u64 {
+    1
+}
+
+fn is_first_line(n: &u64) -> bool {
+    *n == 1
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -287,16 +299,23 @@ pub fn format_incarnation(number: u64) -> String {
 }
 
 /// The hash that a peer signs as a receipt. The signature proves to the author that the peer stores
-/// the log up to the sequence `high`. `hash` is the hash of the batch that ends at `high`.
-pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
+/// the log from the sequence `complete_from` up to the sequence `high`. `hash` is the hash of the
+/// batch that ends at `high`.
+pub fn receipt(
+    network: &NetworkTag,
+    log: &LogId,
+    complete_from: u64,
+    high: u64,
+    hash: &Hash,
+) -> Hash {
     let target = log.target.to_string();
-    let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
-    let parts: [&[u8]; 7] = [
+    let parts: [&[u8]; 8] = [
         domain::RECEIPT,
         &network.0,
         &log.author.0,
-        &incarnation,
-        &high,
+        &log.incarnation.to_be_bytes(),
+        &complete_from.to_be_bytes(),
+        &high.to_be_bytes(),
         &hash.0,
         target.as_bytes(),
     ];

@@ -37,9 +37,9 @@ from wire import (
 
 def receipt_hash(network, log, entry):
     target, author, incarnation = log
-    place = public_key_of(author) + bytes.fromhex(incarnation) + u64(entry["high"])
-    parts = place, bytes.fromhex(entry["hash"]), target.encode()
-    return domain_hash("receipt", network.tag, *parts)
+    lines = u64(entry.get("complete_from", 1)) + u64(entry["high"])
+    parts = public_key_of(author), bytes.fromhex(incarnation), lines, bytes.fromhex(entry["hash"])
+    return domain_hash("receipt", network.tag, *parts, target.encode())
 
 
 class Peer:
@@ -107,6 +107,8 @@ class Peer:
         batches = self.logs[log]
         entry = {"sender": author, "incarnation": incarnation}
         entry |= {"low": batches[0].first, "high": batches[-1].last}
+        if batches[0].first > 1:
+            entry["complete_from"] = batches[0].first
         return entry | {"hash": batches[-1].hash(self.network).hex()}
 
     def receipt(self, log):

@@ -203,6 +203,42 @@ class OpenNetwork(Case):
         link.serve(lambda: link.bye)
         self.assertEqual(send.status(), 0, send.errors())
 
+    def test_a_relay_that_drops_lines_does_not_deliver_them(self):
+        """bob stands between alice and carol, and first drops two of three lines."""
+        directory, bob = self.directory(), self.peer()
+        alice, carol = directory.listen(), self.directory().listen()
+        to_alice = self.dial(bob, alice.port)
+        for line in ["one", "two"]:
+            directory.attach("send", line)
+            alice.event("chat", content=line)
+        send = directory.attach("send", "--need", "2", "three")
+        to_alice.serve(lambda: bob.text(ROOM) == ["one", "two", "three"])
+        (log,) = bob.logs
+        to_carol = self.dial(bob, carol.port)
+        route = {"peer": to_carol.other, "username": "carol", "run": to_carol.hello["run"]}
+        to_alice.send({"type": "members", "target": ROOM, "here": [route | {"hops": 1}]})
+
+        def forward(low):
+            """Offers the lines from `low` on, and forwards carol's receipt."""
+            to_carol.messages.clear()
+            entry = bob.entry(log) | {"low": low}
+            to_carol.send({"type": "have", "target": ROOM, "logs": [entry]})
+            entries = lambda: [e for m in to_carol.haves(ROOM) for e in m["logs"]]
+            to_carol.serve(lambda: any("signature" in entry for entry in entries()))
+            receipt = entries()[-1] | {"holder": to_carol.other}
+            to_alice.send({"type": "have", "target": ROOM, "logs": [receipt]})
+            return receipt.get("complete_from", 1)
+
+        self.assertEqual(forward(3), 3)
+        gap = carol.event("gap", sender=to_alice.other)
+        self.assertEqual((gap["from"], gap["to"]), (1, 2))
+        to_alice.send({"type": "ping", "nonce": 4711})
+        to_alice.serve(lambda: {"type": "pong", "nonce": 4711} in to_alice.messages)
+        self.assertIsNone(send.process.poll())
+        while forward(1) > 1:
+            pass
+        self.assertEqual(send.status(), 0, send.errors())
+
     def test_pings_are_answered(self):
         directory, bob = self.directory(), self.peer()
         alice = directory.listen()

@@ -112,8 +112,8 @@ impl Ranges {
         let mut ranges = self.0.borrow_mut();
         let range = ranges.entry(batch.log.clone());
         range
-            .or_insert_with(|| LogRange::empty_before(batch))
-            .extend(batch);
+            .and_modify(|range| range.extend(batch))
+            .or_insert_with(|| LogRange::begin(batch, true));
     }
 }
 
@@ -448,7 +448,8 @@ fn known_peers_are_appended_to_an_edited_file() {
     assert_eq!((read, warnings), (known_peers().to_vec(), Vec::new()));
 }
 
-/// A log of a frontier line: `author incarnation target low high hash lamport`.
+/// A log of a frontier line: `author incarnation target low high hash lamport`. If they are not 1,
+/// `begins_at lost_below` follow.
 fn range(text: &str) -> LogRange {
     let words: Vec<&str> = text.split(' ').collect();
     LogRange {
@@ -462,6 +463,8 @@ fn range(text: &str) -> LogRange {
         hash: Hash::parse(words[5]).expect("a hash"),
         lamport: words[6].parse().expect("a number"),
         republishes: None,
+        begins_at: words.get(7).map_or(1, |line| line.parse().expect("a line")),
+        lost_below: words.get(8).map_or(1, |line| line.parse().expect("a line")),
         gaps: Vec::new(),
     }
 }
@@ -471,14 +474,14 @@ fn hex64(text: &str) -> u64 {
     u64::from_be_bytes(bytes.try_into().expect("16 digits"))
 }
 
-/// A gap: `stored_from from to previous_hash last_hash`.
+/// A gap: `stored_from from to previous_hash last_hash`. The first hash is `-` if there is none.
 fn gap(text: &str) -> Gap {
     let words: Vec<&str> = text.split(' ').collect();
     Gap {
         stored_from: words[0].parse().expect("a sequence"),
         from: words[1].parse().expect("a sequence"),
         to: words[2].parse().expect("a sequence"),
-        previous_hash: Hash::parse(words[3]).expect("a hash"),
+        previous_hash: (words[3] != "-").then(|| Hash::parse(words[3]).expect("a hash")),
         last_hash: Hash::parse(words[4]).expect("a hash"),
     }
 }

@@ -313,10 +313,13 @@ fn out_of_range_have_entries_are_ignored() {
     let (mut lan, alice) = running_alone(18);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let other = Identity::from_seed(&[9; 32]).id();
-    for (sender, low, high) in [
-        (mallory.identity.id(), 1, u64::MAX),
-        (other, 0, u64::MAX),
-        (other, 7, 6),
+    for (sender, low, high, complete_from) in [
+        (mallory.identity.id(), 1, u64::MAX, 1),
+        (other, 0, u64::MAX, 1),
+        (other, 7, 6, 1),
+        (mallory.identity.id(), 1, 6, 0),
+        (mallory.identity.id(), 1, 6, 8),
+        (mallory.identity.id(), 1, 6, u64::MAX),
     ] {
         let entry = HaveEntry {
             sender,
@@ -324,6 +327,7 @@ fn out_of_range_have_entries_are_ignored() {
             low,
             high,
             hash: Hash([3; 32]),
+            complete_from,
             read: 0,
             holder: None,
             signature: None,

@@ -249,6 +249,8 @@ fn a_full_log_table_still_accepts_new_lines() {
                 hash: Hash([3; 32]),
                 lamport: 1 + n,
                 republishes: None,
+                begins_at: 1,
+                lost_below: 1,
                 gaps: Vec::new(),
             }
         });
@@ -285,7 +287,7 @@ fn receipts_of_unseen_keys_do_not_count() {
         let mut seed = [77; 32];
         seed[..4].copy_from_slice(&n.to_be_bytes());
         let holder = Identity::from_seed(&seed);
-        let signed = receipt(&NetworkTag::OPEN, &own.log, own.high, &own.hash);
+        let signed = receipt(&NetworkTag::OPEN, &own.log, 1, own.high, &own.hash);
         let signature = BASE64URL_NOPAD.encode(&holder.sign(&signed.0));
         let entry = HaveEntry {
             sender: own.log.author,
@@ -293,6 +295,7 @@ fn receipts_of_unseen_keys_do_not_count() {
             low: 1,
             high: own.high,
             hash: own.hash,
+            complete_from: 1,
             read: 0,
             holder: Some(holder.id()),
             signature: Some(signature),
@@ -354,6 +357,8 @@ fn a_fork_is_reported_only_on_proof() {
         hash: other.hash,
         lamport: 1,
         republishes: None,
+        begins_at: 1,
+        lost_below: 1,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut carol, &range);
@@ -447,6 +452,8 @@ fn bogus_offers_do_not_block_real_ones() {
         hash: batch.hash,
         lamport: 1,
         republishes: None,
+        begins_at: 1,
+        lost_below: 1,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut bob, &range);

@@ -1,97 +1,12 @@
 //! Hostile relays: they stand between an author and a reader, and withhold the content of lines.
-use p2pchat::base::batch::Batch;
-use p2pchat::base::event::Notice;
-use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{HaveEntry, Member, Members, Message};
+use p2pchat::wire::message::Message;
 
 use crate::batches;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
-use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
-
-/// A scripted peer with one link to an author and one to a reader.
-struct Relay {
-    to_author: ScriptedPeer,
-    to_reader: ScriptedPeer,
-    author: PeerIndex,
-    reader: PeerIndex,
-}
-
-impl Relay {
-    /// Connects to both. Tells the author that the reader is in reach.
-    fn connect(lan: &mut Lan, n: u64, author: PeerIndex, reader: PeerIndex) -> Relay {
-        let mut relay = Relay {
-            to_author: ScriptedPeer::connect(lan, author, n),
-            to_reader: ScriptedPeer::connect(lan, reader, n),
-            author,
-            reader,
-        };
-        let member = Member {
-            peer: lan.id(reader),
-            username: "bob".into(),
-            run: 8,
-            hops: 1,
-            via: None,
-        };
-        let members = Members {
-            target: "#general".into(),
-            here: vec![member],
-            gone: Vec::new(),
-        };
-        relay.to_author.send(lan, &Message::Members(members));
-        relay
-    }
-
-    /// The author says a line; the batch that the author sent to the relay.
-    fn take_line(&mut self, lan: &mut Lan, text: &str) -> Batch {
-        lan.say(self.author, text);
-        let frames = self.to_author.receive(lan).into_iter();
-        let mut batches = frames.filter(|frame| frame.kind == FrameKind::Batch);
-        let bytes = batches.next().expect("a batch").payload.to_vec();
-        Batch::parse(bytes, &NetworkTag::OPEN).expect("a batch")
-    }
-
-    /// Offers the log up to this batch to the reader, and sends these bytes for the batch.
-    fn forward(&mut self, lan: &mut Lan, batch: &Batch, bytes: &[u8]) {
-        let log = &batch.log;
-        let lines = 1..=batch.last_sequence();
-        let entry = have_entry(log.author, log.incarnation, lines, batch.hash);
-        let have = Message::Have(general_have(vec![entry]));
-        self.to_reader.send(lan, &have);
-        self.to_reader.send_frame(lan, FrameKind::Batch, bytes);
-        lan.run_for(1_000);
-    }
-
-    /// Forwards the reader's receipts to the author.
-    fn forward_receipts(&mut self, lan: &mut Lan) {
-        for message in self.to_reader.receive_messages(lan) {
-            let Message::Have(mut have) = message else {
-                continue;
-            };
-            have.digest = None;
-            have.logs = have
-                .logs
-                .into_iter()
-                .filter_map(|entry| {
-                    entry.signature.is_some().then(|| HaveEntry {
-                        holder: Some(lan.id(self.reader)),
-                        ..entry
-                    })
-                })
-                .collect();
-            self.to_author.send(lan, &Message::Have(have));
-        }
-    }
-}
-
-/// How often the author reported that a peer stores its lines.
-fn delivered_count(lan: &Lan, author: PeerIndex, holder: PeerIndex) -> usize {
-    let id = lan.id(holder);
-    let delivered = |n: &&Notice| matches!(n, Notice::Delivered { peer, .. } if peer.id == id);
-    lan.peers[author].notices_of_run().filter(delivered).count()
-}
+use crate::support::relay::{Relay, author_and_reader, delivered_count};
 
 /// The heads of the reader's logs, and the number of stored batches without content.
 fn stored_lines(lan: &Lan, who: PeerIndex) -> (Vec<(u64, u64)>, usize) {
@@ -102,17 +17,6 @@ fn stored_lines(lan: &Lan, who: PeerIndex) -> (Vec<(u64, u64)>, usize) {
         ranges,
         entries.filter(|entry| entry.batch.is_withheld()).count(),
     )
-}
-
-/// An author and a reader who have no link to each other.
-fn author_and_reader(seed: u64) -> (Lan, [PeerIndex; 3]) {
-    let mut lan = Lan::new(seed);
-    let peers = lan.add_peers(["alice", "bob", "carol"]);
-    let [alice, bob, _] = peers;
-    lan.cut(alice, bob);
-    lan.start_all([alice, bob]);
-    lan.run_for(500);
-    (lan, peers)
 }
 
 /// A reader behind a hostile relay acknowledges no line that it lacks.

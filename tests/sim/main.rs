@@ -19,6 +19,7 @@ mod hostile_claims;
 mod hostile_peers;
 mod hostile_relays;
 mod incarnation_order;
+mod incomplete_logs;
 mod liveness;
 mod many_peers;
 mod mutations;

@@ -251,7 +251,6 @@ fn evict(lan: &mut Lan, who: PeerIndex) {
             .into_iter()
             .find(|r| r.log == range.log);
         let (log, low) = (range.log, kept.map_or(range.low, |kept| kept.low));
-        lan.invariants.evicted_below.insert(log.clone(), low);
         lan.feed(who, Input::Evicted { log, low });
     }
 }

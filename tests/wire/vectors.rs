@@ -144,11 +144,18 @@ fn entry_log(vector: &Vector) -> LogId {
     }
 }
 
+/// An optional line. Absent: 1.
+fn complete_from(vector: &Vector) -> u64 {
+    let line = vector.get("complete_from");
+    line.map_or(1, |_| vector.number("complete_from"))
+}
+
 fn have_entry(vector: &Vector) -> HaveEntry {
     let (log, high) = (entry_log(vector), vector.number("high"));
     let hash = vector.hash("hash");
+    let complete_from = complete_from(vector);
     let signature = vector.get("signer_seed").map(|_| {
-        let receipt = receipt(&vector.network(), &log, high, &hash);
+        let receipt = receipt(&vector.network(), &log, complete_from, high, &hash);
         BASE64URL_NOPAD.encode(&vector.identity("signer_seed").sign(&receipt.0))
     });
     HaveEntry {
@@ -157,6 +164,7 @@ fn have_entry(vector: &Vector) -> HaveEntry {
         low: vector.number("low"),
         high,
         hash,
+        complete_from,
         read: vector.get("read").map_or(0, |_| vector.number("read")),
         holder: vector.get("holder").map(|_| vector.id("holder")),
         signature,
@@ -283,7 +291,8 @@ fn frames() {
 fn receipts() {
     for vector in vectors("receipt.txt") {
         let (high, batch_hash) = (vector.number("high"), vector.hash("batch_hash"));
-        let hash = receipt(&vector.network(), &vector.log(), high, &batch_hash);
+        let (network, log) = (vector.network(), vector.log());
+        let hash = receipt(&network, &log, complete_from(&vector), high, &batch_hash);
         vector.check("hash", &hash.to_string());
         let signature = vector.identity("signer_seed").sign(&hash.0);
         vector.check("signature", &BASE64URL_NOPAD.encode(&signature));
@@ -316,6 +325,8 @@ fn range(text: &str) -> LogRange {
         hash: Hash::parse(words[3]).expect("a hash"),
         lamport: 1,
         republishes: None,
+        begins_at: 1,
+        lost_below: 1,
         gaps: Vec::new(),
     }
 }

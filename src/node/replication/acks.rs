@@ -42,6 +42,17 @@ impl Replication {
             .insert(log.clone());
     }
 
+    /// Schedules the acknowledgements of a batch that filled a gap of this log, over this link and
+    /// towards the author. The source of the log forwards our receipt to an author that is away.
+    pub(super) fn schedule_gap_acks(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
+        self.schedule_ack(stream, log, 1);
+        let author = ctx.stream_by_peer.get(&log.author).copied();
+        let next_hop = author.or_else(|| self.upstream(ctx, log));
+        if let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != stream) {
+            self.schedule_ack(next_hop, log, 1);
+        }
+    }
+
     /// Schedules an offer of this log over this link. See [`OfferKind`] for when it is sent.
     pub(super) fn schedule_offer(&mut self, stream: StreamId, log: &LogId, kind: OfferKind) {
         let pending = &mut self.progress.get_or_create(stream, log).due_offer;
@@ -197,15 +208,16 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, shown_up_to: u64) -> 
     let log = &range.log;
     let is_author_away =
         link.peer.id != log.author && !ctx.stream_by_peer.contains_key(&log.author);
-    let signature = is_author_away.then(|| {
-        let signed = receipt(&ctx.network, log, range.high, &range.hash);
-        BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0))
-    });
-    HaveEntry {
+    let mut entry = HaveEntry {
         read: shown_up_to,
-        signature,
         ..have_entry(range)
+    };
+    if is_author_away {
+        let from = entry.complete_from;
+        let signed = receipt(&ctx.network, log, from, entry.high, &entry.hash);
+        entry.signature = Some(BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0)));
     }
+    entry
 }
 
 /// The entry that offers a log over this link.
@@ -219,7 +231,7 @@ fn offer_entry(state: &LogState, link: &Link, range: &LogRange) -> HaveEntry {
     if let Some(recipient) = log.target.recipient()
         && !link.is_recipient_of(&log.target)
     {
-        entry.low = entry.low.max(state.acked_by(&recipient) + 1);
+        entry.low = entry.low.max(state.delivered_to(&recipient) + 1);
     }
     entry
 }

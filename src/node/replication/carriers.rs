@@ -64,7 +64,7 @@ pub fn needs_carriers(ctx: &Context, logs: &Logs, range: &LogRange) -> bool {
     let recipient = range.log.target.recipient();
     recipient.is_some_and(|recipient| {
         !ctx.stream_by_peer.contains_key(&recipient)
-            && logs.state(&range.log).acked_by(&recipient) < range.high
+            && logs.state(&range.log).delivered_to(&recipient) < range.high
     })
 }
 
@@ -92,8 +92,8 @@ pub fn has_place_to_carry(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
         let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
             continue;
         };
-        let first_unacked = logs.state(&range.log).acked_by(&to) + 1;
-        let lines = (range.high + 1).saturating_sub(range.low.max(first_unacked));
+        let undelivered_from = logs.state(&range.log).delivered_to(&to) + 1;
+        let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
         lines_for_recipient += if to == recipient { lines } else { 0 };
         all_lines += lines;
         carried_logs += usize::from(lines > 0);

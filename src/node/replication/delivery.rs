@@ -1,6 +1,6 @@
-//! Tracks how far each peer stores our lines, and decides when these lines count as delivered.
-//! Acknowledgements are cumulative, as raft's `match_index`. They do not decrease while a link
-//! lasts.
+//! Tracks how far our lines are delivered to each peer, and decides when a program need not wait
+//! longer. Acknowledgements are cumulative, as raft's `match_index`. They do not decrease while a
+//! link lasts. [`LogState::record_ack`] decides which of them count.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -11,6 +11,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
+use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::node::timer::{Deadlines, Timer};
@@ -49,10 +50,10 @@ pub struct DeliveryTracker {
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Forwarded receipts that do not count yet, each with the sequence that it confirms. Their
+    /// Forwarded receipts that do not count yet, each with what it acknowledges. Their
     /// signatures are valid, but a signer may be an invented key. A receipt counts once a route to
     /// its signer is known.
-    unverified: SortedMap<(PeerId, LogId), u64>,
+    unverified: SortedMap<(PeerId, LogId), Ack>,
     /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
     /// that it stores.
     transient_peers: SortedSet<PeerId>,
@@ -81,7 +82,7 @@ impl DeliveryTracker {
             };
             let acked = record.acked_up_to;
             let state = logs.get_or_create(&ctx.own_id(), &record.log);
-            state.acked.insert(recipient, acked);
+            state.acks.get_or_default(recipient).delivered_up_to = acked;
             match &mut state.role {
                 LogRole::Author(own) => own.reported_up_to = acked,
                 LogRole::Carrier { until } if record.carry_left_ms != 0 => {
@@ -124,7 +125,7 @@ impl DeliveryTracker {
         let now = ctx.now.time.0 as i64;
         let (mut text, mut ended) = (String::new(), Vec::new());
         for (recipient, log, state) in logs.direct_states_mut() {
-            let acked_up_to = state.acked_by(&recipient);
+            let acked_up_to = state.delivered_to(&recipient);
             let mut carry_left_ms = 0;
             if let LogRole::Carrier { until } = &mut state.role
                 && let Some(mut at) = *until
@@ -149,7 +150,7 @@ impl DeliveryTracker {
                 carry_left_ms = at - now;
                 let next = ctx.now.time + PERSIST_INTERVAL_MS;
                 self.persist_at.get_or_insert(next);
-            } else if state.acked.is_empty() {
+            } else if state.acks.is_empty() {
                 continue;
             }
             let record = ReceiptRecord {
@@ -193,33 +194,34 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that a peer stores a log's lines up to the sequence `sequence`. For a direct log,
-    /// ignores all peers except the recipient. For a log that we wrote, the caller must have
-    /// compared the hashes.
+    /// Records a peer's acknowledgement of a log. For a direct log, ignores all peers except the
+    /// recipient. The caller must have compared the hash with ours.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
         peer: PeerId,
         log: &LogId,
-        sequence: u64,
+        ack: Ack,
     ) {
         let is_recipient = log.target.recipient() == Some(peer);
         let Some(state) = logs.state_mut(log) else {
             return;
         };
-        let counts = is_recipient || log.target.room().is_some();
-        if !counts || sequence <= state.acked_by(&peer) {
+        if !is_recipient && log.target.room().is_none() {
             return;
         }
-        if state.acked.len() >= TRACKED_PEERS_MAX && !state.acked.contains_key(&peer) {
+        if state.acks.len() >= TRACKED_PEERS_MAX && !state.acks.contains_key(&peer) {
             let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
             if !is_linked(&peer) {
                 return;
             }
-            state.acked.retain(|peer, _| is_linked(peer));
+            state.acks.retain(|peer, _| is_linked(peer));
         }
-        state.acked.insert(peer, sequence);
+        if !state.record_ack(peer, ack) {
+            return;
+        }
+        let sequence = ack.high;
         let mut is_news = state.run().is_some_and(|run| run.first <= sequence);
         if is_recipient {
             self.schedule_persist(ctx);
@@ -234,6 +236,17 @@ impl DeliveryTracker {
                 sequence,
                 peer: ctx.display_peer(&peer),
             });
+        }
+    }
+
+    /// Counts the last acknowledgements of a log again, because lines of an earlier run now belong
+    /// to this run.
+    pub fn recount(&mut self, ctx: &mut Context, logs: &mut Logs, log: &LogId) {
+        let acks = logs.state(log).acks.iter();
+        let acks = acks.filter_map(|(peer, acks)| Some((*peer, acks.last?)));
+        let acks: Vec<(PeerId, Ack)> = acks.collect();
+        for (peer, ack) in acks {
+            self.confirm(ctx, logs, peer, log, ack);
         }
     }
 
@@ -252,7 +265,13 @@ impl DeliveryTracker {
         log: &LogId,
         entry: &HaveEntry,
     ) {
-        let signed = receipt(&ctx.network, log, entry.high, &entry.hash);
+        let signed = receipt(
+            &ctx.network,
+            log,
+            entry.complete_from,
+            entry.high,
+            &entry.hash,
+        );
         let signature = entry.signature.as_deref().map(str::as_bytes);
         let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
         let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
@@ -263,12 +282,13 @@ impl DeliveryTracker {
             let is_known =
                 self.linked_before.contains(&holder) || log.target.recipient() == Some(holder);
             if is_known || ctx.has_route(log.target.room(), &holder) {
-                return self.confirm(ctx, logs, holder, log, entry.high);
+                return self.confirm(ctx, logs, holder, log, Ack::new(entry));
             }
             if self.unverified.len() >= UNVERIFIED_RECEIPTS_MAX {
                 self.unverified.clear();
             }
-            self.unverified.insert((holder, log.clone()), entry.high);
+            self.unverified
+                .insert((holder, log.clone()), Ack::new(entry));
         }
     }
 
@@ -276,15 +296,15 @@ impl DeliveryTracker {
     /// which the peer is reachable.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &mut Logs, peer: &PeerId) {
         let mut verified = Vec::new();
-        self.unverified.retain(|(holder, log), high| {
+        self.unverified.retain(|(holder, log), ack| {
             let is_reachable = holder == peer && ctx.has_route(log.target.room(), holder);
             if is_reachable {
-                verified.push((log.clone(), *high));
+                verified.push((log.clone(), *ack));
             }
             !is_reachable
         });
-        for (log, high) in verified {
-            self.confirm(ctx, logs, *peer, &log, high);
+        for (log, ack) in verified {
+            self.confirm(ctx, logs, *peer, &log, ack);
         }
     }
 
@@ -329,7 +349,7 @@ impl DeliveryTracker {
             let Some(recipient) = log.target.recipient() else {
                 continue;
             };
-            let is_acked = logs.state(log).acked_by(&recipient) >= *high;
+            let is_acked = logs.state(log).delivered_to(&recipient) >= *high;
             let is_linked = ctx.stream_by_peer.contains_key(&recipient);
             delivery.linked_peers += u64::from(is_linked);
             delivery.acked_peers += u64::from(is_acked);
@@ -396,19 +416,20 @@ impl DeliveryTracker {
     ) -> RoomLogDelivery {
         let mut lacking = SortedSet::new();
         for (_, link) in ctx.links_in_room(room) {
-            if state.acked_by(&link.peer.id) < high {
+            if state.delivered_to(&link.peer.id) < high {
                 lacking.insert(link.peer.id);
             }
         }
         // A reachable peer without a link gets the lines through others, or will be linked.
         for (_, peer, _) in ctx.routes_in_room(room) {
-            if !ctx.stream_by_peer.contains_key(peer) && state.acked_by(peer) < high {
+            if !ctx.stream_by_peer.contains_key(peer) && state.delivered_to(peer) < high {
                 lacking.insert(*peer);
             }
         }
         // Counts every peer that acknowledged the whole log, even a peer that has left.
         let (mut acked_peers, mut has_lasting_holder) = (0, false);
-        for (peer, _) in state.acked.iter().filter(|(_, acked)| **acked >= high) {
+        let acks = state.acks.iter();
+        for (peer, _) in acks.filter(|(_, acks)| acks.delivered_up_to >= high) {
             acked_peers += 1;
             has_lasting_holder |= !self.transient_peers.contains(peer);
         }

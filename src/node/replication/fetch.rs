@@ -6,6 +6,7 @@
 //! One source per log sends lines. All other neighbours only offer them.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
+use crate::base::range::BACKFILL_LINES;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -16,9 +17,6 @@ use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
 use crate::node::replication::want::{WantRange, send_wants};
 
-/// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
-/// of the log.
-pub const BACKFILL_LINES: u64 = 1000;
 /// Milliseconds without a batch after which another neighbour replaces the source of a log.
 const SOURCE_SWITCH_MS: u64 = 300;
 /// Maximum of [`Offer::tries`]. The wait after the first try is [`SOURCE_SWITCH_MS`]. Each further

@@ -1,5 +1,6 @@
 //! The `have` message: advertises which lines of which logs the sender stores. An entry about the
-//! receiver's own log is a cumulative acknowledgement, as in TCP. Most other entries are offers.
+//! receiver's own log is a cumulative acknowledgement, as in TCP, from the line `complete_from` on.
+//! Most other entries are offers.
 //! `ingest_have` lists all kinds.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -18,6 +19,7 @@ pub fn have_entry(range: &LogRange) -> HaveEntry {
         low: range.low.min(range.high),
         high: range.high,
         hash: range.hash,
+        complete_from: range.complete_from(),
         read: 0,
         holder: None,
         signature: None,

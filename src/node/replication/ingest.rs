@@ -3,7 +3,6 @@
 //!
 //! Any peer can withhold the content of a batch, and the batch still verifies. So a withheld batch
 //! counts as lines that its sender lacks. It is not stored, acknowledged or forwarded.
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
@@ -29,11 +28,10 @@ pub struct ProtocolViolation;
 /// How a batch fits into the stored range of its log.
 #[derive(PartialEq, Eq)]
 enum BatchPlacement {
-    /// The batch follows the head of its log, or is the first batch that we store of the log.
+    /// The batch follows the head of its log, or is the first batch that we store of the log. Lines
+    /// before a batch that answers our request may be missing, because the source does not store
+    /// them.
     Next,
-    /// The batch answers our request, but these sequences before the batch are missing. The source
-    /// no longer stores the missing lines.
-    AfterGap(RangeInclusive<u64>),
     /// The batch begins at the first line of a gap.
     FillsGap,
     /// The lines of the batch are stored already.
@@ -58,8 +56,8 @@ enum BatchAction {
     FillGap,
     /// Report a fork: the author signed two different batches with the same sequences.
     ReportFork,
-    /// Make the batch the head of its log. `gap`: the sequences that are missing before the batch.
-    Append { gap: Option<RangeInclusive<u64>> },
+    /// Make the batch the head of its log.
+    Append,
 }
 
 impl Replication {
@@ -133,7 +131,7 @@ impl Replication {
                 self.verify(ctx, stream, &batch)?;
                 self.handle_fork(ctx, logs, &key, &batch);
             }
-            BatchAction::Append { gap } => {
+            BatchAction::Append => {
                 self.verify(ctx, stream, &batch)?;
                 if !has_place_to_carry(ctx, logs, &batch.log) {
                     ctx.counters.unwanted_batches += 1;
@@ -150,12 +148,6 @@ impl Replication {
                 if !admit(ctx, logs, &batch) {
                     self.reject_source(ctx, &key);
                     return Ok(());
-                }
-                if let Some(gap) = gap
-                    && is_for_us(ctx, &batch.log.target)
-                {
-                    self.gaps.schedule_query();
-                    ctx.notify(gap_notice(&batch, gap, ctx.now.wall));
                 }
                 self.append(ctx, logs, delivery, stream, batch, verdict);
             }
@@ -209,11 +201,8 @@ impl Replication {
         match placement {
             BatchPlacement::FillsGap if fills_gap => BatchAction::FillGap,
             BatchPlacement::FillsGap | BatchPlacement::Duplicate => BatchAction::Acknowledge,
-            BatchPlacement::Next if is_requested => BatchAction::Append { gap: None },
-            BatchPlacement::AfterGap(gap) if is_requested => BatchAction::Append { gap: Some(gap) },
-            BatchPlacement::Next | BatchPlacement::AfterGap(_) | BatchPlacement::Unrequested => {
-                BatchAction::Drop
-            }
+            BatchPlacement::Next if is_requested => BatchAction::Append,
+            BatchPlacement::Next | BatchPlacement::Unrequested => BatchAction::Drop,
             BatchPlacement::Fork => BatchAction::ReportFork,
         }
     }
@@ -261,7 +250,11 @@ impl Replication {
         }
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
-        logs.advance(&ctx.own_id(), &batch);
+        let gap = logs.advance(&ctx.own_id(), &batch, verdict.is_news);
+        if let Some(gap) = gap.filter(|_| is_for_us) {
+            self.gaps.schedule_query();
+            ctx.notify(gap_notice(&batch, gap, ctx.now.wall));
+        }
         if !is_for_us {
             self.carry(ctx, logs, delivery, &batch);
         }
@@ -302,13 +295,13 @@ impl Replication {
         batch: &Batch,
     ) {
         delivery.start_carrying(ctx, logs, &batch.log);
-        if logs.state(&batch.log).max_acked() >= batch.last_sequence() {
+        if logs.state(&batch.log).max_delivered() >= batch.last_sequence() {
             self.request_recipient_ack(ctx, &batch.log);
         }
     }
 
-    /// Stores a verified batch in a gap of its log. If this closes the gap, offers the log to other
-    /// members of the room, who may have the same gap.
+    /// Stores a verified batch in a gap of its log, and acknowledges it. If this closes the gap,
+    /// offers the log to other members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
             fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
@@ -320,6 +313,7 @@ impl Replication {
         let verdict = self.judge(ctx, stream, &batch);
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
+        self.schedule_gap_acks(ctx, stream, &batch.log);
         if let Some(room) = batch.log.target.room().filter(|_| closed) {
             for (other, link) in ctx.links_in_room(room) {
                 if other != stream && !link.transient && link.peer.id != author {
@@ -358,7 +352,7 @@ fn classify(logs: &Logs, batch: &Batch, requested: Option<u64>) -> BatchPlacemen
         // An unrequested batch was sent before our latest request arrived. It leaves no gap,
         // because the requested lines follow.
         return match answers_request {
-            true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
+            true => BatchPlacement::Next,
             false => BatchPlacement::Unrequested,
         };
     }

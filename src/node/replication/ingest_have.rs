@@ -16,6 +16,7 @@ use crate::node::replication::fork_repair;
 use crate::node::replication::have::{
     parse_shared_target, send_have, third_party_digest, third_party_ranges,
 };
+use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::send::AckOutcome;
@@ -174,13 +175,14 @@ impl Replication {
     ) {
         let ReceivedEntry { key, entry } = received;
         let log = &key.log;
+        let acked_hash = logs.state(log).acked_hash_at(peer, entry.high);
         let our_hash = self.advance_acked(logs, key.stream, log, entry.high);
         if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
             match is_for_us(ctx, &log.target) {
                 true => self.schedule_ack(key.stream, log, 1),
                 // Without our hash, the acknowledgement waits for one at a later line.
-                false if our_hash == Some(entry.hash) => {
-                    delivery.confirm(ctx, logs, *peer, log, entry.high);
+                false if our_hash.or(acked_hash) == Some(entry.hash) => {
+                    delivery.confirm(ctx, logs, *peer, log, Ack::new(entry));
                 }
                 false => {}
             }
@@ -260,7 +262,8 @@ impl Replication {
 
 /// Whether the sequences in an entry are in order and within their bounds.
 fn is_sound(entry: &HaveEntry) -> bool {
-    entry.low <= entry.high && (1..=MAX_SAFE_INTEGER).contains(&entry.high)
+    let is_ordered = entry.low <= entry.high && (1..=MAX_SAFE_INTEGER).contains(&entry.high);
+    is_ordered && (1..=entry.high + 1).contains(&entry.complete_from)
 }
 
 /// Whether this log may be requested from any peer that offers it. True if the target is a room or

@@ -12,8 +12,9 @@ use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
+use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::progress_state::{
-    BatchEnd, FetchState, GapSend, LogRequest, Offer, OfferKind, SendCursor, SendState,
+    FetchState, GapSend, LogRequest, Offer, OfferKind, SendCursor, SendState,
 };
 
 /// Maximum number of [`SendCursor`]s, over all links.
@@ -43,7 +44,7 @@ pub struct Progress {
     /// A peer's acknowledgement of a log that we wrote, not checked yet. We do not know our hash at
     /// the acknowledged line. The batch after that line names this hash. We check the
     /// acknowledgement when the store has read that batch.
-    pub(super) claim: Option<Box<BatchEnd>>,
+    pub(super) claim: Option<Box<Ack>>,
     /// The number of batches that the pending acknowledgement covers. `None`: none is pending.
     pub(super) due_ack: Option<u32>,
     /// The kind of our pending offer.

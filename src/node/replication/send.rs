@@ -13,6 +13,7 @@ use crate::node::replication::carriers::destinations;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, parse_shared_target};
+use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{
     BatchEnd, CursorState, GapSend, LOAD_BUDGET_BYTES, SendCursor, SendState,
@@ -135,7 +136,8 @@ impl Replication {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return AckOutcome::Consistent;
         };
-        let mut our_hash = logs.head_hash_at(log, entry.high);
+        let acked_hash = logs.state(log).acked_hash_at(&peer, entry.high);
+        let mut our_hash = logs.head_hash_at(log, entry.high).or(acked_hash);
         let mut was_sent = false;
         if let Some(cursor) = self.progress.cursor_mut(stream, log) {
             was_sent = (cursor.requested_from..cursor.next).contains(&entry.high);
@@ -143,7 +145,7 @@ impl Replication {
         }
         match our_hash {
             Some(hash) if hash == entry.hash => {
-                delivery.confirm(ctx, logs, peer, log, entry.high);
+                delivery.confirm(ctx, logs, peer, log, Ack::new(entry));
             }
             Some(_) => return AckOutcome::Conflict,
             // All unacknowledged batches are known, and none of them ends at this line.
@@ -156,10 +158,8 @@ impl Replication {
                 logs.renew_after_conflict(ctx);
             }
             None if entry.high < logs.high(log) => {
-                self.progress.get_or_create(stream, log).claim = Some(Box::new(BatchEnd {
-                    last: entry.high,
-                    hash: entry.hash,
-                }));
+                let claim = Box::new(Ack::new(entry));
+                self.progress.get_or_create(stream, log).claim = Some(claim);
             }
             None => {}
         }
@@ -328,15 +328,15 @@ impl Replication {
         // The batch behind the claimed line may not be the first one read, because the peer may
         // have received lines from others meanwhile.
         let mut batches = reply.batches.iter();
-        let behind = batches.find(|batch| batch.last_sequence() > claim.last)?;
-        if record.cursor()?.next != claim.last + 1 {
+        let behind = batches.find(|batch| batch.last_sequence() > claim.high)?;
+        if record.cursor()?.next != claim.high + 1 {
             return None;
         }
-        if behind.sequence <= claim.last || behind.previous != Some(claim.hash) {
-            return Some(claim.last);
+        if behind.sequence <= claim.high || behind.previous != Some(claim.hash) {
+            return Some(claim.high);
         }
         let peer = ctx.links.get(&stream)?.peer.id;
-        delivery.confirm(ctx, logs, peer, &reply.log, claim.last);
+        delivery.confirm(ctx, logs, peer, &reply.log, *claim);
         None
     }
 

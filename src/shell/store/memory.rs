@@ -119,10 +119,13 @@ impl MemoryStore {
         if batch.log.author == self.own_id {
             self.own_bytes += line.len();
         }
-        let range = folder
-            .ranges
-            .get_or_insert_with(batch.log.clone(), || LogRange::empty_before(batch));
-        range.extend(batch);
+        match folder.ranges.get_mut(&batch.log) {
+            Some(range) => range.extend(batch),
+            None => {
+                let range = LogRange::begin(batch, !local.backfill);
+                folder.ranges.insert(batch.log.clone(), range);
+            }
+        }
         let record = Record {
             log: batch.log.clone(),
             last_sequence: batch.last_sequence(),

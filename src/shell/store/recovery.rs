@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
@@ -189,12 +189,12 @@ impl<'a> RecoveryState<'a> {
         while reader.advance()? {
             let bytes = reader.line().len() as u64 + 1;
             if reader.next_file_offset() > begin
-                && let Ok((batch, _)) = Batch::parse_stored(reader.line(), self.network)
+                && let Ok((batch, local)) = Batch::parse_stored(reader.line(), self.network)
             {
                 // A batch that is not added stays in the file, so its lines count here as well.
                 self.max_lamport = self.max_lamport.max(batch.last_lamport());
                 if !self.try_fill_gap(&batch, bytes, &mut keys) && self.extends_chain(&batch) {
-                    self.add_batch(&batch, bytes);
+                    self.add_batch(&batch, local, bytes);
                 }
             }
         }
@@ -244,7 +244,7 @@ impl<'a> RecoveryState<'a> {
                 valid_end = reader.next_file_offset();
                 continue;
             }
-            let Ok((batch, _)) = Batch::parse_stored(reader.line(), self.network) else {
+            let Ok((batch, local)) = Batch::parse_stored(reader.line(), self.network) else {
                 break;
             };
             let bytes = reader.line().len() as u64 + 1;
@@ -262,7 +262,7 @@ impl<'a> RecoveryState<'a> {
             if mode == VerifyMode::EveryBatch && !keys.verify(&batch) {
                 break;
             }
-            self.add_batch(&batch, bytes);
+            self.add_batch(&batch, local, bytes);
             valid_end = reader.next_file_offset();
             if mode == VerifyMode::ChainAndHeads && !chains.add(batch, &mut keys) {
                 return Ok(None);
@@ -294,12 +294,12 @@ impl<'a> RecoveryState<'a> {
         false
     }
 
-    fn add_batch(&mut self, batch: &Batch, bytes: u64) {
+    fn add_batch(&mut self, batch: &Batch, local: LocalFields, bytes: u64) {
         self.max_lamport = self.max_lamport.max(batch.last_lamport());
         *self.author_bytes.get_or_default(batch.log.author) += bytes;
         let range = self.ranges.entry(batch.log.clone());
         range
-            .or_insert_with(|| LogRange::empty_before(batch))
-            .extend(batch);
+            .and_modify(|range| range.extend(batch))
+            .or_insert_with(|| LogRange::begin(batch, !local.backfill));
     }
 }

@@ -73,6 +73,56 @@ fn gaps_survive_a_restart_and_are_read_in_sequence_order() {
     }
 }
 
+/// Lines 1 to 20 of 60 are missing at first. If line 21 is news they are a gap, which every start
+/// finds. Otherwise they are history, and every start knows with which line the log begins.
+#[test]
+fn a_missing_beginning_survives_a_restart() {
+    for is_news in [true, false] {
+        let folder = TempDir::new();
+        let mut bob = Author::new(2);
+        let long = "x".repeat(100);
+        let lines: Vec<Batch> = (0..60).map(|_| bob.say(&[&long])).collect();
+        let core = RecordedState::default();
+        let local = LocalFields {
+            backfill: !is_news,
+            ..LocalFields::default()
+        };
+        let mut store = open(&folder).0;
+        let mut memory = Store::in_memory(Author::new(1).id(), NET, small_segments());
+        memory.open_folder(&general()).unwrap();
+        let begin = LogRange::begin(&lines[20], is_news);
+        core.ranges.borrow_mut().insert(bob.log(), begin);
+        for indexes in [20..22, 22..60, 0..5, 5..20] {
+            if !is_news && indexes.start < 20 {
+                break;
+            }
+            for batch in &lines[indexes] {
+                store.save(batch, local).unwrap();
+                memory.save(batch, local).unwrap();
+                core.record(batch);
+                store.enforce_limits(&core).unwrap();
+            }
+            store = open_with(&folder, true, small_segments()).0;
+            let read = open_with(&folder, false, small_segments()).1;
+            assert_eq!(read, core.sorted());
+            assert_eq!(memory.open_folder(&general()).unwrap(), core.sorted());
+        }
+        let range = core.sorted().remove(0);
+        let expected = if is_news { (1, 1) } else { (21, 21) };
+        assert_eq!((range.low, range.complete_from()), expected);
+        // Without valid frontiers, recovery finds the same by reading all batches.
+        for path in folder.segments(GENERAL).iter().skip(1).rev() {
+            let text = fs::read_to_string(path).unwrap();
+            fs::write(
+                path,
+                text.replace("\"generation\":\"0", "\"generation\":\"x"),
+            )
+            .unwrap();
+            assert_eq!(open(&folder).1, core.sorted());
+        }
+    }
+}
+
 /// A failed save reopens the gap that its batch filled, one batch at a time.
 #[test]
 fn reopening_a_gap_undoes_a_fill_that_was_not_stored() {

@@ -216,8 +216,7 @@ fn after_a_clean_end_only_the_last_frontier_is_read() {
 fn a_frontier_keeps_the_link_to_a_forked_log() {
     let mut bob = Author::new(2);
     let batch = bob.say(&["again"]);
-    let mut ranges = vec![LogRange::empty_before(&batch)];
-    ranges[0].extend(&batch);
+    let mut ranges = vec![LogRange::begin(&batch, true)];
     for republishes in [
         None,
         Some(RepublishedLines {

@@ -91,6 +91,8 @@ impl Author {
             hash: head.hash,
             lamport: head.lamport + head.count - 1,
             republishes: None,
+            begins_at: 1,
+            lost_below: 1,
             gaps: Vec::new(),
         }
     }
@@ -145,25 +147,10 @@ impl RecordedState {
     /// Extends the range of the log by this batch, or fills a gap with it.
     pub fn record(&self, batch: &Batch) {
         let mut ranges = self.ranges.borrow_mut();
-        let range = ranges.entry(batch.log.clone()).or_insert(LogRange {
-            log: batch.log.clone(),
-            low: batch.sequence,
-            high: 0,
-            hash: batch.hash,
-            lamport: 0,
-            republishes: None,
-            gaps: Vec::new(),
-        });
-        if batch.last_sequence() <= range.high {
-            range.fill_gap(batch);
-            return;
-        }
-        if batch.sequence > range.high + 1 {
-            range.skip_to(batch);
-        }
-        range.high = batch.last_sequence();
-        range.hash = batch.hash;
-        range.lamport = batch.lamport + batch.count - 1;
+        let range = ranges.entry(batch.log.clone());
+        range
+            .and_modify(|range| range.extend(batch))
+            .or_insert_with(|| LogRange::begin(batch, true));
     }
 
     /// The recorded ranges in the order of their logs.

@@ -50,8 +50,8 @@ pub struct Disk {
     /// Broken on purpose: every n-th save reports success and stores nothing.
     pub forgets_every: Option<u64>,
     readers: BTreeMap<Room, SavedReader>,
-    /// The heads of logs from which lines were evicted, as frontier lines keep them.
-    evicted_heads: BTreeMap<LogId, LogRange>,
+    /// The ranges of logs from which lines were evicted, as frontier lines keep them.
+    frontiers: BTreeMap<LogId, LogRange>,
     saves: u64,
     /// Counts the changes that move entries; positions of an older generation are void.
     generation: u64,
@@ -214,33 +214,35 @@ impl Disk {
     /// The ranges that a start finds in a folder.
     pub fn ranges_in(&self, folder: &FolderName) -> Vec<LogRange> {
         let mut ranges: BTreeMap<LogId, LogRange> = BTreeMap::new();
-        // Batches that filled a gap are stored behind later ones, so that order of arrival is not
-        // order of sequence.
         let own = self.owner.expect("an owner");
-        for (log, head) in &self.evicted_heads {
-            if FolderName::for_log(&log.target, &log.author, &own) == *folder {
-                ranges.insert(log.clone(), head.clone());
+        for (log, frontier) in &self.frontiers {
+            let is_inside = FolderName::for_log(&log.target, &log.author, &own) == *folder;
+            if is_inside && frontier.low > frontier.high {
+                ranges.insert(log.clone(), frontier.clone());
             }
         }
         let entries = self.folders.get(folder).into_iter().flatten();
         let mut entries: Vec<&Entry> = entries.collect();
-        entries.sort_by_key(|entry| entry.batch.sequence);
-        for Entry { batch, .. } in entries {
-            let range = ranges.entry(batch.log.clone()).or_insert_with(|| LogRange {
-                log: batch.log.clone(),
-                low: batch.sequence,
-                high: batch.sequence - 1,
-                hash: batch.hash,
-                lamport: 0,
-                republishes: batch.republishes,
-                gaps: Vec::new(),
-            });
-            if batch.sequence > range.high + 1 {
-                range.skip_to(batch);
-            }
-            range.high = batch.last_sequence();
-            range.hash = batch.hash;
-            range.lamport = batch.lamport + batch.count - 1;
+        // Batches that filled a gap are stored behind later ones. Where the lines below them were
+        // evicted, only the order of sequences tells.
+        entries.sort_by_key(
+            |entry| match self.frontiers.contains_key(&entry.batch.log) {
+                true => entry.batch.sequence,
+                false => 0,
+            },
+        );
+        for Entry { batch, local, .. } in entries {
+            let range = ranges.entry(batch.log.clone());
+            range
+                .and_modify(|range| range.extend(batch))
+                .or_insert_with(|| match self.frontiers.get(&batch.log) {
+                    Some(frontier) => LogRange {
+                        begins_at: frontier.begins_at,
+                        lost_below: frontier.lost_below,
+                        ..LogRange::begin(batch, false)
+                    },
+                    None => LogRange::begin(batch, !local.backfill),
+                });
         }
         ranges.into_values().collect()
     }
@@ -249,14 +251,16 @@ impl Disk {
     pub fn evict(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
         let ranges = self.ranges_in(&self.folder(log)).into_iter();
-        for range in ranges.filter(|range| range.log == *log && range.high < low) {
-            let low = range.high + 1;
-            let gaps = Vec::new();
-            self.evicted_heads
-                .insert(log.clone(), LogRange { low, gaps, ..range });
+        let mut before = ranges.filter(|range| range.log == *log);
+        let is_kept = |e: &Entry| e.batch.log != *log || e.batch.last_sequence() >= low;
+        if let Some(mut range) = before.next()
+            && !self.entries().all(is_kept)
+        {
+            range.evict_below(low.min(range.high + 1));
+            self.frontiers.insert(log.clone(), range);
         }
         for entries in self.folders.values_mut() {
-            entries.retain(|e| e.batch.log != *log || e.batch.last_sequence() >= low);
+            entries.retain(is_kept);
         }
     }
 

@@ -115,6 +115,11 @@ impl Lan {
         input: Input<'_>,
         todo: &mut VecDeque<Input<'static>>,
     ) {
+        if let Input::Evicted { log, low } = &input
+            && log.author == self.id(who)
+        {
+            self.invariants.evicted_below.insert(log.clone(), *low);
+        }
         let peer = &mut self.peers[who];
         let now = peer.now(self.now_ms);
         let Some(node) = peer.node.as_mut() else {

@@ -7,6 +7,7 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::{KnownPeer, Notice};
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::range::BACKFILL_LINES;
 
 use crate::support::disk::Disk;
 use crate::support::lan::Lan;
@@ -117,6 +118,8 @@ struct StoredBatch {
     who: PeerIndex,
     hash: Hash,
     last_sequence: u64,
+    /// The batch was history to this directory's reader.
+    is_history: bool,
 }
 
 /// The observations and allowances of one test.
@@ -136,6 +139,8 @@ pub struct Invariants {
     pub monotonic_clocks_are_wrong: bool,
     /// The lowest line that the author still stores, by log from which it evicted lines.
     pub evicted_below: BTreeMap<LogId, u64>,
+    /// The first line that each run published in each log.
+    run_starts: BTreeMap<(PeerIndex, u64, LogId), u64>,
 }
 
 impl Invariants {
@@ -272,7 +277,13 @@ impl Lan {
             who,
             hash: batch.hash,
             last_sequence: batch.last_sequence(),
+            is_history: local.backfill,
         };
+        if own && !returned {
+            let run = (who, self.peers[who].run, batch.log.clone());
+            let first = self.invariants.run_starts.entry(run);
+            first.or_insert(batch.sequence);
+        }
         let position = (batch.log.clone(), batch.sequence);
         let entries = self.invariants.stored.entry(position).or_default();
         entries.push(stored);
@@ -408,7 +419,10 @@ impl Lan {
                 log,
                 sequence,
                 peer,
-            } => self.check_receipt(who, log, *sequence, peer.id),
+            } => {
+                self.check_receipt(who, log, *sequence, peer.id);
+                self.check_delivered_lines(who, log, *sequence, peer.id);
+            }
             Notice::DuplicateIdentity { .. } => {
                 assert!(
                     self.invariants.allows_duplicate_identity,
@@ -453,5 +467,38 @@ impl Lan {
             holds,
             "{name} got an acknowledgement of line {sequence}, which the peer does not store"
         );
+    }
+
+    /// The peer has received every line that this run of the author published, up to this one.
+    /// Exceptions are lines that the author has evicted, and those that a newcomer did not request.
+    fn check_delivered_lines(&self, who: PeerIndex, log: &LogId, sequence: u64, peer: PeerId) {
+        let run = (who, self.peers[who].run, log.clone());
+        let run_start = self.invariants.run_starts.get(&run).copied();
+        // A copied directory may have two batches under one number.
+        let Some(run_start) = run_start.filter(|_| !self.invariants.observations[who].has_copy)
+        else {
+            return;
+        };
+        let range = (log.clone(), 0)..=(log.clone(), sequence);
+        let batches = || self.invariants.stored.range(range.clone());
+        let is_by_peer = |by: &&StoredBatch| self.id(by.who) == peer;
+        let first = batches().find_map(|((_, first), stored)| {
+            let by_peer = stored.iter().find(is_by_peer)?;
+            let is_newcomer = by_peer.is_history && sequence + 1 - first >= BACKFILL_LINES;
+            Some(if is_newcomer { *first } else { 0 })
+        });
+        let evicted_below = self.invariants.evicted_below.get(log).copied();
+        let from = run_start.max(first.unwrap_or(0));
+        let from = from.max(evicted_below.unwrap_or(0));
+        for ((_, first), stored) in batches() {
+            let own = stored.iter().find(|by| by.who == who);
+            let is_due = own.is_some_and(|own| from <= own.last_sequence);
+            assert!(
+                !is_due || stored.iter().any(|by| is_by_peer(&by)),
+                "{} counts lines {from} to {sequence} of {log:?} as delivered, but the peer has \
+                 not received line {first}",
+                self.peers[who].name
+            );
+        }
     }
 }

@@ -8,5 +8,6 @@ pub mod invariants;
 pub mod lan;
 pub mod network;
 pub mod peer;
+pub mod relay;
 pub mod scripted_peer;
 pub mod transport;

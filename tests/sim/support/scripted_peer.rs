@@ -210,6 +210,7 @@ pub fn have_entry(
         low: *range.start(),
         high: *range.end(),
         hash,
+        complete_from: 1,
         read: 0,
         holder: None,
         signature: None,

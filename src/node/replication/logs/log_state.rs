@@ -8,10 +8,11 @@
 //!
 //! [`Logs`]: crate::node::replication::logs::Logs
 use crate::base::batch::{Batch, LogId};
-use crate::base::identity::PeerId;
-use crate::base::range::LogRange;
+use crate::base::identity::{Hash, PeerId};
+use crate::base::range::{Gap, LogRange};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
+use crate::node::replication::logs::peer_acks::{Ack, PeerAcks};
 
 /// What [`LogState::roll_back`] changed in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +89,9 @@ pub enum LogRole {
 pub struct LogState {
     /// The stored lines. `None`: no line is stored.
     pub range: Option<LogRange>,
-    /// Sequence of the last line that each peer acknowledged. Contains peers only if we wrote the
-    /// log or carry it. In a direct log, contains only the recipient.
-    pub acked: SortedMap<PeerId, u64>,
+    /// What each peer has acknowledged. Contains peers only if we wrote the log or carry it. In a
+    /// direct log, contains only the recipient.
+    pub acks: SortedMap<PeerId, PeerAcks>,
     /// Whether the author signed two different batches with the same sequences.
     pub is_forked: bool,
     /// Our role in the log, with what is known only in this role.
@@ -101,7 +102,7 @@ impl LogState {
     /// The record of a log of which nothing is known.
     pub const UNKNOWN: LogState = LogState {
         range: None,
-        acked: SortedMap::new(),
+        acks: SortedMap::new(),
         is_forked: false,
         role: LogRole::Member,
     };
@@ -124,7 +125,7 @@ impl LogState {
     pub fn is_empty(&self) -> bool {
         let LogState {
             range,
-            acked,
+            acks,
             is_forked,
             role,
         } = self;
@@ -134,7 +135,7 @@ impl LogState {
             LogRole::Recipient { shown_up_to } => *shown_up_to == 0,
             LogRole::Carrier { until } => until.is_none(),
         };
-        range.is_none() && acked.is_empty() && !is_forked && is_role_empty
+        range.is_none() && acks.is_empty() && !is_forked && is_role_empty
     }
 
     /// Forgets the stored lines, and what was found out about them. Remembers how far the log was
@@ -204,21 +205,71 @@ impl LogState {
         }
     }
 
-    /// The highest sequence that this peer has acknowledged; 0 if none.
+    /// Sequence of the last line that is delivered to this peer; 0 if none.
+    pub fn delivered_to(&self, peer: &PeerId) -> u64 {
+        self.acks.get(peer).map_or(0, |acks| acks.delivered_up_to)
+    }
+
+    /// Sequence of the last line that is delivered to any peer; 0 if none.
+    pub fn max_delivered(&self) -> u64 {
+        let delivered = self.acks.values().map(|acks| acks.delivered_up_to);
+        delivered.max().unwrap_or(0)
+    }
+
+    /// The highest sequence that this peer has acknowledged; 0 if none. The peer may lack earlier
+    /// lines.
     pub fn acked_by(&self, peer: &PeerId) -> u64 {
-        self.acked.get(peer).copied().unwrap_or(0)
+        self.acks.get(peer).map_or(0, PeerAcks::acked_up_to)
     }
 
-    /// The highest sequence that any peer has acknowledged; 0 if none.
+    /// The highest sequence that any peer has acknowledged; 0 if none. The peer may lack earlier
+    /// lines.
     pub fn max_acked(&self) -> u64 {
-        self.acked.values().copied().max().unwrap_or(0)
+        let acked = self.acks.values().map(PeerAcks::acked_up_to);
+        acked.max().unwrap_or(0)
     }
 
-    /// The sequence at which this run's unacknowledged lines begin. A line counts as acknowledged
-    /// as soon as any peer has acknowledged it. If all lines are acknowledged, returns the sequence
-    /// after the head. `None`: this run published nothing in the log.
-    pub fn first_unacked_of_run(&self) -> Option<u64> {
-        Some(self.run()?.first.max(self.max_acked() + 1))
+    /// The hash of our batch that ends at the line `high`, if this peer's last acknowledgement
+    /// named both.
+    pub fn acked_hash_at(&self, peer: &PeerId, high: u64) -> Option<Hash> {
+        let last = self.acks.get(peer)?.last?;
+        (last.high == high).then_some(last.hash)
+    }
+
+    /// The sequence at which this run's undelivered lines begin. A line counts as delivered as soon
+    /// as it is delivered to any peer. If all lines are delivered, returns the sequence after the
+    /// head. `None`: this run published nothing in the log.
+    pub fn first_undelivered_of_run(&self) -> Option<u64> {
+        Some(self.run()?.first.max(self.max_delivered() + 1))
+    }
+
+    /// Records an acknowledgement, whose hash the caller has compared. Returns whether it delivers
+    /// lines that were not delivered to the peer before.
+    pub fn record_ack(&mut self, peer: PeerId, ack: Ack) -> bool {
+        let required_from = self.required_from(&peer);
+        let acks = self.acks.get_or_default(peer);
+        if ack.high >= acks.acked_up_to() {
+            acks.last = Some(ack);
+        }
+        let is_delivered = ack.complete_from <= required_from && ack.high > acks.delivered_up_to;
+        if is_delivered {
+            acks.delivered_up_to = ack.high;
+        }
+        is_delivered
+    }
+
+    /// The first line that must be complete in an acknowledgement of this peer. Otherwise the peer
+    /// lacks a line, and the acknowledgement delivers nothing.
+    ///
+    /// The peer need not store the lines of earlier runs, since these may be lost for good. It need
+    /// not store lines that are delivered, or that we no longer store.
+    fn required_from(&self, peer: &PeerId) -> u64 {
+        let reported = self.own().map_or(0, |own| own.reported_up_to);
+        let delivered = self.delivered_to(peer).max(reported);
+        let stored_from = self.range.as_ref().map_or(1, |range| range.low);
+        let published_from = self.run().map_or(1, |run| run.first);
+        let undelivered_from = delivered.saturating_add(1);
+        undelivered_from.max(stored_from).max(published_from)
     }
 
     /// Removes a batch from the log, because the batch could not be stored. The batch was neither
@@ -236,11 +287,13 @@ impl LogState {
                 (range.high, range.hash) = (batch.sequence - 1, previous)
             }
             _ => match range.gaps.pop_if(|gap| gap.to + 1 == batch.sequence) {
-                Some(gap) => {
-                    (range.low, range.high, range.hash) =
-                        (gap.stored_from, gap.from - 1, gap.previous_hash)
-                }
-                None => self.range = None,
+                Some(Gap {
+                    previous_hash: Some(previous),
+                    stored_from,
+                    from,
+                    ..
+                }) => (range.low, range.high, range.hash) = (stored_from, from - 1, previous),
+                _ => self.range = None,
             },
         }
         if let Some(own) = self.own_mut() {

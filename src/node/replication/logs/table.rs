@@ -1,5 +1,6 @@
 //! The records of all logs, our logical clock, and the incarnation of our next lines.
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, UnsignedBatch};
@@ -291,7 +292,7 @@ impl Logs {
     /// Forgets all acknowledgements of a peer.
     pub fn forget_acks(&mut self, peer: &PeerId) {
         for state in self.states.values_mut() {
-            state.acked.remove(peer);
+            state.acks.remove(peer);
         }
         self.remove_empty();
     }
@@ -388,7 +389,7 @@ impl Logs {
         if let Some(own) = self.get_or_create(&own_id, &log).own_mut() {
             own.run.get_or_insert(RunLines::new(sequence));
         }
-        self.advance(&own_id, &batch);
+        self.advance(&own_id, &batch, false);
         Some(batch)
     }
 
@@ -398,25 +399,22 @@ impl Logs {
         state.range.as_mut()?.fill_gap(batch)
     }
 
-    /// Makes a batch the head of its log. The batch must lie beyond the present head. `own_id`: our
-    /// id.
-    pub fn advance(&mut self, own_id: &PeerId, batch: &Batch) {
-        let lamport = batch.lamport + batch.count - 1;
-        self.clock.observe(lamport);
-        let state = self.get_or_create(own_id, &batch.log);
-        let range = state.range.get_or_insert_with(|| LogRange {
-            log: batch.log.clone(),
-            low: batch.sequence,
-            high: 0,
-            hash: batch.hash,
-            lamport,
-            republishes: batch.republishes,
-            gaps: Vec::new(),
-        });
-        if batch.sequence > range.high + 1 {
-            range.skip_to(batch);
+    /// Makes a batch the head of its log. The batch must lie beyond the present head. Returns the
+    /// lines that are missing before the batch. `own_id`: our id. `is_news`: see
+    /// [`LogRange::begin`].
+    pub fn advance(
+        &mut self,
+        own_id: &PeerId,
+        batch: &Batch,
+        is_news: bool,
+    ) -> Option<RangeInclusive<u64>> {
+        self.clock.observe(batch.lamport + batch.count - 1);
+        let range = &mut self.get_or_create(own_id, &batch.log).range;
+        match range {
+            Some(range) => range.extend(batch),
+            None => *range = Some(LogRange::begin(batch, is_news)),
         }
-        (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
+        range.as_ref()?.gap_before(batch)
     }
 
     /// The ranges of all logs with the same author and target as this log.

@@ -48,7 +48,8 @@ struct FrontierFields<'a> {
 }
 
 /// One interval of consecutive stored lines of a log. A log with gaps has several intervals. The
-/// intervals are written in descending order.
+/// intervals are written in descending order. If the log's beginning is missing, its last interval
+/// is empty: from line 1 to line 0, without a hash.
 #[derive(Deserialize)]
 struct LogFields<'a> {
     sender: PeerId,
@@ -57,8 +58,12 @@ struct LogFields<'a> {
     target: Option<&'a str>,
     low: u64,
     high: u64,
-    hash: Hash,
+    hash: Option<Hash>,
     lamport: u64,
+    /// [`LogRange::begins_at`] and [`LogRange::lost_below`]. Missing if they are 1, and in lower
+    /// intervals.
+    begins_at: Option<u64>,
+    lost_below: Option<u64>,
     #[serde(default)]
     republishes: Option<RepublishedLines>,
     /// The hash of the last missing batch in the gap above this interval. `None`: this is the log's
@@ -75,30 +80,23 @@ impl Frontier {
         // Writing to a `Vec` cannot fail, here and below.
         let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
         for range in &self.ranges {
-            let mut entry = |low, high, hash: &Hash, after: Option<&Hash>, republishes| {
-                let _ = write!(
-                    out,
-                    "{{{}\"low\":{low},\"high\":{high},\"hash\":\"{hash}\",\"lamport\":{}",
-                    log_entry_prefix(&range.log),
-                    range.lamport
-                );
-                if let Some(after) = after {
-                    let _ = write!(out, ",\"after\":\"{after}\"");
+            write_interval(out, range, range.low, range.high, Some(&range.hash));
+            for (name, line) in [
+                ("begins_at", range.begins_at),
+                ("lost_below", range.lost_below),
+            ] {
+                if line > 1 {
+                    let _ = write!(out, ",\"{name}\":{line}");
                 }
-                if let Some::<RepublishedLines>(lines) = republishes {
-                    let _ = write!(out, ",\"republishes\":{lines}");
-                }
-                out.extend_from_slice(b"},");
-            };
-            entry(range.low, range.high, &range.hash, None, range.republishes);
+            }
+            if let Some(lines) = range.republishes {
+                let _ = write!(out, ",\"republishes\":{lines}");
+            }
+            out.extend_from_slice(b"},");
             for gap in range.gaps.iter().rev() {
-                entry(
-                    gap.stored_from,
-                    gap.from - 1,
-                    &gap.previous_hash,
-                    Some(&gap.last_hash),
-                    None,
-                );
+                let hash = gap.previous_hash.as_ref();
+                write_interval(out, range, gap.stored_from, gap.from - 1, hash);
+                let _ = write!(out, ",\"after\":\"{}\"}},", gap.last_hash);
             }
         }
         // Removes the comma after the last entry.
@@ -149,9 +147,11 @@ impl Frontier {
                 log,
                 low: fields.low,
                 high: fields.high,
-                hash: fields.hash,
+                hash: fields.hash?,
                 lamport: fields.lamport,
                 republishes: fields.republishes,
+                begins_at: fields.begins_at.unwrap_or(1),
+                lost_below: fields.lost_below.unwrap_or(1),
                 gaps: Vec::new(),
             });
         }
@@ -178,6 +178,16 @@ impl Frontier {
         }
         Some(0)
     }
+}
+
+/// Appends the beginning of an entry, for one interval of a log.
+fn write_interval(out: &mut Vec<u8>, range: &LogRange, low: u64, high: u64, hash: Option<&Hash>) {
+    let entry = log_entry_prefix(&range.log);
+    let _ = write!(out, "{{{entry}\"low\":{low},\"high\":{high},");
+    if let Some(hash) = hash {
+        let _ = write!(out, "\"hash\":\"{hash}\",");
+    }
+    let _ = write!(out, "\"lamport\":{}", range.lamport);
 }
 
 /// Prefix of every entry of this log in a frontier line. No entry of another log has this prefix.
