@@ -9,7 +9,6 @@ use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
-use crate::base::time::WallTime;
 use crate::wire::message::parse_json;
 
 /// Longest beacon, in bytes. Such a beacon fits into one Ethernet frame. Longer datagrams are
@@ -47,8 +46,6 @@ pub struct Beacon {
     pub run: u64,
     /// Milliseconds until the sender's next beacon.
     pub interval_ms: u64,
-    /// When the beacon was sent, by the sender's wall clock.
-    pub timestamp: WallTime,
     /// Is the sender a transient peer?
     pub transient: bool,
     /// One [`room_hash`] for each listed room. At most [`BEACON_ROOMS_MAX`].
@@ -73,7 +70,6 @@ struct BeaconFields {
     peer_id: PeerId,
     username: String,
     port: u16,
-    timestamp: String,
     #[serde(default)]
     network: String,
     run: String,
@@ -114,7 +110,6 @@ impl Beacon {
             peer_id: self.peer,
             username: self.nick.to_string(),
             port: self.port,
-            timestamp: self.timestamp.to_string(),
             network: network.to_string(),
             run: hex::format(self.run),
             interval: self.interval_ms,
@@ -144,8 +139,7 @@ impl Beacon {
     }
 
     /// Parses a datagram. Returns `None` if it is no beacon, belongs to another network, or was
-    /// not encrypted with `key`. An invalid timestamp or room list counts as absent, because both
-    /// are only hints.
+    /// not encrypted with `key`. An invalid room list counts as absent, because it is only a hint.
     pub fn parse(bytes: &[u8], network: &NetworkTag, key: Option<&[u8; 32]>) -> Option<Beacon> {
         if bytes.len() > BEACON_MAX_BYTES {
             return None;
@@ -173,7 +167,6 @@ impl Beacon {
             port: clear.port,
             run: hex::parse(&clear.run)?,
             interval_ms: clear.interval,
-            timestamp: WallTime::parse_exact(&clear.timestamp).unwrap_or_default(),
             transient: clear.passing,
             room_hashes: parse_room_hashes(&clear.rooms),
             has_more_rooms: clear.more,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::Nick;
-use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
 use super::hosts::host::Loopback;
@@ -181,7 +180,6 @@ fn a_peer_that_does_not_answer_is_listed_as_gone() {
         port: 1,
         run: 1,
         interval_ms: 100,
-        timestamp: WallTime(1_700_000_000_000),
         transient: false,
         room_hashes: Vec::new(),
         has_more_rooms: true,

@@ -10,15 +10,7 @@ from batch import Batch, sign_batch
 from peer import Peer
 from program import TIMEOUT, Directory
 from stream import Closed
-from wire import (
-    Network,
-    beacon,
-    domain_hash,
-    hex64,
-    parse_beacon,
-    timestamp,
-    wall_ms,
-)
+from wire import Network, beacon, domain_hash, hex64, parse_beacon, wall_ms
 
 ROOM = "#general"
 SECRET = b"correct horse battery staple"
@@ -335,8 +327,7 @@ class OpenBeacons(Case):
         alice = self.directory().listen(multicast=f"{GROUP}:{PORT}")
         sock, bob = self.socket(), self.peer()
         fields = {"type": "discover", "peer_id": bob.id, "username": "bob"}
-        fields |= {"port": listener.getsockname()[1], "timestamp": timestamp(wall_ms())}
-        fields |= {"run": hex64(bob.run), "interval": 5000}
+        fields |= {"port": listener.getsockname()[1], "run": hex64(bob.run), "interval": 5000}
         sock.sendto(beacon(bob.network, fields), (GROUP, PORT))
         self.accept(bob, listener)
         alice.event("join", sender=bob.id)

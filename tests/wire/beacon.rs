@@ -2,7 +2,6 @@
 
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room};
-use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{BEACON_MAX_BYTES, BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
 /// The id of a fixed peer.
@@ -19,7 +18,6 @@ fn beacon(rooms: usize) -> Beacon {
         port: 65_535,
         run: u64::MAX,
         interval_ms: 180_000,
-        timestamp: WallTime(1_700_000_000_000),
         transient: true,
         room_hashes: vec![u32::MAX; rooms],
         has_more_rooms: false,
@@ -38,37 +36,16 @@ fn a_beacon_with_all_rooms_fits_a_datagram() {
     }
 }
 
-/// Parses a beacon with this timestamp that lacks all optional fields.
-fn minimal_beacon(timestamp: &str) -> Beacon {
-    let text = format!(
-        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"{timestamp}","network":"{}","run":"000000000000001f","interval":5000}}"#,
-        id(),
-        NetworkTag::OPEN
-    );
-    Beacon::parse(text.as_bytes(), &NetworkTag::OPEN, None).expect("a beacon")
-}
-
 /// A beacon may lack the room hashes; its sender then counts as a member of any room.
 #[test]
 fn a_beacon_without_room_hashes_may_be_of_any_room() {
-    let beacon = minimal_beacon("1970-01-01T00:00:01.000Z");
+    let text = format!(
+        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"network":"{}","run":"000000000000001f","interval":5000}}"#,
+        id(),
+        NetworkTag::OPEN
+    );
+    let beacon = Beacon::parse(text.as_bytes(), &NetworkTag::OPEN, None).expect("a beacon");
     assert!(beacon.has_more_rooms && beacon.room_hashes.is_empty() && !beacon.transient);
-}
-
-/// A timestamp is a hint. One that no peer writes is no reason to ignore the beacon.
-#[test]
-fn a_malformed_timestamp_is_ignored() {
-    for (timestamp, ms) in [
-        ("1970-01-01T00:00:01.000Z", 1000),
-        ("1970-01-01T00:00:01Z", 0),
-        ("x", 0),
-    ] {
-        assert_eq!(
-            minimal_beacon(timestamp).timestamp,
-            WallTime(ms),
-            "{timestamp}"
-        );
-    }
 }
 
 /// Hashes cannot be compared across runs or networks to find out who is in which room.

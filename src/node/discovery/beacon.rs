@@ -127,7 +127,6 @@ fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval_ms: 
         port: ctx.port,
         run: ctx.run,
         interval_ms,
-        timestamp: ctx.now.wall,
         transient: ctx.transient,
         room_hashes: rooms.take(BEACON_ROOMS_MAX).collect(),
         has_more_rooms: joined.len() > BEACON_ROOMS_MAX,
