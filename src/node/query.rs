@@ -107,7 +107,7 @@ impl Node {
 
     /// Whether this run published a line to this room that no peer has acknowledged yet.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
-        let logs = self.logs.own_logs();
+        let logs = self.logs.active_logs();
         let mut of_room = logs.filter(|(log, _)| log.target.room() == Some(room));
         of_room.any(|(_, state)| {
             let first = state.first_undelivered_of_run();

@@ -323,7 +323,7 @@ impl DeliveryTracker {
     /// beacon may still lead to a link.
     pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
         let heads = logs
-            .own_logs()
+            .active_logs()
             .filter_map(|(log, state)| Some((log, state.run_head()?)));
         let heads: Vec<(&LogId, u64)> = heads.collect();
         let required_peers = match self.wait {

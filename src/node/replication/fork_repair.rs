@@ -184,7 +184,7 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
 /// Continues to publish the lines of all forked logs again. To be called when the store has
 /// recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
-    for (log, _) in logs.own_logs() {
+    for (log, _) in logs.active_logs() {
         load_next_republish(ctx, logs, log);
     }
 }

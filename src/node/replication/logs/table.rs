@@ -16,7 +16,7 @@ use crate::base::table::SortedSet;
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::HybridClock;
 use crate::node::replication::logs::log_state::{
-    LogRole, LogState, Republication, RolledBack, RunLines,
+    LogRole, LogState, OwnLog, Republication, RolledBack, RunLines,
 };
 use crate::wire::sealed;
 /// Maximum number of forked logs that are reported to the user in one run. A peer can fork any
@@ -30,8 +30,8 @@ static UNKNOWN: LogState = LogState::UNKNOWN;
 pub struct Logs {
     /// The records. Contains each record that says something.
     states: BTreeMap<LogId, LogState>,
-    /// The logs in `states` that we wrote.
-    own: SortedSet<LogId>,
+    /// The logs whose [`OwnLog`] names lines of this run or a repair. May contain other logs.
+    active: SortedSet<LogId>,
     clock: HybridClock,
     /// The incarnation of our next lines.
     incarnation: u64,
@@ -140,23 +140,33 @@ impl Logs {
             incarnation: begun.unwrap_or_else(|| ctx.random_u64()),
             ..forked.clone()
         };
-        if let Some(own) = self.state_mut(forked).and_then(LogState::own_mut) {
+        if let Some(own) = self.own_mut(forked) {
             own.republication = Some(Republication { log, lines });
             own.run.take_if(|run| from <= run.first);
         }
     }
 
-    /// The logs that we wrote.
-    pub fn own_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> {
-        self.own.iter().map(|log| (log, self.state(log)))
+    /// The logs in which this run published lines, and the forked logs that we wrote. May contain
+    /// other logs that we wrote.
+    pub fn active_logs(&self) -> impl Iterator<Item = (&LogId, &LogState)> {
+        self.active.iter().map(|log| (log, self.state(log)))
+    }
+
+    /// Mutable access to what is known only of a log that we wrote.
+    fn own_mut(&mut self, log: &LogId) -> Option<&mut OwnLog> {
+        let own = self.states.get_mut(log)?.own_mut()?;
+        if !self.active.contains(log) {
+            self.active.insert(log.clone());
+        }
+        Some(own)
     }
 
     /// Treats lines of an earlier run as lines of this run: the line `sequence` of our log and all
     /// later lines. No effect if this run has already published in the log.
     pub fn adopt_lines(&mut self, log: &LogId, sequence: u64) {
-        let state = self.state_mut(log);
-        let stored = state.filter(|state| state.range.is_some());
-        if let Some(own) = stored.and_then(LogState::own_mut) {
+        if self.get(log).is_some()
+            && let Some(own) = self.own_mut(log)
+        {
             own.run.get_or_insert(RunLines::new(sequence));
         }
     }
@@ -164,10 +174,10 @@ impl Logs {
     /// The state from which the next run continues our logs after a clean end.
     pub fn resume_state(&self, ctx: &Context) -> ResumeState {
         let mut heads = self.resume.heads.clone();
-        for (log, state) in self.own_logs() {
-            if let Some(range) = state.range.as_ref().filter(|_| self.is_current(ctx, log)) {
-                heads.insert(log.target.clone(), (range.high, range.hash));
-            }
+        let states = self.states.values();
+        let ranges = states.filter_map(|state| state.range.as_ref());
+        for range in ranges.filter(|range| self.is_current(ctx, &range.log)) {
+            heads.insert(range.log.target.clone(), (range.high, range.hash));
         }
         ResumeState {
             incarnation: self.incarnation,
@@ -202,12 +212,7 @@ impl Logs {
     /// Mutable access to a record. Creates it if there is none. `own_id`: our id.
     pub fn get_or_create(&mut self, own_id: &PeerId, log: &LogId) -> &mut LogState {
         let state = self.states.entry(log.clone());
-        state.or_insert_with(|| {
-            if log.author == *own_id {
-                self.own.insert(log.clone());
-            }
-            LogState::new(own_id, log)
-        })
+        state.or_insert_with(|| LogState::new(own_id, log))
     }
 
     /// The stored range of a log.
@@ -286,7 +291,7 @@ impl Logs {
     /// Removes the records that say nothing.
     fn remove_empty(&mut self) {
         self.states.retain(|_, state| !state.is_empty());
-        self.own.retain(|log| self.states.contains_key(log));
+        self.active.retain(|log| self.states.contains_key(log));
     }
 
     /// Forgets all acknowledgements of a peer.
@@ -304,7 +309,6 @@ impl Logs {
             self.forgotten.push(log.clone());
             if state.is_empty() {
                 self.states.remove(log);
-                self.own.remove(log);
             }
         }
     }
@@ -360,13 +364,10 @@ impl Logs {
                 Some(sealed::seal(seed, &ctx.network, &log, sequence, lines)?)
             }
         };
-        let repairs = self
-            .own_logs()
-            .filter_map(|(_, state)| state.republication());
-        let republishes = repairs
-            .filter(|repair| repair.log == log)
-            .map(|repair| repair.lines)
-            .next();
+        let repair = self.active_logs().find_map(|(_, state)| {
+            let repair = state.republication()?;
+            (repair.log == log).then_some(repair.lines)
+        });
         let unsigned = UnsignedBatch {
             log: log.clone(),
             username: ctx.nick.clone(),
@@ -377,7 +378,7 @@ impl Logs {
             uptime: ctx.now.time.0,
             previous: head.map(|range| range.hash),
             action,
-            republishes,
+            republishes: repair,
             lines,
             sealed: sealed.as_deref(),
             salt: ctx.random_u64(),
@@ -385,11 +386,10 @@ impl Logs {
         let mut batch = Batch::sign(&ctx.identity, &ctx.network, unsigned);
         batch.request = request;
         let batch = Arc::new(batch);
-        let own_id = ctx.own_id();
-        if let Some(own) = self.get_or_create(&own_id, &log).own_mut() {
+        self.advance(&ctx.own_id(), &batch, false);
+        if let Some(own) = self.own_mut(&log) {
             own.run.get_or_insert(RunLines::new(sequence));
         }
-        self.advance(&own_id, &batch, false);
         Some(batch)
     }
 
