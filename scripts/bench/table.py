@@ -24,9 +24,9 @@ BOUNDS = [
     ("memory-50", "resident size with 50 peers", "resident_mb", "MB", AT_MOST, 7),
     ("size", "stripped program, `--no-default-features`", "mb", "MB", AT_MOST, 1.5),
     ("oneshot", "`echo hi \\| p2pchat send`, exec to exit", "exit_ms", "ms", AT_MOST, 20),
-    ("socket", "the same through a running program", "exit_ms", "ms", AT_MOST, 8),
-    ("socket-send", "500 000 lines to `send` through it, share of the direct rate", "share", "", AT_LEAST, 0.8),
-    ("socket-listen", "500 000 lines to `listen` through it, share of the direct rate", "share", "", AT_LEAST, 0.5),
+    ("socket", "`echo hi \\| p2pchat send` through a running program", "exit_ms", "ms", AT_MOST, 8),
+    ("socket-send", "500 000 lines to `send` through a running program, beside direct", "share", "×", AT_LEAST, 0.8),
+    ("socket-listen", "500 000 lines to `listen` through a running program, beside direct", "share", "×", AT_LEAST, 0.5),
     ("catchup", "100 000 missed lines, exec to the last on stdout", "catchup_s", "s", AT_MOST, 1),
     ("mesh", "50 peers from one start, until all 1225 links stand", "mesh_s", "s", AT_MOST, 3),
 ]
