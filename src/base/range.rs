@@ -29,11 +29,10 @@ pub struct LogRange {
     pub lamport: u64,
     /// The lines of a forked log that this log publishes again.
     pub republishes: Option<RepublishedLines>,
-    /// Sequence of the first line that this peer has received, if the lines before it were not news
-    /// and so left no gap. Otherwise 1.
+    /// Lines below this sequence are missing but form no gap, because they were not news. 1 if
+    /// there are no such lines.
     pub begins_at: u64,
-    /// Sequence of the first line above all gaps that were forgotten before they were filled. 1 if
-    /// there are none.
+    /// Sequence of the line after the highest forgotten gap. 1 if no gap was forgotten.
     pub lost_below: u64,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
@@ -68,8 +67,8 @@ impl Gap {
 }
 
 impl LogRange {
-    /// Begins a log with the first batch that is stored of it. `is_news`: the batch is news for the
-    /// reader, so earlier lines may be news as well. They are then a gap.
+    /// Begins a log with the first batch that is stored of it. `is_news`: whether the batch is news
+    /// for the reader. If it is, earlier lines may be news as well, so they become a gap.
     pub fn begin(batch: &Batch, is_news: bool) -> LogRange {
         let mut range = LogRange {
             log: batch.log.clone(),
@@ -95,8 +94,8 @@ impl LogRange {
         range
     }
 
-    /// Adds a stored batch. The batch fills a gap or follows the head. If the batch lies beyond
-    /// the head, a new gap results.
+    /// Adds a stored batch. The batch fills a gap or becomes the new head. If lines between the old
+    /// head and the batch are missing, they become a gap.
     pub fn extend(&mut self, batch: &Batch) {
         if batch.last_sequence() <= self.high {
             self.fill_gap(batch);
@@ -120,11 +119,10 @@ impl LogRange {
         self.lamport = batch.lamport + batch.count - 1;
     }
 
-    /// The lowest sequence from which on this peer has received every line that it wanted, up to
-    /// the head. 1 if it has missed none.
+    /// Sequence from which on this peer misses no line up to the head. 1 if no line is missing.
     ///
-    /// Lines that our store has evicted were received. A newcomer wants the newest
-    /// [`BACKFILL_LINES`] lines, and those that follow.
+    /// Lines that our store has evicted do not count as missing. A newcomer wants only the newest
+    /// [`BACKFILL_LINES`] lines and all later lines, so it misses no earlier line.
     pub fn complete_from(&self) -> u64 {
         let above_gaps = self.gaps.last().map_or(self.lost_below, |gap| gap.to + 1);
         match self.high.saturating_sub(self.begins_at) + 1 < BACKFILL_LINES {
@@ -186,8 +184,9 @@ impl LogRange {
         self.gaps.insert(at, gap);
     }
 
-    /// Removes all lines whose sequence is less than `low` from the range. Forgets each gap below
-    /// which no line remains.
+    /// Removes all lines below the sequence `low` from the range. Forgets a gap when the last line
+    /// below the gap is removed. A gap at the log's beginning is forgotten when a line above the
+    /// gap is removed.
     pub fn evict_below(&mut self, low: u64) {
         self.low = self.low.max(low);
         self.gaps.retain_mut(|gap| {

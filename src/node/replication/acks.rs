@@ -1,6 +1,6 @@
-//! Schedules acknowledgements and offers, and sends them in `have` messages at a limited rate per
+//! Schedules acknowledgements and offers. Sends them in `have` messages, at a limited rate per
 //! link. An offer lists lines that a neighbour can request from us. EBT (epidemic broadcast trees)
-//! calls such a message a note.
+//! calls a `have` message a note.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -22,8 +22,8 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 /// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
 /// about as much as a line, and covers all earlier lines.
 const ACK_INTERVAL_MS: u64 = 5;
-/// Minimum milliseconds between two acknowledgements during a bulk transfer. No user then waits for
-/// the acknowledgement of a single line.
+/// Minimum milliseconds between two acknowledgements during a bulk transfer. The interval is longer
+/// because no user waits for the acknowledgement of a single line.
 const BULK_ACK_INTERVAL_MS: u64 = 20;
 /// A transfer counts as bulk if at least this many batches of one log are unacknowledged.
 const BULK_BATCHES_MIN: u32 = 8;
@@ -31,8 +31,8 @@ const BULK_BATCHES_MIN: u32 = 8;
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
 impl Replication {
-    /// Schedules an acknowledgement of this log over this link. `batches` is the number of batches
-    /// to acknowledge. A pending acknowledgement then covers these batches too.
+    /// Schedules an acknowledgement of this log over this link. `batches`: the number of batches to
+    /// acknowledge. This number is added to that of a pending acknowledgement.
     pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
         let pending = &mut self.progress.get_or_create(stream, log).due_ack;
         *pending = Some(pending.unwrap_or(0).saturating_add(batches));
@@ -42,8 +42,9 @@ impl Replication {
             .insert(log.clone());
     }
 
-    /// Schedules the acknowledgements of a batch that filled a gap of this log, over this link and
-    /// towards the author. The source of the log forwards our receipt to an author that is away.
+    /// Schedules the acknowledgements of a batch that filled a gap of this log. The link's peer
+    /// gets an acknowledgement, because the peer sent the batch. The author gets one too. If the
+    /// author is not linked, the source of the log forwards our receipt.
     pub(super) fn schedule_gap_acks(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         self.schedule_ack(stream, log, 1);
         let author = ctx.stream_by_peer.get(&log.author).copied();
@@ -171,8 +172,8 @@ impl Replication {
     }
 }
 
-/// The time of a record's pending acknowledgement or pending offer, whichever comes first. `None`
-/// if neither is pending. The first acknowledgement on a link also has no time, because
+/// The time of a record's pending acknowledgement or pending offer, whichever comes first. `None`:
+/// no timer is needed. The first acknowledgement on a link needs no timer, because
 /// [`Replication::send_due`] sends it at once.
 fn report_at(now: Time, link: &Link, record: &Progress) -> Option<Time> {
     let ack_at = record

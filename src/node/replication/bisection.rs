@@ -4,11 +4,11 @@ use crate::base::identity::Hash;
 
 /// The search for the first line at which a peer's copy of our log differs from our own copy.
 pub struct Bisection {
-    /// The undecided lines begin after this sequence. All lines up to this sequence are equal in
-    /// both copies, or one copy lacks them.
+    /// The undecided lines begin after this sequence. All lines up to this sequence are the same in
+    /// both copies, or cannot be compared.
     same_up_to: u64,
-    /// The undecided lines end before this sequence. All lines from this sequence on differ, or one
-    /// copy lacks them.
+    /// The undecided lines end before this sequence. All lines from this sequence on differ, or
+    /// cannot be compared.
     differs_from: u64,
     /// Initial value of `differs_from`. The search lowers `differs_from` below `end` when it finds
     /// a line that differs.

@@ -22,8 +22,8 @@ const CARRIED_LINES_MAX: u64 = 20_000;
 const CARRIED_LOGS_MAX: usize = 1024;
 
 /// The links to the carriers of direct logs for this recipient. The carriers are the linked peers
-/// whose ids follow the recipient's id most closely, in cyclic order. Transient peers are skipped.
-/// Most authors therefore select the same carriers, and the recipient soon meets one of them.
+/// whose ids follow the recipient's id most closely, in cyclic order. Most authors thus select the
+/// same carriers, and the recipient soon meets one of them. Transient peers are never selected.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
@@ -81,7 +81,7 @@ pub fn can_receive_over(ctx: &Context, link: &Link, log: &LogId) -> bool {
 /// Whether the bounds of carriers allow us to store more lines of this log. Lines that their
 /// recipients have acknowledged do not count. Always true for a log that is for us.
 ///
-/// Reads the records of all direct logs. So batches are checked only after their signature.
+/// Reads the records of all direct logs, so callers verify a batch's signature first.
 pub fn has_place_to_carry(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     let own = ctx.own_id();
     let Some(recipient) = log.target.recipient().filter(|recipient| *recipient != own) else {

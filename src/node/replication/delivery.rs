@@ -1,6 +1,6 @@
-//! Tracks how far our lines are delivered to each peer, and decides when a program need not wait
-//! longer. Acknowledgements are cumulative, as raft's `match_index`. They do not decrease while a
-//! link lasts. [`LogState::record_ack`] decides which of them count.
+//! Tracks how far our lines are delivered to each peer. Tells a waiting program when the delivery
+//! is complete. Acknowledgements are cumulative, like raft's `match_index`. They do not decrease
+//! while a link lasts. [`LogState::record_ack`] decides which acknowledgements count.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -19,11 +19,10 @@ use crate::wire::message::{HaveEntry, receipt};
 
 /// A change of the acknowledgements or of the carried logs is saved after this many milliseconds.
 const PERSIST_DELAY_MS: u64 = 1_000;
-/// While logs are carried, the time that remains for each is saved at this interval, in
-/// milliseconds.
+/// While we carry logs, we save their remaining carrying times at this interval, in milliseconds.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
-/// Maximum number of peers whose acknowledgements of one log are kept, and maximum number of peers
-/// in [`DeliveryTracker::linked_before`]. Linked peers are kept even beyond it.
+/// Maximum number of peers whose acknowledgements of one log are kept. The same bound holds for
+/// [`DeliveryTracker::linked_before`]. Linked peers are kept even if the bound is exceeded.
 const TRACKED_PEERS_MAX: usize = 4096;
 /// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
 /// emptied.
@@ -42,8 +41,8 @@ enum Wait {
     Settled { required_peers: Option<u64> },
 }
 
-/// What decides whether our lines count as delivered, beside the acknowledgements in the
-/// [`LogState`] of each log.
+/// The state from which we decide whether our lines are delivered. The acknowledgements themselves
+/// are in the [`LogState`] of each log.
 #[derive(Default)]
 pub struct DeliveryTracker {
     /// When to save the recipients' acknowledgements and the carried logs.
@@ -116,8 +115,8 @@ impl DeliveryTracker {
     /// Saves the recipients' acknowledgements and the carried logs, if a save is scheduled. The
     /// next run then need not send acknowledged lines to carriers.
     ///
-    /// Removes carried logs whose time is over. Also removes delivered ones, unless the author is
-    /// linked.
+    /// Removes carried logs whose time is over. Removes a delivered log only when its author is not
+    /// linked, because a linked author may continue the log.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
@@ -251,8 +250,8 @@ impl DeliveryTracker {
     }
 
     /// Handles a forwarded receipt for a log that we wrote. `holder`: the peer that stores the
-    /// lines. Ignores the receipt unless the holder signed it and it names our head and the head's
-    /// hash.
+    /// lines. The holder must have signed the receipt. The receipt must name our head and the
+    /// head's hash. Any other receipt is ignored.
     ///
     /// The receipt counts if the holder is the log's recipient, was linked in this run, or is
     /// reachable. Otherwise, the holder may be an invented key, so the receipt is kept as

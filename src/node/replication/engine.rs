@@ -51,7 +51,7 @@ pub struct Publication {
     pub lines: Lines,
     /// Whether the lines are actions, as by `/me`.
     pub action: bool,
-    /// The request of a client that published the lines.
+    /// The client's request to publish the lines.
     pub request: Option<RequestId>,
 }
 
@@ -324,8 +324,8 @@ impl Replication {
         self.is_switch_stale = true;
     }
 
-    /// Stops requesting a log over this link for good. The link's peer sent a batch that
-    /// contradicts ours, or our tables have no place for the log.
+    /// Cancels the request for a log over this link, and allows no new request. The link's peer
+    /// sent a batch that contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.queued_wants.retain(|(queued, _)| queued != key);
         self.is_switch_stale = true;
@@ -497,7 +497,8 @@ impl Replication {
     }
 }
 
-/// The lines of a batch of ours without its first `skipped` lines, to be published once more.
+/// Makes a publication of the lines of our batch, so that the lines are published again. Omits the
+/// first `skipped` lines.
 fn publication_of(batch: &Batch, mut skipped: u64) -> Publication {
     let mut lines = Lines::default();
     batch.for_each_line(|line| match skipped {

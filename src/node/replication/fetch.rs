@@ -38,9 +38,9 @@ impl Replication {
         self.start_request(ctx, logs, rooms, key, low, high);
     }
 
-    /// Records an offer of lines that we lack. The offer's sender is not the log's author. We may
-    /// have written the log in an earlier incarnation. If the sender is our source and no longer
-    /// stores the line that we need next, requests the log from the line `low` on.
+    /// Records an offer of lines that we lack, from a neighbour that is not the log's author. The
+    /// neighbour may be our source, and may no longer store the line that we need next. In this
+    /// case, requests the log from the line `low` on.
     pub(super) fn record_offer(
         &mut self,
         ctx: &Context,
@@ -64,8 +64,8 @@ impl Replication {
         }
     }
 
-    /// Requests a log from the line `low` on, if it is requested over this link from an earlier
-    /// line. The link's peer no longer stores that line, and does not answer the earlier request.
+    /// Requests a log from the line `low` on, if we wait for an earlier line over this link. The
+    /// link's peer no longer stores the earlier line, and will not answer our present request.
     fn skip_lost_lines(&mut self, logs: &Logs, key: &LinkLog, low: u64) {
         let next = logs.high(&key.log) + 1;
         let Some(request) = self.progress.request_mut(key.stream, &key.log) else {
@@ -85,8 +85,9 @@ impl Replication {
         }
     }
 
-    /// Requests each offered log from the best neighbour, among those that may be requested now.
-    /// Replaces each source that is no longer linked. While the store fails, requests nothing.
+    /// Requests each offered log from the best neighbour that is ready. `ready_at` says when a
+    /// neighbour is ready. Replaces each source that is no longer linked. While the store fails,
+    /// requests nothing.
     pub fn select_sources(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms) {
         let now = ctx.now.time;
         if !self.is_switch_stale && self.next_switch_at.is_none_or(|at| at > now) {
@@ -312,9 +313,10 @@ impl Replication {
         true
     }
 
-    /// Passes over a batch whose content is withheld. The source lacks the batch's lines, so its
-    /// next batch leaves a gap. Our head stays before the gap, and another source can bring the
-    /// lines. The batch does not count as progress of the source.
+    /// Skips a batch whose content is withheld, because the source lacks the batch's lines. Our
+    /// head stays before these lines, so another source can still bring them. If the source's next
+    /// batch arrives first, the lines become a gap. A skipped batch does not count as progress of
+    /// the source.
     pub(super) fn pass_over(&mut self, ctx: &Context, stream: StreamId, batch: &Batch) {
         let record = self.progress.get(stream, &batch.log);
         let mut request = match record.fetch() {

@@ -1,6 +1,6 @@
 //! Detects forked logs, and repairs those that we wrote. A log is forked if its author signed two
-//! different batches with the same sequences. A peer may claim a different batch, but only the
-//! signed batch is evidence, so it is requested.
+//! different batches with the same sequences. A peer may claim that its batch differs from ours.
+//! Only the signed batch proves the claim, so we request the batch.
 //!
 //! A log that we wrote is forked when this directory is a restored or cloned copy. The repair
 //! bisects to the first line that differs. It publishes this line and our later lines again, in a
@@ -45,8 +45,8 @@ pub fn bisect(
     }
 }
 
-/// Handles a peer's batch that a bisection requested. To compare it with ours, reads our batch at
-/// its first line from the store.
+/// Handles a peer's batch that a bisection requested. Reads our batch at the same line from the
+/// store, to compare the two batches.
 pub fn load_for_comparison(
     ctx: &mut Context,
     progress: &mut ProgressTable,

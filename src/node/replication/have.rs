@@ -1,7 +1,6 @@
 //! The `have` message: advertises which lines of which logs the sender stores. An entry about the
-//! receiver's own log is a cumulative acknowledgement, as in TCP, from the line `complete_from` on.
-//! Most other entries are offers.
-//! `ingest_have` lists all kinds.
+//! receiver's own log is a cumulative acknowledgement, as in TCP. The acknowledgement covers the
+//! lines from `complete_from` on. Most other entries are offers. `ingest_have` lists all kinds.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
@@ -11,7 +10,7 @@ use crate::node::replication::logs::table::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation, heads_digest};
 
 /// The entry that advertises this stored range. If the store has evicted all lines of the log, the
-/// entry names the last one. The entry then still acknowledges the lines.
+/// entry names the last evicted line, to acknowledge the lines.
 pub fn have_entry(range: &LogRange) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,

@@ -28,9 +28,9 @@ pub struct ProtocolViolation;
 /// How a batch fits into the stored range of its log.
 #[derive(PartialEq, Eq)]
 enum BatchPlacement {
-    /// The batch follows the head of its log, or is the first batch that we store of the log. Lines
-    /// before a batch that answers our request may be missing, because the source does not store
-    /// them.
+    /// The batch follows the head of its log, or is the first batch that we store of the log. If
+    /// the batch answers our request, lines before the batch may be missing. The source does not
+    /// store these lines.
     Next,
     /// The batch begins at the first line of a gap.
     FillsGap,
@@ -155,8 +155,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Handles a batch that was requested because the peer claims that it differs from ours. If it
-    /// does, its author has forked the log.
+    /// Handles a batch that was requested because it may prove a fork. If the batch contradicts
+    /// ours, the log is forked.
     fn take_evidence(
         &mut self,
         ctx: &mut Context,

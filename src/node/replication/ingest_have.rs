@@ -266,8 +266,8 @@ fn is_sound(entry: &HaveEntry) -> bool {
     is_ordered && (1..=entry.high + 1).contains(&entry.complete_from)
 }
 
-/// Whether this log may be requested from any peer that offers it. True if the target is a room or
-/// we are the recipient, unless we write the log in the present incarnation.
+/// Whether this log may be requested from any peer that offers it. Direct logs to other recipients
+/// are not requested. A log that we write in the present incarnation is not requested either.
 fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
 }

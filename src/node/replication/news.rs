@@ -19,19 +19,20 @@
 //! | none | `timestamp`, by our wall clock | our clock or the author's is wrong |
 //! | none, `timestamp` in our future | unknown: older than everything | the line was new |
 //!
-//! Without a clock of the author, the line's Lamport number counts as a timestamp too, if it is
-//! later than `timestamp` and not in our future. The hybrid logical clock proves that the author
-//! had heard a line of that time.
+//! If no clock of the author is known, the line's Lamport number serves as a second timestamp. The
+//! later of the two timestamps counts. A Lamport number in our future is ignored. The Lamport
+//! number shows that the author had heard a line of that time.
 //!
 //! # The reader's beginning
 //!
 //! | the reader began | its beginning on our monotonic clock |
 //! |---|---|
 //! | in this boot | exact |
-//! | in an earlier boot | by our wall clock, at every comparison: setting the clock corrects it |
+//! | in an earlier boot | found anew from our wall clock at every comparison |
 //! | in our future | unknown, our wall clock is not set: `timestamp` decides |
 //!
-//! In the last case, every line that was published since our program started is news.
+//! In the second case, setting the wall clock corrects the beginning. In the last case, every line
+//! that was published since our program started is news.
 //!
 //! A wall clock may stand still while the machine is off. Until the clock is set, the beginning
 //! seems too late. Lines published between the true and the seeming beginning count as history.

@@ -26,8 +26,8 @@ pub const OFFERS_PER_LINK_MAX: usize = 2_048;
 pub const REQUESTS_PER_LINK_MAX: usize = 4_096;
 /// Maximum number of records in the state [`FetchState::EvidenceWanted`], over all links.
 pub const EVIDENCE_MAX: usize = 256;
-/// Maximum number of such records on one link. The bound keeps one peer, which may claim anything,
-/// from taking the places of others.
+/// Maximum number of records in the state [`FetchState::EvidenceWanted`] on one link. A peer can
+/// claim any number of forks. The bound leaves places for other peers.
 pub const EVIDENCE_PER_LINK_MAX: usize = 16;
 /// Maximum number of [`Bisection`]s, over all links. A completed one is kept until its link ends.
 pub const BISECTIONS_MAX: usize = 1024;
@@ -179,8 +179,8 @@ impl Progress {
 /// What is known of one link, and the indexes of its records.
 #[derive(Default)]
 pub struct LinkProgress {
-    /// The logs whose record is [`SendState::Offered`] or whose cursor is not
-    /// at the head. May contain other logs until the end of the turn.
+    /// The logs whose record is [`SendState::Offered`] or whose cursor is not at the head. May
+    /// contain other logs until the end of the turn.
     ///
     /// One author's logs to one target are sent one after another. The log with the oldest head is
     /// sent first. Lines thus arrive, and are shown, in their order of publication.
@@ -227,8 +227,8 @@ static NO_PROGRESS: Progress = Progress {
 };
 
 impl ProgressTable {
-    /// Forgets what is known of a link. `None`: the link ended, and everything is forgotten.
-    /// `room`: the link no longer shares this room, and only the room's logs are forgotten.
+    /// Forgets the logs of a room on a link. `room`: the room that the link no longer shares.
+    /// `None`: the link ended, so everything that is known of the link is forgotten.
     pub fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
         let is_forgotten = |log: &LogId| room.is_none_or(|room| log.target.room() == Some(room));
         let Some(link) = self.links.get_mut(&stream) else {
@@ -326,7 +326,7 @@ impl ProgressTable {
         records.map(|(stream, record)| (*stream, record))
     }
 
-    /// All records of all logs with a request that was not sent.
+    /// The logs whose request was not sent yet, on all links.
     pub fn unsent_requests(&self) -> Vec<LinkLog> {
         let records = self.logs.iter().flat_map(|(log, records)| {
             let records = records.iter();
@@ -469,7 +469,7 @@ impl ProgressTable {
         }
     }
 
-    /// Removes a record that says nothing.
+    /// Removes a record if it says nothing.
     pub fn remove_empty(&mut self, stream: StreamId, log: &LogId) {
         let Some(records) = self.logs.get_mut(log) else {
             return;

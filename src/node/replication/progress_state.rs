@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | sending | [`SendState::Idle`] | the peer requested nothing | a `want` |
 //! | | [`SendState::Offered`] | we offered our log, and wait | a `want`, or 5 s |
-//! | | [`SendState::Requested`] | [`CursorState`] gives the next line | `want` from 0 |
+//! | | [`SendState::Requested`] | the log is sent, see [`CursorState`] | a cancelling `want` |
 //! | fetching | [`FetchState::Idle`] | the peer offers no line that we lack | an offer |
 //! | | [`FetchState::Offered`] | another source is preferred, or none yet | a request |
 //! | | [`FetchState::Requested`] | the peer is a source | another source, a fork |

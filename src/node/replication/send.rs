@@ -22,8 +22,8 @@ use crate::node::replication::want::WantRange;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log_id};
 
 /// Milliseconds to wait for a request after we offered one of our logs. Meanwhile, our later logs
-/// to the same target are held back. If the peer sends anything after this time without having
-/// requested the log, we assume that it lacks no line of the log.
+/// to the same target are held back. Any message from the peer after this time ends the wait. If
+/// the peer did not request the log, we assume that it lacks no line of the log.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// What an acknowledgement of a log that we wrote says about the peer's copy.
@@ -407,8 +407,8 @@ impl Replication {
         }
     }
 
-    /// Removes each log from `lagging` that was sent completely. Also removes each offered log that
-    /// the peer did not request in time.
+    /// Removes the completely sent logs from `lagging`. Also removes the offered logs that the peer
+    /// did not request in time.
     fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
         let mut lagging = std::mem::take(&mut self.progress.link_mut(stream).lagging);
         let last_activity = ctx.links.get(&stream).map(|link| link.last_activity);

@@ -60,14 +60,14 @@ enum Place {
 /// If the batch's author has too many logs, the author's oldest log is evicted. But if the batch is
 /// not newer than that log, the batch's log is refused.
 ///
-/// If the room has too many logs, the author with the most logs may lose its oldest log. Our own
-/// logs are never evicted. Among equals, an author without a link is chosen. One of these
-/// conditions must hold:
+/// If the room has too many logs, the author with the most logs is chosen. Among equals, an author
+/// without a link is chosen. We are never chosen. The chosen author's oldest log is evicted if one
+/// of these conditions holds:
 ///
 /// - The chosen author has at least two logs more than the batch's author.
 /// - The batch's author is linked, and the chosen author is not.
 ///
-/// So a liar with many keys cannot displace linked peers.
+/// Otherwise the batch's log is refused. So a liar with many keys cannot displace linked peers.
 fn find_place(ctx: &Context, logs: &Logs, batch: &Batch) -> Place {
     let log = &batch.log;
     if logs.ranges_of_author(log).count() >= LOGS_PER_AUTHOR_MAX {

@@ -1,12 +1,12 @@
-//! What is known of one log: a single record, of which every part ends with the log.
+//! The record of one log: what is known of the log, independent of links.
 //!
-//! A record outlives its stored lines as long as it says something. For example, a log that we
-//! wrote may have to be delivered after its room was left. [`Logs`] holds all records.
+//! A record may outlive its stored lines. For example, a log that we wrote may still have to be
+//! delivered after its room was left. [`Logs`] holds all records.
 //!
 //! What is known of one log on one link is a
 //! [`Progress`](crate::node::replication::progress::Progress).
 //!
-//! [`Logs`]: crate::node::replication::logs::Logs
+//! [`Logs`]: crate::node::replication::logs::table::Logs
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::{Hash, PeerId};
 use crate::base::range::{Gap, LogRange};
@@ -79,8 +79,8 @@ pub enum LogRole {
         /// When carrying ends, in milliseconds on the clock of
         /// [`Time`](crate::base::time::Time). `None`: the log is not carried.
         ///
-        /// An ended log keeps this time for a while. If a restart restores the log from the disk,
-        /// the time shows that the log must be removed.
+        /// The time is kept for a while after carrying has ended. If a restart then restores the
+        /// log from the disk, the time shows that the log must be removed.
         until: Option<i64>,
     },
 }
@@ -229,8 +229,8 @@ impl LogState {
         acked.max().unwrap_or(0)
     }
 
-    /// The hash of our batch that ends at the line `high`, if this peer's last acknowledgement
-    /// named both.
+    /// The hash of our batch that ends at the line `high`. Known only if this peer's last
+    /// acknowledgement named this line.
     pub fn acked_hash_at(&self, peer: &PeerId, high: u64) -> Option<Hash> {
         let last = self.acks.get(peer)?.last?;
         (last.high == high).then_some(last.hash)
@@ -258,10 +258,10 @@ impl LogState {
         is_delivered
     }
 
-    /// The first line that must be complete in an acknowledgement of this peer. Otherwise the peer
-    /// lacks a line, and the acknowledgement delivers nothing.
+    /// Sequence of the first line that this peer must store. An acknowledgement that is complete
+    /// only from a later line delivers nothing.
     ///
-    /// The peer need not store the lines of earlier runs, since these may be lost for good. It need
+    /// The peer need not store the lines of earlier runs, since these may be lost forever. It need
     /// not store lines that are delivered, or that we no longer store.
     fn required_from(&self, peer: &PeerId) -> u64 {
         let reported = self.own().map_or(0, |own| own.reported_up_to);

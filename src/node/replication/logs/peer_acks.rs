@@ -1,5 +1,5 @@
-//! What a peer has acknowledged of one log. Acknowledgements are cumulative, but a peer may lack
-//! lines below those that it acknowledges, and says so. See
+//! What a peer has acknowledged of one log. Acknowledgements are cumulative. A peer that lacks
+//! earlier lines says so in its acknowledgement. See
 //! [`LogState::record_ack`](crate::node::replication::logs::log_state::LogState::record_ack).
 use crate::base::identity::Hash;
 use crate::wire::message::HaveEntry;
@@ -8,8 +8,8 @@ use crate::wire::message::HaveEntry;
 /// lack earlier ones.
 #[derive(Clone, Copy)]
 pub struct Ack {
-    /// Sequence of the first line of which the peer stores all that follow, or stored them before
-    /// its quota evicted them.
+    /// Sequence from which on the peer misses no line up to `high`. Lines that the peer's quota
+    /// evicted do not count as missing.
     pub complete_from: u64,
     /// Sequence of the last line that the peer stores.
     pub high: u64,

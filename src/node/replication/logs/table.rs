@@ -152,7 +152,8 @@ impl Logs {
         self.active.iter().map(|log| (log, self.state(log)))
     }
 
-    /// Mutable access to what is known only of a log that we wrote.
+    /// Mutable access to the [`OwnLog`] of a log. Adds the log to `active`. `None`: the log has no
+    /// record, or another author wrote the log.
     fn own_mut(&mut self, log: &LogId) -> Option<&mut OwnLog> {
         let own = self.states.get_mut(log)?.own_mut()?;
         if !self.active.contains(log) {
@@ -161,8 +162,8 @@ impl Logs {
         Some(own)
     }
 
-    /// Treats lines of an earlier run as lines of this run: the line `sequence` of our log and all
-    /// later lines. No effect if this run has already published in the log.
+    /// Treats the line `sequence` of our log and all later lines as lines of this run, although an
+    /// earlier run published them. No effect if this run has already published in the log.
     pub fn adopt_lines(&mut self, log: &LogId, sequence: u64) {
         if self.get(log).is_some()
             && let Some(own) = self.own_mut(log)
