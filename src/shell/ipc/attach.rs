@@ -85,8 +85,8 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     )
 }
 
-/// Connects to the program in the directory, and reads the server's ready. `None`: no program runs
-/// there, or too many others wait for it.
+/// Connects to the program in the directory, and reads its `ready` event. `None`: no program
+/// accepts the connection.
 fn connect(directory: &Path, timeout_ms: u64) -> Result<Option<(UnixStream, Ready)>, Failure> {
     let Ok(stream) = socket::connect(directory) else {
         return Ok(None);
@@ -106,8 +106,9 @@ fn connect(directory: &Path, timeout_ms: u64) -> Result<Option<(UnixStream, Read
     }
 }
 
-/// Reads the ready of the program that runs in the directory. `None`: this user runs no program
-/// there, or it does not answer within 2 seconds, because it is stopped. A warning then says so.
+/// Reads the `ready` event of the program that runs in the directory. `None`: this user runs no
+/// program there, or the program does not answer within 2 seconds. In the second case, adds a
+/// warning.
 ///
 /// # Errors
 /// Exit status 1: the running program is of another version.
@@ -135,7 +136,7 @@ pub fn probe_running(
     }
 }
 
-/// What a program sends first to one that connects.
+/// The first event of a server to a new client, or why there is none.
 enum FirstEvent {
     /// The program is ready. The stream is non-blocking now.
     Ready(UnixStream, Box<Ready>),

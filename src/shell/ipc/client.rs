@@ -299,8 +299,8 @@ impl Client {
         self.unsent_deadline.is_some_and(|at| at <= now)
     }
 
-    /// Whether an answer of the server is overdue. For lines, no answer is overdue before the run
-    /// has to end, because lines may wait in the server.
+    /// Whether an answer of the server is overdue. Lines may wait in the server. An answer to lines
+    /// is thus overdue only once this run must end.
     fn is_server_stalled(&self, frontend: &Frontend, now: Time) -> bool {
         let pending = &frontend.pending;
         let is_late = self.answer_deadline(frontend) <= now;

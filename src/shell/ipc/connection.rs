@@ -13,8 +13,8 @@ use crate::ui::session_event::SessionEvent;
 
 /// The most bytes to read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// Threshold of unwritten output, in bytes. From this threshold on, a session executes no requests
-/// and its transcript lags, and a client passes no requests on.
+/// Threshold of unwritten output, in bytes. At this threshold the server executes no more requests,
+/// and its transcript lags. A client passes no more requests on.
 pub const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 
 /// A non-blocking socket with two buffers.

@@ -126,13 +126,13 @@ impl Server {
                 .any(|client| client.has_work(can_accept))
     }
 
-    /// Whether a client may be waiting, and another one may connect.
+    /// Whether a client may be waiting, and the limit of clients is not reached.
     pub fn can_connect(&self) -> bool {
         self.is_accept_ready && self.clients.len() < CLIENTS_MAX
     }
 
     /// Accepts the waiting clients, and reads from the sockets of all clients. `ready`: the first
-    /// event of new clients. `None`: accepts none.
+    /// event that new clients get. If `ready` is `None`, accepts no clients.
     pub fn accept_and_read(&mut self, registry: &Registry, ready: Option<Ready>) {
         if let Some(ready) = ready {
             self.accept_clients(registry, ready);

@@ -1,5 +1,5 @@
-//! Binds and connects `control.sock`, in directories of any depth and beside programs that are
-//! stopped.
+//! Binds and connects `control.sock`. The path of the directory may exceed the limit of Unix
+//! sockets. Connecting never waits, even if the listening program is stopped.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
@@ -16,8 +16,8 @@ use crate::shell::os::file::PRIVATE_FILE_MODE;
 
 /// The name of the socket in the state directory.
 pub const SOCKET_NAME: &str = "control.sock";
-/// The name under which the socket is bound, before it is renamed to [`SOCKET_NAME`]. It is no
-/// longer than that one.
+/// The name under which the socket is bound, before it is renamed to [`SOCKET_NAME`]. This name
+/// must not be longer, because only the path of [`SOCKET_NAME`] is checked for its length.
 const DRAFT_NAME: &str = "control.new";
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its final zero.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
@@ -70,8 +70,7 @@ pub fn bind(directory: &Path) -> io::Result<UnixListener> {
 /// Connects to the socket in the directory, and never waits.
 ///
 /// # Errors
-/// No program listens there. `WouldBlock`: so many programs wait for that one already that the
-/// kernel queues no more.
+/// No program listens in the directory. `WouldBlock`: the listener's queue of connections is full.
 pub fn connect(directory: &Path) -> io::Result<UnixStream> {
     let folder = SocketFolder::open(directory)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

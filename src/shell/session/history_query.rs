@@ -35,8 +35,8 @@ pub struct QueryOutput<'a> {
     /// Takes the error of a segment that can't be read. If it returns `Ok`, the query goes on
     /// without the lines of the segment.
     pub skip_unreadable: &'a mut dyn FnMut(io::Error) -> io::Result<()>,
-    /// Our id. The lines are then those of a backlog, and say how they came here. `None`: the lines
-    /// have only what their authors signed.
+    /// Our id if the query reads a backlog. The lines then also tell how they arrived. `None`: the
+    /// lines have only the fields that their author signed.
     pub backlog_of: Option<PeerId>,
 }
 
@@ -104,7 +104,8 @@ pub fn run_query_to(
 }
 
 impl HistoryQuery {
-    /// Which lines must be read to answer the query. With conditions, any segment may be needed.
+    /// Which lines must be read to answer the query. With a condition besides the limit, the last
+    /// matching lines may be anywhere.
     fn scan_goal(&self) -> ScanGoal {
         let has_conditions = self.since.is_some() || self.search.is_some() || self.peer.is_some();
         let lowest = self.folders.iter().map(|span| span.from).min().flatten();
@@ -119,7 +120,7 @@ impl HistoryQuery {
 /// The place of the first line that a query shows.
 #[derive(Clone, Copy, Debug)]
 struct SelectionStart {
-    /// Segments in which all Lamport numbers are below this number are not read.
+    /// The query does not read segments whose Lamport numbers are all below this number.
     lamport_cutoff: u64,
     /// How many selected lines come before the first shown line. Lines of segments that are not
     /// read do not count.
@@ -137,8 +138,8 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// Calls `visit` with the selected lines, in the order of the history. Does not read segments
-    /// in which all Lamport numbers are below `lamport_cutoff`.
+    /// Calls `visit` with the selected lines, in the order of the history. Skips segments whose
+    /// Lamport numbers are all below `lamport_cutoff`.
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
@@ -167,9 +168,9 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Returns how many selected lines come before the last `limit` ones. Lines of segments in
-    /// which all Lamport numbers are below `lamport_cutoff` do not count. `None`: these segments
-    /// may contain some of the last lines.
+    /// Returns how many selected lines come before the last `limit` ones. Skips segments whose
+    /// Lamport numbers are all below `lamport_cutoff`. `None`: the skipped segments may contain
+    /// some of the last `limit` lines.
     fn count_before_last(&self, limit: u64, lamport_cutoff: u64) -> io::Result<Option<u64>> {
         let (mut total, mut above_cutoff) = (0, 0);
         self.for_each_run(lamport_cutoff, &mut |run| {
@@ -214,8 +215,8 @@ impl Selection<'_> {
     }
 }
 
-/// Removes the lines with keys below `from` from `run`. Returns whether the rest is to be shown:
-/// lines, or a gap that does not begin before `from`.
+/// Removes the lines with keys below `from` from `run`. Returns false if the rest of `run` is not
+/// to be shown.
 fn drop_lines_before(run: &mut LineRun<'_>, from: &LineKey) -> bool {
     let below = LineKey::in_batch(run.batch, run.first_index).lines_before(from);
     if below == 0 {

@@ -122,8 +122,8 @@ impl Session {
         }
     }
 
-    /// Answers a request that has opened folders: says where a listener continues in each of them.
-    /// If this is not known before their backlog is searched, the answer comes later.
+    /// Answers a request that has opened folders. The answer says where a listener continues in
+    /// each folder. The answer is delayed until it is known where the backlogs begin.
     pub(super) fn answer_listening(
         &mut self,
         done: Done,
@@ -140,7 +140,7 @@ impl Session {
         self.poll_backlog(store, sink);
     }
 
-    /// Answers the request that waits for its backlog, if it is known where the backlog begins.
+    /// Answers the request that waits for its backlog, once the beginning of the backlog is known.
     fn poll_backlog(&mut self, store: &Store, sink: &mut dyn EventSink) {
         let (Pending::Backlog { .. }, Some(transcript)) = (&self.pending, &mut self.transcript)
         else {
@@ -203,8 +203,8 @@ impl Session {
         }
     }
 
-    /// Emits a notice that is no chat line. A session that does not listen emits only errors and
-    /// who joins. If it belongs to a client, it emits nothing.
+    /// Emits a notice that is not a chat line. If the session does not listen, the frontend of this
+    /// process gets only errors and joins. A client that does not listen gets nothing.
     pub(super) fn handle_event(&mut self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
         match &mut self.transcript {
             Some(transcript) => transcript.handle_notice(notice, sink),
@@ -255,8 +255,8 @@ impl Session {
         }
     }
 
-    /// Moves the reader's position past the last lines of each folder, if these lines are not to be
-    /// printed. To be called when the sink has printed everything.
+    /// Moves the reader's position past the skipped batches at the end of each folder. To be called
+    /// when the sink has printed everything.
     pub fn save_skipped(&mut self, store: &mut Store) {
         if let Some(transcript) = &mut self.transcript
             && self.is_reader

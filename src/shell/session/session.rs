@@ -31,8 +31,8 @@ pub enum SessionAction {
         /// Where a listening session continues in its folder.
         after: Option<FolderCursor>,
     },
-    /// Begin the readers of the rooms, if the session is a reader. Answered by
-    /// [`Session::listen`].
+    /// Begin to listen. If `Listen::is_reader` is set, first begin the readers of the rooms.
+    /// Answered by [`Session::listen`].
     Listen(Listen),
     /// Leave this room, once no session is in it.
     Leave(Room),
@@ -75,11 +75,12 @@ pub struct Surroundings<'a> {
     pub can_accept: bool,
     /// The rooms of this process's session. A session that has not joined a room yet uses them.
     pub default_rooms: &'a [Room],
-    /// Whether this process prints the transcript, so that no client is the directory's reader.
+    /// Whether this process prints the transcript. Its session is then the directory's reader, and
+    /// no client can be.
     pub has_reader: bool,
 }
 
-/// An unfinished request. It blocks those behind it, so that answers come in order.
+/// An unfinished request. It blocks the requests after it, so that answers come in order.
 pub(super) enum Pending {
     None,
     /// The core searches for the recipient of these lines.
@@ -90,12 +91,12 @@ pub(super) enum Pending {
         search_id: u64,
         lines: Lines,
         action: bool,
-        /// The lines may already be stored after this place. `None`: they are new.
+        /// Where the search for a stored copy of the lines begins. `None`: the lines are new.
         after: Option<FolderCursor>,
     },
     /// A history query runs.
     History,
-    /// It is not known yet where the backlogs of the folders begin.
+    /// The session does not know yet where the backlogs of the folders begin.
     Backlog {
         /// The id of the request.
         id: Option<String>,
@@ -123,7 +124,7 @@ pub(super) struct TrackedHead {
 /// The request to report the delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Finish {
-    /// The id of the request, until the first report.
+    /// The id of the request; `None` after the first report.
     pub(super) id: Option<String>,
     /// How many peers must store the lines; `None`: all.
     pub(super) required_peers: Option<u64>,
@@ -140,17 +141,17 @@ pub struct Session {
     pub(super) backlog: u64,
     /// Whether the session moves the position of the directory's reader.
     pub(super) is_reader: bool,
-    /// Whether the session is that of this process: it shows what clients say.
+    /// Whether this is the session of this process. It also shows lines that clients send.
     pub(super) is_local: bool,
     pub(super) requests: VecDeque<Request>,
     pub(super) pending: Pending,
-    /// The selector of the last recipient, unless nobody was found. A recipient that is away is
-    /// waited for only once, so that many lines to it take no longer than one.
+    /// The selector of the last recipient; `None` if the last search failed. A second search for
+    /// the same selector does not wait. Many lines to an absent recipient thus wait only once.
     pub(super) last_selector: Option<PeerSelector>,
     /// The id of the request in execution.
     pub(super) current_id: Option<String>,
-    /// Whether the request in execution needs no further answer: it has failed, or is answered
-    /// later.
+    /// Whether the request in execution needs no answer at its end. The request has failed, was
+    /// answered, or will be answered later.
     pub(super) is_answered: bool,
     pub(super) unconfirmed: VecDeque<Unconfirmed>,
     pub(super) tracked_heads: SortedMap<Target, TrackedHead>,
@@ -292,7 +293,7 @@ impl Session {
     }
 }
 
-/// Whether the answer to this request comes after all lines that are stored before it.
+/// Whether the session executes this request only after emitting all stored lines.
 fn follows_lines(kind: &RequestKind) -> bool {
     matches!(kind, RequestKind::FindEnd(_)) || matches!(core_command(kind), Some(Command::Part(_)))
 }

@@ -1,5 +1,5 @@
-//! Builds the frontend on stdin, stdout and stderr. If the program to which a run is attached ends,
-//! the builder keeps the frontend until the run has found another one or continues alone.
+//! Builds the frontend on stdin, stdout and stderr. If the server of an attached run ends, the
+//! builder keeps the frontend. The run then attaches to another server, or continues alone.
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub struct ActiveFrontend {
 }
 
 /// Builds a frontend from the options of a run. Keeps the frontend while the run looks for another
-/// program to attach to.
+/// server.
 pub struct FrontendBuilder {
     /// The options of this run.
     pub options: Options,
@@ -47,8 +47,8 @@ pub struct FrontendBuilder {
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// The frontend of this run, kept after the program to which the run was attached has ended.
-    /// `None`: the frontend is in use or not built yet.
+    /// The frontend of an attached run whose server has ended. `None`: the frontend is in use or
+    /// not built yet.
     pub existing: Option<ActiveFrontend>,
 }
 
@@ -193,7 +193,7 @@ impl FrontendBuilder {
         }
     }
 
-    /// The value of --wait for this run. For `peers`, `uptime_ms` is subtracted: the time for which
+    /// The value of --wait for this run, in milliseconds. `peers` waits `uptime_ms` less, because
     /// the server has already looked for peers.
     fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
         let wait_ms = self.options.wait_ms;

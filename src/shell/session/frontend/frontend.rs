@@ -45,8 +45,7 @@ pub enum InputFormat {
     Json,
 }
 
-/// The state of an ended run that still waits. It waits for the session's last lines, and until all
-/// output is written.
+/// The wait of an ended run for the session's last lines, and for stdout to take all output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     /// How many bytes were written to stdout by the last check.
@@ -65,7 +64,7 @@ pub struct Frontend {
     pub stderr: Stderr,
     /// Requests without an answer.
     pub pending: PendingRequests,
-    /// What stdout has taken of each folder.
+    /// How far stdout has taken the lines of each folder.
     pub(super) printed: Printed,
     /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
     pub(super) stdout: Option<OutputWriter>,
@@ -261,7 +260,8 @@ impl Frontend {
     }
 
     /// Queues the report for stderr that the session is ready. With --json, the first call also
-    /// prints the ready line to stdout. Later calls follow a change of the running program.
+    /// prints the ready line to stdout. Later calls follow when a new session replaces the last
+    /// one.
     fn announce_ready(&mut self, ready: &Ready) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.renderer.set_current_room(self.rooms.first());
@@ -344,8 +344,8 @@ impl Frontend {
         self.show_reply(pending, done.stored);
     }
 
-    /// Records the cursor of an answer, which is the end of a folder. It may lie behind the lines
-    /// that a listening session has emitted.
+    /// Records the end of a folder from an answer. Does not move `cursors`, because a listening
+    /// session may not have emitted all lines before this end.
     fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
         if let Some(stored) = &done.stored {
             let folder = own_folder(&stored.log.target);

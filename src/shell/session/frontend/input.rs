@@ -19,7 +19,8 @@ use crate::ui::editor::EditOutcome;
 use crate::ui::json_parser;
 use crate::ui::request::{Request, RequestKind};
 
-/// How many commands a person may type ahead. A script waits until its commands are passed on.
+/// How many commands may be queued with an editor, so that a person can type ahead. Without an
+/// editor, stdin is read only while no command is queued.
 const TYPED_COMMANDS_MAX: usize = 64;
 
 impl Frontend {
@@ -52,9 +53,9 @@ impl Frontend {
         !self.outgoing.is_empty() || !self.commands.is_empty() && self.can_pass_on()
     }
 
-    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. If the
-    /// store does not, a block of lines is kept for a later turn. For the command `peers`, requests
-    /// the list of peers when the wait is over.
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. Keeps
+    /// lines for a later turn if the store accepts none. Requests the list of peers once the
+    /// command `peers` has waited long enough.
     pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
@@ -108,8 +109,8 @@ impl Frontend {
         }
     }
 
-    /// Whether this is `send` with TEXT, and the end of its input must still be recorded. Such a
-    /// run does not read stdin.
+    /// Whether `send` must still record the end of its input without reading stdin. Its input is
+    /// TEXT, so the input has already ended.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()

@@ -139,8 +139,8 @@ impl Frontend {
         self.exit_policy.abort(ExitStatus::StdoutClosed);
     }
 
-    /// Tells the session which lines are written to stdout. Happens every turn: after a kill, the
-    /// next run prints only the lines of the last turn again.
+    /// Tells the session which lines are written to stdout. To be called every turn. After a kill,
+    /// the next run then repeats only the lines of the last turn.
     pub(super) fn report_printed(&mut self) {
         let Some(stdout) = &self.stdout else {
             return;
@@ -153,8 +153,8 @@ impl Frontend {
         }
     }
 
-    /// Waits until stdout has taken all lines passed to it, at most until `deadline`. Then passes
-    /// the waiting output. Returns false if stdout does not take more.
+    /// Waits until stdout has taken all lines passed to it. Then passes the waiting output to
+    /// stdout. Returns false after `deadline`, or if stdout fails.
     pub fn flush_stdout(&mut self, deadline: Instant) -> bool {
         let Some(stdout) = &self.stdout else {
             return true;

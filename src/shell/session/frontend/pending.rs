@@ -21,18 +21,18 @@ const REQUESTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct PendingRequest {
     id: u64,
-    /// What is requested. If the session is in this process, a request to send lines is kept
-    /// without them, because it is never repeated.
+    /// What is requested. The lines to send are left out if the session is in this process. Such a
+    /// request is never repeated.
     pub kind: RequestKind,
-    /// Whether the frontend made the request to begin with a session. Such a request is not
-    /// repeated, because the frontend makes new ones for the next session.
+    /// Whether the request belongs to the setup of a session. A setup request is not repeated,
+    /// because the next session has a setup of its own.
     is_setup: bool,
     /// Numbers of the stdin lines that the request sends.
     pub line_numbers: Vec<u64>,
     /// The id that the user gave the request.
     pub user_id: Option<String>,
-    /// For lines: the known end of their folder when they were first sent. If the request is
-    /// repeated, the search for a stored copy begins here.
+    /// For lines: the last known end of the folder when the lines were first sent. If the request
+    /// is repeated, the search for a stored copy begins here.
     sent_after: FolderCursor,
     lines_bytes: usize,
     /// The parts of the answer that came already.
@@ -87,7 +87,7 @@ impl PendingRequests {
         self.queue.iter().any(PendingRequest::sends_lines)
     }
 
-    /// Whether a request other than to send lines is unanswered.
+    /// Whether a request that sends no lines is unanswered.
     pub fn has_other(&self) -> bool {
         self.queue.iter().any(|pending| !pending.sends_lines())
     }
@@ -98,7 +98,7 @@ impl PendingRequests {
         self.queue.iter().any(enters)
     }
 
-    /// Whether a request with which the frontend began the session is unanswered.
+    /// Whether a setup request of the session is unanswered.
     pub fn has_setup(&self) -> bool {
         self.queue.iter().any(PendingRequest::is_setup)
     }
@@ -129,8 +129,9 @@ impl PendingRequests {
         self.queue.front()
     }
 
-    /// Registers a request and gives it an id. `is_attached`: whether the session may end before it
-    /// answers, so that the lines must be kept.
+    /// Registers a request and gives it an id. `is_attached`: whether the session is in another
+    /// program. The lines of the request are then kept, because that program may end before it
+    /// answers.
     pub fn push(&mut self, kind: RequestKind, is_setup: bool, is_attached: bool) -> Request {
         self.last_id += 1;
         let lines_bytes = lines_len_bytes(&kind);
@@ -197,8 +198,8 @@ impl PendingRequests {
         Some(pending)
     }
 
-    /// Records that a folder ends at this place or later. An end that is already known to be later
-    /// stays: a search from an earlier place could find an older line with the same text.
+    /// Records the last known end of a folder, unless a later end is known. A search from an
+    /// earlier place could find an older line with the same text.
     pub fn record_end(&mut self, folder: FolderName, end: FolderCursor) {
         let place = |cursor: &FolderCursor| (cursor.position.segment, cursor.position.offset);
         let known = self.ends.get(&folder);
@@ -233,13 +234,13 @@ impl PendingRequests {
         cancelled
     }
 
-    /// Drops the requests with which the frontend began the last session.
+    /// Drops the setup requests of the last session.
     pub fn drop_setup(&mut self) {
         self.queue.retain(|pending| !pending.is_setup);
     }
 
-    /// The requests that the next session needs: to await the delivery of stored lines, and to
-    /// repeat what was not answered.
+    /// The requests to pass to the next session. They await the delivery of stored lines, and
+    /// repeat all unanswered requests.
     pub fn resend(&mut self) -> Vec<Request> {
         let awaits = self.stored.values().map(|stored| Request {
             id: None,
@@ -276,7 +277,7 @@ impl PendingRequest {
         matches!(&self.kind, RequestKind::Command(command) if sends_lines(command))
     }
 
-    /// Whether the frontend made the request to begin with a session.
+    /// Whether the request belongs to the setup of a session.
     pub fn is_setup(&self) -> bool {
         self.is_setup
     }

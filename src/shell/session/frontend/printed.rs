@@ -29,8 +29,9 @@ impl Printed {
         self.token
     }
 
-    /// Records that the newest lines of a folder end before `cursor`. `is_waiting`: whether these
-    /// lines still wait in the frontend, and belong to the next chunk.
+    /// Records that the frontend has rendered the lines of a folder before `cursor`. `is_waiting`:
+    /// whether the newest lines belong to the next chunk. Otherwise these lines belong to the last
+    /// chunk.
     pub(super) fn track(&mut self, folder: FolderName, cursor: FolderCursor, is_waiting: bool) {
         let token = self.token + u64::from(is_waiting);
         match self.in_flight.back_mut() {
@@ -43,8 +44,8 @@ impl Printed {
         }
     }
 
-    /// Removes the chunks up to `written_token`. Returns the end of the written lines for each of
-    /// their folders.
+    /// Removes the chunks up to `written_token`. For each folder of these chunks, returns how far
+    /// its lines are written.
     pub(super) fn take_written(&mut self, written_token: u64) -> Vec<(FolderName, FolderCursor)> {
         let taken = self
             .in_flight

@@ -89,8 +89,7 @@ impl Renderer {
     }
 
     /// Appends the lines that show an event. Many kinds of events have no text, only JSON. `today`:
-    /// the current wall time. At a terminal, lines without `ChatLines::arrival` show their date if
-    /// they are from another day.
+    /// the current wall time, which decides whether a line shows its date.
     pub fn append_event(&mut self, event: &SessionEvent, today: WallTime, out: &mut Vec<u8>) {
         match self.is_json() {
             true => json::append_event(event, false, out),

@@ -88,7 +88,8 @@ impl Frontend {
     }
 }
 
-/// Joins the lists of peers to one: a running program sends each peer as an event.
+/// Joins the peers of a reply into one list. A reply from another program has one event for each
+/// peer.
 fn merge_peers(kind: &RequestKind, reply: Vec<EventKind>) -> Vec<EventKind> {
     if !matches!(
         kind,

@@ -72,8 +72,8 @@ impl Frontend {
         self.is_blocked
     }
 
-    /// Whether lines of the user are not stored yet. Once the run has ended or the user has quit,
-    /// only lines count that the session has received.
+    /// Whether lines of the user are not stored yet. After the run has ended or the user has quit,
+    /// counts only lines passed to the session.
     pub fn has_unsent_lines(&self) -> bool {
         let gets_more = self.exit_policy.exit_status().is_none() && !self.has_quit;
         self.pending.has_lines() || gets_more && self.commands.has_lines()
@@ -96,7 +96,7 @@ impl Frontend {
         self.delivery = delivery;
     }
 
-    /// Whether the warning about lost lines needs to know how far the lines are delivered.
+    /// Whether this run may soon warn about lost lines. The warning depends on the delivery.
     pub fn needs_delivery(&self) -> bool {
         self.exit_policy.has_ended()
             && self.drain.is_none()

@@ -12,8 +12,8 @@ use crate::shell::store::store::Store;
 use crate::ui::session_event::{BacklogCursor, ChatLines, EventKind, SessionEvent};
 
 impl Transcript {
-    /// Requests that the last `lines` stored lines of these folders together are printed before all
-    /// other lines. The folders must have been opened in this turn.
+    /// Requests a backlog of these folders: their last `lines` stored lines. The transcript emits
+    /// the backlog before all other lines. The folders must have been opened in this turn.
     pub fn request_backlog(&mut self, folders: &[FolderName], lines: u64) {
         let span = |name: &FolderName| {
             let cursor = self.cursors.get(name)?;
@@ -30,8 +30,8 @@ impl Transcript {
         }
     }
 
-    /// Whether it is known where all requested backlogs begin. Until then, [`Transcript::cursor`]
-    /// does not tell where another transcript would continue.
+    /// Whether the transcript knows where each requested backlog begins. Until then,
+    /// [`Transcript::cursor`] does not tell where another transcript would continue.
     pub fn knows_backlogs(&mut self, store: &Store) -> bool {
         if !self.backlogs.knows_beginnings() {
             self.begin_backlog(store);
@@ -39,7 +39,8 @@ impl Transcript {
         self.backlogs.knows_beginnings()
     }
 
-    /// Sets where the backlog that is being read begins, once its first step is ready.
+    /// Records the first line of the current backlog in the cursors of its folders. Does nothing
+    /// before the first step is ready.
     fn begin_backlog(&mut self, store: &Store) {
         let Some(BacklogStep::Event(EventKind::Chat { chat, .. })) = self.backlogs.peek(store)
         else {
@@ -105,8 +106,8 @@ impl Transcript {
         }
     }
 
-    /// Ends the backlog of a folder. If it is incomplete, the cursor over the folder prints the
-    /// rest of its lines, as far as they are news.
+    /// Ends the backlog of a folder. After an incomplete backlog, the cursor over the folder prints
+    /// the news among the missing lines.
     fn end_backlog(&mut self, folder: &FolderName, is_complete: bool) {
         if let Some(cursor) = self.cursors.get_mut(folder)
             && let Some(backlog) = &mut cursor.backlog
@@ -119,8 +120,8 @@ impl Transcript {
         }
     }
 
-    /// Emits the place after a backlog, once the cursor has reached the end of the folder. So the
-    /// news that the backlog has printed count as printed.
+    /// Emits the position of the cursor after a backlog. The backlog's lines then count as printed.
+    /// To be called when the cursor has reached the end of the folder.
     pub(super) fn emit_backlog_end(&mut self, folder: &FolderName, sink: &mut dyn EventSink) {
         if let Some(progress) = self.cursors.get_mut(folder)
             && std::mem::take(&mut progress.is_end_due)

@@ -18,7 +18,7 @@ use crate::ui::session_event::EventKind;
 
 /// The size of a chunk that the helper thread passes on, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// How many chunks may wait for the transcript. Then the helper thread waits.
+/// How many chunks may wait for the transcript. The helper thread waits while there are this many.
 const CHUNKS_MAX: usize = 2;
 
 /// One step of a backlog.
@@ -30,7 +30,7 @@ pub enum BacklogStep {
     Event(EventKind),
     /// A part of the history cannot be read, and is left out.
     Unreadable(io::Error),
-    /// The last step. The error is that of a backlog that is incomplete.
+    /// The last step. With an error, the backlog is incomplete.
     End(io::Result<()>),
 }
 
@@ -103,8 +103,9 @@ impl BacklogReader {
         self.running.is_some() || !self.waiting.is_empty()
     }
 
-    /// Whether it is known where all requested backlogs begin. Of the last lines, only the first
-    /// step tells.
+    /// Whether it is known where each requested backlog begins. For
+    /// [`BacklogReader::request_last`], the first step tells the beginning. For
+    /// [`BacklogReader::request_rest`], the request contains the beginning.
     pub fn knows_beginnings(&self) -> bool {
         let running = self.running.as_ref();
         let mut waiting = self.waiting.iter();
@@ -127,8 +128,8 @@ impl BacklogReader {
             .map_or(&[], |running| &running.folders)
     }
 
-    /// The next step of the backlog that is being read. If none is being read, first begins the
-    /// next one. `None`: no step is ready.
+    /// The next step of the current backlog. Begins the next backlog if none is being read. `None`:
+    /// no step is ready.
     pub fn peek(&mut self, store: &Store) -> Option<&BacklogStep> {
         if self.running.is_none() {
             let request = self.waiting.pop_front()?;

@@ -15,11 +15,10 @@ pub struct FolderProgress {
     /// End of the folder when this run opened the folder. Earlier runs stored all batches before
     /// this position.
     pub(super) run_start: Position,
-    /// How far the backlog of the folder is printed. `None`: it has none, or nothing of it is known
-    /// yet. The backlog consists of lines before `run_start`.
+    /// How far the backlog of the folder is emitted. `None`: the folder has no backlog, or its
+    /// first line is unknown. The backlog consists of lines before `run_start`.
     pub(super) backlog: Option<BacklogCursor>,
-    /// Whether the place after the backlog is still to be emitted. The backlog may have printed the
-    /// last lines of the folder.
+    /// Whether the position after the backlog is still to be emitted. Set when the backlog ends.
     pub(super) is_end_due: bool,
     /// Where this run stops printing; `None` until the run ends. The next run continues there.
     pub(super) end: Option<Position>,
@@ -36,8 +35,8 @@ impl FolderProgress {
         }
     }
 
-    /// The lines of a batch that the backlog has not printed, as at most two ranges of indexes. The
-    /// rest of the batch lies between them.
+    /// The lines of a batch that the backlog has not printed, as two ranges of indexes. The first
+    /// range lies before the printed lines, the second range after them. Each range may be empty.
     pub(super) fn unprinted_lines(&self, entry: &StoredBatch) -> [Range<u64>; 2] {
         let batch = &entry.batch;
         match self.backlog {

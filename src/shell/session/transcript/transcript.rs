@@ -67,7 +67,7 @@ pub struct Transcript {
     pub(super) queued_events: VecDeque<Arc<Notice>>,
     /// The backlogs. While one is active, all other lines and events wait.
     pub(super) backlogs: BacklogReader,
-    /// For each folder whose last batches are not to be printed: the position after these batches.
+    /// For each folder whose last batches are skipped: the position after these batches.
     pub(super) skipped: SortedMap<FolderName, Position>,
     /// Whether the reader's position may move. False after this run has passed over lines that the
     /// next run must print.
@@ -238,7 +238,7 @@ impl Transcript {
         self.is_stopped = true;
     }
 
-    /// Whether stored lines or queued events wait for stdout.
+    /// Whether stored lines or queued events wait for the sink.
     pub fn is_lagging(&self) -> bool {
         self.is_lagging
     }
@@ -253,8 +253,8 @@ impl Transcript {
         self.is_saving_positions
     }
 
-    /// The folders whose last batches are not to be printed, and the positions after these batches.
-    /// Empty while the run prints lines.
+    /// Takes the folders whose last batches are skipped, with the positions after these batches.
+    /// Empty until the transcript is stopped and no longer lags.
     pub fn take_skipped(&mut self) -> SortedMap<FolderName, Position> {
         match self.is_stopped && !self.is_lagging {
             true => std::mem::take(&mut self.skipped),
