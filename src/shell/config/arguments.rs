@@ -101,7 +101,7 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
     Ok(parsed)
 }
 
-/// Whether an option that may be given once is already among `earlier`.
+/// Whether the option is not repeatable, and `earlier` already contains it.
 fn is_repeated(earlier: &[ParsedOption], option: &ParsedOption) -> bool {
     !option.id.is_repeatable() && earlier.iter().any(|other| other.id == option.id)
 }
@@ -110,8 +110,8 @@ fn is_repeated(earlier: &[ParsedOption], option: &ParsedOption) -> bool {
 /// value may be quoted. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// Exit status 2: a line is not an option, repeats one that may be given once, or names an option
-/// that is valid on the command line only. The message gives the file and the line.
+/// Exit status 2: a line is not an option, repeats an option that is not repeatable, or has an
+/// option of the command line only. The message gives the file and the line.
 pub fn parse_options_file(file: &OptionsFile) -> Result<Vec<ParsedOption>, Failure> {
     let mut options: Vec<ParsedOption> = Vec::new();
     for (i, text) in file.text.lines().enumerate() {

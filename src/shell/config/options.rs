@@ -41,8 +41,8 @@ pub struct Options {
     pub subcommand: Subcommand,
     /// The name of this program's user.
     pub username: Nick,
-    /// The options given on the command line that take effect only when a program starts. A command
-    /// that uses a running program fails if one of these values differs from the program's value.
+    /// The options on the command line that take effect only when a program starts. If a program
+    /// already runs, these options must have the same values there.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
@@ -210,7 +210,7 @@ struct OptionSources {
     subcommand: Subcommand,
     command_line: Vec<ParsedOption>,
     file: Vec<ParsedOption>,
-    /// The file that `file` is parsed from.
+    /// The options file, from which `file` is parsed.
     options_file: Option<OptionsFile>,
 }
 
@@ -218,7 +218,8 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// Replaces `~/` at the beginning of a path in the options file, where no shell does.
+    /// Replaces `~/` by `$HOME/` at the beginning of paths in the options file. On the command
+    /// line, the shell does so.
     ///
     /// # Errors
     /// Exit status 2: a path begins with `~/`, and `$HOME` is missing.

@@ -51,8 +51,7 @@ impl OptionsFile {
         Ok(Some(OptionsFile { path, text }))
     }
 
-    /// The failure of one line of the file: its message begins with the path and the line's
-    /// number.
+    /// Returns `failure` with the file's path and the line's number before its message.
     pub fn failure(&self, line: usize, failure: &Failure) -> Failure {
         let path = self.path.display();
         Failure::new(

@@ -97,8 +97,8 @@ pub enum Recipient {
     Peer(PeerSelector),
 }
 
-/// Parses the value of `--to`. A value that begins with `@` is a peer, one that begins with `#` is
-/// a room. Any other value is refused: with a forgotten `@`, a direct message would go to a room.
+/// Parses the value of `--to`. A peer begins with `@`, and a room begins with `#`. Any other value
+/// is refused. Otherwise a forgotten `@` would send a direct message to a room.
 ///
 /// # Errors
 /// The value is a bare word, or breaks a rule for peers or rooms. The sentence states the rule.
@@ -144,7 +144,7 @@ pub fn parse_port(value: &OsStr) -> Result<u16, String> {
 ///
 /// # Errors
 /// The value is neither a multicast address nor `none`. If the value is no address at all, the
-/// sentence explains `p2pchat send`: a user who types `-m hello` may mean a message.
+/// sentence explains `p2pchat send`. A user who types `-m hello` may mean a message.
 pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
     let text = require_utf8(value)?;
     if text == "none" {

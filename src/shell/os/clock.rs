@@ -22,7 +22,7 @@ pub const CLOCK_STEP_MIN_MS: u64 = 1_000;
 /// Stands for an unknown boot id. Two moments with this id do not count as moments of one boot.
 const NO_BOOT_ID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// A moment on the clocks of this machine, which later runs can read.
+/// A moment on the clocks of this machine, in a form that later runs can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The wall clock.

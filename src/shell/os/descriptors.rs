@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::errno::Errno;
 
-/// Opens a descriptor that means nothing, to keep a place for another one.
+/// Opens a descriptor that only reserves a place. Closing it makes room for another descriptor.
 ///
 /// # Errors
 /// No descriptor is left.
@@ -12,8 +12,8 @@ pub fn reserve_descriptor() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-/// How many of `wanted` descriptors can be opened now. The limit of the process (`RLIMIT_NOFILE`)
-/// counts also those that it has inherited.
+/// How many of `wanted` descriptors can be opened now. Inherited descriptors also count towards the
+/// process's limit (`RLIMIT_NOFILE`).
 pub fn count_available(wanted: usize) -> usize {
     let opened: Vec<OwnedFd> = (0..wanted)
         .map_while(|_| reserve_descriptor().ok())

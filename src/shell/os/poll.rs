@@ -11,13 +11,12 @@ pub const WAKE_TOKEN: Token = Token(0);
 /// Token under which [`Signals`](crate::shell::os::signals::Signals) are registered.
 pub const SIGNALS_TOKEN: Token = Token(1);
 
-/// Token of stdout, under which [`watch_stdout`] reports that its reader is gone.
+/// Token under which [`watch_stdout`] reports that the reader of stdout is gone.
 pub const STDOUT_TOKEN: Token = Token(5);
 
-/// Reports an event with [`STDOUT_TOKEN`] once the reader of stdout is gone. A pipe or a socket
-/// tells it at once (`POLLERR` and `POLLHUP` of poll(2)). Without the event, the program would
-/// notice only at its next line. Other files cannot be polled or have no reader, and report
-/// nothing.
+/// Watches stdout. When its reader is gone, the poll reports an event with [`STDOUT_TOKEN`].
+/// Without the event, the program would notice only when it prints its next line. Works for pipes
+/// and sockets only (`POLLERR` and `POLLHUP` of poll(2)).
 pub fn watch_stdout(registry: &Registry) {
     let stdout = io::stdout();
     if !stdout.is_terminal() {

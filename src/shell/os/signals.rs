@@ -31,8 +31,8 @@ impl Signals {
     /// Begins to handle SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT. When one of these signals
     /// arrives, the poll reports `token` as readable.
     ///
-    /// A signal that is ignored already stays ignored: nohup(1) ignores SIGHUP, and a shell script
-    /// ignores SIGINT for its background jobs.
+    /// If the process already ignores a signal, the signal stays ignored. For example, nohup(1)
+    /// ignores SIGHUP, and a shell script ignores SIGINT for its background jobs.
     ///
     /// # Errors
     /// The pipe to the signal handler can't be created or registered.
@@ -61,8 +61,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, as a mask with bit 0 for signal 1 (`SigIgn` of proc(5)).
-/// 0 if /proc is missing: sigaction(2) would need unsafe code.
+/// The signals that this process ignores, as a mask with bit 0 for signal 1. 0 if /proc is missing.
+/// Reads `SigIgn` of proc(5), because sigaction(2) would need unsafe code.
 fn ignored_signals() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();

@@ -12,14 +12,14 @@ const SYSTEM_ZONE_FILE: &str = "/etc/localtime";
 /// Directories with one file for each time zone, such as `Europe/Berlin`. The first one is right
 /// almost everywhere.
 const ZONE_DIRECTORIES: [&str; 2] = ["/usr/share/zoneinfo", "/etc/zoneinfo"];
-/// Longest file of a time zone that is read, in bytes. Real ones have less than 4 KiB.
+/// Maximum number of bytes read from the file of a time zone. Real files have less than 4 KiB.
 const ZONE_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// The time zone of this user. UTC if it is unknown.
 ///
 /// `TZ` is the name of a file in the zone directory (or in `$TZDIR`), an absolute path, or a POSIX
-/// rule such as `CET-1CEST,M3.5.0,M10.5.0/3`. A `:` may stand before a name. The crate `jiff` would
-/// read the names of all zones to find one, with much more code.
+/// rule such as `CET-1CEST,M3.5.0,M10.5.0/3`. A `:` may stand before a name. Does not use the
+/// search of the crate `jiff`, which reads the names of all zones and needs much more code.
 pub fn local_time_zone() -> TimeZone {
     let Some(value) = std::env::var_os("TZ") else {
         return read_zone(Path::new(SYSTEM_ZONE_FILE)).unwrap_or(TimeZone::UTC);
@@ -34,7 +34,7 @@ pub fn local_time_zone() -> TimeZone {
         .unwrap_or(TimeZone::UTC)
 }
 
-/// Reads the file of a zone. An absolute name stands for itself.
+/// Reads the file of a time zone. `name` is an absolute path, or a name in a zone directory.
 fn find_zone(name: &Path) -> Option<TimeZone> {
     let own = std::env::var_os("TZDIR");
     let directories = ZONE_DIRECTORIES.iter().map(OsStr::new);

@@ -180,8 +180,7 @@ fn create_resolver(waker: Arc<Waker>) -> (ResolvedQueue, impl Fn(Vec<Endpoint>))
 }
 
 /// Opens the store, and the folders of `rooms`, of direct messages and of carried lines. Then opens
-/// the folders of other rooms that contain unacknowledged lines of ours, up to [`ROOMS_MAX`] rooms
-/// in total.
+/// other rooms with unacknowledged lines of ours. Opens at most [`ROOMS_MAX`] rooms in total.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,

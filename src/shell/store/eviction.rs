@@ -43,8 +43,8 @@ struct EvictionPlan {
     freed_bytes: SortedMap<PeerId, u64>,
     /// The segments that contain evicted batches, in ascending order of their numbers.
     segments: Vec<SegmentEviction>,
-    /// For each author, the number of the segment in which the author has lost enough bytes. The
-    /// last segment read, if the author still has too many.
+    /// For each author, the number of the last segment read for this author. Reading for an author
+    /// ends when the author has lost enough bytes.
     last_segments: SortedMap<PeerId, u64>,
     /// A log with lines that must be kept. Because of these lines, its author loses too few bytes.
     /// `None`: there is no such log.
@@ -133,8 +133,9 @@ impl Rotation<'_> {
 /// Plans which batches each author in `over` loses, oldest first. `over` tells how many bytes each
 /// author should lose. `floor` returns the first sequence of a log that must be kept.
 ///
-/// Reads segments until every author loses enough bytes. An author loses all batches below the
-/// floor in a segment, even if fewer would be enough. The segment can then often be removed.
+/// Reads segments until every author loses enough bytes. In each of these segments, an author loses
+/// all batches below the floor. This may be more than enough, but the whole segment can then often
+/// be removed.
 ///
 /// # Errors
 /// A segment can't be read.
@@ -195,8 +196,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// Returns the log and the last sequence of a stored batch. `None`: the bytes hold no batch, or
-/// begin with an author who is not in `authors`.
+/// Returns the log and the last sequence of a stored batch. `None`: the line is no batch. Most
+/// batches of authors outside `authors` also give `None`, because they are not parsed.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));

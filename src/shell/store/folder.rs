@@ -53,8 +53,8 @@ pub struct Folder {
     pub author_bytes: SortedMap<PeerId, u64>,
     /// No stored line has a higher Lamport number.
     max_lamport: u64,
-    /// For each author who lost batches, the number of the segment where the next eviction begins
-    /// to read. An eviction from several authors begins at the lowest of their numbers.
+    /// The number of the segment where the next eviction from an author begins to read. An eviction
+    /// from several authors begins at the lowest of these numbers.
     pub first_segments: SortedMap<PeerId, u64>,
     /// The log that limited the last eviction. `None`: no log did.
     pub quota_block: Option<QuotaBlock>,
@@ -119,8 +119,7 @@ impl Folder {
         Ok((folder, ranges))
     }
 
-    /// Appends a batch, or nothing if the disk is full or broken. `line` is the stored form of the
-    /// batch.
+    /// Appends a batch. `line` is the stored form of the batch.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was stored.
@@ -288,9 +287,9 @@ impl Folder {
         }
     }
 
-    /// Returns the index of the segment at which a scan for line `from` of a log can begin.
-    /// Searches from index `first`. The segments from `first` to the one before the result
-    /// contain no line of the log at or above `from`.
+    /// Returns the index of the segment where a scan for line `from` of a log can begin. Searches
+    /// from index `first` on. Passes over only segments without lines of the log at or above
+    /// `from`.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after

@@ -51,8 +51,8 @@ pub struct Fsync {
 
 impl Fsync {
     /// Requests a sync of a file. Never waits for the disk. Does nothing if `pending` says that a
-    /// sync is already requested. Drops the request if `PENDING_FILES_MAX` files wait. Call this
-    /// after every write: the call after the next write makes up for a dropped request.
+    /// sync is already requested. Drops the request if `PENDING_FILES_MAX` files wait. Must be
+    /// called after every write. The call after the next write then repeats a dropped request.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;

@@ -3,8 +3,8 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
 /// Collects batches of one log in ascending order without gaps. A folder is in order of arrival, so
-/// a batch can precede batches with lower sequences. The collector skips a batch while lines below
-/// it are missing. The next scan begins at the batch that was skipped first.
+/// a higher batch can come before a lower one. The collector skips a batch if it has not collected
+/// the lines below it. The next scan begins at the batch that was skipped first.
 pub struct LogCollector<'a> {
     log: &'a LogId,
     /// The next sequence to collect.
@@ -65,9 +65,9 @@ impl<'a> LogCollector<'a> {
         self.resume_at
     }
 
-    /// The lowest skipped sequence, if the scan skipped batches and collected none. The lines below
-    /// this sequence are a gap. The caller must scan again for this sequence, from the position
-    /// [`LogCollector::resume_at`]. `None`: no such scan is needed.
+    /// The first sequence above a gap, if the scan found only batches above the gap. The caller
+    /// must then scan again for this sequence, from [`LogCollector::resume_at`]. `None`: no such
+    /// scan is needed.
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

@@ -2,8 +2,9 @@
 //! Lamport number, sender (the bytes of its id), incarnation and sequence. Peers that store the
 //! same lines get the same order, no matter when the lines arrived.
 //!
-//! Segments that overlap in the order are open at the same time. For each open segment, memory
-//! contains the keys and offsets of its batches. The file of an open segment may be closed.
+//! Segments that overlap in the order are open at the same time. While a segment is open, memory
+//! contains the keys and offsets of its batches. The number of open files is limited. A segment can
+//! therefore be open while its file is closed.
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -93,9 +94,9 @@ pub struct LineRun<'a> {
     pub line_count: u64,
     /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// Sequences of the log that are missing directly before the batch. If the batch's content is
-    /// withheld, its own sequences are missing too. Only the first [`LineRun`] of a batch has a
-    /// value. `None`: no line is missing, or an earlier [`LineRun`] had the value.
+    /// Sequences of the log that are missing directly before the batch. Includes the batch's own
+    /// sequences if its content is withheld. Every [`LineRun`] of a batch except the first has
+    /// `None`.
     pub missing: Option<RangeInclusive<u64>>,
 }
 

@@ -45,14 +45,13 @@ pub enum EvictionRank {
     Own,
 }
 
-/// The bytes that one author's batches take in one folder. The order of these values is the order
-/// of eviction: when the store exceeds its total limit, the lowest value loses lines first.
+/// The bytes that one author's batches take in one folder. If the store exceeds its total limit,
+/// the author with the lowest value loses lines first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
     pub rank: EvictionRank,
-    /// The number of bytes, in reverse order: within a rank, the author with the most bytes loses
-    /// lines first.
+    /// The number of bytes. `Reverse` puts the author with the most bytes first within a rank.
     pub bytes: Reverse<u64>,
     /// The folder.
     pub folder: &'a FolderName,
@@ -60,9 +59,9 @@ pub struct AuthorUsage<'a> {
     pub author: PeerId,
 }
 
-/// Returns the number of bytes to evict, by folder and author. Each author loses the bytes above
-/// its limit in the folder. The store exceeds its total limit by `excess_bytes`. If the authors'
-/// limits free fewer bytes, authors lose further bytes in the order of [`AuthorUsage`].
+/// Returns how many bytes each author must lose in each folder. Each author loses the bytes above
+/// its limit. Then authors lose further bytes in the order of [`AuthorUsage`], until `excess_bytes`
+/// are freed in total. `excess_bytes` is the number of bytes above the store's total limit.
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

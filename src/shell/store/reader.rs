@@ -27,8 +27,8 @@ pub struct ReaderState {
 }
 
 impl ReaderState {
-    /// The state of a folder's reader if no file records one. `None` for a room: its reader has not
-    /// begun. The reader of any other folder has always begun.
+    /// The state of a reader without a file. `None` for a room, because its reader has not begun.
+    /// In other folders, the reader has always begun.
     pub fn initial(name: &FolderName) -> Option<ReaderState> {
         name.room().is_none().then(|| ReaderState {
             began: Moment::default(),
@@ -36,7 +36,8 @@ impl ReaderState {
         })
     }
 
-    /// When the reader began, for a program that was started at `started`.
+    /// When the reader began. `started` is when this program started. A time in the same boot is
+    /// relative to `started`.
     pub fn start(&self, started: &Moment) -> ReaderStart {
         match self.began.is_same_boot(started) {
             true => ReaderStart::SameBoot {

@@ -33,8 +33,8 @@ pub struct Recovered {
     /// No batch in the segments has a line with a higher Lamport number.
     pub max_lamport: u64,
     /// Whether new batches may be appended to the last segment. The segment must begin with a valid
-    /// frontier line. It must never have been rewritten: only then are its physical offsets also
-    /// its logical ones.
+    /// frontier line. The segment must never have been rewritten, because its physical offsets must
+    /// equal its logical offsets.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,

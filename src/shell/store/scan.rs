@@ -59,9 +59,9 @@ impl HistorySource<'_> {
         }
     }
 
-    /// Calls `visit` for each whole line of a segment that lies in the span, without the line end.
-    /// The number passed to `visit` is the physical offset of the line. For a store in memory, it
-    /// is the number of the record.
+    /// Calls `visit` for each whole line of a segment, up to the end of `span`. Does not check
+    /// where `span` begins. Passes the line's physical offset, and the line without its line end. A
+    /// store in memory passes the record's number instead of the offset.
     ///
     /// # Errors
     /// The segment can't be read. A missing segment is no error and has no lines.
@@ -153,7 +153,7 @@ impl FolderSpan {
     }
 }
 
-/// Which lines a scan must find. Older segments than necessary are not read.
+/// Which lines a scan must find. The scan skips segments that are too old to contain these lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanGoal {
     /// All lines.
@@ -164,7 +164,7 @@ pub enum ScanGoal {
     From(u64),
 }
 
-/// Lines of a segment whose Lamport numbers are similar.
+/// Some lines of a segment, with similar Lamport numbers.
 struct LamportStep {
     /// No line has a lower Lamport number.
     min_lamport: u64,
@@ -214,8 +214,8 @@ struct UnreadSegments {
 
 impl HistoryIndex {
     /// Summarises the segments of the folders in `only`, or of all folders if `only` is empty.
-    /// Always omits the folder of messages carried for others. Reads from the newest segments on,
-    /// until no older segment can have a line of the goal.
+    /// Always omits the folder of messages carried for others. Reads the newest segments first.
+    /// Ends when no unread segment can contain a line of the goal.
     ///
     /// `skip_unreadable`: called with the error of a segment that can't be read. If it returns
     /// `Ok`, the segment counts as empty.
@@ -265,8 +265,8 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// Whether the segments read contain all lines of the goal. `unread_max_lamport`: no line of
-    /// another segment has a higher Lamport number.
+    /// Whether the segments read so far contain all lines of the goal. `unread_max_lamport`: no
+    /// line of an unread segment has a higher Lamport number.
     fn has_reached(&self, goal: ScanGoal, unread_max_lamport: u64) -> bool {
         match goal {
             ScanGoal::All => false,
@@ -324,9 +324,9 @@ impl HistoryIndex {
         Ok(())
     }
 
-    /// Estimates where the last `lines` lines of the index begin, as a Lamport number. At least
-    /// `lines` lines have this number or a higher one, unless some lines are duplicate or damaged.
-    /// 0 if the index has fewer than `lines` lines.
+    /// Returns a Lamport number that the last `lines` lines reach or exceed. Counts duplicate and
+    /// damaged lines too, so the number may be too high. 0 if the index has fewer than `lines`
+    /// lines.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let steps = self.segments.iter().flat_map(|segment| &segment.steps);
         let mut steps: Vec<&LamportStep> = steps.collect();
@@ -351,8 +351,8 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log in the segments that a query with this cutoff skips: those
-    /// that were not read, and those in which all Lamport numbers are below `lamport_cutoff`.
+    /// The highest sequence of each log in the segments that a query skips. The query skips unread
+    /// segments, and segments with only Lamport numbers below `lamport_cutoff`.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
         let mut heads = self.unread_heads.clone();
         for segment in self
@@ -371,8 +371,8 @@ impl HistoryIndex {
     }
 }
 
-/// Number of batches that one [`LamportStep`] contains. A line that arrived late makes the lines of
-/// its own step count as old, but no others.
+/// Maximum number of batches in one [`LamportStep`]. An old line makes all lines of its step count
+/// as old. Small steps limit this effect.
 const STEP_BATCHES: usize = 64;
 
 impl SegmentSummary {

@@ -223,7 +223,7 @@ impl Store {
     }
 
     /// When the reader of a folder began. `started` is when this program started. A time in the
-    /// same boot is relative to it. `None`: no reader has begun.
+    /// same boot is relative to `started`. `None`: no reader has begun.
     pub fn reader_start(&self, folder: &FolderName, started: &Moment) -> Option<ReaderStart> {
         let reader = match &self.backend {
             Backend::Disk(disk) => disk.folder(folder)?.reader.state()?,
@@ -232,9 +232,9 @@ impl Store {
         Some(reader.start(started))
     }
 
-    /// Corrects the recorded start times of readers after the wall clock was set. Only readers that
-    /// began in this boot are corrected. Later boots need correct times, because they can compare
-    /// only wall-clock times.
+    /// Corrects the recorded start times of readers after the wall clock was set. Corrects only
+    /// readers that began in this boot. A later boot can compare only wall-clock times, and so
+    /// needs correct ones.
     pub fn correct_readers(&mut self, now: &Moment) {
         match &mut self.backend {
             Backend::Disk(disk) => disk.correct_readers(now),

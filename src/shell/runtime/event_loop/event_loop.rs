@@ -115,7 +115,7 @@ pub struct EventLoop {
     pub(super) resolved_searches: VecDeque<ResolvedSearch>,
     /// The id of the newest search for a recipient.
     pub(super) last_search_id: u64,
-    /// When the delivery of the lines of some session must be checked again.
+    /// When a session must next check the delivery of its lines. `None`: no check is due.
     pub(super) recheck_at: Option<Time>,
     pub(super) save_barrier: SaveBarrier,
     /// Reads of the store that the core has requested. They wait for the next turn, so that one

@@ -261,7 +261,8 @@ impl EventLoop {
         self.session.is_in_room(room) || clients.any(|(session, _)| session.is_in_room(room))
     }
 
-    /// Ends the turn of every session: emits what waits, and what has changed.
+    /// Ends the turn of every session. Emits new lines, answers to requests, and changes of the
+    /// status or the delivery.
     pub(super) fn end_session_turns(&mut self) {
         let is_full = self.store.is_full();
         let (store, node) = (&self.store, &self.node);
@@ -283,7 +284,8 @@ impl EventLoop {
         self.pass_outgoing();
     }
 
-    /// Executes the frontend's own requests. For example, they record which lines are printed.
+    /// Executes the frontend's waiting requests. For example, a request records which lines are
+    /// printed.
     fn pass_outgoing(&mut self) {
         while let Some(request) = self.frontend.next_outgoing() {
             self.session.push_request(request);

@@ -30,8 +30,8 @@ pub struct ActiveSegment {
 
 impl ActiveSegment {
     /// Opens an existing segment. `bytes` is its length. `bytes_after_frontier` is the number of
-    /// bytes after the last frontier line. The segment is full at `segment_bytes`. If the last
-    /// frontier line ends after that length, the segment is full where this line ends.
+    /// bytes after the last frontier line. The segment is full at `segment_bytes`, but not before
+    /// the end of its last frontier line.
     ///
     /// # Errors
     /// The file can't be opened.

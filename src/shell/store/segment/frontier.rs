@@ -48,8 +48,8 @@ struct FrontierFields<'a> {
 }
 
 /// One interval of consecutive stored lines of a log. A log with gaps has several intervals. The
-/// intervals are written in descending order. If the log's beginning is missing, its last interval
-/// is empty: from line 1 to line 0, without a hash.
+/// intervals are written in descending order. If a gap begins at line 1, the last interval is
+/// empty. In an empty interval `low` is 1, `high` is 0, and `hash` is missing.
 #[derive(Deserialize)]
 struct LogFields<'a> {
     sender: PeerId,
@@ -60,9 +60,11 @@ struct LogFields<'a> {
     high: u64,
     hash: Option<Hash>,
     lamport: u64,
-    /// [`LogRange::begins_at`] and [`LogRange::lost_below`]. Missing if they are 1, and in lower
-    /// intervals.
+    /// See [`LogRange::begins_at`]. Missing if the value is 1. Only the highest interval has this
+    /// field.
     begins_at: Option<u64>,
+    /// See [`LogRange::lost_below`]. Missing if the value is 1. Only the highest interval has this
+    /// field.
     lost_below: Option<u64>,
     #[serde(default)]
     republishes: Option<RepublishedLines>,
@@ -180,7 +182,8 @@ impl Frontier {
     }
 }
 
-/// Appends the beginning of an entry, for one interval of a log.
+/// Appends the entry of one interval, without the closing brace. The caller may append further
+/// fields.
 fn write_interval(out: &mut Vec<u8>, range: &LogRange, low: u64, high: u64, hash: Option<&Hash>) {
     let entry = log_entry_prefix(&range.log);
     let _ = write!(out, "{{{entry}\"low\":{low},\"high\":{high},");

@@ -39,8 +39,9 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence of a batch that has only one line, from the first bytes of the batch's line
-/// in the segment. `None`: the batch may have several lines, and the caller must parse it.
+/// Reads the sequence of a batch with a single line, without parsing the batch. `line` is the
+/// stored form of the batch. `None`: the batch may have several lines, and the caller must parse
+/// it.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];

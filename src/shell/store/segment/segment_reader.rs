@@ -233,8 +233,8 @@ pub fn scan_segment(
     ended
 }
 
-/// Where to continue after reading segment `number` failed with `error`: the position after the
-/// segment. `None`: file descriptors or memory ran out, so the caller should try the segment again.
+/// Returns the position after segment `number`, where the caller continues after `error`. `None`:
+/// file descriptors or memory ran out, so the caller should try the segment again.
 pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
     (!scarce.contains(&error.raw_os_error())).then(|| Position {
