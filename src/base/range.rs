@@ -70,27 +70,19 @@ impl LogRange {
     /// Begins a log with the first batch that is stored of it. `is_news`: whether the batch is news
     /// for the reader. If it is, earlier lines may be news as well, so they become a gap.
     pub fn begin(batch: &Batch, is_news: bool) -> LogRange {
+        let wanted_from = if is_news { 1 } else { batch.sequence };
         let mut range = LogRange {
             log: batch.log.clone(),
-            low: batch.sequence,
-            high: batch.last_sequence(),
+            low: wanted_from,
+            high: wanted_from - 1,
             hash: batch.hash,
-            lamport: batch.lamport + batch.count - 1,
+            lamport: 0,
             republishes: batch.republishes,
-            begins_at: 1,
+            begins_at: wanted_from,
             lost_below: 1,
             gaps: Vec::new(),
         };
-        match batch.previous {
-            Some(last_hash) if is_news => range.gaps.push(Gap {
-                stored_from: 1,
-                from: 1,
-                to: batch.sequence - 1,
-                previous_hash: None,
-                last_hash,
-            }),
-            _ => range.begins_at = batch.sequence,
-        }
+        range.extend(batch);
         range
     }
 
@@ -109,7 +101,7 @@ impl LogRange {
                 stored_from: self.low,
                 from: self.high + 1,
                 to: batch.sequence - 1,
-                previous_hash: Some(self.hash),
+                previous_hash: (self.high > 0).then_some(self.hash),
                 last_hash,
             });
             self.low = batch.sequence;

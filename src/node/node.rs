@@ -303,10 +303,7 @@ impl Node {
                 let stats = self.stats();
                 self.ctx.notify(Notice::Stats(stats));
             }
-            Command::AwaitDelivery { log, sequence } => {
-                self.logs.adopt_lines(&log, sequence);
-                self.delivery_tracker.recount(ctx, &mut self.logs, &log);
-            }
+            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(&log, sequence),
             Command::MarkRead { log, sequence } => {
                 self.replication
                     .mark_read(ctx, &mut self.logs, &log, sequence)

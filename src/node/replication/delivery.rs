@@ -238,17 +238,6 @@ impl DeliveryTracker {
         }
     }
 
-    /// Counts the last acknowledgements of a log again, because lines of an earlier run now belong
-    /// to this run.
-    pub fn recount(&mut self, ctx: &mut Context, logs: &mut Logs, log: &LogId) {
-        let acks = logs.state(log).acks.iter();
-        let acks = acks.filter_map(|(peer, acks)| Some((*peer, acks.last?)));
-        let acks: Vec<(PeerId, Ack)> = acks.collect();
-        for (peer, ack) in acks {
-            self.confirm(ctx, logs, peer, log, ack);
-        }
-    }
-
     /// Handles a forwarded receipt for a log that we wrote. `holder`: the peer that stores the
     /// lines. The holder must have signed the receipt. The receipt must name our head and the
     /// head's hash. Any other receipt is ignored.
@@ -294,16 +283,12 @@ impl DeliveryTracker {
     /// Handles a new route to a peer. Counts the peer's unverified receipts for logs of rooms in
     /// which the peer is reachable.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &mut Logs, peer: &PeerId) {
-        let mut verified = Vec::new();
-        self.unverified.retain(|(holder, log), ack| {
-            let is_reachable = holder == peer && ctx.has_route(log.target.room(), holder);
-            if is_reachable {
-                verified.push((log.clone(), *ack));
+        for ((holder, log), ack) in std::mem::take(&mut self.unverified) {
+            if holder == *peer && ctx.has_route(log.target.room(), peer) {
+                self.confirm(ctx, logs, holder, &log, ack);
+            } else {
+                self.unverified.insert((holder, log), ack);
             }
-            !is_reachable
-        });
-        for (log, ack) in verified {
-            self.confirm(ctx, logs, *peer, &log, ack);
         }
     }
 

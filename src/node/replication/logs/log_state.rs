@@ -258,6 +258,16 @@ impl LogState {
         is_delivered
     }
 
+    /// Counts the last acknowledgements again. They need not be complete before the line `first`,
+    /// because this run now begins there.
+    pub fn recount_acks(&mut self, first: u64) {
+        for acks in self.acks.values_mut() {
+            if let Some(last) = acks.last.filter(|last| last.complete_from <= first) {
+                acks.delivered_up_to = acks.delivered_up_to.max(last.high);
+            }
+        }
+    }
+
     /// Sequence of the first line that this peer must store. An acknowledgement that is complete
     /// only from a later line delivers nothing.
     ///

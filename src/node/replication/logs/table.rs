@@ -168,7 +168,10 @@ impl Logs {
         if self.get(log).is_some()
             && let Some(own) = self.own_mut(log)
         {
-            own.run.get_or_insert(RunLines::new(sequence));
+            let first = own.run.get_or_insert(RunLines::new(sequence)).first;
+            if let Some(state) = self.states.get_mut(log) {
+                state.recount_acks(first);
+            }
         }
     }
 

@@ -60,12 +60,14 @@ struct LogFields<'a> {
     high: u64,
     hash: Option<Hash>,
     lamport: u64,
-    /// See [`LogRange::begins_at`]. Missing if the value is 1. Only the highest interval has this
-    /// field.
-    begins_at: Option<u64>,
-    /// See [`LogRange::lost_below`]. Missing if the value is 1. Only the highest interval has this
-    /// field.
-    lost_below: Option<u64>,
+    /// See [`LogRange::begins_at`]. Missing if the value is 1, and parsed as 0 then. Only the
+    /// highest interval has this field.
+    #[serde(default)]
+    begins_at: u64,
+    /// See [`LogRange::lost_below`]. Missing if the value is 1, and parsed as 0 then. Only the
+    /// highest interval has this field.
+    #[serde(default)]
+    lost_below: u64,
     #[serde(default)]
     republishes: Option<RepublishedLines>,
     /// The hash of the last missing batch in the gap above this interval. `None`: this is the log's
@@ -152,8 +154,8 @@ impl Frontier {
                 hash: fields.hash?,
                 lamport: fields.lamport,
                 republishes: fields.republishes,
-                begins_at: fields.begins_at.unwrap_or(1),
-                lost_below: fields.lost_below.unwrap_or(1),
+                begins_at: fields.begins_at.max(1),
+                lost_below: fields.lost_below.max(1),
                 gaps: Vec::new(),
             });
         }
