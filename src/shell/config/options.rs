@@ -1,9 +1,12 @@
 //! Options of a run. The command line takes precedence over the environment, and the environment
 //! over the options file.
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+use pico_args::Arguments;
 
 use crate::base::name::{Nick, PeerSelector, Room};
 use crate::shell::config::arguments::{
@@ -251,10 +254,12 @@ impl OptionSources {
         parse: ValueParser<T>,
     ) -> Result<Vec<T>, Failure> {
         let of_id = options.iter().filter(|option| option.id == id);
-        of_id
-            .filter_map(|option| Some((option, option.value.as_deref()?)))
+        let of_id: Vec<&ParsedOption> = of_id.collect();
+        let values = raw_values(&of_id, id)?;
+        let values = of_id.into_iter().zip(values);
+        values
             .map(|(option, value)| {
-                parse(value).map_err(|sentence| self.value_failure(option, &sentence))
+                parse(&value).map_err(|sentence| self.value_failure(option, &sentence))
             })
             .collect()
     }
@@ -332,6 +337,22 @@ impl OptionSources {
     fn has_flag(&self, id: OptionId) -> bool {
         is_given(&self.command_line, id) || (is_given(&self.file, id) && self.is_applicable(id))
     }
+}
+
+/// Extracts the unparsed values of these options, all with the id `id`, with pico-args. pico-args
+/// does not treat `--` as the end of options, so
+/// [`arguments`](crate::shell::config::arguments) splits the command line first. Not generic, so
+/// that it is compiled only once.
+fn raw_values(options: &[&ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
+    let mut words = Vec::new();
+    for option in options {
+        words.push(OsString::from(id.long()));
+        words.extend(option.value.clone());
+    }
+    let unparsed = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
+    Arguments::from_vec(words)
+        .values_from_os_str(id.long(), unparsed)
+        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn is_given(options: &[ParsedOption], id: OptionId) -> bool {
