@@ -165,6 +165,7 @@ pub enum ScanGoal {
 }
 
 /// Some lines of a segment, with similar Lamport numbers.
+#[derive(Clone, Copy)]
 struct LamportStep {
     /// No line has a lower Lamport number.
     min_lamport: u64,
@@ -329,8 +330,8 @@ impl HistoryIndex {
     /// lines.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let steps = self.segments.iter().flat_map(|segment| &segment.steps);
-        let mut steps: Vec<&LamportStep> = steps.collect();
-        steps.sort_unstable_by_key(|step| Reverse(step.min_lamport));
+        let mut steps: Vec<LamportStep> = steps.copied().collect();
+        sort_newest_first(&mut steps);
         let mut sum = 0;
         for step in steps {
             sum += step.line_count;
@@ -398,11 +399,16 @@ impl SegmentSummary {
 
     /// Sets the steps of the segment. `batches` has one step for each batch.
     fn set_steps(&mut self, mut batches: Vec<LamportStep>) {
-        batches.sort_unstable_by_key(|batch| Reverse(batch.min_lamport));
+        sort_newest_first(&mut batches);
         let steps = batches.chunks(STEP_BATCHES).map(|chunk| LamportStep {
             min_lamport: chunk.last().map_or(0, |lowest| lowest.min_lamport),
             line_count: chunk.iter().map(|batch| batch.line_count).sum(),
         });
         self.steps = steps.collect();
     }
+}
+
+/// Sorts steps by descending Lamport number. Not generic, so that it is compiled only once.
+fn sort_newest_first(steps: &mut [LamportStep]) {
+    steps.sort_unstable_by_key(|step| Reverse(step.min_lamport));
 }
