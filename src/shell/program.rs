@@ -27,8 +27,8 @@ const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
 /// Descriptors that a session must be able to open at its start: about 20 for files, threads and
 /// one interface, and the rest for further interfaces, links and segments.
 const SESSION_DESCRIPTORS: usize = 32;
-/// Descriptors for a command that only reads files: the socket of a running program, folders and
-/// segments.
+/// Descriptors that a command without a session must be able to open. Such a command opens the
+/// socket of a running program, or folders and segments of the history.
 const READER_DESCRIPTORS: usize = 8;
 
 /// Runs the program and returns its exit status. Prints a failure as one line on stderr.

@@ -270,7 +270,7 @@ fn append_receipt(
     line.finish();
 }
 
-/// Appends a notice as one JSON line. Notices that a session does not emit append nothing.
+/// Appends a notice as one JSON line. Appends nothing for notices that no session emits.
 fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
         Notice::Joined { room, peer, at } => append_membership("join", room, peer, None, *at, out),

@@ -123,10 +123,11 @@ impl SendCursor {
 /// Why a log is offered. The reason decides how soon the offer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OfferKind {
-    /// The log grew, or its author left. The rate of such offers is limited.
+    /// Offers a log again after it grew, or after its author left. The rate of these offers is
+    /// limited.
     Update,
-    /// The link is new, or newly shares the room. Also for offers to carriers, and for offers that
-    /// make a recipient acknowledge the log again. Sent at once.
+    /// Offers a log for the first time over a link, or offers it to a carrier. Recipients of direct
+    /// logs acknowledge such an offer again. It is sent at once.
     Initial,
 }
 
