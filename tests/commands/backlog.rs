@@ -328,18 +328,45 @@ fn a_stalled_reader_gets_the_backlog_and_then_the_news() {
     end(bob);
 }
 
-/// A program that is killed within a backlog has marked nothing as printed.
+/// The lines of `many_lines` that a stalled pipe takes from a run with a backlog. `end` ends it.
+fn print_part_of_backlog(lo: &Loopback, lines: &str, end: fn(&mut Child)) -> Vec<u64> {
+    let mut bob = start_stalled(lo, &["listen", "--backlog", lines]);
+    let mut printed = vec![0; 32 * 1024];
+    let mut stdout = bob.stdout.take().expect("piped");
+    stdout.read_exact(&mut printed).expect("lines");
+    // Whatever happens lets bob record what he has written.
+    run(lo, "alice", &["send", "now"]).assert_code(0);
+    end(&mut bob);
+    bob.wait().expect("a child");
+    stdout.read_to_end(&mut printed).expect("lines");
+    // The last line may be cut.
+    let end_of_lines = printed.iter().rposition(|byte| *byte == b'\n');
+    printed.truncate(end_of_lines.expect("lines"));
+    let text = String::from_utf8(printed).expect("text");
+    numbers(&text.lines().map(str::to_owned).collect::<Vec<_>>())
+}
+
+fn terminate(child: &mut Child) {
+    let id = i32::try_from(child.id()).expect("a process id");
+    let signal = nix::sys::signal::Signal::SIGTERM;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).expect("a child");
+}
+
+/// Runs that are cut short within different backlogs have recorded what they have printed. The next
+/// run prints exactly the other news.
 #[test]
-fn a_run_that_ends_within_a_backlog_loses_nothing() {
-    let Some(lo) = Loopback::new() else { return };
-    fill(&lo, true, many_lines());
-    let mut bob = start_stalled(&lo, &["listen", "--backlog", "1000000"]);
-    let mut some = vec![0; 32 * 1024];
-    let stdout = bob.stdout.as_mut().expect("piped");
-    stdout.read_exact(&mut some).expect("lines");
-    end(bob);
-    let next = run(&lo, "bob", &["listen", "-W", "0"]);
-    assert_eq!(numbers(&next.out), (0..MANY_LINES).collect::<Vec<_>>());
+fn a_run_that_ends_within_a_backlog_leaves_exactly_the_rest() {
+    let ends: [fn(&mut Child); 2] = [terminate, |bob| bob.kill().expect("a child")];
+    for end in ends {
+        let Some(lo) = Loopback::new() else { return };
+        fill(&lo, true, many_lines());
+        let mut printed = print_part_of_backlog(&lo, "3000", end);
+        printed.extend(print_part_of_backlog(&lo, "1500", end));
+        assert!(printed.len() > 1000, "{}", printed.len());
+        let next = run(&lo, "bob", &["listen", "-W", "0"]);
+        let rest = (0..MANY_LINES).filter(|n| !printed.contains(n));
+        assert_eq!(numbers(&next.out), rest.collect::<Vec<_>>());
+    }
 }
 
 /// When the server is killed while a client stalls in a backlog of two rooms, the client takes over

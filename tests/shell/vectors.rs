@@ -255,7 +255,7 @@ fn write_directory(directory: &Path) {
             let general = FolderName::from(&Room::general());
             store.begin_reader(&general, &reader_began());
             store
-                .set_printed_position(&general, printed())
+                .record_printed(&general, printed(), None)
                 .expect("printed");
         }
     }

@@ -12,10 +12,11 @@ use crate::shell::session::session::{
     Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
 };
 use crate::shell::session::transcript::transcript::Transcript;
+use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
-use crate::ui::request::RequestKind;
+use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{Done, EventKind, FolderCursor, StoredLines};
 
 /// Maximum number of lines in the answer to /history.
@@ -46,20 +47,42 @@ impl Session {
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
             RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
             RequestKind::Printed { folder, cursor } => {
-                let is_saving = self
-                    .transcript
-                    .as_ref()
-                    .is_none_or(Transcript::is_saving_positions);
-                if self.is_reader && is_saving {
-                    // If saving fails, the next run only prints these lines once more.
-                    let _ = around.store.set_printed_position(&folder, cursor.position);
-                }
+                self.record_printed(&folder, &cursor, around.store);
             }
             RequestKind::Dial { host, port, peer } => {
                 return Some(SessionAction::Dial { host, port, peer });
             }
         }
         None
+    }
+
+    /// Records what the directory's reader has printed, as queued requests without an id report it.
+    /// These requests never wait: a request before them may wait for the reader.
+    pub(super) fn record_printed_early(&mut self, store: &mut Store) {
+        let is_report = |request: &Request| {
+            request.id.is_none() && matches!(request.kind, RequestKind::Printed { .. })
+        };
+        while self.is_reader
+            && let Some(at) = self.requests.iter().position(is_report)
+            && let Some(report) = self.requests.remove(at)
+        {
+            if let RequestKind::Printed { folder, cursor } = report.kind {
+                self.record_printed(&folder, &cursor, store);
+            }
+        }
+    }
+
+    fn record_printed(&self, folder: &FolderName, cursor: &FolderCursor, store: &mut Store) {
+        let transcript = self.transcript.as_ref();
+        if self.is_reader && transcript.is_none_or(Transcript::is_saving_positions) {
+            let backlog = cursor.backlog.map(|backlog| PrintedBacklog {
+                folder_end: cursor.run_start,
+                first: backlog.first,
+                end: backlog.end,
+            });
+            // If saving fails, the next run only prints these lines once more.
+            let _ = store.record_printed(folder, cursor.position, backlog);
+        }
     }
 
     /// Starts /history, /search, /help or /quit. The core does not know these commands.

@@ -58,7 +58,7 @@ impl Session {
     /// Begins to emit the lines and changes of folders.
     pub fn listen(
         &mut self,
-        listen: Listen,
+        mut listen: Listen,
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) {
@@ -67,7 +67,8 @@ impl Session {
             let Refusal { code, content } = Refusal::not_in_room(Some(room), false);
             return self.refuse(code, content, sink);
         }
-        self.is_reader = listen.is_reader && (self.is_local || !around.has_reader);
+        listen.is_reader &= self.is_local || !around.has_reader;
+        self.is_reader = listen.is_reader;
         self.backlog = listen.backlog;
         let (own_id, is_local) = (self.own_id, self.is_local);
         let wake = self.history_worker.wake();
@@ -263,7 +264,7 @@ impl Session {
             && transcript.is_saving_positions()
         {
             for (folder, position) in transcript.take_skipped() {
-                let _ = store.set_printed_position(&folder, position);
+                let _ = store.record_printed(&folder, position, None);
             }
         }
     }

@@ -250,6 +250,7 @@ impl Session {
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) -> Option<SessionAction> {
+        self.record_printed_early(around.store);
         self.poll_history(sink);
         while sink.can_answer() && self.can_execute(around.can_accept) && !self.has_quit {
             let Request { id, kind } = self.requests.pop_front()?;

@@ -16,6 +16,7 @@ use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
 use crate::shell::store::fsync::Fsync;
 use crate::shell::store::quota::{AuthorUsage, EvictionRank, StoreLimits, bytes_over_quota};
+use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
@@ -198,17 +199,18 @@ impl DiskStore {
         }
     }
 
-    /// Records that the lines before `position` in a folder are printed.
+    /// Records that the lines before `printed` in a folder and those of `backlog` are printed.
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), or the disk is full or broken.
-    pub fn set_printed_position(
+    pub fn record_printed(
         &mut self,
         name: &FolderName,
-        position: Position,
+        printed: Position,
+        backlog: Option<PrintedBacklog>,
     ) -> io::Result<()> {
         match self.folders.get_mut(name) {
-            Some(folder) => folder.set_printed_position(position, &mut self.fsync),
+            Some(folder) => folder.record_printed(printed, backlog, &mut self.fsync),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -14,7 +14,7 @@ use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
-use crate::shell::store::reader::Reader;
+use crate::shell::store::reader::{PrintedBacklog, Reader};
 use crate::shell::store::recovery;
 use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::segment::active_segment::ActiveSegment;
@@ -373,16 +373,17 @@ impl Folder {
         self.reader.begin(now, end);
     }
 
-    /// Records that the lines before `position` in the folder are printed.
+    /// Records that the lines before `printed` in the folder and those of `backlog` are printed.
     ///
     /// # Errors
-    /// The disk is full or broken. The position recorded before remains.
-    pub fn set_printed_position(
+    /// The disk is full or broken. What was recorded before remains.
+    pub fn record_printed(
         &mut self,
-        position: Position,
+        printed: Position,
+        backlog: Option<PrintedBacklog>,
         fsync: &mut Fsync,
     ) -> io::Result<()> {
-        if self.reader.set_printed(position)? {
+        if self.reader.record_printed(printed, backlog)? {
             self.reader.request_sync(fsync);
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
-use crate::shell::store::reader::ReaderState;
+use crate::shell::store::reader::{PrintedBacklog, ReaderState};
 use crate::shell::store::replication_state::ReplicationState;
 
 /// An eviction tries to leave `limit_bytes / EVICTION_SLACK_DIVISOR` bytes free. Without this free
@@ -318,10 +318,9 @@ impl MemoryStore {
     pub fn begin_reader(&mut self, name: &FolderName, now: &Moment) {
         let printed = self.end();
         if let Some(folder) = self.folders.get_mut(name) {
-            folder.reader.get_or_insert_with(|| ReaderState {
-                began: now.clone(),
-                printed,
-            });
+            folder
+                .reader
+                .get_or_insert_with(|| ReaderState::new(now.clone(), printed));
         }
     }
 
@@ -337,11 +336,16 @@ impl MemoryStore {
         }
     }
 
-    /// Records that the lines before `position` in the folder are printed.
-    pub fn set_printed_position(&mut self, name: &FolderName, position: Position) {
+    /// Records that the lines before `printed` in the folder and those of `backlog` are printed.
+    pub fn record_printed(
+        &mut self,
+        name: &FolderName,
+        printed: Position,
+        backlog: Option<PrintedBacklog>,
+    ) {
         let folder = self.folders.get_mut(name);
         if let Some(reader) = folder.and_then(|folder| folder.reader.as_mut()) {
-            reader.printed = position;
+            reader.record_printed(printed, backlog);
         }
     }
 }

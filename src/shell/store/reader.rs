@@ -1,11 +1,13 @@
 //! The file `reader` of a folder. It records when the directory's reader first came into the room,
-//! and up to which position it has printed the folder.
+//! and which lines of the folder it has printed.
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::event::Position;
+use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;
 use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::{CLOCK_STEP_MIN_MS, Moment};
@@ -13,9 +15,61 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 
 const READER_FILE: &str = "reader";
-/// Length of the file: a time of 24 characters, a boot id of 36, four numbers of 20 digits, five
-/// blanks and one line end. The length is fixed, so each write replaces the content in place.
-const READER_FILE_BYTES: usize = 146;
+/// Length of the first line: a time of 24 characters, a boot id of 36, four numbers of 20 digits,
+/// five blanks and one line end. The length is fixed, so each write replaces the content in place.
+const STATE_LINE_BYTES: usize = 146;
+/// Length of each further line. Shorter text is filled up with blanks, so that a torn write leaves
+/// only whole lines.
+const BACKLOG_LINE_BYTES: usize = 300;
+/// Maximum number of recorded backlogs. If there are more, the reader forgets the oldest one, and
+/// prints the news of that backlog again.
+const BACKLOGS_MAX: usize = 8;
+
+/// The printed part of a backlog whose folder has unprinted lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrintedBacklog {
+    /// Where the folder ended when the backlog was requested. The backlog consists of lines before
+    /// this position.
+    pub folder_end: Position,
+    /// The key of the first printed line.
+    pub first: LineKey,
+    /// Printed lines have lower keys.
+    pub end: LineKey,
+}
+
+impl PrintedBacklog {
+    /// Whether each line in `other` is also in `self`.
+    fn contains(&self, other: &PrintedBacklog) -> bool {
+        self.folder_end >= other.folder_end && self.first <= other.first && self.end >= other.end
+    }
+
+    fn parse(line: &str) -> Option<PrintedBacklog> {
+        let mut words = line.split_ascii_whitespace();
+        let mut number = || words.next()?.parse().ok();
+        Some(PrintedBacklog {
+            folder_end: Position {
+                segment: number()?,
+                offset: number()?,
+                generation: number()?,
+            },
+            first: words.next()?.parse().ok()?,
+            end: words.next()?.parse().ok()?,
+        })
+    }
+
+    fn append_line(&self, text: &mut String) {
+        let PrintedBacklog {
+            folder_end,
+            first,
+            end,
+        } = self;
+        let words = format!(
+            "{} {} {} {first} {end}",
+            folder_end.segment, folder_end.offset, folder_end.generation
+        );
+        let _ = writeln!(text, "{words:width$}", width = BACKLOG_LINE_BYTES - 1);
+    }
+}
 
 /// What the file `reader` records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,16 +78,39 @@ pub struct ReaderState {
     pub began: Moment,
     /// The position after the printed lines.
     pub printed: Position,
+    /// Printed lines beyond `printed`, the most recent backlog last.
+    pub backlogs: Vec<PrintedBacklog>,
 }
 
 impl ReaderState {
+    /// The state of a reader that begins at `printed`.
+    pub fn new(began: Moment, printed: Position) -> ReaderState {
+        ReaderState {
+            began,
+            printed,
+            backlogs: Vec::new(),
+        }
+    }
+
+    /// Records that the lines before `printed` and those of `backlog` are printed.
+    pub fn record_printed(&mut self, printed: Position, backlog: Option<PrintedBacklog>) {
+        self.printed = printed;
+        if let Some(backlog) = backlog.filter(|new| new.first < new.end)
+            && !self.backlogs.iter().any(|old| old.contains(&backlog))
+        {
+            self.backlogs.retain(|old| !backlog.contains(old));
+            self.backlogs.push(backlog);
+        }
+        self.backlogs.retain(|old| old.folder_end > printed);
+        let surplus = self.backlogs.len().saturating_sub(BACKLOGS_MAX);
+        self.backlogs.drain(..surplus);
+    }
+
     /// The state of a reader without a file. `None` for a room, because its reader has not begun.
     /// In other folders, the reader has always begun.
     pub fn initial(name: &FolderName) -> Option<ReaderState> {
-        name.room().is_none().then(|| ReaderState {
-            began: Moment::default(),
-            printed: Position::default(),
-        })
+        let is_begun = name.room().is_none();
+        is_begun.then(|| ReaderState::new(Moment::default(), Position::default()))
     }
 
     /// When the reader began. `started` is when this program started. A time in the same boot is
@@ -103,13 +180,16 @@ impl Reader {
         self.state.as_ref()
     }
 
-    /// If the printed position is after `end`, replaces it by `end`. A power cut may have lost
-    /// lines that were already printed.
+    /// Replaces each recorded position after `end` by `end`. A power cut may have lost lines that
+    /// were already printed.
     pub fn limit_to(&mut self, end: Position) {
-        if let Some(ReaderState { printed, .. }) = &mut self.state
-            && (printed.segment, printed.offset) > (end.segment, end.offset)
-        {
-            *printed = end;
+        if let Some(state) = &mut self.state {
+            let ends = state.backlogs.iter_mut().map(|it| &mut it.folder_end);
+            for position in ends.chain([&mut state.printed]) {
+                if (position.segment, position.offset) > (end.segment, end.offset) {
+                    *position = end;
+                }
+            }
         }
     }
 
@@ -117,26 +197,29 @@ impl Reader {
     /// If the file can't be written, the next write also records when the reader began.
     pub fn begin(&mut self, now: &Moment, printed: Position) {
         if self.state.is_none() {
-            let state = ReaderState {
-                began: now.clone(),
-                printed,
-            };
+            let state = ReaderState::new(now.clone(), printed);
             let _ = self.write(&state);
             self.state = Some(state);
         }
     }
 
-    /// Records `printed` in the file, unless it is already recorded. Returns whether the file was
-    /// written. Does nothing if no reader has begun.
+    /// Records printed lines in the file, as [`ReaderState::record_printed`] does. Returns whether
+    /// the file was written. Does nothing if no reader has begun.
     ///
     /// # Errors
-    /// The disk is full or broken. The position recorded before remains.
-    pub fn set_printed(&mut self, printed: Position) -> io::Result<bool> {
-        let state = self.state.clone().filter(|state| state.printed != printed);
-        let Some(state) = state else {
+    /// The disk is full or broken. What was recorded before remains.
+    pub fn record_printed(
+        &mut self,
+        printed: Position,
+        backlog: Option<PrintedBacklog>,
+    ) -> io::Result<bool> {
+        let Some(mut state) = self.state.clone() else {
             return Ok(false);
         };
-        let state = ReaderState { printed, ..state };
+        state.record_printed(printed, backlog);
+        if self.state.as_ref() == Some(&state) {
+            return Ok(false);
+        }
         self.write(&state)?;
         self.state = Some(state);
         Ok(true)
@@ -167,8 +250,8 @@ impl Reader {
 
     fn write(&mut self, state: &ReaderState) -> io::Result<()> {
         self.open_file()?;
-        let ReaderState { began, printed } = state;
-        let text = format!(
+        let ReaderState { began, printed, .. } = state;
+        let mut text = format!(
             "{} {} {:020} {:020} {:020} {:020}\n",
             began.wall,
             began.boot_id,
@@ -177,10 +260,22 @@ impl Reader {
             printed.offset,
             printed.generation
         );
-        debug_assert_eq!(text.len(), READER_FILE_BYTES);
-        match &self.file {
-            Some(file) => file.write_all_at(text.as_bytes(), 0),
-            None => Ok(()),
+        debug_assert_eq!(text.len(), STATE_LINE_BYTES);
+        for backlog in &state.backlogs {
+            backlog.append_line(&mut text);
+        }
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        file.write_all_at(text.as_bytes(), 0)?;
+        // A kill before this leaves lines of backlogs. What they say remains true.
+        let had_backlogs = self
+            .state
+            .as_ref()
+            .is_none_or(|old| !old.backlogs.is_empty());
+        match had_backlogs {
+            true => file.set_len(text.len() as u64),
+            false => Ok(()),
         }
     }
 
@@ -201,7 +296,8 @@ impl Reader {
 }
 
 fn parse_state(text: &str) -> Option<ReaderState> {
-    let mut words = text.split_ascii_whitespace();
+    let mut lines = text.lines();
+    let mut words = lines.next()?.split_ascii_whitespace();
     let wall = WallTime::parse(words.next()?)?;
     let boot_id = words.next()?.to_owned();
     let boot_ms = words.next()?.parse().ok()?;
@@ -217,5 +313,9 @@ fn parse_state(text: &str) -> Option<ReaderState> {
             offset: number()?,
             generation: number()?,
         },
+        backlogs: lines
+            .take(BACKLOGS_MAX)
+            .filter_map(PrintedBacklog::parse)
+            .collect(),
     })
 }

@@ -18,6 +18,7 @@ use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::quota::StoreLimits;
+use crate::shell::store::reader::{PrintedBacklog, ReaderState};
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 
@@ -203,9 +204,20 @@ impl Store {
 
     /// The position after the printed lines of a folder. `None`: the folder was never printed.
     pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
+        Some(self.reader(folder)?.printed)
+    }
+
+    /// The backlogs with printed lines beyond [`Store::printed_position`].
+    pub fn printed_backlogs(&self, folder: &FolderName) -> &[PrintedBacklog] {
+        let reader = self.reader(folder);
+        reader.map_or(&[], |reader| &reader.backlogs)
+    }
+
+    /// What is recorded of the reader of a folder. `None`: no reader has begun.
+    fn reader(&self, folder: &FolderName) -> Option<&ReaderState> {
         match &self.backend {
-            Backend::Disk(disk) => Some(disk.folder(folder)?.reader.state()?.printed),
-            Backend::Memory(memory) => Some(memory.reader(folder)?.printed),
+            Backend::Disk(disk) => disk.folder(folder)?.reader.state(),
+            Backend::Memory(memory) => memory.reader(folder),
         }
     }
 
@@ -225,11 +237,7 @@ impl Store {
     /// When the reader of a folder began. `started` is when this program started. A time in the
     /// same boot is relative to `started`. `None`: no reader has begun.
     pub fn reader_start(&self, folder: &FolderName, started: &Moment) -> Option<ReaderStart> {
-        let reader = match &self.backend {
-            Backend::Disk(disk) => disk.folder(folder)?.reader.state()?,
-            Backend::Memory(memory) => memory.reader(folder)?,
-        };
-        Some(reader.start(started))
+        Some(self.reader(folder)?.start(started))
     }
 
     /// Corrects the recorded start times of readers after the wall clock was set. Corrects only
@@ -242,19 +250,20 @@ impl Store {
         }
     }
 
-    /// Records that the lines before `position` in a folder are printed.
+    /// Records that the lines before `printed` in a folder and those of `backlog` are printed.
     ///
     /// # Errors
     /// The disk is full or broken, or the folder is not open.
-    pub fn set_printed_position(
+    pub fn record_printed(
         &mut self,
         folder: &FolderName,
-        position: Position,
+        printed: Position,
+        backlog: Option<PrintedBacklog>,
     ) -> io::Result<()> {
         match &mut self.backend {
-            Backend::Disk(disk) => disk.set_printed_position(folder, position),
+            Backend::Disk(disk) => disk.record_printed(folder, printed, backlog),
             Backend::Memory(memory) => {
-                memory.set_printed_position(folder, position);
+                memory.record_printed(folder, printed, backlog);
                 Ok(())
             }
         }

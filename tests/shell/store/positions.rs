@@ -46,7 +46,7 @@ fn the_printed_position_survives_within_the_folder() {
     store.begin_reader(&room, &Moment::default());
     save(&mut store, &bob.say(&["one"]));
     let after_one = store.end(&room);
-    store.set_printed_position(&room, after_one).unwrap();
+    store.record_printed(&room, after_one, None).unwrap();
     save(&mut store, &bob.say(&["two"]));
     let after_two = store.end(&room);
     drop(store);
@@ -57,7 +57,7 @@ fn the_printed_position_survives_within_the_folder() {
         author_sequences(&read_all(&store, &mut at)),
         [(bob.id(), 2)]
     );
-    store.set_printed_position(&room, after_two).unwrap();
+    store.record_printed(&room, after_two, None).unwrap();
     drop(store);
     // A power cut loses the second line, and a peer sends it again.
     let path = folder.segments(GENERAL)[0].clone();

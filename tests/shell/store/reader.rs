@@ -2,10 +2,12 @@
 //! printed.
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::FolderName;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::reader::PrintedBacklog;
 use p2pchat::shell::store::store::Store;
 
 use super::support::{Author, general, open, save};
@@ -92,7 +94,7 @@ fn correcting_the_beginning_keeps_the_printed_position() {
     save(&mut store, &Author::new(2).say(&["one"]));
     let (mut other, _) = open(&folder);
     let end = other.end(&room);
-    other.set_printed_position(&room, end).unwrap();
+    other.record_printed(&room, end, None).unwrap();
     store.correct_readers(&moment(1, 90_000, YEAR_2026_MS));
     let (reopened, _) = open(&folder);
     assert_eq!(reopened.printed_position(&room), Some(end));
@@ -129,4 +131,51 @@ fn direct_messages_always_have_a_reader() {
         let start = store.reader_start(&general(), &moment(1, 7_000, 0));
         assert_eq!(start, Some(ReaderStart::SameBoot { at_ms: -2_000 }));
     }
+}
+
+/// Printed parts of backlogs survive until the printed position reaches them. Their number is
+/// limited, and a backlog within another one is no further one.
+#[test]
+fn printed_backlogs_survive_up_to_a_limit() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let room = general();
+    store.begin_reader(&room, &Moment::default());
+    let mut bob = Author::new(2);
+    let start = store.end(&room);
+    let mut backlogs = Vec::new();
+    for round in 0..10 {
+        save(&mut store, &bob.say(&["news"]));
+        let key = |lamport| LineKey {
+            lamport,
+            ..LineKey::MAX
+        };
+        let backlog = PrintedBacklog {
+            folder_end: store.end(&room),
+            first: key(100 + round),
+            end: key(200),
+        };
+        backlogs.push(backlog);
+        let part = PrintedBacklog {
+            end: key(150),
+            ..backlog
+        };
+        for printed in [part, backlog, part] {
+            store.record_printed(&room, start, Some(printed)).unwrap();
+        }
+        assert!(store.printed_backlogs(&room).len() <= 8, "{round}");
+    }
+    backlogs.drain(..2);
+    drop(store);
+    let (mut store, _) = open(&folder);
+    assert_eq!(store.printed_backlogs(&room), backlogs);
+    let reached = backlogs[6].folder_end;
+    store.record_printed(&room, reached, None).unwrap();
+    drop(store);
+    let (mut store, _) = open(&folder);
+    assert_eq!(store.printed_backlogs(&room), &backlogs[7..]);
+    let end = store.end(&room);
+    store.record_printed(&room, end, None).unwrap();
+    let text = std::fs::read(folder.segments("#general")[0].with_file_name("reader")).unwrap();
+    assert_eq!(text.len(), 146);
 }

@@ -1,6 +1,5 @@
 //! The part of a transcript that reads stored lines, and emits them in their order of arrival.
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
@@ -13,6 +12,7 @@ use crate::shell::session::transcript::folder_progress::FolderProgress;
 use crate::shell::session::transcript::transcript::{
     BatchFacts, Printing, Transcript, emit_chat, emit_notice,
 };
+use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::store::{READ_BYTES, Store};
 use crate::ui::session_event::ChatLines;
 
@@ -44,7 +44,11 @@ impl Transcript {
                 else {
                     break;
                 };
-                self.emit_chunk(batches, &folder, &cursor, sink);
+                let printed = match self.is_reader {
+                    true => store.printed_backlogs(&folder),
+                    false => &[],
+                };
+                self.emit_chunk((batches, printed), &folder, &cursor, sink);
                 self.cursors.insert(folder.clone(), cursor);
             }
             self.emit_backlog_end(&folder, sink);
@@ -85,10 +89,11 @@ impl Transcript {
         }
     }
 
-    /// Emits the batches that are to be printed. `cursor`: the progress after these batches.
+    /// Emits the batches that are to be printed, without the lines of printed backlogs. `cursor`:
+    /// the progress after these batches.
     fn emit_chunk(
         &mut self,
-        batches: Vec<StoredBatch>,
+        (batches, printed): (Vec<StoredBatch>, &[PrintedBacklog]),
         folder: &FolderName,
         cursor: &FolderProgress,
         sink: &mut dyn EventSink,
@@ -103,8 +108,8 @@ impl Transcript {
             let printing = self.decide(facts, self.only_new);
             self.is_saving_positions &= printing != Printing::NextRun;
             let gap = self.gap_before(entry);
-            let unprinted = cursor.unprinted_lines(entry);
-            if printing == Printing::Skip || unprinted.iter().all(Range::is_empty) {
+            let unprinted = cursor.unprinted_lines(entry, printed);
+            if printing == Printing::Skip || unprinted.is_empty() {
                 self.skipped.insert(folder.clone(), end);
                 continue;
             }
@@ -116,18 +121,15 @@ impl Transcript {
             }
             self.skipped.remove(folder);
             emit_withheld(&entry.batch, entry.local, sink);
-            let last = unprinted.iter().rposition(|lines| !lines.is_empty());
+            let range_count = unprinted.len();
             for (i, lines) in unprinted.into_iter().enumerate() {
-                if lines.is_empty() {
-                    continue;
-                }
                 let mut chat = ChatLines::from_stored(entry, facts.is_own);
                 if lines.end < entry.batch.count {
                     chat.truncate_lines(lines.end);
                 }
                 chat.skip_lines(lines.start);
                 // Only the last lines of a batch are followed by the place after it.
-                let resume = (Some(i) == last).then(|| cursor.resume_at(end));
+                let resume = (i + 1 == range_count).then(|| cursor.resume_at(end));
                 emit_chat(chat, resume, sink);
             }
         }

@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use crate::base::event::{Position, StoredBatch};
 use crate::base::line_key::LineKey;
+use crate::shell::store::reader::PrintedBacklog;
 use crate::ui::session_event::{BacklogCursor, FolderCursor};
 
 /// The cursor over one folder.
@@ -35,17 +36,37 @@ impl FolderProgress {
         }
     }
 
-    /// The lines of a batch that the backlog has not printed, as two ranges of indexes. The first
-    /// range lies before the printed lines, the second range after them. Each range may be empty.
-    pub(super) fn unprinted_lines(&self, entry: &StoredBatch) -> [Range<u64>; 2] {
-        let batch = &entry.batch;
-        match self.backlog {
-            Some(BacklogCursor { first, end, .. }) if entry.position < self.run_start => {
-                let key = LineKey::in_batch(batch, 0);
-                let before = |other| key.lines_before(other).min(batch.count);
-                [0..before(&first), before(&end)..batch.count]
+    /// The printed part of the backlog.
+    fn printed_backlog(&self) -> Option<PrintedBacklog> {
+        let BacklogCursor { first, end, .. } = self.backlog?;
+        Some(PrintedBacklog {
+            folder_end: self.run_start,
+            first,
+            end,
+        })
+    }
+
+    /// The lines of a batch that neither this folder's backlog nor one of `earlier` has printed.
+    /// Returns ranges of indexes. No range is empty.
+    pub(super) fn unprinted_lines(
+        &self,
+        entry: &StoredBatch,
+        earlier: &[PrintedBacklog],
+    ) -> Vec<Range<u64>> {
+        let key = LineKey::in_batch(&entry.batch, 0);
+        let mut unprinted: Vec<Range<u64>> = std::iter::once(0..entry.batch.count).collect();
+        for printed in earlier.iter().copied().chain(self.printed_backlog()) {
+            if entry.position < printed.folder_end {
+                let first = key.lines_before(&printed.first);
+                let end = key.lines_before(&printed.end).max(first);
+                let around = |lines: Range<u64>| {
+                    let before = lines.start..lines.end.min(first);
+                    [before, lines.start.max(end)..lines.end]
+                };
+                unprinted = unprinted.into_iter().flat_map(around).collect();
             }
-            _ => [0..batch.count, batch.count..batch.count],
         }
+        unprinted.retain(|lines| !lines.is_empty());
+        unprinted
     }
 }

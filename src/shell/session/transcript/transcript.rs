@@ -50,6 +50,9 @@ pub(super) enum Printing {
 pub struct Transcript {
     pub(super) own_id: PeerId,
     pub(super) cursors: SortedMap<FolderName, FolderProgress>,
+    /// Whether the transcript is that of the directory's reader. It passes over lines that earlier
+    /// runs have printed in a backlog.
+    pub(super) is_reader: bool,
     /// Whether lines that this identity sent are printed.
     has_echo: bool,
     /// Whether this run prints only lines that were published after the run's start. The next run
@@ -88,6 +91,7 @@ impl Transcript {
         Transcript {
             own_id,
             cursors: SortedMap::new(),
+            is_reader: listen.is_reader,
             has_echo: listen.has_echo,
             only_new: listen.only_new,
             shows_all_own,
