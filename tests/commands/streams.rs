@@ -77,6 +77,39 @@ fn listen_ends_when_its_reader_hangs_up() {
     }
 }
 
+/// `listen -n 1` ends with 0 when its reader takes the line and hangs up, as `head -1` does: alone
+/// and attached, with a pipe and with a socket.
+#[test]
+fn a_reader_that_leaves_with_the_last_line_is_no_failure() {
+    let Some(lo) = Loopback::new() else { return };
+    let say = || run(&lo, "alice", &["send", "--need", "1", "hi"]).assert_code(0);
+    let listen = |writer: Stdio, reader: Box<dyn std::io::Read + Send>| {
+        let arguments = ["listen", "-n1", "-W9"];
+        let mut listen = Program::spawn_into("bob", command(&lo, "bob", &arguments), writer);
+        listen.wait_ready();
+        let head = thread::spawn(|| {
+            let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+            lines.find(|line| line.ends_with(": hi")).expect("a line");
+        });
+        say();
+        head.join().expect("a reader");
+        assert_eq!(listen.wait_code(TIMEOUT), 0, "{:?}", listen.err.all());
+    };
+    let listen_often = || {
+        // The hang-up comes before or after the end of the turn that prints the line.
+        for _ in 0..8 {
+            let (reader, writer) = pipe().expect("a pipe");
+            listen(writer.into(), Box::new(reader));
+            let (reader, writer) = UnixStream::pair().expect("sockets");
+            let writer = std::os::fd::OwnedFd::from(writer);
+            listen(writer.into(), Box::new(reader));
+        }
+    };
+    listen_often();
+    let _bob = lo.start("bob", &["listen"]);
+    listen_often();
+}
+
 /// An error of stdin or stdout has the text of its number, not that of a class of errors.
 #[test]
 fn an_error_of_a_stream_has_its_own_text() {

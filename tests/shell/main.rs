@@ -15,6 +15,7 @@ mod sentences;
 mod vector_files;
 
 mod config;
+mod exit_policy;
 mod history;
 mod multicast;
 mod state;

@@ -148,7 +148,7 @@ impl Client {
             for event in &events {
                 match event.token() {
                     SIGNALS_TOKEN => handle_signals(frontend, signals),
-                    STDOUT_TOKEN => frontend.handle_stdout_closed(),
+                    STDOUT_TOKEN => frontend.handle_stdout_event(event),
                     SERVER_TOKEN => connection.handle_event(event),
                     _ => {}
                 }
@@ -221,8 +221,8 @@ impl Client {
             return Ok(None);
         };
         handle_signals(frontend, signals);
-        if events.iter().any(|event| event.token() == STDOUT_TOKEN) {
-            frontend.handle_stdout_closed();
+        for event in events.iter().filter(|event| event.token() == STDOUT_TOKEN) {
+            frontend.handle_stdout_event(event);
         }
         cancel_direct(frontend);
         if !frontend.exit_policy.has_ended() || frontend.pending.has_lines() {

@@ -262,7 +262,7 @@ impl EventLoop {
             match event.token() {
                 WAKE_TOKEN => {}
                 SIGNALS_TOKEN => self.handle_signals(),
-                STDOUT_TOKEN => self.frontend.handle_stdout_closed(),
+                STDOUT_TOKEN => self.frontend.handle_stdout_event(event),
                 LISTENER_TOKEN => self.accept_streams(&mut stream_events),
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),
                 token if self.ipc_server.owns_token(token) => self.ipc_server.handle_event(event),

@@ -212,6 +212,15 @@ impl ExitPolicy {
         }
     }
 
+    /// Aborts the run, because nobody reads stdout any more. A run that has ended keeps its status:
+    /// the reader of `listen -n 1 | head -1` leaves when it has its line. If such a run still has
+    /// output, the write fails and aborts the run.
+    pub fn record_reader_gone(&mut self) {
+        if self.exit_status().is_none() {
+            self.abort(ExitStatus::StdoutClosed);
+        }
+    }
+
     /// Whether the run ends without waiting for stdout.
     pub fn is_aborted(&self) -> bool {
         matches!(self.end, EndState::Aborted(_))

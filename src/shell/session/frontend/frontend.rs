@@ -448,7 +448,7 @@ impl Frontend {
                     return self.show_error(*code, content, None);
                 }
                 self.record_outcome(&notice);
-                if self.is_printing_transcript() {
+                if self.awaits_last_lines() {
                     self.print_event(EventKind::Notice(notice));
                 }
             }

@@ -2,6 +2,8 @@
 use std::io::{self, ErrorKind, IsTerminal};
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
+
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::shell::config::exit_status::ExitStatus;
@@ -124,7 +126,9 @@ impl Frontend {
         self.report_printed();
         let error = self.stdout.as_ref().and_then(|stdout| stdout.error());
         match error.filter(|_| !self.exit_policy.is_aborted()) {
-            Some(error) if error.kind() == ErrorKind::BrokenPipe => self.handle_stdout_closed(),
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.exit_policy.abort(ExitStatus::StdoutClosed);
+            }
             Some(_) if self.is_stdout_terminal => self.exit_policy.abort(ExitStatus::Hangup),
             Some(error) => {
                 self.warn(&format!("stdout cannot be written: {error}"));
@@ -134,9 +138,12 @@ impl Frontend {
         }
     }
 
-    /// Ends the run, because the reader of stdout has closed it.
-    pub fn handle_stdout_closed(&mut self) {
-        self.exit_policy.abort(ExitStatus::StdoutClosed);
+    /// Handles a poll event of stdout. If the reader is gone, ends the run.
+    pub fn handle_stdout_event(&mut self, event: &Event) {
+        // An urgent byte in a socket is an event too (tcp(7)).
+        if event.is_error() || event.is_write_closed() {
+            self.exit_policy.record_reader_gone();
+        }
     }
 
     /// Tells the session which lines are written to stdout. To be called every turn. After a kill,

@@ -159,8 +159,9 @@ impl Frontend {
         deadline > now
     }
 
-    /// Whether the session may still have lines to print.
-    fn awaits_last_lines(&self) -> bool {
+    /// Whether the session may still have lines to print. After the last line of `listen --count`,
+    /// the reader of stdout may be gone.
+    pub(super) fn awaits_last_lines(&self) -> bool {
         self.is_printing_transcript() && self.exit_policy.remaining_lines() != Some(0)
     }
 
