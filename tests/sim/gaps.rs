@@ -8,7 +8,7 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::peer::{PeerIndex, WALL_START_MS, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// Dora said nine lines and is gone. Bob, who is not running, stores lines 1 to 3; ann has
@@ -151,6 +151,40 @@ fn a_gap_is_filled_after_a_restart() {
                 .iter()
                 .any(|r| r.low == 1 && r.high == 9)
         });
+    }
+}
+
+/// A gap's lines are judged by themselves: they are shown as news although the line behind them
+/// seems older, because the author's wall clock was set before it brought that line.
+#[test]
+fn a_gap_in_front_of_history_is_shown_as_news() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [ann, bob, dora] = lan.add_peers(["ann", "bob", "dora"]);
+        lan.peers[dora].wall_skew_ms = -WALL_START_MS;
+        lan.start_all([ann, bob, dora]);
+        lan.run_for(500);
+        let log = say(&mut lan, dora, 1, 1);
+        lan.stop(bob);
+        say(&mut lan, dora, 2, 3);
+        lan.stop(dora);
+        lan.cut(ann, bob);
+        lan.cut(ann, dora);
+        lan.peers[dora].wall_skew_ms = 0;
+        lan.start(dora);
+        evict(&mut lan, dora, &log, 3);
+        lan.start(bob);
+        lan.run_until("bob has the last line", 5_000, |lan| {
+            checked_range(lan, bob, &log).high == 3
+        });
+        assert_eq!(shown_lines(&lan, bob), []);
+        lan.heal();
+        lan.cut(ann, dora);
+        lan.run_until("the gap is filled", 90_000, |lan| {
+            checked_range(lan, bob, &log).gaps.is_empty()
+        });
+        assert_eq!(shown_lines(&lan, bob), [(2, true)], "seed {seed}");
+        lan.check_lines();
     }
 }
 

@@ -306,12 +306,11 @@ impl Lan {
             return;
         }
         for entry in peer.disk.entries().filter(|e| !e.local.backfill) {
-            let shown = observed.shown.get(&entry.batch.log).copied().unwrap_or(0);
             let log = &entry.batch.log;
             let carried =
                 FolderName::for_log(&log.target, &log.author, &peer.id) == FolderName::carried();
             assert!(
-                carried || shown >= entry.batch.last_sequence(),
+                carried || observed.has_shown(&entry.batch),
                 "{} never showed line {}",
                 peer.name,
                 entry.batch.last_sequence()

@@ -90,6 +90,19 @@ impl Observations {
         true
     }
 
+    /// Whether the notices showed this stored batch. A line that filled a gap has a notice of its
+    /// own: later lines do not prove it, and it may be the log's only line that was shown.
+    pub fn has_shown(&self, batch: &Batch) -> bool {
+        let position = (batch.log.clone(), batch.sequence);
+        match self.filled_lines.contains(&position) {
+            true => self.shown_filled_lines.contains(&position),
+            false => {
+                let shown = self.shown.get(&batch.log);
+                shown.is_some_and(|shown| *shown >= batch.last_sequence())
+            }
+        }
+    }
+
     /// Checks that the story said these lines of a room, and in this order. A copied directory may
     /// republish lines.
     fn check_said(&mut self, name: &str, batch: &Batch) {
