@@ -353,9 +353,9 @@ fn terminate(child: &mut Child) {
 }
 
 /// Runs that are cut short within different backlogs have recorded what they have printed. The next
-/// run prints exactly the other news.
+/// run prints all other news.
 #[test]
-fn a_run_that_ends_within_a_backlog_leaves_exactly_the_rest() {
+fn a_run_that_ends_within_a_backlog_leaves_the_rest() {
     let ends: [fn(&mut Child); 2] = [terminate, |bob| bob.kill().expect("a child")];
     for end in ends {
         let Some(lo) = Loopback::new() else { return };
@@ -363,9 +363,12 @@ fn a_run_that_ends_within_a_backlog_leaves_exactly_the_rest() {
         let mut printed = print_part_of_backlog(&lo, "3000", end);
         printed.extend(print_part_of_backlog(&lo, "1500", end));
         assert!(printed.len() > 1000, "{}", printed.len());
-        let next = run(&lo, "bob", &["listen", "-W", "0"]);
-        let rest = (0..MANY_LINES).filter(|n| !printed.contains(n));
-        assert_eq!(numbers(&next.out), rest.collect::<Vec<_>>());
+        let next = numbers(&run(&lo, "bob", &["listen", "-W", "0"]).out);
+        let is_printed = |n: u64| printed.contains(&n) || next.contains(&n);
+        assert!((0..MANY_LINES).all(is_printed));
+        // Only chunks that the pipe has taken in part, or just before a kill, come again.
+        let again = next.iter().filter(|n| printed.contains(n)).count();
+        assert!(again < printed.len() / 2, "{again} of {}", printed.len());
     }
 }
 
