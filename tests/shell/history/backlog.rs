@@ -1,12 +1,13 @@
 //! Backlogs of a transcript: the last lines of the history come first, then each piece of news
 //! that was not among them, once.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use p2pchat::base::batch::{Batch, LocalFields};
-use p2pchat::base::event::Chat;
+use p2pchat::base::event::{Chat, Position};
 use p2pchat::base::identity::Identity;
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::FolderName;
@@ -252,4 +253,62 @@ fn news_outside_of_a_backlog_follow_it_once() {
             assert_eq!(sink.lines, [], "{round}");
         }
     }
+}
+
+/// A segment that cannot be read while the backlog is read does not count as printed.
+#[test]
+fn news_that_a_backlog_leaves_out_are_printed_after_it() {
+    let mut seed = 7;
+    let batches = conversation(&mut seed);
+    let folder = TempDir::new();
+    let limits = StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
+    };
+    let mut scenario = Scenario {
+        store: Store::open(&folder.0, NET, own(), false, limits).expect("a store"),
+        core: RecordedState::default(),
+        seed,
+        stored: Vec::new(),
+        news: Vec::new(),
+    };
+    let (mut transcript, _) = scenario.transcript();
+    for name in folders() {
+        scenario.store.open_folder(&name).expect("a folder");
+    }
+    for batch in &batches {
+        scenario.save(batch, true);
+    }
+    for name in folders() {
+        transcript.open(&scenario.store, &name, Position::default());
+    }
+    let segments = folder.segments("#general");
+    assert!(segments.len() > 2, "{}", segments.len());
+    let (segment, aside) = (&segments[1], folder.0.join("aside"));
+    std::fs::rename(segment, &aside).expect("a file");
+    std::fs::create_dir(segment).expect("a folder");
+    transcript.request_backlog(&folders(), 9999);
+    let deadline = Instant::now() + PATIENCE;
+    while !transcript.knows_backlogs(&scenario.store) {
+        assert!(Instant::now() < deadline, "no beginning");
+        thread::yield_now();
+    }
+    std::fs::remove_dir(segment).expect("a folder");
+    std::fs::rename(&aside, segment).expect("a file");
+    let mut sink = RecordingSink {
+        room: u64::MAX,
+        ..RecordingSink::default()
+    };
+    let mut errors = 0;
+    while transcript.is_lagging() {
+        assert!(Instant::now() < deadline, "no end");
+        let result = transcript.catch_up(&scenario.store, &mut sink);
+        errors += u64::from(result.is_err());
+    }
+    assert_eq!(errors, 1);
+    assert!(sink.lines.iter().any(|line| line.1), "no backlog");
+    let printed: BTreeSet<LineKey> = sink.lines.iter().map(|line| line.0).collect();
+    let news: BTreeSet<LineKey> = scenario.news.iter().copied().collect();
+    assert_eq!(news.difference(&printed).count(), 0);
 }

@@ -40,8 +40,11 @@ impl Transcript {
     }
 
     /// Records the first line of the current backlog in the cursors of its folders. Does nothing
-    /// before the first step is ready.
+    /// before the first step is ready, or if the backlog leaves lines out.
     fn begin_backlog(&mut self, store: &Store) {
+        if self.backlogs.is_incomplete() {
+            return;
+        }
         let Some(BacklogStep::Event(EventKind::Chat { chat, .. })) = self.backlogs.peek(store)
         else {
             return;
@@ -76,7 +79,10 @@ impl Transcript {
                     self.emit_backlog_lines(chat, sink);
                 }
                 Some(BacklogStep::Event(kind)) => sink.emit(SessionEvent { id: None, kind }),
-                Some(BacklogStep::Unreadable(error)) => *result = Err(error),
+                Some(BacklogStep::Unreadable(error)) => {
+                    self.forget_backlog();
+                    *result = Err(error);
+                }
                 Some(BacklogStep::End(read)) => {
                     for folder in self.backlogs.take_folders() {
                         self.end_backlog(&folder, read.is_ok());
@@ -89,6 +95,16 @@ impl Transcript {
             }
         }
         true
+    }
+
+    /// Lets the cursors print all news of the current backlog again, because the backlog leaves
+    /// lines out.
+    fn forget_backlog(&mut self) {
+        for folder in self.backlogs.folders() {
+            if let Some(cursor) = self.cursors.get_mut(folder) {
+                cursor.backlog = None;
+            }
+        }
     }
 
     fn emit_backlog_lines(&mut self, chat: ChatLines, sink: &mut dyn EventSink) {

@@ -1,6 +1,7 @@
 //! Reads the backlogs of a transcript: the last stored lines of its folders, in the total order. A
 //! helper thread reads them, so that the event loop never waits for the disk. It reads only a
 //! little ahead of the transcript.
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const CHUNKS_MAX: usize = 2;
 pub enum BacklogStep {
     /// Lines, or a gap before the next lines.
     Event(EventKind),
-    /// A part of the history cannot be read, and is left out.
+    /// A part of the history cannot be read, and is left out. Comes before all lines.
     Unreadable(io::Error),
     /// The last step. With an error, the backlog is incomplete.
     End(io::Result<()>),
@@ -57,6 +58,8 @@ struct Running {
     steps: VecDeque<BacklogStep>,
     /// Whether it is known where the backlog begins.
     knows_beginning: bool,
+    /// Whether lines are left out.
+    is_incomplete: bool,
 }
 
 /// The backlogs of one transcript. One is read at a time.
@@ -145,7 +148,17 @@ impl BacklogReader {
 
     /// Removes the step that [`BacklogReader::peek`] has returned.
     pub fn pop(&mut self) -> Option<BacklogStep> {
-        self.running.as_mut()?.steps.pop_front()
+        let running = self.running.as_mut()?;
+        let step = running.steps.pop_front();
+        running.is_incomplete |= matches!(step, Some(BacklogStep::Unreadable(_)));
+        step
+    }
+
+    /// Whether the backlog that is being read leaves lines out.
+    pub fn is_incomplete(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.is_incomplete)
     }
 
     /// Ends the backlog that is being read, after its last step. Returns its folders.
@@ -207,6 +220,7 @@ impl BacklogReader {
             chunks,
             steps: VecDeque::new(),
             knows_beginning,
+            is_incomplete: false,
         }
     }
 }
@@ -236,13 +250,16 @@ fn read_backlog(
     own_id: PeerId,
     sender: ChunkSender,
 ) {
-    let (mut chunk, mut chunk_bytes, mut unreadable) = (Chunk::new(), 0, Chunk::new());
+    let (mut chunk, mut chunk_bytes) = (Chunk::new(), 0);
+    // One error is reported.
+    let unreadable = Cell::new(None);
     let read = run_query_to(
         source,
         network,
         query,
         QueryOutput {
             emit: &mut |kind| {
+                chunk.extend(unreadable.take().map(BacklogStep::Unreadable));
                 chunk_bytes += text_len_bytes(&kind);
                 chunk.push(BacklogStep::Event(kind));
                 match chunk_bytes >= CHUNK_BYTES {
@@ -254,14 +271,13 @@ fn read_backlog(
                 }
             },
             skip_unreadable: &mut |error| {
-                unreadable = vec![BacklogStep::Unreadable(error)];
+                unreadable.set(Some(error));
                 Ok(())
             },
             backlog_of: Some(own_id),
         },
     );
-    // One error is reported, after the lines: the first step tells where the backlog begins.
-    chunk.append(&mut unreadable);
+    chunk.extend(unreadable.take().map(BacklogStep::Unreadable));
     chunk.push(BacklogStep::End(read));
     let _ = sender.send(chunk);
 }
