@@ -1,4 +1,5 @@
 //! `--backlog N`: the last N lines of the rooms in the one order, then the transcript.
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Read as _};
 use std::process::{Child, Stdio};
@@ -27,7 +28,7 @@ const PEAK_RSS_MAX_KB: u64 = 16 * 1024;
 const MANY_LINES: u64 = 4000;
 
 /// A line of bob's history: its author's seed, its room and its Lamport number.
-type StoredLine = (u8, &'static str, u64);
+pub(super) type StoredLine = (u8, &'static str, u64);
 
 /// Two authors in two rooms. What stands last came late, or between.
 const LINES: [StoredLine; 9] = [
@@ -44,7 +45,7 @@ const LINES: [StoredLine; 9] = [
 
 /// Creates bob's history. Each line says its place in the order of arrival. `has_reader`: whether
 /// bob's reader began before, so that all lines are news.
-fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Item = StoredLine>) {
+pub(super) fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Item = StoredLine>) {
     let dir = lo.host.folder("bob").join("history");
     fs::create_dir_all(&dir).expect("a folder");
     fs::write(dir.join("format"), "2\n").expect("a file");
@@ -52,7 +53,9 @@ fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Item = StoredL
     let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
     let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
     let mut heads: Vec<Batch> = Vec::new();
-    for room in ["#general", "#ops"] {
+    let lines: Vec<StoredLine> = lines.into_iter().collect();
+    let rooms: BTreeSet<&str> = lines.iter().map(|line| line.1).chain(["#ops"]).collect();
+    for room in rooms {
         let folder = FolderName::parse(room).expect("a folder");
         store.open_folder(&folder).expect("a folder");
         if has_reader {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
+use super::backlog::{StoredLine, fill};
 use super::hosts::host::Loopback;
 use super::hosts::program::{Program, TIMEOUT};
 use super::{finish, run, wait_line};
@@ -86,4 +87,27 @@ fn connections_beyond_the_limit_are_refused_and_reported() {
     let reports = bob.err.all();
     let is_report = |line: &&String| line.starts_with(reason);
     assert_eq!(reports.iter().filter(is_report).count(), 1, "{reports:?}");
+}
+
+/// Rooms whose segments overlap. They are more than the files that a program may open below.
+const ROOMS: [&str; 16] = [
+    "#a", "#b", "#c", "#d", "#e", "#f", "#g", "#h", "#i", "#j", "#k", "#l", "#m", "#n", "#o", "#p",
+];
+
+/// A query of more segments than files may be open prints all lines.
+#[test]
+fn a_history_of_many_segments_needs_few_descriptors() {
+    let Some(lo) = Loopback::new() else { return };
+    let line = |n: u64| -> StoredLine { (2, ROOMS[n as usize % ROOMS.len()], n + 1) };
+    fill(&lo, false, (0..160).map(line));
+    let spawn = |limit, arguments: &[&str]| {
+        finish(
+            Program::spawn("bob", limited(&lo, "bob", limit, arguments)),
+            b"",
+        )
+    };
+    let history = run(&lo, "bob", &["history"]);
+    assert_eq!(history.out.len(), 160);
+    let limited_history = spawn(14, &["history"]);
+    assert_eq!(limited_history.out, history.out, "{limited_history:?}");
 }

@@ -14,12 +14,13 @@ use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::os::descriptors::is_shortage;
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
 /// Maximum number of segment files that are open at a time. A closed file is opened again when a
-/// batch is read from it.
-const OPEN_FILES_MAX: usize = 32;
+/// batch is read from it. The other parts of the program need descriptors, too.
+const OPEN_FILES_MAX: usize = 8;
 
 /// The place of a line in a merge.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -266,6 +267,28 @@ impl<'a> Merge<'a> {
     /// [`HistoryIndex::segments`]. A segment is read again after an eviction has rewritten it. The
     /// batches that were already opened are then left out.
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
+        self.retry_shortage(|merge| merge.read_segment(segment))
+    }
+
+    /// Executes `open`. While no descriptor is left, closes a file and executes it again.
+    ///
+    /// # Errors
+    /// The error of `open`.
+    fn retry_shortage<T>(
+        &mut self,
+        mut open: impl FnMut(&mut Self) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match open(self) {
+                Err(error) if is_shortage(&error) && !self.open_files.is_empty() => {
+                    self.open_files.remove(0);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn read_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
         let mut is_valid = true;
         let Some(summary) = self.index.segments.get(segment) else {
@@ -348,10 +371,15 @@ impl<'a> Merge<'a> {
         } else {
             let file = match self.open_files.iter().position(|(of, _)| *of == segment) {
                 Some(at) => self.open_files.remove(at).1,
-                None => match self.source.open_segment(folder, summary.segment_number)? {
-                    Some(file) => file,
-                    None => return Ok(None),
-                },
+                None => {
+                    let source = self.source;
+                    let number = summary.segment_number;
+                    let open = |_: &mut Self| source.open_segment(folder, number);
+                    match self.retry_shortage(open)? {
+                        Some(file) => file,
+                        None => return Ok(None),
+                    }
+                }
             };
             line.resize(entry.length, 0);
             let read = file.read_exact_at(&mut line, entry.offset);
