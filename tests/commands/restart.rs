@@ -232,7 +232,8 @@ fn an_unreadable_segment_is_reported_and_skipped() {
         .iter()
         .filter(|line| line.starts_with(report))
         .count();
-    assert_eq!((outcome.code, reports), (0, 1), "{outcome:?}");
+    // bob lacks the lines of the first segment, which this run has said.
+    assert_eq!((outcome.code, reports), (75, 1), "{outcome:?}");
     // With an early printed position, as after a kill, the next run reads the whole history.
     let text = fs::read_to_string(room.join("reader")).expect("a reader");
     let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
