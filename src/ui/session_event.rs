@@ -12,7 +12,7 @@ use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
 
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
-pub const PROTOCOL_VERSION: u64 = 1;
+pub const PROTOCOL_VERSION: u64 = 2;
 
 /// An event of a session.
 #[derive(Debug)]

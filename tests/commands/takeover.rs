@@ -202,7 +202,7 @@ fn lose_answer(lo: &Loopback, position: &str, store: impl FnOnce(&Value)) -> Vec
     let send = lo.spawn("alice", &["send", "--need", "0", "hello"]);
     let (mut stream, _) = listener.accept().expect("a client");
     let ready = json!({
-        "type": "ready", "protocol": 1, "sender": id, "username": "alice", "port": 9999,
+        "type": "ready", "protocol": 2, "sender": id, "username": "alice", "port": 9999,
         "uptime_ms": 5, "linked": false, "network": "0".repeat(64),
         "multicast": "224.0.0.1:9999", "interfaces": ["lo"],
     });
