@@ -357,6 +357,8 @@ pub enum Command {
     AwaitDelivery {
         /// The log of these lines.
         log: LogId,
+        /// Sequence of the first of these lines.
+        first: u64,
         /// Sequence of the last of these lines.
         sequence: u64,
     },

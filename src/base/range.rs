@@ -111,16 +111,14 @@ impl LogRange {
         self.lamport = batch.lamport + batch.count - 1;
     }
 
-    /// Sequence from which on this peer misses no line up to the head. 1 if no line is missing.
+    /// Sequence from which on this peer received every line up to the head. 1 if it received all
+    /// lines.
     ///
-    /// Lines that our store has evicted do not count as missing. A newcomer wants only the newest
-    /// [`BACKFILL_LINES`] lines and all later lines, so it misses no earlier line.
+    /// Lines that our store has evicted count as received. Lines that a newcomer did not request
+    /// do not.
     pub fn complete_from(&self) -> u64 {
         let above_gaps = self.gaps.last().map_or(self.lost_below, |gap| gap.to + 1);
-        match self.high.saturating_sub(self.begins_at) + 1 < BACKFILL_LINES {
-            true => above_gaps.max(self.begins_at),
-            false => above_gaps,
-        }
+        above_gaps.max(self.begins_at)
     }
 
     /// The gap that ends directly before the first line of this batch. The batch must be the head.

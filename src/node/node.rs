@@ -303,7 +303,7 @@ impl Node {
                 let stats = self.stats();
                 self.ctx.notify(Notice::Stats(stats));
             }
-            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(&log, sequence),
+            Command::AwaitDelivery { log, first, .. } => self.logs.adopt_lines(&log, first),
             Command::MarkRead { log, sequence } => {
                 self.replication
                     .mark_read(ctx, &mut self.logs, &log, sequence)

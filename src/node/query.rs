@@ -1,5 +1,6 @@
 //! Questions that the shell asks the core. They change nothing.
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
@@ -21,14 +22,18 @@ impl Node {
         delivery
     }
 
-    /// How far some of our logs are acknowledged. `heads` lists these logs, each with the sequence
-    /// of the last line that must be delivered.
+    /// How far some of our lines are acknowledged. `lines` lists logs, each with the lines that
+    /// must be delivered.
     /// [`Command::Finish`](crate::base::event::Command::Finish) explains `required_peers`.
-    pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
+    pub fn delivery_of(
+        &self,
+        lines: &[(&LogId, RangeInclusive<u64>)],
+        required_peers: Option<u64>,
+    ) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
             &self.logs,
-            heads,
+            lines,
             required_peers,
             self.is_expecting_link(),
         )
@@ -83,11 +88,12 @@ impl Node {
     }
 
     /// The sequence of the first line that the store must keep in a log of ours. The store must
-    /// keep all later lines as well. A linked recipient may lack these lines, or no peer has
-    /// acknowledged these lines of this run. `u64::MAX` means that the store may evict all lines.
+    /// keep all later lines as well. A linked recipient may lack and request these lines, or no
+    /// peer has acknowledged these or later lines of this run. `u64::MAX` means that the store may
+    /// evict all lines.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self.replication.first_unacked(&self.ctx, &self.logs, log);
-        let of_run = self.logs.state(log).first_undelivered_of_run();
+        let of_run = self.logs.state(log).first_unreleased_of_run();
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
@@ -101,7 +107,7 @@ impl Node {
             .filter(|range| range.log.author == self.ctx.own_id());
         let newest = own.max_by_key(|range| range.lamport);
         let is_acked =
-            newest.is_none_or(|range| self.logs.state(&range.log).max_delivered() >= range.high);
+            newest.is_none_or(|range| self.logs.state(&range.log).released_up_to() >= range.high);
         is_acked && !folder.room().is_some_and(has_left)
     }
 
@@ -110,7 +116,7 @@ impl Node {
         let logs = self.logs.active_logs();
         let mut of_room = logs.filter(|(log, _)| log.target.room() == Some(room));
         of_room.any(|(_, state)| {
-            let first = state.first_undelivered_of_run();
+            let first = state.first_unreleased_of_run();
             first.is_some_and(|first| Some(first) <= state.run_head())
         })
     }

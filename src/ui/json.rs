@@ -98,6 +98,7 @@ fn append_done(done: &Done, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("done", out);
     if let Some(stored) = &done.stored {
         line.log(&stored.log);
+        append_first_line(&mut line, stored.first, stored.sequence);
         line.raw("sequence", stored.sequence);
     }
     if let Some(rooms) = &done.rooms {
@@ -191,11 +192,13 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::Peers => "/users".to_owned(),
             Command::Rooms => "/rooms".to_owned(),
             Command::Stats => "/stats".to_owned(),
-            Command::AwaitDelivery { log, sequence } => {
-                return append_log_request("await", log, *sequence, out);
-            }
+            Command::AwaitDelivery {
+                log,
+                first,
+                sequence,
+            } => return append_log_request("await", log, *first, *sequence, out),
             Command::MarkRead { log, sequence } => {
-                return append_log_request("read", log, *sequence, out);
+                return append_log_request("read", log, *sequence, *sequence, out);
             }
             Command::Finish { required_peers } => {
                 let mut line = JsonLine::new("finish", out);
@@ -215,12 +218,20 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
     line.finish();
 }
 
-fn append_log_request(kind: &str, log: &LogId, sequence: u64, out: &mut Vec<u8>) {
+fn append_log_request(kind: &str, log: &LogId, first: u64, sequence: u64, out: &mut Vec<u8>) {
     let mut line = JsonLine::new(kind, out);
     line.id(&log.author);
     line.log(log);
+    append_first_line(&mut line, first, sequence);
     line.raw("sequence", sequence);
     line.finish();
+}
+
+/// Appends the field `from`, unless the first line is the last one as well.
+fn append_first_line(line: &mut JsonLine<'_>, first: u64, sequence: u64) {
+    if first != sequence {
+        line.raw("from", first);
+    }
 }
 
 fn append_send(

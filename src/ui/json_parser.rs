@@ -148,13 +148,23 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
                 .number("sequence")
                 .ok_or_else(|| missing("sequence"))?;
             UserCommand::Core(match fields.kind() {
-                "await" => Command::AwaitDelivery { log, sequence },
+                "await" => Command::AwaitDelivery {
+                    log,
+                    first: parse_first_line(fields, sequence),
+                    sequence,
+                },
                 _ => Command::MarkRead { log, sequence },
             })
             .into()
         }
         kind => return Err(format!("\"{kind}\" is no type of a request")),
     })
+}
+
+/// Parses the sequence of the first of several lines. `last`: the sequence of the last line.
+fn parse_first_line(fields: &Fields<'_>, last: u64) -> u64 {
+    let first = fields.number("from");
+    first.map_or(last, |first| first.max(1).min(last))
 }
 
 fn with_place(command: UserCommand, fields: &Fields<'_>) -> RequestKind {
@@ -259,6 +269,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             stored: fields.number("sequence").and_then(|sequence| {
                 Some(StoredLines {
                     log: parse_log(&fields, own)?,
+                    first: parse_first_line(&fields, sequence),
                     sequence,
                 })
             }),

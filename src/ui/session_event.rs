@@ -70,7 +70,7 @@ pub struct Status {
 /// The result of an executed request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// The log of the stored lines, and its head, if the request published lines.
+    /// The stored lines, if the request published lines.
     pub stored: Option<StoredLines>,
     /// The rooms of the session, with the current room first, if the request changed them.
     pub rooms: Option<Vec<Room>>,
@@ -78,13 +78,35 @@ pub struct Done {
     pub cursor: Option<FolderCursor>,
 }
 
-/// The log of the lines that a request published, and its head.
+/// Lines that a request or a session published in one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredLines {
     /// The log.
     pub log: LogId,
+    /// The sequence of the first stored line.
+    pub first: u64,
     /// The sequence of the last stored line.
     pub sequence: u64,
+}
+
+impl StoredLines {
+    /// Adds lines to the same target. Lines of another log replace the earlier ones.
+    pub fn add(&mut self, lines: StoredLines) {
+        let StoredLines {
+            log,
+            mut first,
+            mut sequence,
+        } = lines;
+        if self.log == log {
+            first = first.min(self.first);
+            sequence = sequence.max(self.sequence);
+        }
+        *self = StoredLines {
+            log,
+            first,
+            sequence,
+        };
+    }
 }
 
 /// How far the lines of a session are delivered.

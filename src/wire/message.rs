@@ -232,7 +232,7 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line from which on the sender misses no line, up to `high`: see
+    /// Sequence from which on the sender received every line up to `high`: see
     /// [`LogRange::complete_from`]. 1 if the field is absent.
     #[serde(default = "first_line", skip_serializing_if = "is_first_line")]
     pub complete_from: u64,

@@ -1,7 +1,9 @@
 //! Incomplete logs: a peer that lacks lines acknowledges those that it stores, and says so. The
 //! author counts its lines as delivered only when the peer stores all of them.
+use std::ops::RangeInclusive;
+
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::event::Input;
+use p2pchat::base::event::{Command, Delivery, Input};
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Room;
 use p2pchat::base::range::{BACKFILL_LINES, GAPS_MAX, LogRange};
@@ -286,36 +288,118 @@ fn a_receipt_for_a_filled_gap_goes_towards_the_author() {
     });
 }
 
-/// A newcomer requests the newest lines only. It misses nothing, and all lines count as delivered.
+/// How far an author's lines of a log are delivered, as far as two other peers are concerned.
+fn delivery_of(lan: &Lan, who: PeerIndex, log: &LogId, lines: RangeInclusive<u64>) -> Delivery {
+    lan.node(who).delivery_of(&[(log, lines)], Some(2))
+}
+
+/// A newcomer requests the newest lines only. It never stores the older ones, so a send that
+/// contains them is not delivered to it. A later send is, also behind another peer.
 #[test]
-fn a_newcomer_misses_no_line_that_it_did_not_request() {
-    let (mut lan, [alice, carol, bob]) = {
+fn a_newcomer_delays_only_sends_that_began_before_its_first_line() {
+    for is_behind_carol in [false, true] {
         let mut lan = Lan::new(10);
-        let peers = lan.add_peers(["alice", "carol", "bob"]);
-        (lan, peers)
-    };
-    lan.start_all([alice, carol]);
-    lan.run_until_linked(alice, carol, 5_000);
+        let [alice, carol, bob] = lan.add_peers(["alice", "carol", "bob"]);
+        if is_behind_carol {
+            lan.cut(alice, bob);
+        }
+        lan.start_all([alice, carol]);
+        lan.run_until_linked(alice, carol, 5_000);
+        let count = BACKFILL_LINES + 500;
+        for text in numbered_lines("old", 1, count) {
+            lan.say(alice, &text);
+        }
+        lan.run_for(20_000);
+        lan.start(bob);
+        lan.run_until_linked(carol, bob, 5_000);
+        lan.run_for(5_000);
+        let log = lan.first_log(alice);
+        let known = range(&lan, bob, &log);
+        assert_eq!((known.low, known.complete_from()), (501, 501));
+        assert_eq!(lan.peers[bob].gap_count(), 0);
+        lan.finish(alice, Some(2));
+        lan.say(alice, "news");
+        lan.run_for(2_000);
+        assert!(!lan.peers[alice].is_settled());
+        assert!(lan.node(alice).delivery().has_undelivered);
+        for (first, is_delivered) in [(500, false), (501, true), (count + 1, true)] {
+            let delivery = delivery_of(&lan, alice, &log, first..=count + 1);
+            assert_eq!(delivery.is_settled, is_delivered, "{first}");
+            assert_eq!(delivery.has_undelivered, !is_delivered, "{first}");
+        }
+    }
+}
+
+/// The store need not keep the lines that a newcomer did not request, although no peer has them.
+#[test]
+fn lines_that_no_peer_requests_are_not_kept() {
+    let mut lan = Lan::new(13);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
     let count = BACKFILL_LINES + 500;
     for text in numbered_lines("old", 1, count) {
         lan.say(alice, &text);
     }
     lan.run_for(20_000);
+    let log = lan.first_log(alice);
+    assert_eq!(lan.node(alice).retention_floor(&log), 1);
     lan.start(bob);
     lan.run_until_linked(alice, bob, 5_000);
     lan.run_for(2_000);
-    let log = lan.first_log(alice);
-    let known = range(&lan, bob, &log);
-    assert_eq!((known.low, known.complete_from()), (501, 1));
-    assert_eq!(lan.peers[bob].gap_count(), 0);
-    lan.finish(alice, Some(2));
-    assert!(lan.peers[alice].is_settled());
-    lan.kill(bob);
-    lan.start(bob);
-    lan.run_until_linked(alice, bob, 5_000);
-    lan.say(alice, "news");
-    lan.run_for(1_000);
-    assert!(!lan.node(alice).delivery().has_undelivered);
+    assert_eq!(range(&lan, bob, &log).complete_from(), 501);
+    assert_eq!(lan.node(alice).retention_floor(&log), count + 1);
+}
+
+/// Lines of an earlier run that are awaited are delivered only together, whatever this run has
+/// published before.
+#[test]
+fn awaited_lines_of_an_earlier_run_are_delivered_together() {
+    for (publishes_first, first, is_delivered) in [
+        (false, 2, false),
+        (false, 3, true),
+        (true, 2, false),
+        (true, 3, true),
+    ] {
+        let (mut lan, [alice, bob], mut relay, lines) = relayed_lines(14, 3);
+        for n in [1, 3] {
+            relay.reconnect(&mut lan, 10 + n);
+            relay.forward_without_earlier(&mut lan, &lines[n as usize - 1]);
+        }
+        lan.stop(alice);
+        lan.start(alice);
+        relay.meet_next_run(&mut lan, 7);
+        let log = lines[0].log.clone();
+        relay.request(&mut lan, &log, 4);
+        let await_lines = Input::Command(Command::AwaitDelivery {
+            log: log.clone(),
+            first,
+            sequence: 3,
+        });
+        let four = match publishes_first {
+            true => {
+                let four = relay.take_line(&mut lan, "line 4");
+                lan.feed(alice, await_lines);
+                four
+            }
+            false => {
+                lan.feed(alice, await_lines);
+                relay.take_line(&mut lan, "line 4")
+            }
+        };
+        lan.finish(alice, Some(1));
+        relay.forward_without_earlier(&mut lan, &four);
+        relay.forward_receipts(&mut lan);
+        let case = format!("{publishes_first} {first}");
+        assert_eq!(lan.peers[alice].is_settled(), is_delivered, "{case}");
+        // Another session that only sent the last line does not wait.
+        let last = lan.node(alice).delivery_of(&[(&log, 4..=4)], Some(1));
+        assert!(last.is_settled, "{case}");
+        if !is_delivered {
+            relay.fill_gaps(&mut lan, &four, &[&lines[1]]);
+            assert!(lan.peers[alice].is_settled(), "{case}");
+            assert_eq!(range(&lan, bob, &log).complete_from(), 1);
+        }
+    }
 }
 
 /// A newcomer that cannot get lines which it wanted shows no gap, because they are history to it.

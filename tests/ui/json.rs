@@ -22,6 +22,39 @@ fn as_json(notice: &Notice) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// A request to await lines names the first one, unless the last one is meant alone. A first line
+/// that is none becomes the nearest one.
+#[test]
+fn await_names_the_first_and_the_last_line() {
+    let log = LogId {
+        target: general(),
+        author: identity(2).id(),
+        incarnation: 7,
+    };
+    let parse = |json: &[u8]| json_parser::parse_request(json).map(|request| request.kind);
+    let request = |first, sequence| Request {
+        id: None,
+        kind: UserCommand::Core(Command::AwaitDelivery {
+            log: log.clone(),
+            first,
+            sequence,
+        })
+        .into(),
+    };
+    for (first, sequence) in [(2, 5), (5, 5)] {
+        let mut out = Vec::new();
+        json::append_request(&request(first, sequence), &mut out);
+        let text = String::from_utf8(out.clone()).expect("UTF-8");
+        assert_eq!(text.contains("\"from\":2"), first == 2, "{text}");
+        assert_eq!(parse(&out).ok(), Some(request(first, sequence).kind));
+        for (stated, expected) in [(0, 1), (9, 5)] {
+            let foreign = text.replace("\"from\":2", &format!("\"from\":{stated}"));
+            let expected = request(if first == 2 { expected } else { 5 }, sequence);
+            assert_eq!(parse(foreign.as_bytes()).ok(), Some(expected.kind));
+        }
+    }
+}
+
 /// Scripts rely on the fields and their order.
 #[test]
 fn chat_and_peers_as_json_have_the_form_of_the_contract() {

@@ -1,6 +1,8 @@
 //! Tracks how far our lines are delivered to each peer. Tells a waiting program when the delivery
 //! is complete. Acknowledgements are cumulative, like raft's `match_index`. They do not decrease
 //! while a link lasts. [`LogState::record_ack`] decides which acknowledgements count.
+use std::ops::RangeInclusive;
+
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -59,14 +61,14 @@ pub struct DeliveryTracker {
     wait: Wait,
 }
 
-/// How far one of our logs to a room was delivered.
+/// How far our lines in one log to a room were delivered.
 struct RoomLogDelivery {
     acked_peers: u64,
     required_peers: u64,
-    /// Whether a peer that is not transient stores the whole log.
+    /// Whether a peer that is not transient stores all these lines.
     has_lasting_holder: bool,
-    /// Whether a linked or reachable peer lacks lines of the log. Also true if no peer stores the
-    /// whole log.
+    /// Whether a linked or reachable peer lacks some of these lines. Also true if no peer stores
+    /// all of them.
     has_undelivered: bool,
 }
 
@@ -81,7 +83,8 @@ impl DeliveryTracker {
             };
             let acked = record.acked_up_to;
             let state = logs.get_or_create(&ctx.own_id(), &record.log);
-            state.acks.get_or_default(recipient).delivered_up_to = acked;
+            let acks = state.acks.get_or_default(recipient);
+            (acks.delivered_from, acks.delivered_up_to) = (1, acked);
             match &mut state.role {
                 LogRole::Author(own) => own.reported_up_to = acked,
                 LogRole::Carrier { until } if record.carry_left_ms != 0 => {
@@ -306,34 +309,34 @@ impl DeliveryTracker {
     /// How far the lines of this run were delivered. `is_expecting_link`: a dial, handshake or
     /// beacon may still lead to a link.
     pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
-        let heads = logs
+        let lines = logs
             .active_logs()
-            .filter_map(|(log, state)| Some((log, state.run_head()?)));
-        let heads: Vec<(&LogId, u64)> = heads.collect();
+            .filter_map(|(log, state)| Some((log, state.run_lines()?)));
+        let lines: Vec<(&LogId, RangeInclusive<u64>)> = lines.collect();
         let required_peers = match self.wait {
             Wait::Idle => None,
             Wait::Waiting { required_peers } | Wait::Settled { required_peers } => required_peers,
         };
-        self.delivery_of(ctx, logs, &heads, required_peers, is_expecting_link)
+        self.delivery_of(ctx, logs, &lines, required_peers, is_expecting_link)
     }
 
-    /// How far logs that we wrote were delivered. `heads`: these logs, each with the sequence of
-    /// the last line that must be delivered.
+    /// How far lines that we wrote were delivered. `lines`: logs that we wrote, each with the
+    /// lines that must be delivered. A peer that lacks other lines of the log still counts.
     pub fn delivery_of(
         &self,
         ctx: &Context,
         logs: &Logs,
-        heads: &[(&LogId, u64)],
+        lines: &[(&LogId, RangeInclusive<u64>)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
     ) -> Delivery {
-        let mut delivery = self.room_delivery(ctx, logs, heads, required_peers, is_expecting_link);
+        let mut delivery = self.room_delivery(ctx, logs, lines, required_peers, is_expecting_link);
         // Only the recipient must store a direct message. Other peers that store it do not count.
-        for (log, high) in heads {
+        for (log, lines) in lines {
             let Some(recipient) = log.target.recipient() else {
                 continue;
             };
-            let is_acked = logs.state(log).delivered_to(&recipient) >= *high;
+            let is_acked = logs.state(log).is_held_by(&recipient, lines);
             let is_linked = ctx.stream_by_peer.contains_key(&recipient);
             delivery.linked_peers += u64::from(is_linked);
             delivery.acked_peers += u64::from(is_acked);
@@ -349,22 +352,22 @@ impl DeliveryTracker {
         &self,
         ctx: &Context,
         logs: &Logs,
-        heads: &[(&LogId, u64)],
+        lines: &[(&LogId, RangeInclusive<u64>)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
     ) -> Delivery {
         let mut members = SortedSet::new();
-        // With several rooms, the log that the fewest peers store decides.
+        // With several rooms, the log whose lines the fewest peers store decides.
         let mut least: Option<RoomLogDelivery> = None;
         let (mut have_lasting_holders, mut has_undelivered) = (true, false);
-        for (log, high) in heads {
+        for (log, lines) in lines {
             let Some(room) = log.target.room() else {
                 continue;
             };
             for (_, link) in ctx.links_in_room(room) {
                 members.insert(link.peer.id);
             }
-            let of_log = self.room_log_delivery(ctx, logs.state(log), room, *high, required_peers);
+            let of_log = self.room_log_delivery(ctx, logs.state(log), room, lines, required_peers);
             have_lasting_holders &= of_log.has_lasting_holder;
             has_undelivered |= of_log.has_undelivered;
             let fewest = least.as_ref().map(|least| least.acked_peers);
@@ -395,25 +398,25 @@ impl DeliveryTracker {
         ctx: &Context,
         state: &LogState,
         room: &Room,
-        high: u64,
+        lines: &RangeInclusive<u64>,
         required_peers: Option<u64>,
     ) -> RoomLogDelivery {
         let mut lacking = SortedSet::new();
         for (_, link) in ctx.links_in_room(room) {
-            if state.delivered_to(&link.peer.id) < high {
+            if !state.is_held_by(&link.peer.id, lines) {
                 lacking.insert(link.peer.id);
             }
         }
         // A reachable peer without a link gets the lines through others, or will be linked.
         for (_, peer, _) in ctx.routes_in_room(room) {
-            if !ctx.stream_by_peer.contains_key(peer) && state.delivered_to(peer) < high {
+            if !ctx.stream_by_peer.contains_key(peer) && !state.is_held_by(peer, lines) {
                 lacking.insert(*peer);
             }
         }
-        // Counts every peer that acknowledged the whole log, even a peer that has left.
+        // Counts every peer that acknowledged all these lines, even a peer that has left.
         let (mut acked_peers, mut has_lasting_holder) = (0, false);
         let acks = state.acks.iter();
-        for (peer, _) in acks.filter(|(_, acks)| acks.delivered_up_to >= high) {
+        for (peer, _) in acks.filter(|(_, acks)| acks.covers(lines)) {
             acked_peers += 1;
             has_lasting_holder |= !self.transient_peers.contains(peer);
         }

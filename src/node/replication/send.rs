@@ -184,7 +184,13 @@ impl Replication {
         let first_lacked = recipients.map(|(stream, link)| {
             let cursor = self.progress.get(*stream, log).cursor();
             let next = logs.state(log).acked_by(&link.peer.id) + 1;
-            next.max(cursor.map_or(0, |cursor| cursor.requested_from))
+            let next = next.max(cursor.map_or(0, |cursor| cursor.requested_from));
+            let gap_send = self
+                .progress
+                .link(*stream)
+                .and_then(|link| link.gap_send.as_ref());
+            let gap_send = gap_send.filter(|gap| gap.log == *log);
+            gap_send.map_or(next, |gap| next.min(gap.cursor.requested_from))
         });
         first_lacked.min()
     }

@@ -1,4 +1,5 @@
 //! The part of a session that executes requests.
+use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Command, Notice};
 use crate::base::identity::PeerId;
@@ -205,10 +206,19 @@ impl Session {
                     last_report: None,
                 });
             }
-            Command::AwaitDelivery { log, sequence } => {
-                self.track_head(log.clone(), sequence);
+            Command::AwaitDelivery {
+                log,
+                first,
+                sequence,
+            } => {
+                self.track_lines(StoredLines {
+                    log: log.clone(),
+                    first,
+                    sequence,
+                });
                 return Some(SessionAction::Command(Command::AwaitDelivery {
                     log,
+                    first,
                     sequence,
                 }));
             }
@@ -263,7 +273,7 @@ impl Session {
         if let (Some(after), Some(request)) = (after, &request) {
             let folder = own_folder(&target);
             if let Some(stored) = find_stored(around.store, &folder, request, after.position) {
-                self.track_head(stored.log.clone(), stored.sequence);
+                self.track_lines(stored.clone());
                 let done = Done {
                     stored: Some(stored),
                     cursor: Some(FolderCursor::at(around.store.end(&folder))),
@@ -282,15 +292,22 @@ impl Session {
         })
     }
 
-    /// Records that the core has accepted lines of this session. `stored`: the log and its new
-    /// head; `None`: the core retries to store the lines. [`Session::end_turn`] answers the request
-    /// when the lines are stored or lost.
-    pub fn track_send(&mut self, target: Target, stored: Option<StoredLines>) {
+    /// Records that the core has accepted lines of this session. `head_before`: our log to the
+    /// target and its head, before the lines. `head`: the same after the lines; `None`: the core
+    /// retries to store the lines. [`Session::end_turn`] answers the request when the lines are
+    /// stored or lost.
+    pub fn track_send(
+        &mut self,
+        target: Target,
+        head_before: Option<(LogId, u64)>,
+        head: Option<(LogId, u64)>,
+    ) {
         self.is_answered = true;
         self.unconfirmed.push_back(Unconfirmed {
             id: self.current_id.take(),
             target,
-            stored,
+            head_before,
+            head,
         });
     }
 

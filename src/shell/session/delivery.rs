@@ -1,11 +1,10 @@
 //! The part of a session that reports what becomes of its lines.
-use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::node::node::Node;
 use crate::shell::session::event_sink::EventSink;
-use crate::shell::session::session::{Session, TrackedHead, Unconfirmed, emit, own_folder};
+use crate::shell::session::session::{Session, Unconfirmed, emit, own_folder};
 use crate::shell::store::store::Store;
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines,
@@ -13,14 +12,15 @@ use crate::ui::session_event::{
 
 /// Maximum number of targets to which a session awaits the delivery of lines. The session does not
 /// await the delivery to further targets.
-const TRACKED_HEADS_MAX: usize = 1024;
+const TRACKED_TARGETS_MAX: usize = 1024;
 
 impl Session {
-    pub(super) fn track_head(&mut self, log: LogId, sequence: u64) {
-        let is_known = self.tracked_heads.contains_key(&log.target);
-        if is_known || self.tracked_heads.len() < TRACKED_HEADS_MAX {
-            let head = TrackedHead { log, sequence };
-            self.tracked_heads.insert(head.log.target.clone(), head);
+    /// Awaits the delivery of lines.
+    pub(super) fn track_lines(&mut self, lines: StoredLines) {
+        if let Some(known) = self.tracked_lines.get_mut(&lines.log.target) {
+            known.add(lines);
+        } else if self.tracked_lines.len() < TRACKED_TARGETS_MAX {
+            self.tracked_lines.insert(lines.log.target.clone(), lines);
         }
     }
 
@@ -72,17 +72,28 @@ impl Session {
     }
 
     pub(super) fn confirm_sends(&mut self, store: &Store, node: &Node, sink: &mut dyn EventSink) {
-        while let Some(Unconfirmed { id, target, stored }) = self.unconfirmed.pop_front() {
+        while let Some(unconfirmed) = self.unconfirmed.pop_front() {
+            let Unconfirmed {
+                id,
+                target,
+                head_before,
+                head,
+            } = unconfirmed;
             self.current_id = id;
-            let stored = stored.map(|stored| (stored.log, stored.sequence));
-            let Some((log, sequence)) = stored.or_else(|| node.own_head(&target)) else {
+            let Some((log, sequence)) = head.or_else(|| node.own_head(&target)) else {
                 let content = "the lines could not be stored, and are lost".to_owned();
                 self.refuse(ErrorCode::Failed, content, sink);
                 continue;
             };
-            self.track_head(log.clone(), sequence);
+            let before = head_before.filter(|(log_before, _)| *log_before == log);
+            let stored = StoredLines {
+                log,
+                first: before.map_or(1, |(_, head)| head + 1).min(sequence),
+                sequence,
+            };
+            self.track_lines(stored.clone());
             let done = Done {
-                stored: Some(StoredLines { log, sequence }),
+                stored: Some(stored),
                 cursor: Some(FolderCursor::at(store.end(&own_folder(&target)))),
                 ..Done::default()
             };
@@ -102,13 +113,20 @@ impl Session {
         required_peers: Option<u64>,
     ) -> Delivery {
         // Fork repair may have published the lines again, under other numbers.
-        for head in self.tracked_heads.values_mut() {
-            if let Some((log, sequence)) = node.republished_position(&head.log, head.sequence) {
-                *head = TrackedHead { log, sequence };
+        for lines in self.tracked_lines.values_mut() {
+            if let Some((log, sequence)) = node.republished_position(&lines.log, lines.sequence) {
+                // Lines that a peer had acknowledged are not published again.
+                let first = node.republished_position(&lines.log, lines.first);
+                *lines = StoredLines {
+                    log,
+                    first: first.map_or(1, |(_, first)| first),
+                    sequence,
+                };
             }
         }
-        let heads = self.tracked_heads.values();
-        let heads: Vec<_> = heads.map(|head| (&head.log, head.sequence)).collect();
-        node.delivery_of(&heads, required_peers)
+        let lines = self.tracked_lines.values();
+        let lines = lines.map(|lines| (&lines.log, lines.first..=lines.sequence));
+        let lines: Vec<_> = lines.collect();
+        node.delivery_of(&lines, required_peers)
     }
 }

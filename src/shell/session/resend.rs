@@ -22,6 +22,7 @@ pub fn find_stored(
         let mut batches = batches.into_iter().map(|entry| entry.batch);
         if let Some(batch) = batches.find(|batch| batch.request.as_ref() == Some(request)) {
             return Some(StoredLines {
+                first: batch.sequence,
                 sequence: batch.last_sequence(),
                 log: batch.log,
             });

@@ -111,14 +111,10 @@ pub(super) enum Pending {
 pub(super) struct Unconfirmed {
     pub(super) id: Option<String>,
     pub(super) target: Target,
+    /// The log and its head before the lines; `None`: the log was empty.
+    pub(super) head_before: Option<(LogId, u64)>,
     /// The log and its head after the lines; `None`: the core retries to store them.
-    pub(super) stored: Option<StoredLines>,
-}
-
-/// A log of ours, and the last line in it whose delivery the session awaits.
-pub(super) struct TrackedHead {
-    pub(super) log: LogId,
-    pub(super) sequence: u64,
+    pub(super) head: Option<(LogId, u64)>,
 }
 
 /// The request to report the delivery.
@@ -154,7 +150,8 @@ pub struct Session {
     /// answered, or will be answered later.
     pub(super) is_answered: bool,
     pub(super) unconfirmed: VecDeque<Unconfirmed>,
-    pub(super) tracked_heads: SortedMap<Target, TrackedHead>,
+    /// The lines whose delivery the session awaits.
+    pub(super) tracked_lines: SortedMap<Target, StoredLines>,
     pub(super) finish: Option<Finish>,
     /// The status that was emitted last.
     pub(super) status: Status,
@@ -180,7 +177,7 @@ impl Session {
             current_id: None,
             is_answered: false,
             unconfirmed: VecDeque::new(),
-            tracked_heads: SortedMap::new(),
+            tracked_lines: SortedMap::new(),
             finish: None,
             status: Status::default(),
             history_worker: HistoryWorker::new(wake),

@@ -7,7 +7,6 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::{KnownPeer, Notice};
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
-use p2pchat::base::range::BACKFILL_LINES;
 
 use crate::support::disk::Disk;
 use crate::support::lan::Lan;
@@ -131,8 +130,6 @@ struct StoredBatch {
     who: PeerIndex,
     hash: Hash,
     last_sequence: u64,
-    /// The batch was history to this directory's reader.
-    is_history: bool,
 }
 
 /// The observations and allowances of one test.
@@ -290,7 +287,6 @@ impl Lan {
             who,
             hash: batch.hash,
             last_sequence: batch.last_sequence(),
-            is_history: local.backfill,
         };
         if own && !returned {
             let run = (who, self.peers[who].run, batch.log.clone());
@@ -483,7 +479,7 @@ impl Lan {
     }
 
     /// The peer has received every line that this run of the author published, up to this one.
-    /// Exceptions are lines that the author has evicted, and those that a newcomer did not request.
+    /// Exceptions are lines that the author has evicted.
     fn check_delivered_lines(&self, who: PeerIndex, log: &LogId, sequence: u64, peer: PeerId) {
         let run = (who, self.peers[who].run, log.clone());
         let run_start = self.invariants.run_starts.get(&run).copied();
@@ -495,14 +491,8 @@ impl Lan {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
         let batches = || self.invariants.stored.range(range.clone());
         let is_by_peer = |by: &&StoredBatch| self.id(by.who) == peer;
-        let first = batches().find_map(|((_, first), stored)| {
-            let by_peer = stored.iter().find(is_by_peer)?;
-            let is_newcomer = by_peer.is_history && sequence + 1 - first >= BACKFILL_LINES;
-            Some(if is_newcomer { *first } else { 0 })
-        });
         let evicted_below = self.invariants.evicted_below.get(log).copied();
-        let from = run_start.max(first.unwrap_or(0));
-        let from = from.max(evicted_below.unwrap_or(0));
+        let from = run_start.max(evicted_below.unwrap_or(0));
         for ((_, first), stored) in batches() {
             let own = stored.iter().find(|by| by.who == who);
             let is_due = own.is_some_and(|own| from <= own.last_sequence);

@@ -7,6 +7,8 @@
 //! [`Progress`](crate::node::replication::progress::Progress).
 //!
 //! [`Logs`]: crate::node::replication::logs::table::Logs
+use std::ops::RangeInclusive;
+
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::{Hash, PeerId};
 use crate::base::range::{Gap, LogRange};
@@ -197,6 +199,11 @@ impl LogState {
             .or(run.left_head)
     }
 
+    /// The lines that this run published in the log. Also known after the log's room was left.
+    pub fn run_lines(&self) -> Option<RangeInclusive<u64>> {
+        Some(self.run()?.first..=self.run_head()?)
+    }
+
     /// In a direct log to us: the sequence of the last line that a terminal has shown; 0 if none.
     pub fn shown_up_to(&self) -> u64 {
         match self.role {
@@ -208,6 +215,11 @@ impl LogState {
     /// Sequence of the last line that is delivered to this peer; 0 if none.
     pub fn delivered_to(&self, peer: &PeerId) -> u64 {
         self.acks.get(peer).map_or(0, |acks| acks.delivered_up_to)
+    }
+
+    /// Has this peer received all these lines?
+    pub fn is_held_by(&self, peer: &PeerId, lines: &RangeInclusive<u64>) -> bool {
+        self.acks.get(peer).is_some_and(|acks| acks.covers(lines))
     }
 
     /// Sequence of the last line that is delivered to any peer; 0 if none.
@@ -236,11 +248,18 @@ impl LogState {
         (last.high == high).then_some(last.hash)
     }
 
-    /// The sequence at which this run's undelivered lines begin. A line counts as delivered as soon
-    /// as it is delivered to any peer. If all lines are delivered, returns the sequence after the
-    /// head. `None`: this run published nothing in the log.
-    pub fn first_undelivered_of_run(&self) -> Option<u64> {
-        Some(self.run()?.first.max(self.max_delivered() + 1))
+    /// Sequence of the last line that need not be kept, because one peer has it or will never
+    /// request it; 0 if none. See [`PeerAcks::released_up_to`].
+    pub fn released_up_to(&self) -> u64 {
+        let released = self.acks.values().map(PeerAcks::released_up_to);
+        released.max().unwrap_or(0)
+    }
+
+    /// Sequence of the first line of this run that must be kept, although no linked peer requests
+    /// it. If there is none, the sequence after the last released line. `None`: this run published
+    /// nothing in the log.
+    pub fn first_unreleased_of_run(&self) -> Option<u64> {
+        Some(self.run()?.first.max(self.released_up_to() + 1))
     }
 
     /// Records an acknowledgement, whose hash the caller has compared. Returns whether it delivers
@@ -253,19 +272,14 @@ impl LogState {
         }
         let is_delivered = ack.complete_from <= required_from && ack.high > acks.delivered_up_to;
         if is_delivered {
+            acks.delivered_from = match ack.complete_from <= acks.delivered_up_to.saturating_add(1)
+            {
+                true => acks.delivered_from.min(ack.complete_from),
+                false => ack.complete_from,
+            };
             acks.delivered_up_to = ack.high;
         }
         is_delivered
-    }
-
-    /// Counts the last acknowledgements again. They need not be complete before the line `first`,
-    /// because this run now begins there.
-    pub fn recount_acks(&mut self, first: u64) {
-        for acks in self.acks.values_mut() {
-            if let Some(last) = acks.last.filter(|last| last.complete_from <= first) {
-                acks.delivered_up_to = acks.delivered_up_to.max(last.high);
-            }
-        }
     }
 
     /// Sequence of the first line that this peer must store. An acknowledgement that is complete

@@ -1,6 +1,8 @@
 //! What a peer has acknowledged of one log. Acknowledgements are cumulative. A peer that lacks
 //! earlier lines says so in its acknowledgement. See
 //! [`LogState::record_ack`](crate::node::replication::logs::log_state::LogState::record_ack).
+use std::ops::RangeInclusive;
+
 use crate::base::identity::Hash;
 use crate::wire::message::HaveEntry;
 
@@ -8,8 +10,7 @@ use crate::wire::message::HaveEntry;
 /// lack earlier ones.
 #[derive(Clone, Copy)]
 pub struct Ack {
-    /// Sequence from which on the peer misses no line up to `high`. Lines that the peer's quota
-    /// evicted do not count as missing.
+    /// Sequence from which on the peer received every line up to `high`.
     pub complete_from: u64,
     /// Sequence of the last line that the peer stores.
     pub high: u64,
@@ -36,9 +37,27 @@ pub struct PeerAcks {
     /// Sequence of the last line that is delivered to the peer; 0 if none. The peer stores this
     /// line and all earlier ones that it must store.
     pub delivered_up_to: u64,
+    /// Sequence from which on the peer received every line up to `delivered_up_to`.
+    pub delivered_from: u64,
 }
 
 impl PeerAcks {
+    /// Has the peer received all these lines?
+    pub fn covers(&self, lines: &RangeInclusive<u64>) -> bool {
+        let is_within = |from, up_to| from <= *lines.start() && *lines.end() <= up_to;
+        let is_acked = |last: Ack| is_within(last.complete_from, last.high);
+        is_within(self.delivered_from, self.delivered_up_to) || self.last.is_some_and(is_acked)
+    }
+
+    /// Sequence of the last line that need not be kept for this peer; 0 if none. If nothing is
+    /// delivered, the peer may have begun above lines that it will never request.
+    pub fn released_up_to(&self) -> u64 {
+        match self.delivered_up_to {
+            0 => self.acked_up_to(),
+            delivered => delivered,
+        }
+    }
+
     /// Sequence of the last acknowledged line; 0 if none. The peer may lack earlier lines.
     pub fn acked_up_to(&self) -> u64 {
         let acked = self.last.map_or(0, |last| last.high);

@@ -163,15 +163,13 @@ impl Logs {
     }
 
     /// Treats the line `sequence` of our log and all later lines as lines of this run, although an
-    /// earlier run published them. No effect if this run has already published in the log.
+    /// earlier run published them.
     pub fn adopt_lines(&mut self, log: &LogId, sequence: u64) {
         if self.get(log).is_some()
             && let Some(own) = self.own_mut(log)
         {
-            let first = own.run.get_or_insert(RunLines::new(sequence)).first;
-            if let Some(state) = self.states.get_mut(log) {
-                state.recount_acks(first);
-            }
+            let run = own.run.get_or_insert(RunLines::new(sequence));
+            run.first = run.first.min(sequence);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, S
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::ui::request::Listen;
-use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready, StoredLines};
+use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
 use crate::wire::code::Endpoint;
 
 impl EventLoop {
@@ -126,11 +126,10 @@ impl EventLoop {
                 // new head. If the lines cannot be stored now, the core keeps them and retries.
                 let head = self.node.own_head(&target);
                 let is_new = head != head_before;
-                let stored = head.filter(|_| is_new);
-                let stored = stored.map(|(log, sequence)| StoredLines { log, sequence });
+                let head = head.filter(|_| is_new);
                 let is_kept = is_new || !self.node.can_accept();
                 self.with_session(key, |session, _, sink| match is_kept {
-                    true => session.track_send(target, stored),
+                    true => session.track_send(target, head_before, head),
                     false => session.reject_send(sink),
                 });
             }

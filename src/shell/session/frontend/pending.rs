@@ -210,7 +210,10 @@ impl PendingRequests {
 
     /// Records that a session has stored lines.
     pub fn record_stored(&mut self, stored: StoredLines) {
-        self.stored.insert(stored.log.target.clone(), stored);
+        let known = self
+            .stored
+            .get_or_insert_with(stored.log.target.clone(), || stored.clone());
+        known.add(stored);
     }
 
     /// Forgets all requests, because the session does not answer.
@@ -246,6 +249,7 @@ impl PendingRequests {
             id: None,
             kind: UserCommand::Core(Command::AwaitDelivery {
                 log: stored.log.clone(),
+                first: stored.first,
                 sequence: stored.sequence,
             })
             .into(),
