@@ -1,6 +1,16 @@
 //! Fetching a log from a neighbour when its author is gone, slow or out of reach.
+use std::ops::Range;
+
+use p2pchat::base::batch::Batch;
+use p2pchat::base::event::Input;
+use p2pchat::base::identity::Hash;
+use p2pchat::node::replication::progress::OFFERS_PER_LINK_MAX;
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
+
 use crate::support::lan::Lan;
-use crate::support::peer::numbered_lines;
+use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// Lines whose author died while a peer was away are fetched from another member of the room.
 #[test]
@@ -135,4 +145,144 @@ fn the_author_completes_a_log_fetched_from_a_neighbour() {
         assert_eq!(lan.peers[carol].received().len(), 60, "seed {seed}");
         lan.check_lines();
     }
+}
+
+/// A reader with the first two of ten lines, whose author is gone. The first neighbour brought
+/// these lines and is the source of the rest.
+fn reader_of_two_lines() -> (Lan, PeerIndex, Vec<Batch>, ScriptedPeer) {
+    let mut lan = Lan::new(7);
+    let ann = lan.add_peer("ann");
+    lan.start(ann);
+    let author = ScriptedPeer::connect(&mut lan, ann, 5);
+    let mut batches: Vec<Batch> = Vec::new();
+    for sequence in 1..=10 {
+        let previous = batches.last().map(|batch| batch.hash);
+        batches.push(author.batch(sequence, previous, "line"));
+    }
+    let stream = author.stream;
+    lan.feed(ann, Input::Closed { stream });
+    let mut source = ScriptedPeer::connect(&mut lan, ann, 6);
+    offer(&mut lan, &mut source, &batches, 1);
+    assert_eq!(requests(&mut lan, &mut source), [1]);
+    for batch in &batches[..2] {
+        source.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    }
+    (lan, ann, batches, source)
+}
+
+/// Offers the lines from `low` on.
+fn offer(lan: &mut Lan, peer: &mut ScriptedPeer, batches: &[Batch], low: u64) {
+    let head = batches.last().expect("a batch");
+    let lines = low..=head.last_sequence();
+    let entry = have_entry(head.log.author, head.log.incarnation, lines, head.hash);
+    peer.send(lan, &Message::Have(general_have(vec![entry])));
+}
+
+/// The first lines of the requests that a neighbour received since the last call. 0: a cancelled
+/// request.
+fn requests(lan: &mut Lan, peer: &mut ScriptedPeer) -> Vec<u64> {
+    let messages = peer.receive_messages(lan).into_iter();
+    let wants = messages.filter_map(|message| match message {
+        Message::Want { logs, .. } => Some(logs),
+        _ => None,
+    });
+    let is_live = |want: &WantEntry| want.to == 0;
+    wants
+        .flatten()
+        .filter(is_live)
+        .map(|want| want.from)
+        .collect()
+}
+
+/// When the source has evicted our next line, a neighbour that offers the line replaces it at
+/// once. No line is left behind.
+#[test]
+fn a_source_that_evicted_our_next_line_is_replaced() {
+    let (mut lan, ann, batches, mut source) = reader_of_two_lines();
+    let mut other = ScriptedPeer::connect(&mut lan, ann, 7);
+    offer(&mut lan, &mut other, &batches, 1);
+    assert!(requests(&mut lan, &mut other).is_empty());
+    offer(&mut lan, &mut source, &batches, 8);
+    assert_eq!(requests(&mut lan, &mut source), [0]);
+    assert_eq!(requests(&mut lan, &mut other), [3]);
+    for batch in &batches[2..] {
+        other.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    }
+    assert_eq!(lan.peers[ann].gap_count(), 0);
+}
+
+/// If nobody offers our next line, the lines that the source still stores are requested.
+#[test]
+fn lines_that_nobody_offers_are_left_behind() {
+    let (mut lan, ann, batches, mut source) = reader_of_two_lines();
+    let mut other = ScriptedPeer::connect(&mut lan, ann, 7);
+    offer(&mut lan, &mut other, &batches, 9);
+    offer(&mut lan, &mut source, &batches, 8);
+    assert_eq!(requests(&mut lan, &mut source), [8]);
+    assert!(requests(&mut lan, &mut other).is_empty());
+}
+
+/// Of two neighbours, the one that offers our next line replaces a stalled source, even if the
+/// other one offers later lines.
+#[test]
+fn a_neighbour_with_our_next_line_is_preferred() {
+    let (mut lan, ann, batches, _source) = reader_of_two_lines();
+    let mut ahead = ScriptedPeer::connect(&mut lan, ann, 7);
+    offer(&mut lan, &mut ahead, &batches, 8);
+    let mut complete = ScriptedPeer::connect(&mut lan, ann, 8);
+    offer(&mut lan, &mut complete, &batches[..9], 1);
+    lan.run_for(320);
+    assert!(requests(&mut lan, &mut ahead).is_empty());
+    assert_eq!(requests(&mut lan, &mut complete), [3]);
+}
+
+/// A source that has evicted all lines says so. Later lines are requested from it, and earlier ones
+/// from any neighbour that offers them.
+#[test]
+fn a_source_without_lines_sends_later_ones() {
+    let (mut lan, ann, batches, mut source) = reader_of_two_lines();
+    offer(&mut lan, &mut source, &batches[..9], 10);
+    assert_eq!(requests(&mut lan, &mut source), [10]);
+    let mut other = ScriptedPeer::connect(&mut lan, ann, 7);
+    offer(&mut lan, &mut other, &batches[..9], 1);
+    lan.run_for(320);
+    assert_eq!(requests(&mut lan, &mut other), [3]);
+    assert_eq!(requests(&mut lan, &mut source), [0]);
+}
+
+/// Offers beyond the bound of a link are ignored, and asked for again.
+#[test]
+fn ignored_offers_are_asked_for_again() {
+    const LOGS: u64 = OFFERS_PER_LINK_MAX as u64 + 2;
+    let mut lan = Lan::new(8);
+    let ann = lan.add_peer("ann");
+    lan.start(ann);
+    let author = ScriptedPeer::identity(5).id();
+    let offers = |logs: Range<u64>, low: u64| {
+        let entry = |incarnation| HaveEntry {
+            low,
+            ..have_entry(author, incarnation, 1..=1, Hash([3; 32]))
+        };
+        Message::Have(general_have(logs.map(entry).collect()))
+    };
+    let is_query = |message: &Message| match message {
+        Message::Have(have) => have.target == "#general" && have.digest.as_deref() == Some(""),
+        _ => false,
+    };
+    let mut peer = ScriptedPeer::connect(&mut lan, ann, 6);
+    peer.receive(&mut lan);
+    for first in (1..=LOGS).step_by(LOGS_PER_MESSAGE_MAX) {
+        let end = (first + LOGS_PER_MESSAGE_MAX as u64).min(LOGS + 1);
+        peer.send(&mut lan, &offers(first..end, 1));
+    }
+    let messages = peer.receive_messages(&mut lan);
+    assert_eq!(messages.iter().filter(|it| is_query(it)).count(), 1);
+    // The peer has evicted two of the logs, so their offers end.
+    peer.send(&mut lan, &offers(1..3, 2));
+    assert_eq!(requests(&mut lan, &mut peer), [2, 2]);
+    peer.send(&mut lan, &offers(LOGS - 1..LOGS + 1, 1));
+    assert_eq!(requests(&mut lan, &mut peer), [1, 1]);
+    lan.run_for(60_000);
+    let messages = peer.receive_messages(&mut lan);
+    assert!(!messages.iter().any(is_query), "all offers fit");
 }

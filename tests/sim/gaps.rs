@@ -5,7 +5,7 @@ use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::{GAPS_MAX, LogRange};
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Message, WantEntry};
+use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, WALL_START_MS, numbered_lines};
@@ -506,4 +506,48 @@ fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let ranges = node.frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);
     range.expect("a range")
+}
+
+/// A peer that was too slow is asked again after the next query, a bounded number of times.
+#[test]
+fn a_slow_peer_is_asked_again() {
+    let (mut lan, [_, bob, carol, _], log) = peers_with_gap(6);
+    lan.cut(bob, carol);
+    lan.start(bob);
+    lan.run_for(2_000);
+    let hash = checked_range(&lan, bob, &log).hash;
+    let mut slow = ScriptedPeer::connect(&mut lan, bob, 5);
+    let mut requested = 0;
+    for second in 0..240 {
+        slow.send(&mut lan, &have_message(&log, 1, hash));
+        lan.run_for(1_000);
+        requested += received_wants(&mut lan, &mut slow).len();
+        assert!(requested <= 1 + (second + 5) / 30, "after {second} s");
+        assert!(second < 60 || requested >= 2, "after {second} s");
+    }
+    assert_eq!(requested, 4);
+}
+
+/// A peer that has evicted a whole log answers a request with a range without lines.
+#[test]
+fn a_peer_without_lines_says_so() {
+    let (mut lan, [ann, ..], log) = peers_with_gap(7);
+    let mut reader = ScriptedPeer::connect(&mut lan, ann, 5);
+    evict(&mut lan, ann, &log, 10);
+    reader.receive(&mut lan);
+    let want = WantEntry {
+        sender: log.author,
+        incarnation: format_incarnation(log.incarnation),
+        from: 8,
+        to: 0,
+    };
+    let (target, logs) = ("#general".to_owned(), vec![want]);
+    reader.send(&mut lan, &Message::Want { target, logs });
+    let answers = reader.receive_messages(&mut lan).into_iter();
+    let answers = answers.filter_map(|message| match message {
+        Message::Have(have) => Some(have.logs),
+        _ => None,
+    });
+    let answers: Vec<(u64, u64)> = answers.flatten().map(|it| (it.low, it.high)).collect();
+    assert_eq!(answers, [(10, 9)]);
 }

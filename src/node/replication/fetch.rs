@@ -39,17 +39,17 @@ impl Replication {
     }
 
     /// Records an offer of lines that we lack, from a neighbour that is not the log's author. The
-    /// neighbour may be our source, and may no longer store the line that we need next. In this
-    /// case, requests the log from the line `low` on.
+    /// neighbour may be our source, and may no longer store the line that we need next. See
+    /// [`Replication::pass_lost_lines`]. If `low` is above `high`, the neighbour stores no line.
     pub(super) fn record_offer(
         &mut self,
         ctx: &Context,
         logs: &Logs,
+        rooms: &Rooms,
         key: &LinkLog,
         low: u64,
         high: u64,
     ) {
-        self.skip_lost_lines(logs, key, low);
         let now = ctx.now.time;
         let known = self.progress.get(key.stream, &key.log).offer();
         let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
@@ -59,19 +59,50 @@ impl Replication {
             offered_at,
             tries,
         };
-        if self.progress.set_offer(key.stream, &key.log, Some(offer)) {
-            self.is_switch_stale = true;
+        let offer = (low <= high).then_some(offer);
+        let is_recorded = self.progress.set_offer(key.stream, &key.log, offer);
+        let record = self.progress.get(key.stream, &key.log);
+        if !is_recorded && matches!(record.fetch(), FetchState::Idle | FetchState::Requested(_)) {
+            self.progress.link_mut(key.stream).has_ignored_offers = true;
+            self.gaps.schedule_query();
         }
+        self.is_switch_stale = true;
+        self.pass_lost_lines(ctx, logs, rooms, key, low);
     }
 
-    /// Requests a log from the line `low` on, if we wait for an earlier line over this link. The
-    /// link's peer no longer stores the earlier line, and will not answer our present request.
-    fn skip_lost_lines(&mut self, logs: &Logs, key: &LinkLog, low: u64) {
-        let next = logs.high(&key.log) + 1;
-        let Some(request) = self.progress.request_mut(key.stream, &key.log) else {
+    /// Ends the wait for a line that the link's peer no longer stores. The peer will not answer our
+    /// present request. If another neighbour offers our next line, requests the log from that
+    /// neighbour at once. Otherwise requests the log from the line `low` on. `low`: the first line
+    /// that the link's peer stores.
+    fn pass_lost_lines(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        rooms: &Rooms,
+        key: &LinkLog,
+        low: u64,
+    ) {
+        let LinkLog { stream, log } = key;
+        let next = logs.high(log) + 1;
+        let Some(request) = self.progress.request_mut(*stream, log) else {
             return;
         };
-        if request.from.max(next) < low {
+        if low <= request.from.max(next) {
+            return;
+        }
+        // A newcomer requests no line before those of its first request.
+        let needed = logs.get(log).map_or(request.from, |_| next);
+        let others = self.progress.of_log(log).filter_map(|(other, record)| {
+            let offer = record.offer().filter(|_| other != *stream)?;
+            (offer.low..=offer.high)
+                .contains(&needed)
+                .then_some((other, offer))
+        });
+        let best = others.min_by_key(|(_, offer)| offer.tries);
+        if let Some(other) = best.map(|(other, _)| other) {
+            return self.take_up_offer(ctx, logs, rooms, LinkLog::new(other, log));
+        }
+        if let Some(request) = self.progress.request_mut(*stream, log) {
             request.skip_to(low);
             self.queued_wants.push((key.clone(), WantRange::From(low)));
         }
@@ -99,19 +130,23 @@ impl Replication {
         if !self.can_accept() {
             return;
         }
-        for key in self.due_sources(ctx) {
+        for key in self.due_sources(ctx, logs) {
             self.take_up_offer(ctx, logs, rooms, key);
         }
     }
 
     /// For each log: the best neighbour from which it may be requested now. See [`ready_at`].
-    fn due_sources(&self, ctx: &Context) -> Vec<LinkLog> {
+    fn due_sources(&self, ctx: &Context, logs: &Logs) -> Vec<LinkLog> {
         let mut due = Vec::new();
         for log in self.progress.offered() {
             let ready = self.waiting_offers(ctx, log);
             let ready = ready.filter(|(_, _, ready_at)| *ready_at <= ctx.now.time);
-            // Most lines first. Among equals, fewest tries.
-            let best = ready.max_by_key(|(_, offer, _)| (offer.high, u32::MAX - offer.tries));
+            // An offer of our next line leaves no gap, so it comes first. Then most lines first.
+            // Among equals, fewest tries.
+            let next = logs.get(log).map_or(u64::MAX, |range| range.high + 1);
+            let best = ready.max_by_key(|(_, offer, _)| {
+                (offer.low <= next, offer.high, u32::MAX - offer.tries)
+            });
             if let Some((stream, ..)) = best {
                 due.push(LinkLog::new(stream, log));
             }

@@ -12,6 +12,7 @@ use crate::node::link::LinkLog;
 use crate::node::replication::have::{send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::ProgressTable;
+use crate::node::replication::progress_state::GapSource;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
 
@@ -26,7 +27,7 @@ const GAP_QUERY_INTERVAL_MS: u64 = 30_000;
 #[derive(Default)]
 pub struct Gaps {
     request: Option<GapRequest>,
-    /// Whether to ask the peers for offers, as soon as [`GAP_QUERY_INTERVAL_MS`] allows it.
+    /// Whether to ask peers for offers, as soon as [`GAP_QUERY_INTERVAL_MS`] allows it.
     is_query_pending: bool,
     /// When the peers were last asked for offers.
     queried_at: Option<Time>,
@@ -40,7 +41,8 @@ struct GapRequest {
 }
 
 impl Gaps {
-    /// Schedules a query that asks the peers for offers. To be called when a gap appeared.
+    /// Schedules a query that asks peers for offers. To be called when a gap appeared, or when an
+    /// offer was ignored.
     pub fn schedule_query(&mut self) {
         self.is_query_pending = true;
     }
@@ -68,15 +70,21 @@ impl Gaps {
             if !covers_gap && self.is_expected(stream, log) {
                 self.request = None;
             }
-        } else if covers_gap && !progress.link_mut(stream).fills_no_gap {
+        } else if covers_gap && let GapSource::Ready { .. } = progress.link_mut(stream).gap_source {
             progress.set_gap_lines(stream, log, lines);
         }
     }
 
-    /// Marks a link as unable to fill gaps. Drops the offers that came over the link, and ignores
-    /// all later offers from it.
+    /// Marks a link as unable to fill gaps, because a batch for a gap was withheld or is a fork.
+    /// Drops the offers that came over the link, and ignores all later offers from it.
     pub fn exclude_source(&mut self, progress: &mut ProgressTable, stream: StreamId) {
-        progress.link_mut(stream).fills_no_gap = true;
+        self.end_source(progress, stream, GapSource::Excluded);
+    }
+
+    /// Ends the gap request, and drops the offers that came over its link. `after`: the link's new
+    /// state.
+    fn end_source(&mut self, progress: &mut ProgressTable, stream: StreamId, after: GapSource) {
+        progress.link_mut(stream).gap_source = after;
         progress.forget_gap_offers(|key| key.stream == stream);
         self.request = None;
     }
@@ -97,9 +105,11 @@ impl Gaps {
             record.gap_lines().is_none()
         });
         if self.request_expires_at().is_some_and(|at| at <= now)
-            && let Some(request) = &self.request
+            && let Some(stream) = self.request.as_ref().map(|request| request.key.stream)
         {
-            self.exclude_source(progress, request.key.stream);
+            let after = progress.link_mut(stream).gap_source.timed_out();
+            self.end_source(progress, stream, after);
+            self.is_query_pending = true;
         }
         while self.request.is_none()
             && let Some((key, lines)) = progress.first_gap_offer()
@@ -115,17 +125,18 @@ impl Gaps {
             self.request = Some(GapRequest { key, progress_at });
         }
         if self.next_query_at().is_some_and(|at| at <= now) {
-            self.send_query(ctx, logs, rooms);
+            self.send_query(ctx, logs, progress, rooms);
         }
     }
 
     /// Records that a batch arrived for the gap request. `closed`: the batch filled the rest of the
     /// gap.
-    pub fn record_progress(&mut self, now: Time, closed: bool) {
-        self.request.take_if(|_| closed);
+    pub fn record_progress(&mut self, progress: &mut ProgressTable, now: Time, closed: bool) {
         if let Some(request) = &mut self.request {
             request.progress_at = now;
+            progress.link_mut(request.key.stream).gap_source = GapSource::default();
         }
+        self.request.take_if(|_| closed);
     }
 
     /// Allows new gap requests, and schedules a query. To be called when the store has recovered,
@@ -135,25 +146,39 @@ impl Gaps {
         self.is_query_pending = true;
     }
 
-    /// Asks peers for offers of logs that have gaps. Considers logs of the given rooms and direct
-    /// logs to us.
-    fn send_query(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
+    /// Asks peers for offers of logs that have gaps. Also asks each peer whose offers were ignored.
+    /// Considers logs of the given rooms and direct logs to us.
+    fn send_query(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        progress: &mut ProgressTable,
+        rooms: &[Room],
+    ) {
         self.is_query_pending = false;
         self.queried_at = Some(ctx.now.time);
         let rooms = rooms.iter().cloned().map(Target::Room);
         for target in rooms.chain([Target::Peer(ctx.own_id())]) {
-            if !logs.has_gaps(&target) {
-                continue;
-            }
+            let has_gaps = logs.has_gaps(&target);
+            let has_ignored = |stream| {
+                let link = progress.link(stream);
+                link.is_some_and(|link| link.has_ignored_offers)
+            };
             let links = ctx.links.iter();
             // Any peer may carry direct messages to us.
-            let queried =
-                links.filter(|(_, link)| target.room().is_none() || link.is_recipient_of(&target));
+            let queried = links.filter(|(stream, link)| {
+                (has_gaps || has_ignored(**stream))
+                    && (target.room().is_none() || link.is_recipient_of(&target))
+            });
             let queried: Vec<StreamId> = queried.map(|(stream, _)| *stream).collect();
             for stream in queried {
                 let digest = Some(unequal_digest());
                 send_have(ctx, stream, &target, Vec::new(), digest);
             }
+        }
+        for link in progress.links_mut() {
+            link.gap_source = link.gap_source.queried();
+            link.has_ignored_offers = false;
         }
     }
 

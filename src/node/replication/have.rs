@@ -48,7 +48,7 @@ pub fn unequal_digest() -> String {
 }
 
 /// Offers a log to a peer that requested lines which we do not store. `low`: the first line that we
-/// store.
+/// store. If the store has evicted all lines, `low` is the line after the last evicted one.
 pub fn correct_offer(ctx: &mut Context, stream: StreamId, range: &LogRange, low: u64) {
     let entry = HaveEntry {
         low,

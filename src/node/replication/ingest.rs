@@ -307,7 +307,8 @@ impl Replication {
             fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
             return self.gaps.exclude_source(&mut self.progress, stream);
         };
-        self.gaps.record_progress(ctx.now.time, closed);
+        self.gaps
+            .record_progress(&mut self.progress, ctx.now.time, closed);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
         let verdict = self.judge(ctx, stream, &batch);

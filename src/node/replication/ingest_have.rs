@@ -139,7 +139,7 @@ impl Replication {
         }
         // Own logs of earlier incarnations may be fetched: our disk may have lost their lines.
         if can_fetch(ctx, logs, log) {
-            self.handle_offer(ctx, logs, received);
+            self.handle_offer(ctx, logs, rooms, received);
         }
     }
 
@@ -198,11 +198,17 @@ impl Replication {
     /// Handles an offer of another author's log, or of a log that we wrote in an earlier
     /// incarnation. If the offer names our head but another hash, requests the peer's batch, which
     /// may prove a fork.
-    fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
+    fn handle_offer(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        rooms: &Rooms,
+        received: &ReceivedEntry,
+    ) {
         let ReceivedEntry { key, entry } = received;
         self.end_evicted_evidence(ctx, key, entry.low);
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
-            return self.record_offer(ctx, logs, key, entry.low, entry.high);
+            return self.record_offer(ctx, logs, rooms, key, entry.low, entry.high);
         };
         self.remove_offer(key);
         let differs = range.high == entry.high && range.hash != entry.hash;
@@ -259,9 +265,10 @@ impl Replication {
     }
 }
 
-/// Whether the sequences in an entry are in order and within their bounds.
+/// Whether the sequences in an entry are in order and within their bounds. `low` is `high` + 1 if
+/// the sender has evicted all lines.
 fn is_sound(entry: &HaveEntry) -> bool {
-    let is_ordered = entry.low <= entry.high && (1..=MAX_SAFE_INTEGER).contains(&entry.high);
+    let is_ordered = (1..=MAX_SAFE_INTEGER).contains(&entry.high) && entry.low <= entry.high + 1;
     is_ordered && (1..=entry.high + 1).contains(&entry.complete_from)
 }
 

@@ -14,7 +14,7 @@ use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::progress_state::{
-    FetchState, GapSend, LogRequest, Offer, OfferKind, SendCursor, SendState,
+    FetchState, GapSend, GapSource, LogRequest, Offer, OfferKind, SendCursor, SendState,
 };
 
 /// Maximum number of [`SendCursor`]s, over all links.
@@ -189,8 +189,11 @@ pub struct LinkProgress {
     pub reportable: SortedSet<LogId>,
     /// The gap whose lines are being sent. Each link has at most one.
     pub gap_send: Option<GapSend>,
-    /// A gap request over this link failed. No gap is requested over it again.
-    pub fills_no_gap: bool,
+    /// Whether gaps are requested over this link.
+    pub gap_source: GapSource,
+    /// Whether offers from this link were ignored because the link has too many. The next query
+    /// asks for them again.
+    pub has_ignored_offers: bool,
     /// The number of records in each bounded state, in the order of [`BOUNDS`].
     counts: [usize; BOUNDS.len()],
 }
@@ -293,6 +296,11 @@ impl ProgressTable {
     /// What is known of a link.
     pub fn link(&self, stream: StreamId) -> Option<&LinkProgress> {
         self.links.get(&stream)
+    }
+
+    /// Mutable access to what is known of each link.
+    pub fn links_mut(&mut self) -> impl Iterator<Item = &mut LinkProgress> {
+        self.links.values_mut()
     }
 
     /// Mutable access to [`ProgressTable::link`]. Creates the entry if there is none.
@@ -450,9 +458,11 @@ impl ProgressTable {
         has_place
     }
 
-    /// The oldest offer to fill a gap, with its lines.
+    /// The best offer to fill a gap, with its lines. Links with fewer timed-out gap requests come
+    /// first. Among equals, the oldest offer comes first.
     pub fn first_gap_offer(&self) -> Option<(&LinkLog, &RangeInclusive<u64>)> {
-        let key = self.gap_offers.first()?;
+        let source = |key: &&LinkLog| self.link(key.stream).map(|link| link.gap_source);
+        let key = self.gap_offers.iter().min_by_key(source)?;
         Some((key, self.get(key.stream, &key.log).gap_lines()?))
     }
 

@@ -31,6 +31,8 @@ use crate::node::replication::bisection::Bisection;
 /// Maximum number of unacknowledged batches of one log on one link. At this bound, sending waits
 /// for an acknowledgement.
 const UNACKED_BATCHES_MAX: usize = 1024;
+/// Maximum number of gap requests over one link that time out in succession.
+const GAP_TIMEOUTS_MAX: u32 = 4;
 /// Budget of one read from the store, in bytes.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
 
@@ -139,6 +141,50 @@ pub struct GapSend {
     pub to: u64,
     /// The position in the gap.
     pub cursor: SendCursor,
+}
+
+/// Whether gaps are requested over a link. In both counting states, `timeouts` is the number of gap
+/// requests that timed out since such a request last brought a batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GapSource {
+    /// Gaps are requested over the link.
+    Ready {
+        /// See [`GapSource`].
+        timeouts: u32,
+    },
+    /// A gap request timed out. No gap is requested over the link until the next query.
+    Paused {
+        /// See [`GapSource`].
+        timeouts: u32,
+    },
+    /// No gap is requested over the link any more.
+    Excluded,
+}
+
+impl GapSource {
+    /// The state after a gap request timed out.
+    pub fn timed_out(self) -> GapSource {
+        match self {
+            GapSource::Ready { timeouts } if timeouts + 1 < GAP_TIMEOUTS_MAX => GapSource::Paused {
+                timeouts: timeouts + 1,
+            },
+            _ => GapSource::Excluded,
+        }
+    }
+
+    /// The state after a query.
+    pub fn queried(self) -> GapSource {
+        match self {
+            GapSource::Paused { timeouts } => GapSource::Ready { timeouts },
+            source => source,
+        }
+    }
+}
+
+impl Default for GapSource {
+    fn default() -> GapSource {
+        GapSource::Ready { timeouts: 0 }
+    }
 }
 
 /// Whether a log is requested over a link, and why.
