@@ -46,15 +46,17 @@ impl AuthorClocks {
             clock: of_run.map_or(clock.clock, |known| known.clock.updated(clock.clock)),
             ..clock
         };
-        self.direct.insert(author, clock, is_linked);
+        self.direct.insert(author, clock, None, is_linked);
     }
 
-    /// Records a clock that a neighbour relayed. If the table has a relayed clock of the same run,
-    /// keeps the older clock. If there are too many authors, forgets the oldest clock.
-    pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock) {
+    /// Records a clock that the neighbour `relay` relayed. If the table has a relayed clock of the
+    /// same run, keeps the older clock. If there are too many authors, forgets the oldest clock of
+    /// the neighbour that relayed the most. A neighbour that invents authors thus displaces its own
+    /// clocks.
+    pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock, relay: PeerId) {
         let known = self.relayed.get(&author);
         if known.is_none_or(|known| known.run != clock.run) {
-            self.relayed.insert(author, clock, &|_| false);
+            self.relayed.insert(author, clock, Some(relay), &|_| false);
         }
     }
 
@@ -72,12 +74,16 @@ impl AuthorClocks {
 #[derive(Default)]
 struct ClockTable {
     clocks: SortedMap<PeerId, RecordedClock>,
+    /// Number of clocks by [`RecordedClock::relay`].
+    counts: SortedMap<Option<PeerId>, usize>,
     /// Number of clocks that were ever recorded.
     recorded: u64,
 }
 
 struct RecordedClock {
     clock: AuthorClock,
+    /// The neighbour that relayed the clock. `None`: the author's own hello gave it.
+    relay: Option<PeerId>,
     /// The order of recording: the oldest clock has the smallest number.
     number: u64,
 }
@@ -87,20 +93,47 @@ impl ClockTable {
         self.clocks.get(author).map(|known| known.clock)
     }
 
-    /// Records an author's clock. If the table is full, first removes the oldest clock for whose
-    /// author `is_kept` is `false`.
-    fn insert(&mut self, author: PeerId, clock: AuthorClock, is_kept: &dyn Fn(&PeerId) -> bool) {
-        if self.clocks.len() >= AUTHORS_MAX && !self.clocks.contains_key(&author) {
-            let removable = self.clocks.iter().filter(|(author, _)| !is_kept(author));
+    /// Records an author's clock. `relay`: see [`RecordedClock::relay`]. If the table is full,
+    /// first removes the oldest clock of the neighbour that relayed the most. Removes no clock for
+    /// whose author `is_kept` is `true`.
+    fn insert(
+        &mut self,
+        author: PeerId,
+        clock: AuthorClock,
+        relay: Option<PeerId>,
+        is_kept: &dyn Fn(&PeerId) -> bool,
+    ) {
+        self.remove(&author);
+        if self.clocks.len() >= AUTHORS_MAX {
+            let most = self.counts.iter().max_by_key(|(_, count)| **count);
+            let most = most.and_then(|(relay, _)| *relay);
+            let of_most = self.clocks.iter().filter(|(_, known)| known.relay == most);
+            let removable = of_most.filter(|(author, _)| !is_kept(author));
             let oldest = removable.min_by_key(|(_, known)| known.number);
             let Some(oldest) = oldest.map(|(author, _)| *author) else {
                 return;
             };
-            self.clocks.remove(&oldest);
+            self.remove(&oldest);
         }
         self.recorded += 1;
-        let number = self.recorded;
-        self.clocks.insert(author, RecordedClock { clock, number });
+        *self.counts.get_or_default(relay) += 1;
+        let recorded = RecordedClock {
+            clock,
+            relay,
+            number: self.recorded,
+        };
+        self.clocks.insert(author, recorded);
+    }
+
+    fn remove(&mut self, author: &PeerId) {
+        let Some(known) = self.clocks.remove(author) else {
+            return;
+        };
+        let count = self.counts.get_or_default(known.relay);
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&known.relay);
+        }
     }
 }
 

@@ -519,7 +519,7 @@ impl Node {
             } => {
                 let clock = PeerClock::new(ctx.now.time, age, wall);
                 ctx.author_clocks
-                    .record_relayed(author, AuthorClock { run, clock });
+                    .record_relayed(author, AuthorClock { run, clock }, peer);
             }
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
             Message::Hello(_) | Message::Unknown => {}

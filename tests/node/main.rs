@@ -2,6 +2,7 @@
 
 mod hybrid_clock;
 mod known_peers;
+mod logs;
 mod news;
 mod progress;
 mod save_barrier;

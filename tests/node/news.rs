@@ -57,7 +57,7 @@ fn clock(run: u64, age: u64, wall: i64) -> AuthorClock {
 fn published_at(batch: &Batch, direct: Option<AuthorClock>, relayed: Option<AuthorClock>) -> i64 {
     let mut clocks = AuthorClocks::default();
     if let Some(clock) = relayed {
-        clocks.record_relayed(batch.log.author, clock);
+        clocks.record_relayed(batch.log.author, clock, author(1));
     }
     if let Some(clock) = direct {
         clocks.record_direct(batch.log.author, clock, &|_| true);
@@ -169,11 +169,29 @@ fn invented_authors_displace_no_clock_of_a_hello() {
         clocks.record_direct(author(n), clock(1, 0, 0), &|_| false);
     }
     for n in 10_000..20_000 {
-        clocks.record_relayed(author(n), clock(1, 0, 0));
+        clocks.record_relayed(author(n), clock(1, 0, 0), author(1));
     }
     assert!((0..1_000).all(|n| clocks.find(&author(n), 1).is_some()));
     assert!(clocks.find(&author(20_000 - 8_192), 1).is_some());
     assert!(clocks.find(&author(20_000 - 8_193), 1).is_none());
+}
+
+/// A neighbour that invents authors displaces its own relayed clocks, and none of other neighbours.
+#[test]
+fn invented_authors_displace_no_clock_of_another_neighbour() {
+    let (honest, liar) = (author(1), author(2));
+    let mut clocks = AuthorClocks::default();
+    for n in 0..1_000 {
+        clocks.record_relayed(author(n), clock(1, 0, 0), honest);
+    }
+    for n in 10_000..20_000 {
+        clocks.record_relayed(author(n), clock(1, 0, 0), liar);
+    }
+    assert!((0..1_000).all(|n| clocks.find(&author(n), 1).is_some()));
+    for n in 1_000..1_100 {
+        clocks.record_relayed(author(n), clock(1, 0, 0), honest);
+    }
+    assert!((0..1_100).all(|n| clocks.find(&author(n), 1).is_some()));
 }
 
 /// A full table takes a new author in place of the one whose hello is the oldest. A linked author

@@ -429,10 +429,17 @@ impl Logs {
         states.filter_map(|(_, state)| state.range.as_ref())
     }
 
-    /// Removes a batch from its log. See [`LogState::roll_back`].
+    /// Removes a batch from its log. See [`LogState::roll_back`]. Removes the log's record if it
+    /// then says nothing.
     pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
-        let state = self.states.get_mut(&batch.log);
-        state.map_or(RolledBack::Head, |state| state.roll_back(batch))
+        let Some(state) = self.states.get_mut(&batch.log) else {
+            return RolledBack::Head;
+        };
+        let rolled_back = state.roll_back(batch);
+        if state.is_empty() {
+            self.states.remove(&batch.log);
+        }
+        rolled_back
     }
 
     /// Forgets the lines before the line `low`. The store has evicted these lines.

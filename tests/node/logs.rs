@@ -1,0 +1,41 @@
+//! The records of all logs: when they end.
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::node::replication::logs::table::Logs;
+
+/// A log of which no batch could be stored leaves no record, so a full disk costs no memory.
+#[test]
+fn a_log_without_a_stored_batch_leaves_no_record() {
+    let author = Identity::from_seed(&[2; 32]);
+    let log = LogId {
+        target: Target::Room(Room::general()),
+        author: author.id(),
+        incarnation: 1,
+    };
+    let mut lines = Lines::default();
+    lines.push(b"hello").expect("a line");
+    let unsigned = UnsignedBatch {
+        log: log.clone(),
+        username: Nick::new("alice").expect("a name"),
+        sequence: 1,
+        lamport: 1,
+        timestamp: WallTime(0),
+        run: 7,
+        uptime: 1,
+        previous: None,
+        action: false,
+        lines: &lines,
+        sealed: None,
+        republishes: None,
+        salt: 9,
+    };
+    let batch = Batch::sign(&author, &NetworkTag::OPEN, unsigned);
+    let mut logs = Logs::default();
+    logs.advance(&PeerId([7; 32]), &batch, true);
+    assert!(logs.state_mut(&log).is_some());
+    logs.roll_back(&batch);
+    assert!(logs.state_mut(&log).is_none());
+}
