@@ -48,8 +48,8 @@ pub(super) struct PendingHandshake {
     pub(super) stage: HandshakeStage,
     pub(super) target: DialTarget,
     pub(super) started_at: Time,
-    /// When the handshake times out. For a deferred handshake, when to decide whether its run
-    /// replaces the linked run.
+    /// When the handshake times out. At this time a [`HandshakeStage::Deferred`] handshake replaces
+    /// the link to the peer's other run, or is closed.
     pub(super) deadline: Time,
 }
 
