@@ -286,6 +286,7 @@ impl Node {
                 .resolve(ctx, request_id, selector, timeout_ms),
             Command::Join(room) => self.rooms.set_current(room),
             Command::Part(room) => {
+                self.replication.send_pending_acks(ctx, &self.logs);
                 if let Some(room) = self.rooms.part(ctx, room) {
                     self.handle_rooms_changed();
                     self.routes.room_left(&room);
@@ -313,6 +314,7 @@ impl Node {
             }
             Command::Leave => {
                 self.delivery_tracker.persist(ctx, &mut self.logs);
+                self.replication.send_pending_acks(ctx, &self.logs);
                 // The events are dropped, so that peers are not shown as gone because we leave.
                 liveness::close_all(ctx, &mut Vec::new());
                 self.handshakes.close_all(ctx, &mut Vec::new());

@@ -3,6 +3,17 @@ use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, chain};
+use crate::support::peer::{PeerIndex, numbered_lines};
+
+/// The highest line that this author reported as delivered to some peer.
+fn delivered_up_to(lan: &Lan, author: PeerIndex) -> Option<u64> {
+    let delivered = lan.peers[author].notices_of_run();
+    let delivered = delivered.filter_map(|notice| match notice {
+        Notice::Delivered { sequence, .. } => Some(*sequence),
+        _ => None,
+    });
+    delivered.max()
+}
 
 /// `send` settles when every known room member holds the line, also the one reached only through
 /// a neighbour.
@@ -65,7 +76,7 @@ fn a_receipt_from_a_peer_not_yet_known_counts() {
     }
 }
 
-/// `--wait-peers` beyond the peers present neither settles nor polls: the simulator fails a
+/// A send that needs more peers than are present neither settles nor polls: the simulator fails a
 /// program that wakes more than 200 times a second.
 #[test]
 fn a_send_short_of_peers_waits_without_waking() {
@@ -149,5 +160,29 @@ fn a_send_settles_only_when_every_line_is_held() {
         lan.run_until("carol holds all", 5_000, |lan| delivery(lan).1);
         lan.part(alice, "#ops");
         assert_eq!(delivery(&lan), (1, true), "carol still holds it");
+    }
+}
+
+/// A reader leaves the room or the network in the instant in which it shows a line. It first
+/// acknowledges the line, although the interval since its last acknowledgement has not passed.
+#[test]
+fn a_reader_acknowledges_its_lines_before_it_leaves() {
+    let leave_room: fn(&mut Lan, PeerIndex) = |lan, bob| lan.part(bob, "general");
+    let leave_network: fn(&mut Lan, PeerIndex) = |lan, bob| lan.stop(bob);
+    for leave in [leave_room, leave_network] {
+        let mut lan = Lan::new(11);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, 3_000);
+        for (n, text) in numbered_lines("line", 1, 20).iter().enumerate() {
+            lan.say(alice, text);
+            lan.run_until("bob shows the line", 1_000, |lan| {
+                lan.peers[bob].received().len() > n
+            });
+        }
+        assert_ne!(delivered_up_to(&lan, alice), Some(20));
+        leave(&mut lan, bob);
+        lan.run_for(1_000);
+        assert_eq!(delivered_up_to(&lan, alice), Some(20));
     }
 }
