@@ -306,3 +306,18 @@ fn lines_lost_at_the_reader_are_caught() {
     lan.peers[bob].disk.cut_tail(3);
     lan.check_lines();
 }
+
+/// Rule broken: bob's program does not mark a line that is older than itself.
+#[test]
+#[should_panic(expected = "for newer than its start")]
+fn a_line_dated_after_the_start_is_caught() {
+    let (mut lan, alice, bob) = linked_pair(23);
+    lan.clocks_are_right = true;
+    say_lines(&mut lan, alice);
+    let batch = lan.peers[bob].disk.entries().next();
+    let batch = batch.map(|entry| Arc::clone(&entry.batch)).expect("a line");
+    lan.stop(bob);
+    lan.run_for(60_000);
+    lan.start(bob);
+    lan.check_save(bob, &batch, LocalFields::default());
+}

@@ -15,9 +15,9 @@ use crate::support::peer::PeerIndex;
 /// Most bytes that may wait for one link, in the core and in the shell together.
 const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// A line said so many milliseconds before or after the reader began may be taken for older or
-/// younger: a hello may take as long as a handshake.
-const NEWS_ERROR_MAX_MS: u64 = 15_000;
+/// A line said so many milliseconds before or after the reader or the program began may be taken
+/// for older or younger: a hello may take as long as a handshake.
+const DATING_ERROR_MAX_MS: u64 = 15_000;
 
 /// What the checks have observed of one directory.
 #[derive(Default)]
@@ -281,6 +281,7 @@ impl Lan {
             said_at.or_insert(self.now_ms);
         } else {
             self.check_news(who, batch, local);
+            self.check_age(who, batch, local);
         }
         self.check_author_stored(who, batch);
         let stored = StoredBatch {
@@ -322,11 +323,7 @@ impl Lan {
         };
         let peer = &self.peers[who];
         let began_at = peer.disk.reader_began_at(room);
-        let is_certain = began_at.is_none_or(|began_at| {
-            let clocks_are_right =
-                self.clocks_are_right && !self.invariants.monotonic_clocks_are_wrong;
-            clocks_are_right && began_at.abs_diff(*said_at) > NEWS_ERROR_MAX_MS
-        });
+        let is_certain = began_at.is_none_or(|began_at| self.can_date_against(began_at, *said_at));
         let is_news = began_at.is_some_and(|began_at| began_at <= *said_at);
         assert!(
             !is_certain || is_news != local.backfill,
@@ -334,6 +331,32 @@ impl Lan {
             peer.name,
             if local.backfill { "history" } else { "news" }
         );
+    }
+
+    /// A line that was said before the program started is marked so, and as late. Checked only
+    /// where all clocks are right: one that was set meanwhile misdates the lines of earlier runs.
+    fn check_age(&self, who: PeerIndex, batch: &Batch, local: LocalFields) {
+        let name = &self.peers[who].name;
+        assert!(
+            local.late || !local.before_start,
+            "{name} stores a line from before its start as said on the present link"
+        );
+        let Some(said_at) = self.invariants.said_at_ms.get(&batch.hash) else {
+            return;
+        };
+        let started_at = self.peers[who].started_at_ms;
+        assert!(
+            !self.can_date_against(started_at, *said_at)
+                || local.before_start == (*said_at < started_at),
+            "{name} takes a line said at {said_at} for {} than its start at {started_at}",
+            if local.before_start { "older" } else { "newer" }
+        );
+    }
+
+    /// Whether a line said at `said_at` is certainly older or newer than `began_at`.
+    fn can_date_against(&self, began_at: u64, said_at: u64) -> bool {
+        let clocks_are_right = self.clocks_are_right && !self.invariants.monotonic_clocks_are_wrong;
+        clocks_are_right && began_at.abs_diff(said_at) > DATING_ERROR_MAX_MS
     }
 
     /// A batch of another peer of the story was stored by its author before.
@@ -389,11 +412,6 @@ impl Lan {
                 let observed = &mut self.invariants.observations[who];
                 let first = (batch.log.clone(), batch.sequence);
                 if observed.filled_lines.contains(&first) {
-                    assert!(
-                        chat.local.late,
-                        "{name} does not mark line {} of a gap as late",
-                        batch.sequence
-                    );
                     let first_time = observed.shown_filled_lines.insert(first);
                     assert!(first_time, "{name} shows line {} twice", batch.sequence);
                     return;
