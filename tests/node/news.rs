@@ -194,8 +194,7 @@ fn invented_authors_displace_no_clock_of_another_neighbour() {
     assert!((0..1_100).all(|n| clocks.find(&author(n), 1).is_some()));
 }
 
-/// A full table takes a new author in place of the one whose hello is the oldest. A linked author
-/// stays.
+/// A full table takes a new clock in place of the oldest. Those of a linked author stay.
 #[test]
 fn a_new_author_displaces_the_oldest_that_is_not_linked() {
     let mut clocks = AuthorClocks::default();
@@ -203,7 +202,7 @@ fn a_new_author_displaces_the_oldest_that_is_not_linked() {
     for n in 0..8_192 {
         clocks.record_direct(author(n), clock(1, 0, 0), &is_linked);
     }
-    // Another hello makes an author newer.
+    // The clock of another run takes the place of the author's first.
     clocks.record_direct(author(1), clock(2, 0, 0), &is_linked);
     for n in 8_192..8_292 {
         clocks.record_direct(author(n), clock(1, 0, 0), &is_linked);
@@ -213,14 +212,34 @@ fn a_new_author_displaces_the_oldest_that_is_not_linked() {
     assert_eq!(forgotten, (2..102).collect::<Vec<u64>>());
 }
 
+/// The clocks of an author's last two runs stay, those of hellos and those of neighbours.
+#[test]
+fn the_clock_of_the_previous_run_stays() {
+    let mut clocks = AuthorClocks::default();
+    let known = |clocks: &AuthorClocks| {
+        let found = [1, 2, 3].map(|run| clocks.find(&author(1), run));
+        found.map(|clock| clock.expect("a clock").run)
+    };
+    for run in [1, 2, 3] {
+        clocks.record_relayed(author(1), clock(run, 0, 0), author(2));
+    }
+    assert_eq!(known(&clocks), [3, 2, 3]);
+    for run in [3, 2, 1, 1] {
+        clocks.record_direct(author(1), clock(run, 0, 0), &|_| true);
+    }
+    assert_eq!(known(&clocks), [1, 2, 3]);
+    assert_eq!(clocks.find(&author(1), 9).expect("a clock").run, 1);
+}
+
 /// A clock goes over a link once for each run, and a bounded number of them is remembered.
 #[test]
 fn a_clock_is_sent_once_for_each_run() {
     let mut sent = SentClocks::default();
     assert!(sent.insert(author(1), 7) && !sent.insert(author(1), 7));
     assert!(sent.insert(author(1), 8) && !sent.insert(author(1), 8));
+    assert!(!sent.insert(author(1), 7));
     for n in 0..5_000 {
         sent.insert(author(n), 1);
-        assert!(sent.author_count() <= 2_048);
+        assert!(sent.clock_count() <= 2_048);
     }
 }

@@ -280,3 +280,27 @@ fn a_reboot_keeps_the_beginning_of_a_reader() {
         assert_eq!(lan.history(reader, &Room::general()).len(), 5, "{case}");
     }
 }
+
+/// A reader that was linked with the run that said a line dates the line by that run, also if the
+/// author brings it in its next run, with another wall clock.
+#[test]
+fn an_author_that_restarts_with_another_wall_clock_brings_news() {
+    let unset = -WALL_START_MS;
+    for (before, after) in [(unset, 0), (0, YEAR_2040_MS - WALL_START_MS)] {
+        let mut lan = Lan::new(41);
+        let [reader, author] = lan.add_peers(["reader", "author"]);
+        lan.peers[author].wall_skew_ms = before;
+        lan.start_all([reader, author]);
+        lan.run_for(5_000);
+        lan.isolate(author);
+        lan.run_for(60_000);
+        lan.say(author, "new");
+        lan.run_for(2_000);
+        lan.stop(author);
+        lan.peers[author].wall_skew_ms = after;
+        lan.start(author);
+        lan.heal();
+        lan.run_for(REDIAL_MS);
+        assert_eq!(lan.peers[reader].received(), ["new"], "{before}, {after}");
+    }
+}
