@@ -49,6 +49,15 @@ impl LineKey {
         }
     }
 
+    /// The key of the line that is `lines` lines before this one in the same batch.
+    pub fn moved_back_by(self, lines: u64) -> LineKey {
+        LineKey {
+            lamport: self.lamport.saturating_sub(lines),
+            sequence: self.sequence.saturating_sub(lines),
+            ..self
+        }
+    }
+
     /// The lowest key above this one.
     pub fn successor(self) -> LineKey {
         LineKey {

@@ -76,7 +76,7 @@ struct RenderingSink<'a> {
 impl RenderingSink<'_> {
     fn flush(&mut self) {
         let pending = std::mem::take(&mut self.pending);
-        self.pending = self.output.try_send(pending, 0).err().unwrap_or_default();
+        self.pending = self.output.try_send(pending).err().unwrap_or_default();
     }
 }
 

@@ -20,11 +20,11 @@ use crate::shell::os::thread;
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// Size of one write after a write was slow, in bytes. A pipe takes a write of this size whole or
-/// not at all (pipe(7)). With such small writes, `written_bytes` grows even while the reader is
-/// slow.
+/// A pipe takes a write of at most this size whole or not at all (pipe(7)), in bytes.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
-/// Size of one write, in bytes, as long as no write has been slow.
+/// Size of one write to a blocking descriptor, in bytes, as long as no write has been slow. Then
+/// writes are of [`ATOMIC_WRITE_BYTES`], so that the written bytes grow even while the reader is
+/// slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
 /// A write is slow if it takes longer than this.
 const SLOW_WRITE_MIN: Duration = Duration::from_millis(50);
@@ -33,19 +33,26 @@ const SPARE_BUFFERS_MAX: usize = 2;
 /// Buffers with a larger capacity are not kept for reuse.
 const SPARE_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
-/// Bytes to write, and the token that the caller gave them.
-struct Chunk {
-    bytes: Vec<u8>,
-    token: u64,
+/// How much is written, including parts of a chunk.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl Written {
+    fn add(&self, piece: &[u8]) {
+        self.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        self.lines.fetch_add(count_lines(piece), Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
 struct QueueState {
-    waiting: VecDeque<Chunk>,
+    waiting: VecDeque<Vec<u8>>,
     /// Bytes in `waiting` and in the chunk that is being written.
     queued_bytes: usize,
     is_writing: bool,
-    written_token: u64,
     /// Whether a chunk was refused. The writer thread must then call `wake` when the queue has
     /// room.
     has_refused: bool,
@@ -54,9 +61,10 @@ struct QueueState {
 }
 
 struct WriterShared {
+    /// The output. A pipe is opened again as non-blocking.
+    output: File,
     state: Mutex<QueueState>,
-    /// How many bytes the writer thread has written, including parts of a chunk.
-    written_bytes: AtomicU64,
+    written: Written,
     /// Notified when a chunk is queued.
     work: Condvar,
     /// Notified when all chunks are written, and when writing fails.
@@ -72,9 +80,9 @@ impl WriterShared {
 /// Writes chunks in order. No method waits for the reader, except [`OutputWriter::flush`].
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
-    /// The output pipe, opened again as non-blocking. Short chunks are written to it directly,
-    /// without waking the thread. `None` if the output is not a pipe.
-    direct: Option<File>,
+    /// Whether writes to the output never wait. Short chunks are then written directly, without
+    /// waking the thread.
+    is_nonblocking: bool,
 }
 
 impl OutputWriter {
@@ -93,19 +101,29 @@ impl OutputWriter {
     /// # Errors
     /// The system does not start the thread.
     pub fn with_file(file: File, wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
+        let pipe = reopen_nonblocking(&file);
+        let is_nonblocking = pipe.is_some();
         let shared = Arc::new(WriterShared {
+            output: pipe.unwrap_or(file),
             state: Mutex::default(),
-            written_bytes: AtomicU64::new(0),
+            written: Written::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
-        let direct = reopen_nonblocking(&file);
+        // A non-blocking pipe takes what it has room for, and thus tells how much it has taken.
+        let piece_len = match is_nonblocking {
+            true => usize::MAX,
+            false => WRITE_PIECE_BYTES,
+        };
         let thread_shared = Arc::clone(&shared);
         thread::spawn_helper(
             "output",
-            Box::new(move || run_writer(&file, &thread_shared, wake)),
+            Box::new(move || run_writer(&thread_shared, piece_len, wake)),
         )?;
-        Ok(OutputWriter { shared, direct })
+        Ok(OutputWriter {
+            shared,
+            is_nonblocking,
+        })
     }
 
     /// An empty buffer for the next chunk. Reuses an old buffer if possible.
@@ -122,31 +140,28 @@ impl OutputWriter {
         can_accept
     }
 
-    /// Queues a chunk. Once the chunk is written, [`OutputWriter::written_token`] is at least
-    /// `token`. Tokens must ascend.
+    /// Queues a chunk.
     ///
     /// # Errors
     /// Returns the chunk if there is no room (see [`OutputWriter::can_accept`]), or if writing has
     /// failed.
-    pub fn try_send(&self, bytes: Vec<u8>, token: u64) -> Result<(), Vec<u8>> {
+    pub fn try_send(&self, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut state = self.shared.lock();
         if !state.can_accept() {
             state.has_refused = true;
             return Err(bytes);
         }
         if state.is_idle() && bytes.len() <= ATOMIC_WRITE_BYTES && self.try_write_direct(&bytes) {
-            state.written_token = token;
             state.recycle(bytes);
             return Ok(());
         }
         state.queued_bytes += bytes.len();
         match state.waiting.back_mut() {
-            Some(last) if last.bytes.len() + bytes.len() <= COALESCE_MAX_BYTES => {
-                last.bytes.extend_from_slice(&bytes);
-                last.token = token;
+            Some(last) if last.len() + bytes.len() <= COALESCE_MAX_BYTES => {
+                last.extend_from_slice(&bytes);
                 state.recycle(bytes);
             }
-            _ => state.waiting.push_back(Chunk { bytes, token }),
+            _ => state.waiting.push_back(bytes),
         }
         drop(state);
         self.shared.work.notify_one();
@@ -156,13 +171,18 @@ impl OutputWriter {
     fn try_write_direct(&self, bytes: &[u8]) -> bool {
         // Ignore an error here. The thread then writes the chunk, gets the same error and handles
         // it.
-        let written = self.direct.as_ref().map(|mut pipe| pipe.write(bytes));
-        matches!(written, Some(Ok(n)) if n == bytes.len())
+        let is_written =
+            self.is_nonblocking && (&self.shared.output).write(bytes).ok() == Some(bytes.len());
+        if is_written {
+            self.shared.written.add(bytes);
+        }
+        is_written
     }
 
-    /// The token of the last chunk that is completely written.
-    pub fn written_token(&self) -> u64 {
-        self.shared.lock().written_token
+    /// How many lines are written, including those of a chunk that is written in part. Counts line
+    /// ends.
+    pub fn written_lines(&self) -> u64 {
+        self.shared.written.lines.load(Ordering::Relaxed)
     }
 
     /// Whether no chunk is waiting or being written.
@@ -170,10 +190,10 @@ impl OutputWriter {
         self.shared.lock().is_idle()
     }
 
-    /// How many bytes the writer thread has written, including parts of a chunk. While this number
-    /// grows, the reader still reads.
+    /// How many bytes are written, including parts of a chunk. While this number grows, the reader
+    /// still reads.
     pub fn written_bytes(&self) -> u64 {
-        self.shared.written_bytes.load(Ordering::Relaxed)
+        self.shared.written.bytes.load(Ordering::Relaxed)
     }
 
     /// The error that ended the writing; `None` if no write has failed. `BrokenPipe` means that the
@@ -221,7 +241,12 @@ fn copy_error(error: &io::Error) -> io::Error {
 /// A write fails.
 pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let mut piece_len = bytes.len();
-    write_in_pieces(fd, bytes, &mut piece_len, &AtomicU64::new(0))
+    write_in_pieces(fd, bytes, &mut piece_len, &Written::default())
+}
+
+/// Number of line ends in `bytes`.
+pub fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 impl QueueState {
@@ -257,8 +282,7 @@ fn reopen_nonblocking(file: &File) -> Option<File> {
 }
 
 /// The body of the writer thread. Writes one chunk after the other, until writing fails.
-fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
-    let mut piece_len = WRITE_PIECE_BYTES;
+fn run_writer(shared: &WriterShared, mut piece_len: usize, wake: impl Fn()) {
     loop {
         let mut state = shared.lock();
         let chunk = loop {
@@ -275,18 +299,17 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
         state.is_writing = true;
         drop(state);
         let result = write_in_pieces(
-            file.as_fd(),
-            &chunk.bytes,
+            shared.output.as_fd(),
+            &chunk,
             &mut piece_len,
-            &shared.written_bytes,
+            &shared.written,
         );
         let mut state = shared.lock();
         state.is_writing = false;
         match result {
             Ok(()) => {
-                state.queued_bytes = state.queued_bytes.saturating_sub(chunk.bytes.len());
-                state.written_token = chunk.token;
-                state.recycle(chunk.bytes);
+                state.queued_bytes = state.queued_bytes.saturating_sub(chunk.len());
+                state.recycle(chunk);
             }
             Err(error) => {
                 state.error = Some(error);
@@ -314,14 +337,14 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
     }
 }
 
-/// Writes bytes in pieces of at most `piece_len` bytes. Adds the length of each written piece to
-/// `written_bytes`. After a slow write, makes `piece_len` small. If another program has made the
-/// descriptor non-blocking, waits until the descriptor accepts bytes.
+/// Writes bytes in pieces of at most `piece_len` bytes. Adds each written piece to `total`. After a
+/// slow write, makes `piece_len` small. If the descriptor is non-blocking, waits until it accepts
+/// bytes.
 fn write_in_pieces(
     fd: BorrowedFd<'_>,
     mut bytes: &[u8],
     piece_len: &mut usize,
-    written_bytes: &AtomicU64,
+    total: &Written,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let start = Instant::now();
@@ -333,8 +356,9 @@ fn write_in_pieces(
         match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
-                bytes = bytes.get(n..).unwrap_or_default();
-                written_bytes.fetch_add(n as u64, Ordering::Relaxed);
+                let (taken, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
+                total.add(taken);
+                bytes = rest;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

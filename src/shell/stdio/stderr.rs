@@ -17,7 +17,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Stderr {
     verbosity: Verbosity,
     writer: Option<OutputWriter>,
-    last_token: u64,
 }
 
 impl Stderr {
@@ -26,7 +25,6 @@ impl Stderr {
         Stderr {
             verbosity,
             writer: None,
-            last_token: 0,
         }
     }
 
@@ -47,10 +45,7 @@ impl Stderr {
         }
         let line = format!("{line}\n").into_bytes();
         match &self.writer {
-            Some(writer) => {
-                self.last_token += 1;
-                let _ = writer.try_send(line, self.last_token);
-            }
+            Some(writer) => drop(writer.try_send(line)),
             None => drop(output_writer::write_all(io::stderr().as_fd(), &line)),
         }
     }

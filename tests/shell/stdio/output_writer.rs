@@ -16,24 +16,24 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     let (wakes, wake) = counter();
     let output = OutputWriter::with_file(writer, wake).unwrap();
     let mut sent = Vec::new();
-    let mut token = 0u64;
+    let mut count = 0u64;
     loop {
         // Sizes that the writer writes at once, joins with others, or writes alone.
-        let size = [10, 3000, 20_000][token as usize % 3];
+        let size = [10, 3000, 20_000][count as usize % 3];
         let mut chunk = output.take_buffer();
         assert!(chunk.is_empty());
-        writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
+        writeln!(chunk, "{count}:{}", "x".repeat(size)).unwrap();
         let bytes = chunk.clone();
-        if let Err(back) = output.try_send(chunk, token + 1) {
+        if let Err(back) = output.try_send(chunk) {
             assert_eq!(back, bytes, "a refused chunk comes back whole");
             break;
         }
-        token += 1;
+        count += 1;
         sent.extend_from_slice(&bytes);
         assert!(sent.len() < 1 << 20, "the queue has no bound");
     }
     assert!(sent.len() >= 256 * 1024 && !output.can_accept());
-    assert!(output.written_token() < token);
+    assert!(output.written_lines() < count);
     let before = wakes.load(Ordering::SeqCst);
     let short = Duration::from_millis(20);
     assert!(!output.flush(short), "nobody reads");
@@ -41,34 +41,34 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     reader.read_exact(&mut received).unwrap();
     assert!(received == sent, "every byte, in order");
     assert!(output.flush(PATIENCE));
-    assert_eq!(output.written_token(), token);
+    assert_eq!(output.written_lines(), count);
     wait("wake", || wakes.load(Ordering::SeqCst) > before);
     assert!(output.can_accept());
-    output.try_send(b"last\n".to_vec(), token + 1).unwrap();
+    output.try_send(b"last\n".to_vec()).unwrap();
     let mut last = [0; 5];
     reader.read_exact(&mut last).unwrap();
     assert_eq!(&last, b"last\n");
     assert!(output.flush(PATIENCE));
-    assert_eq!(output.written_token(), token + 1);
+    assert_eq!(output.written_lines(), count + 1);
     assert!(output.error().is_none());
 }
 
-/// The error wakes the loop, and the token stays at the last written chunk.
+/// The error wakes the loop, and the lines before it count as written.
 #[test]
 fn a_closed_pipe_is_reported_as_an_error() {
     let (reader, writer) = pipe();
     let (wakes, wake) = counter();
     let output = OutputWriter::with_file(writer, wake).unwrap();
-    output.try_send(b"one\n".to_vec(), 1).unwrap();
+    output.try_send(b"one\n".to_vec()).unwrap();
     assert!(output.flush(PATIENCE));
     drop(reader);
-    output.try_send(b"two\n".to_vec(), 2).unwrap();
+    output.try_send(b"two\n".to_vec()).unwrap();
     wait("wake", || wakes.load(Ordering::SeqCst) == 1);
     let error = output.error().map(|error| error.kind());
     assert_eq!(error, Some(ErrorKind::BrokenPipe));
-    assert_eq!(output.written_token(), 1);
+    assert_eq!(output.written_lines(), 1);
     assert!(!output.flush(PATIENCE) && !output.can_accept());
-    assert!(output.try_send(b"three\n".to_vec(), 3).is_err());
+    assert!(output.try_send(b"three\n".to_vec()).is_err());
 }
 
 /// A file on stdout is written from its current offset on.
@@ -78,7 +78,7 @@ fn a_file_is_written_at_its_offset() {
     let mut file = File::create(&path).unwrap();
     file.write_all(b"before\n").unwrap();
     let output = OutputWriter::with_file(file, || {}).unwrap();
-    output.try_send(b"after\n".to_vec(), 1).unwrap();
+    output.try_send(b"after\n".to_vec()).unwrap();
     assert!(output.flush(PATIENCE));
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

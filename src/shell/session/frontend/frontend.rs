@@ -441,7 +441,7 @@ impl Frontend {
         match kind {
             EventKind::Chat { chat, cursor } => self.print_chat(chat, cursor),
             EventKind::Position { folder, cursor } if !self.is_drained() => {
-                self.record_printed(folder, cursor);
+                self.record_printed(folder, cursor, 0);
             }
             EventKind::Notice(notice) => {
                 if let Notice::Error { code, content } = &*notice {
@@ -501,7 +501,7 @@ impl Frontend {
             let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             if lines == count {
-                self.record_printed(folder, cursor);
+                self.record_printed(folder, cursor, lines);
             }
         }
         if log.target.recipient() == Some(self.own_id) && self.marks_read() {
@@ -515,10 +515,11 @@ impl Frontend {
     }
 
     /// Records where the next session continues in a folder, and that all lines before this place
-    /// are passed to stdout.
-    fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor) {
+    /// are rendered. `lines`: how many lines the last event had.
+    fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor, lines: u64) {
         let is_waiting = !self.pending_output.is_empty();
-        self.printed.track(folder.clone(), cursor, is_waiting);
+        self.printed
+            .track(folder.clone(), cursor, lines, is_waiting);
         self.pending
             .record_end(folder.clone(), FolderCursor::at(cursor.position));
         self.cursors.insert(folder, cursor);

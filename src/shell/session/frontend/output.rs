@@ -8,6 +8,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::frontend::Frontend;
+use crate::shell::stdio::output_writer::count_lines;
 use crate::ui::diagnostic;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, SessionEvent};
@@ -30,8 +31,9 @@ impl Frontend {
     /// stdout the lines are dropped.
     fn send_to_stdout(&mut self, lines: Vec<u8>) {
         if let Some(stdout) = &self.stdout {
-            let token = self.printed.next_token();
-            let _ = stdout.try_send(self.renderer.compose_output(lines), token);
+            let output = self.renderer.compose_output(lines);
+            self.printed.record_sent(count_lines(&output));
+            let _ = stdout.try_send(output);
         }
     }
 
@@ -152,7 +154,7 @@ impl Frontend {
         let Some(stdout) = &self.stdout else {
             return;
         };
-        for (folder, cursor) in self.printed.take_written(stdout.written_token()) {
+        for (folder, cursor) in self.printed.take_written(stdout.written_lines()) {
             self.outgoing.push_back(Request {
                 id: None,
                 kind: RequestKind::Printed { folder, cursor },
