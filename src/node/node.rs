@@ -330,6 +330,9 @@ impl Node {
         let has_joined = self
             .replication
             .handle_folder_opened(ctx, logs, rooms, folder, ranges, existed);
+        if *folder == FolderName::carried() {
+            self.delivery_tracker.resume_carrying(ctx, logs);
+        }
         if has_joined {
             self.handle_rooms_changed();
         }

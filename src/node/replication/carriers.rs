@@ -10,7 +10,9 @@ use crate::base::name::Target;
 use crate::base::range::LogRange;
 use crate::node::context::Context;
 use crate::node::link::Link;
+use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
+use crate::node::replication::receipt_record::CARRY_DURATION_MS;
 
 /// Maximum number of carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;
@@ -102,4 +104,24 @@ pub fn has_place_to_carry(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     has_place
         && lines_for_recipient < CARRIED_LINES_PER_RECIPIENT_MAX
         && all_lines < CARRIED_LINES_MAX
+}
+
+/// When the carrying of a log ends, which was to end at `until`. If the time is past, the lines
+/// must be removed. `None`: nothing of the log is carried, and its end need not be remembered.
+///
+/// A delivered log stays while its author is linked, because the author continues the log after
+/// our head. The end of other logs is remembered for [`CARRY_DURATION_MS`]. If a restart restores
+/// such a log from the disk, the log is removed again.
+pub fn carried_until(ctx: &Context, log: &LogId, state: &LogState, until: i64) -> Option<i64> {
+    let now = ctx.now.time.0 as i64;
+    let delivered = state.max_delivered();
+    let is_author_linked = ctx.stream_by_peer.contains_key(&log.author);
+    match &state.range {
+        Some(range) if delivered >= range.high => {
+            is_author_linked.then_some(now + CARRY_DURATION_MS)
+        }
+        Some(_) if now < until => Some(until),
+        None if now < until => None,
+        _ => (now < until + CARRY_DURATION_MS).then_some(until),
+    }
 }

@@ -12,6 +12,7 @@ use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::replication::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
@@ -87,7 +88,7 @@ impl DeliveryTracker {
             (acks.delivered_from, acks.delivered_up_to) = (1, acked);
             match &mut state.role {
                 LogRole::Author(own) => own.reported_up_to = acked,
-                LogRole::Carrier { until } if record.carry_left_ms != 0 => {
+                LogRole::Carrier { until } => {
                     *until = Some(ctx.now.time.0 as i64 + record.carry_left_ms);
                     tracker.schedule_persist(ctx);
                 }
@@ -110,6 +111,20 @@ impl DeliveryTracker {
         self.schedule_persist(ctx);
     }
 
+    /// Starts to carry the restored logs of which no record says until when. The previous run was
+    /// killed before it saved the record, or had removed the log, which is still on the disk.
+    pub fn resume_carrying(&mut self, ctx: &Context, logs: &mut Logs) {
+        for (_, _, state) in logs.direct_states_mut() {
+            if let LogRole::Carrier { until } = &mut state.role
+                && until.is_none()
+                && state.range.is_some()
+            {
+                *until = Some(ctx.now.time.0 as i64 + CARRY_DURATION_MS);
+                self.schedule_persist(ctx);
+            }
+        }
+    }
+
     fn schedule_persist(&mut self, ctx: &Context) {
         let soon = ctx.now.time + PERSIST_DELAY_MS;
         self.persist_at = Some(self.persist_at.map_or(soon, |at| at.min(soon)));
@@ -118,8 +133,7 @@ impl DeliveryTracker {
     /// Saves the recipients' acknowledgements and the carried logs, if a save is scheduled. The
     /// next run then need not send acknowledged lines to carriers.
     ///
-    /// Removes carried logs whose time is over. Removes a delivered log only when its author is not
-    /// linked, because a linked author may continue the log.
+    /// Removes the carried logs that [`carried_until`] ends.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
@@ -129,27 +143,17 @@ impl DeliveryTracker {
         for (recipient, log, state) in logs.direct_states_mut() {
             let acked_up_to = state.delivered_to(&recipient);
             let mut carry_left_ms = 0;
-            if let LogRole::Carrier { until } = &mut state.role
-                && let Some(mut at) = *until
-            {
-                let range = state.range.as_ref();
-                let is_delivered = range.is_some_and(|range| acked_up_to >= range.high);
-                if is_delivered {
-                    at = now + CARRY_DURATION_MS;
-                }
-                // Keeps a delivered log while its author is linked, because the author continues
-                // it after our head.
-                let has_ended = match is_delivered {
-                    true => !ctx.stream_by_peer.contains_key(&log.author),
-                    false => at <= now,
-                };
-                if has_ended {
+            if let LogRole::Carrier { until } = state.role {
+                let until = until.and_then(|until| carried_until(ctx, log, state, until));
+                state.role = LogRole::Carrier { until };
+                if until.is_none_or(|until| until <= now) {
                     ended.push(log.clone());
                 }
-                let is_stored = state.range.is_some() && !has_ended;
-                let ended_lately = at <= now && now < at + CARRY_DURATION_MS;
-                *until = (is_stored || ended_lately).then_some(at);
-                carry_left_ms = at - now;
+                let Some(until) = until else {
+                    state.acks.clear();
+                    continue;
+                };
+                carry_left_ms = until - now;
                 let next = ctx.now.time + PERSIST_INTERVAL_MS;
                 self.persist_at.get_or_insert(next);
             } else if state.acks.is_empty() {

@@ -15,8 +15,8 @@ pub struct ReceiptRecord {
     /// Sequence of the last line that the recipient acknowledged; 0 if none.
     pub acked_up_to: u64,
     /// Milliseconds for which the log is still carried. Only time in which our program runs counts.
-    /// 0: the log is not carried. Negative: the carrying ended this long ago, but the lines may
-    /// still be on the disk.
+    /// Negative: the carrying ended this long ago, but the lines may still be on the disk. 0 if we
+    /// wrote the log.
     pub carry_left_ms: i64,
 }
 

@@ -3,7 +3,7 @@ use p2pchat::base::identity::Hash;
 use p2pchat::wire::message::{Have, Message};
 
 use crate::support::lan::{Lan, REDIAL_MS};
-use crate::support::peer::numbered_lines;
+use crate::support::peer::{PeerIndex, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
 /// A direct message to an absent recipient is sealed to a carrier, which reads and acknowledges
@@ -183,6 +183,67 @@ fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
         lan.kill(carol);
         lan.start(carol);
         lan.run_for(2_000);
+        lan.start(bob);
+        lan.run_until_linked(bob, carol, REDIAL_MS);
+        lan.run_for(2_000);
+        let received = lan.peers[bob].received();
+        assert_eq!(received == ["psst"], arrives, "{days} days: {received:?}");
+        lan.check_lines();
+    }
+}
+
+/// Alice and carol run, and carol carries a line of alice for bob, who does not run.
+fn with_carried_line(seed: u64) -> (Lan, [PeerIndex; 3]) {
+    let mut lan = Lan::new(seed);
+    let peers = lan.add_peers(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = peers;
+    // Without beacons, days pass quickly in the simulator.
+    lan.peers[carol].beacons_enabled = false;
+    lan.start_all(peers);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.stop(bob);
+    lan.run_for(1_000);
+    lan.send_direct(alice, "@bob", "psst");
+    lan.run_until("the line is carried", 2_000, |lan| {
+        lan.peers[carol].carried_line_count() == 1
+    });
+    (lan, peers)
+}
+
+/// A carrier keeps no record of a log that is delivered. Otherwise each one would be saved for
+/// ever, also in later runs that find the lines on the disk.
+#[test]
+fn a_carrier_forgets_a_delivered_log() {
+    let (mut lan, [alice, bob, carol]) = with_carried_line(15);
+    lan.run_for(2_000);
+    assert!(!lan.peers[carol].receipts.is_empty());
+    lan.stop(alice);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[bob].received(), ["psst"]);
+    assert_eq!(lan.peers[carol].receipts, "");
+    lan.kill(carol);
+    lan.start(carol);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[carol].receipts, "");
+    lan.check_lines();
+}
+
+/// A carrier that is killed before it has saved how long it carries a line counts anew, and drops
+/// the line in time.
+#[test]
+fn a_killed_carrier_drops_its_lines_in_time() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    for (days, arrives) in [(6, true), (8, false)] {
+        let (mut lan, [alice, bob, carol]) = with_carried_line(16);
+        lan.kill(carol);
+        assert_eq!(lan.peers[carol].receipts, "");
+        lan.stop(alice);
+        lan.start(carol);
+        lan.run_for(days * DAY_MS);
         lan.start(bob);
         lan.run_until_linked(bob, carol, REDIAL_MS);
         lan.run_for(2_000);
