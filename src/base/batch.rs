@@ -6,8 +6,9 @@
 //! withheld: the batch then carries the hash of the content instead. Its signature and the hash
 //! chain of its log stay valid. [`batch_layout`](super::batch_layout) describes the parts.
 //!
-//! The store appends local fields (`received`, `late`, `before`, `backfill`, `request`, `plain`)
-//! after the signature. Local fields are never sent.
+//! The store appends local fields (`received`, `late`, `before`, `backfill`, `request`, `plain`,
+//! `check`) after the signature. Local fields are never sent. `check` is a checksum: a damaged line
+//! of the store is not parsed as a batch.
 //!
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
@@ -44,6 +45,12 @@ pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// The bytes after the signature.
 const SIGNATURE_END: &str = "\"}";
+/// The JSON before the checksum of a stored batch. The bytes after it are those of
+/// [`SIGNATURE_END`].
+const CHECK_FIELD: &str = ",\"check\":\"";
+/// Number of hex digits in that checksum. It is the beginning of a hash, and detects damage. A
+/// damaged line passes for undamaged with a probability of 2^-32.
+const CHECK_DIGITS: usize = 8;
 
 /// Identifies a log: all lines of one author to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +94,8 @@ pub struct UnsignedBatch<'a> {
     pub salt: u64,
 }
 
-/// The bytes are not the JSON of a batch, or a field is outside its bounds.
+/// The bytes are not the JSON of a batch, a field is outside its bounds, or the bytes of a stored
+/// batch are damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedBatch;
 
@@ -238,10 +246,12 @@ impl Batch {
     }
 
     /// Parses one stored batch with its local fields. `line` is the text from the store, without
-    /// the `\n` at its end. Does not verify the signature.
+    /// the `\n` at its end. A parsed batch is the batch that was stored: its checksum proves that
+    /// the line is undamaged. Without a valid checksum, the signature must be valid. A line that an
+    /// earlier version stored has no checksum.
     ///
     /// # Errors
-    /// The text is malformed.
+    /// The text is malformed or damaged.
     pub fn parse_stored(
         line: &[u8],
         network: &NetworkTag,
@@ -293,6 +303,11 @@ impl Batch {
             .and_then(|raw| parse_plaintext(raw.get(), fields.count));
         let local = local_fields(&fields);
         let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
+        let is_undamaged = !stored || has_valid_check(&hash, &text[layout.signature..], &fields);
+        // No signature covers the readable lines of a direct message.
+        if !is_undamaged && fields.check.is_some() && fields.plain.is_some() {
+            return None;
+        }
         let batch = Batch {
             log: values.log,
             username: Nick::new_or_placeholder(&fields.username),
@@ -315,17 +330,28 @@ impl Batch {
                 bytes
             },
         };
-        Some((batch, local))
+        (is_undamaged || batch.is_signed()).then_some((batch, local))
+    }
+
+    /// Decodes the author's key, and verifies the signature.
+    fn is_signed(&self) -> bool {
+        let key = self.log.author.verifying_key();
+        key.is_some_and(|key| self.verify(&key))
     }
 
     /// Did the author sign the batch? `key` must be the verifying key of `log.author`.
     pub fn verify(&self, key: &VerifyingKey) -> bool {
-        let at = self.bytes.len() - SIGNATURE_END.len() - SIGNATURE_CHARS;
+        let at = self.signature_offset();
         let mut signature = [0; 64];
         match BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature) {
             Ok(64) => verify_signature(key, &self.hash.0, &signature),
             _ => false,
         }
+    }
+
+    /// Where `bytes` contains the signature.
+    fn signature_offset(&self) -> usize {
+        self.bytes.len() - SIGNATURE_END.len() - SIGNATURE_CHARS
     }
 
     /// The JSON that is sent to peers, without local fields.
@@ -336,6 +362,7 @@ impl Batch {
     /// Appends the stored form of the batch to `out`: the JSON with the local fields after the
     /// signature, then `\n`.
     pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
+        let signature = out.len() + self.signature_offset();
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);
         if local.late {
@@ -356,7 +383,11 @@ impl Batch {
             out.extend_from_slice(b",\"plain\":");
             write_json_lines(out, plain);
         }
-        out.extend_from_slice(b"}\n");
+        let check = stored_check(&self.hash, &out[signature..]);
+        out.extend_from_slice(CHECK_FIELD.as_bytes());
+        out.extend_from_slice(&check);
+        out.extend_from_slice(SIGNATURE_END.as_bytes());
+        out.push(b'\n');
     }
 
     /// Is the content withheld? The lines of such a batch are missing. The core drops a withheld
@@ -426,6 +457,26 @@ impl Batch {
 /// batches never hash the same bytes.
 fn batch_hash(network: &NetworkTag, header: &[u8], content_hash: &Hash) -> Hash {
     Hash::of(&[domain::BATCH, &network.0, header, &content_hash.0])
+}
+
+/// The checksum of a stored batch. `hash` covers the line up to the signature. `rest`: the bytes
+/// from the signature on, up to the checksum's own field.
+fn stored_check(hash: &Hash, rest: &[u8]) -> [u8; CHECK_DIGITS] {
+    let mut digits = [0; CHECK_DIGITS];
+    let check = Hash::of(&[domain::LINE, &hash.0, rest]).to_string();
+    digits.copy_from_slice(&check.as_bytes()[..CHECK_DIGITS]);
+    digits
+}
+
+/// Does a stored line have the checksum of its bytes? `rest`: the line from the signature on.
+fn has_valid_check(hash: &Hash, rest: &str, fields: &BatchFields) -> bool {
+    let covered = fields.check.and_then(|check| {
+        let rest = rest.strip_suffix(SIGNATURE_END)?;
+        let covered = rest.strip_suffix(check)?.strip_suffix(CHECK_FIELD)?;
+        Some((covered, check))
+    });
+    covered
+        .is_some_and(|(covered, check)| stored_check(hash, covered.as_bytes()) == check.as_bytes())
 }
 
 /// Appends the header of a batch with `count` lines: the JSON before the content.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::republished_lines::RepublishedLines;
 
-/// The fields of a batch as found in its JSON. The last six are local fields, which only stored
+/// The fields of a batch as found in its JSON. The last seven are local fields, which only stored
 /// batches contain.
 #[derive(Deserialize)]
 pub(super) struct BatchFields<'a> {
@@ -52,6 +52,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) request: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "required_value")]
     pub(super) plain: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) check: Option<&'a str>,
 }
 
 fn one() -> u64 {
@@ -82,5 +84,6 @@ impl<'a> BatchFields<'a> {
             || self.backfill.is_some()
             || self.request.is_some()
             || self.plain.is_some()
+            || self.check.is_some()
     }
 }

@@ -18,6 +18,8 @@ pub const FRONTIER: &[u8] = b"p2pchat frontier 2\0";
 pub const HANDSHAKE_KEY: &[u8] = b"p2pchat handshake key 2\0";
 /// The digest over the heads of several logs.
 pub const HEADS: &[u8] = b"p2pchat heads 2\0";
+/// The checksum of a stored batch.
+pub const LINE: &[u8] = b"p2pchat line 2\0";
 /// The public tag of a closed network.
 pub const NETWORK_TAG: &[u8] = b"p2pchat network tag 2\0";
 /// A signed receipt.

@@ -384,6 +384,33 @@ fn no_text_in_the_header_moves_its_end() {
     assert_eq!(texts_of(&batch), ["good day"]);
 }
 
+/// No flipped bit of a stored line goes unnoticed: the line is refused, or the batch is whole.
+#[test]
+fn a_damaged_stored_line_never_passes_for_another_batch() {
+    let mut stored = Vec::new();
+    let batch = batch(&["good day", "good night"]);
+    batch.write_stored(LocalFields::default(), &mut stored);
+    stored.pop();
+    let signed = batch.as_bytes().len() - 1;
+    for at in 0..stored.len() {
+        let mut damaged = stored.clone();
+        damaged[at] ^= 1;
+        match Batch::parse_stored(&damaged, &NETWORK) {
+            Ok((read, _)) => {
+                assert!(at >= signed, "byte {at}");
+                assert_eq!(read.as_bytes(), batch.as_bytes());
+            }
+            Err(_) => assert!(Batch::parse_stored(&stored, &NETWORK).is_ok()),
+        }
+    }
+    // Without its checksum, the line of an earlier program needs a valid signature.
+    let text = String::from_utf8(stored).expect("JSON");
+    let (earlier, _) = text.split_once(",\"check\"").expect("a checksum");
+    let earlier = format!("{earlier}}}");
+    let parse = |line: &str| Batch::parse_stored(line.as_bytes(), &NETWORK).is_ok();
+    assert!(parse(&earlier) && !parse(&earlier.replace("day", "dax")));
+}
+
 /// The id of a client's request is stored beside its lines, as the client wrote it, and not sent.
 #[test]
 fn the_id_of_a_request_is_stored_and_not_sent() {
@@ -396,7 +423,10 @@ fn the_id_of_a_request_is_stored_and_not_sent() {
         batch.write_stored(LocalFields::default(), &mut stored);
         let line = stored.strip_suffix(b"\n").expect("a line");
         let text = std::str::from_utf8(line).expect("JSON");
-        assert!(text.ends_with(&format!(",\"request\":{json}}}")), "{text}");
+        assert!(
+            text.contains(&format!(",\"request\":{json},\"check\":")),
+            "{text}"
+        );
         let (read, _) = Batch::parse_stored(line, &NETWORK).expect("a stored batch");
         assert_eq!(read.request, batch.request);
         assert_eq!(json_of(&read), sent);

@@ -53,7 +53,7 @@ pub(super) fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Ite
     fs::write(dir.join("format"), "2\n").expect("a file");
     let own_id = Identity::from_seed(&[1; 32]).id();
     let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
-    let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
+    let mut store = Store::open(&dir, network, own_id, limits).expect("a store");
     let mut heads: Vec<Batch> = Vec::new();
     let lines: Vec<StoredLine> = lines.into_iter().collect();
     let rooms: BTreeSet<&str> = lines.iter().map(|line| line.1).chain(["#ops"]).collect();

@@ -219,7 +219,7 @@ fn fill(lo: &Loopback, lines: u64) {
     fs::write(dir.join("format"), "2\n").expect("a file");
     let own_id = Identity::from_seed(&[1; 32]).id();
     let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
-    let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
+    let mut store = Store::open(&dir, network, own_id, limits).expect("a store");
     store
         .open_folder(&(&Room::general()).into())
         .expect("a folder");

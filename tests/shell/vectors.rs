@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use data_encoding::HEXLOWER;
-use p2pchat::base::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::{KnownPeer, Position};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -142,7 +142,7 @@ fn open_store(directory: &Path, network: NetworkTag) -> Store {
         total_bytes: Some(u64::MAX),
         ..StoreLimits::default()
     };
-    Store::open(&history_dir(directory), network, alice(), false, limits).expect("a store")
+    Store::open(&history_dir(directory), network, alice(), limits).expect("a store")
 }
 
 /// The networks and folders of the directory.
@@ -295,7 +295,11 @@ fn with_creation_time(text: &str, created_ns: u128) -> String {
 /// Copies the directory of the vectors. The marker of a clean end gets the creation time of the
 /// copy.
 fn copy_directory(to: &Path) {
-    for (relative, text) in contents(&path("state")) {
+    copy_vector_directory("state", to);
+}
+
+fn copy_vector_directory(name: &str, to: &Path) {
+    for (relative, text) in contents(&path(name)) {
         let file = to.join(&relative);
         fs::create_dir_all(file.parent().expect("a folder")).expect("created");
         fs::write(&file, &text).expect("written");
@@ -352,6 +356,54 @@ fn a_state_directory_is_read() {
 fn the_history_of_a_state_directory_is_read() {
     let folder = TempDir::new();
     copy_directory(&folder.0);
+    read_history(&folder);
+}
+
+/// The lines that earlier programs stored have no checksum.
+#[test]
+fn the_directory_of_an_earlier_version_is_read_and_continued() {
+    let folder = TempDir::new();
+    copy_vector_directory("earlier_state", &folder.0);
+    read_history(&folder);
+    let mut state = open_directory(&folder.0).state_dir;
+    let marker = state.take_clean_marker().expect("a marker");
+    assert_eq!(marker, Some(resume_state()));
+    // The next line is stored behind the old ones, and the next start reads both.
+    let general = FolderName::from(&Room::general());
+    let mut store = open_store(&folder.0, NetworkTag::OPEN);
+    let ranges = store.open_folder(&general).expect("a folder");
+    let own = |range: &&LogRange| range.log.author == alice();
+    let head = ranges.iter().find(own).expect("a log of alice");
+    let next = Batch::sign(
+        &Identity::from_seed(&[1; 32]),
+        &NetworkTag::OPEN,
+        UnsignedBatch {
+            log: head.log.clone(),
+            username: Nick::new("alice").expect("a name"),
+            sequence: head.high + 1,
+            lamport: head.lamport + 1,
+            timestamp: WallTime(1_000),
+            run: 1,
+            uptime: 0,
+            previous: Some(head.hash),
+            action: false,
+            republishes: head.republishes,
+            lines: &vectors("batch_room.txt")[0].lines(),
+            sealed: None,
+            salt: 9,
+        },
+    );
+    store.save(&next, LocalFields::default()).expect("saved");
+    drop(store);
+    let mut store = open_store(&folder.0, NetworkTag::OPEN);
+    let ranges = store.open_folder(&general).expect("a folder");
+    let range = ranges.iter().find(|range| range.log == next.log);
+    assert_eq!(range.map(|range| range.high), Some(next.last_sequence()));
+    assert_eq!(store.take_damage(), []);
+}
+
+/// Reads the batches of all folders, and compares them with those that were stored.
+fn read_history(folder: &TempDir) {
     let core = Ranges::default();
     for (network, name) in folders() {
         let mut store = open_store(&folder.0, network);
@@ -527,7 +579,7 @@ fn frontier_lines() {
             let head = Frontier::find_log_head(line, &range.log);
             assert_eq!(head, Some(range.high));
         }
-        let next = with_next_generation(line).expect("a frontier");
+        let next = with_next_generation(line, 0);
         vector.check("next_generation", std::str::from_utf8(&next).expect("JSON"));
         let next = vector.text("next_generation").as_bytes();
         assert_eq!((parse_generation(line), parse_generation(next)), (0, 1));

@@ -23,6 +23,7 @@ use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{StateDir, check_directory, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
+use crate::shell::store::damage::DamageReport;
 use crate::shell::store::scan::{FolderSpan, HistorySource};
 use crate::ui::session_event::SessionEvent;
 
@@ -75,15 +76,21 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
             Err(error) => Err(error.kind().into()),
         }
     };
-    let queried = history_query::run_query(&source, network, &query, &mut |kind| {
-        let event = SessionEvent { id: None, kind };
-        renderer.append_event(&event, now, &mut out);
-        match out.len() >= CHUNK_BYTES {
-            true => write(&mut out),
-            false => Ok(()),
-        }
-    });
+    let mut damage = Vec::new();
+    let mut report_damage = |report: DamageReport| damage.push(report.to_string());
+    let queried =
+        history_query::run_query(&source, network, &query, &mut report_damage, &mut |kind| {
+            let event = SessionEvent { id: None, kind };
+            renderer.append_event(&event, now, &mut out);
+            match out.len() >= CHUNK_BYTES {
+                true => write(&mut out),
+                false => Ok(()),
+            }
+        });
     let queried = queried.and_then(|()| write(&mut out));
+    if options.verbosity > Verbosity::Quiet {
+        print_warnings(&damage);
+    }
     match (stdout, queried) {
         (Ok(()), Err(error)) => Err(unreadable_history(directory, &error)),
         (stdout, _) => stdout_exit_status(stdout),

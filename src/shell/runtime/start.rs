@@ -87,8 +87,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     // then begin a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
-    let (store, opened_folders) =
-        open_store(&state, network, own.id, &options.rooms, resume.is_some())?;
+    let (store, opened_folders) = open_store(&state, network, own.id, &options.rooms)?;
     let ActiveFrontend {
         mut frontend,
         signals,
@@ -186,12 +185,11 @@ fn open_store(
     network: NetworkTag,
     own: PeerId,
     rooms: &[Room],
-    clean: bool,
 ) -> Result<(Store, OpenedFolders), Failure> {
     let dir = state.directory().map(history_dir);
     let open = || {
         let mut store = match &dir {
-            Some(dir) => Store::open(dir, network, own, clean, StoreLimits::default())?,
+            Some(dir) => Store::open(dir, network, own, StoreLimits::default())?,
             None => Store::in_memory(own, network, StoreLimits::default()),
         };
         let folders = rooms.iter().map(FolderName::from);

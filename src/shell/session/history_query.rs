@@ -8,6 +8,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::line_key::LineKey;
 use crate::base::name::Target;
 use crate::base::time::WallTime;
+use crate::shell::store::damage::DamageReport;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{FolderSpan, HistoryIndex, HistorySource, ScanGoal};
 use crate::ui::session_event::{Arrival, ChatLines, EventKind};
@@ -35,12 +36,15 @@ pub struct QueryOutput<'a> {
     /// Takes the error of a segment that can't be read. If it returns `Ok`, the query goes on
     /// without the lines of the segment.
     pub skip_unreadable: &'a mut dyn FnMut(io::Error) -> io::Result<()>,
+    /// Takes the reports of damage that the query has found in the files.
+    pub report_damage: &'a mut dyn FnMut(DamageReport),
     /// Our id if the query reads a backlog. The lines then also tell how they arrived. `None`: the
     /// lines have only the fields that their author signed.
     pub backlog_of: Option<PeerId>,
 }
 
-/// Passes the selected lines and the gaps between them to `emit`.
+/// Passes the selected lines and the gaps between them to `emit`, and reports of damaged files to
+/// `report_damage`.
 ///
 /// # Errors
 /// The history cannot be read, or `emit` fails.
@@ -48,11 +52,13 @@ pub fn run_query(
     source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
+    report_damage: &mut dyn FnMut(DamageReport),
     emit: &mut dyn FnMut(EventKind) -> io::Result<()>,
 ) -> io::Result<()> {
     let output = QueryOutput {
         emit,
         skip_unreadable: &mut Err,
+        report_damage,
         backlog_of: None,
     };
     run_query_to(source, network, query, output)
@@ -143,6 +149,7 @@ impl Selection<'_> {
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
+        report_damage: &mut dyn FnMut(DamageReport),
         visit: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let query = self.query;
@@ -165,6 +172,7 @@ impl Selection<'_> {
                 Some(text) => for_each_match(&run, text, visit)?,
             }
         }
+        merge.damage.into_iter().for_each(report_damage);
         Ok(())
     }
 
@@ -173,7 +181,7 @@ impl Selection<'_> {
     /// some of the last `limit` lines.
     fn count_before_last(&self, limit: u64, lamport_cutoff: u64) -> io::Result<Option<u64>> {
         let (mut total, mut above_cutoff) = (0, 0);
-        self.for_each_run(lamport_cutoff, &mut |run| {
+        self.for_each_run(lamport_cutoff, &mut |_| {}, &mut |run| {
             let end = run.batch.lamport + run.first_index + run.line_count;
             total += run.line_count;
             above_cutoff += end.saturating_sub(lamport_cutoff).min(run.line_count);
@@ -189,7 +197,7 @@ impl Selection<'_> {
         // With a limit, a gap before the first shown line is left out: the line before that gap is
         // not shown.
         let mut shows_gap = self.query.limit.is_none();
-        self.for_each_run(start.lamport_cutoff, &mut |run| {
+        self.for_each_run(start.lamport_cutoff, output.report_damage, &mut |run| {
             if skip > 0 && skip >= run.line_count {
                 skip -= run.line_count;
                 return Ok(());

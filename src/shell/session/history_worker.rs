@@ -85,7 +85,7 @@ fn collect_lines(
     query: &HistoryQuery,
 ) -> QueryResult {
     let (mut all, mut size) = (VecDeque::new(), 0);
-    run_query(source, network, query, &mut |kind| {
+    run_query(source, network, query, &mut |_| {}, &mut |kind| {
         size += text_len_bytes(&kind);
         all.push_back(kind);
         while size > REPLY_MAX_BYTES

@@ -12,12 +12,12 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
+use crate::shell::store::damage::DamageReport;
 use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
 use crate::shell::store::fsync::Fsync;
 use crate::shell::store::quota::{AuthorUsage, EvictionRank, StoreLimits, bytes_over_quota};
 use crate::shell::store::reader::PrintedBacklog;
-use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
@@ -34,7 +34,6 @@ pub struct DiskStore {
     /// The network.
     pub network: NetworkTag,
     own_id: PeerId,
-    was_clean_shutdown: bool,
     limits: StoreLimits,
     /// Limit on the bytes of all folders together.
     total_max_bytes: u64,
@@ -49,8 +48,7 @@ pub struct DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the store of `network` in the history directory `dir`. Opens no folder. If
-    /// `was_clean_shutdown` is false, opening a folder verifies signatures.
+    /// Opens the store of `network` in the history directory `dir`. Opens no folder.
     ///
     /// # Errors
     /// The size of a folder can't be read.
@@ -58,14 +56,12 @@ impl DiskStore {
         dir: &Path,
         network: NetworkTag,
         own_id: PeerId,
-        was_clean_shutdown: bool,
         limits: StoreLimits,
     ) -> io::Result<DiskStore> {
         let mut disk = DiskStore {
             dir: dir.join(network.dir_name()),
             network,
             own_id,
-            was_clean_shutdown,
             total_max_bytes: u64::MAX,
             closed_folders_bytes: 0,
             folders: SortedMap::new(),
@@ -118,20 +114,20 @@ impl DiskStore {
             Some(_) => 0,
             None => segment_file::folder_bytes(&dir)?,
         };
-        // A clean end of the previous run says nothing about the lines that this run wrote.
-        let verify = if self.was_clean_shutdown && reopened.is_none() {
-            VerifyMode::ChainOnly
-        } else {
-            VerifyMode::ChainAndHeads
-        };
         let segment_bytes = self.limits.segment_bytes;
-        let (mut folder, ranges) = Folder::open(dir, name, self.network, verify, segment_bytes)?;
+        let (mut folder, ranges) = Folder::open(dir, name, self.network, segment_bytes)?;
         if let Some(reopened) = reopened {
             folder.existed_before = reopened.existed_before;
         }
         self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(closed_bytes);
         self.folders.insert(name.clone(), folder);
         Ok(ranges)
+    }
+
+    /// Takes the reports of damage that was found since the previous call.
+    pub fn take_damage(&mut self) -> Vec<DamageReport> {
+        let folders = self.folders.values_mut();
+        folders.flat_map(Folder::take_damage).collect()
     }
 
     /// The rooms with lines of ours that perhaps no other peer stores yet. Includes rooms that are

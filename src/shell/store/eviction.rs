@@ -2,17 +2,17 @@
 //! evict. Then starts a segment whose frontier line omits these batches. Last, removes or
 //! rewrites the old segments.
 use std::fs;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::path::Path;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
-use crate::shell::os::file;
 use crate::shell::store::folder::{Folder, QuotaBlock};
 use crate::shell::store::replication_state::ReplicationState;
-use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, with_next_generation};
+use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
+use crate::shell::store::segment::rewrite::rewrite_segment;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
@@ -217,7 +217,7 @@ fn evict_from_segment(
     let old_bytes = path.metadata().map_or(0, |meta| meta.len());
     let new_bytes = match eviction {
         SegmentEviction::Remove(_) => fs::remove_file(&path).map(|()| 0),
-        SegmentEviction::Rewrite(_) => rewrite_segment(&folder.dir, number, first_kept),
+        SegmentEviction::Rewrite(_) => remove_batches(&folder.dir, number, first_kept),
     };
     if let Ok(new_bytes) = new_bytes {
         folder.total_bytes = (folder.total_bytes + new_bytes).saturating_sub(old_bytes);
@@ -233,72 +233,20 @@ fn evict_from_segment(
 ///
 /// # Errors
 /// The segment can't be read, replaced or removed. The segment is unchanged.
-fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
-    let draft = segment_file::temporary_path(dir, number);
-    let kept_count = write_kept_batches(dir, number, first_kept).inspect_err(|_| {
-        let _ = fs::remove_file(&draft);
+fn remove_batches(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
+    let authors = first_kept.keys().map(|log| log.author.to_string());
+    let authors: Vec<String> = authors.collect();
+    let is_evicted = |(log, last): (LogId, u64)| {
+        let first_kept = first_kept.get(&log);
+        first_kept.is_some_and(|first_kept| last < *first_kept)
+    };
+    let kept_count = rewrite_segment(dir, number, &mut |reader| {
+        !parse_outline(reader.line(), &authors).is_some_and(is_evicted)
     })?;
     let path = segment_file::path(dir, number);
     if kept_count == 0 {
-        let _ = fs::remove_file(&draft);
         fs::remove_file(&path)?;
         return Ok(0);
     }
-    fs::rename(&draft, &path)?;
     Ok(path.metadata()?.len())
-}
-
-/// Copies a segment, without the evicted batches, to its temporary path. Returns the number of
-/// batches in the copy.
-fn write_kept_batches(
-    dir: &Path,
-    number: u64,
-    first_kept: &SortedMap<LogId, u64>,
-) -> io::Result<u64> {
-    let authors: Vec<String> = first_kept
-        .keys()
-        .map(|log| log.author.to_string())
-        .collect();
-    let draft = segment_file::temporary_path(dir, number);
-    let mut out = BufWriter::new(file::create_private_file(&draft)?);
-    let mut reader = SegmentReader::open(dir, number)?;
-    let mut kept_count = 0;
-    // The replacement covers all bytes before this logical offset.
-    let mut written_to = 0;
-    while reader.advance()? {
-        let line = reader.line();
-        if reader.line_offset() == 0 {
-            // The generation marks the segment as rewritten. Without it, readers would take
-            // physical offsets for logical ones.
-            let frontier =
-                with_next_generation(line).ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
-            out.write_all(&frontier)?;
-            out.write_all(b"\n")?;
-            written_to = reader.next_position().offset;
-            continue;
-        }
-        let is_evicted = |(log, last): (LogId, u64)| {
-            let first_kept = first_kept.get(&log);
-            first_kept.is_some_and(|first_kept| last < *first_kept)
-        };
-        if line.starts_with(FRONTIER_PREFIX)
-            || parse_outline(line, &authors).is_some_and(is_evicted)
-        {
-            continue;
-        }
-        if reader.line_offset() > written_to {
-            let dropped = segment_file::dropped_line(reader.line_offset() - written_to);
-            out.write_all(dropped.as_bytes())?;
-        }
-        out.write_all(line)?;
-        out.write_all(b"\n")?;
-        written_to = reader.next_position().offset;
-        kept_count += 1;
-    }
-    let end = reader.next_position().offset;
-    if end > written_to {
-        out.write_all(segment_file::dropped_line(end - written_to).as_bytes())?;
-    }
-    out.flush()?;
-    Ok(kept_count)
 }

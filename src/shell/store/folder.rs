@@ -12,11 +12,11 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
+use crate::shell::store::damage::DamageReport;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::{PrintedBacklog, Reader};
 use crate::shell::store::recovery;
-use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::segment::active_segment::ActiveSegment;
 use crate::shell::store::segment::frontier::Frontier;
 use crate::shell::store::segment::segment_file;
@@ -63,6 +63,8 @@ pub struct Folder {
     /// The marker for lines of ours that perhaps no other peer stores yet.
     pub unacknowledged: UnacknowledgedMarker,
     dir_sync_pending: SyncPending,
+    /// The damage that was found, and that the user was not told of yet.
+    damage: Vec<DamageReport>,
 }
 
 impl Folder {
@@ -76,7 +78,6 @@ impl Folder {
         dir: PathBuf,
         name: &FolderName,
         network: NetworkTag,
-        verify: VerifyMode,
         segment_bytes: u64,
     ) -> io::Result<(Folder, Vec<LogRange>)> {
         let existed_before = dir.is_dir();
@@ -85,7 +86,7 @@ impl Folder {
         if name.room().is_some() {
             file::create_private_dir(&dir)?;
         }
-        let recovered = recovery::recover_folder(&dir, name, &network, verify)?;
+        let recovered = recovery::recover_folder(&dir, name, &network)?;
         let mut folder = Folder {
             network,
             existed_before,
@@ -98,6 +99,7 @@ impl Folder {
             reader: Reader::load(&dir, name)?,
             unacknowledged: UnacknowledgedMarker::load(&dir),
             dir_sync_pending: SyncPending::default(),
+            damage: recovered.damage,
             segment_numbers: recovered.segment_numbers,
             dir,
         };
@@ -117,6 +119,11 @@ impl Folder {
         }
         folder.reader.limit_to(folder.end());
         Ok((folder, ranges))
+    }
+
+    /// Takes the reports of damage that was found since the previous call.
+    pub fn take_damage(&mut self) -> Vec<DamageReport> {
+        std::mem::take(&mut self.damage)
     }
 
     /// Appends a batch. `line` is the stored form of the batch.

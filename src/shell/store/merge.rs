@@ -15,8 +15,8 @@ use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::descriptors::is_shortage;
+use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
-use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
 /// Maximum number of segment files that are open at a time. A closed file is opened again when a
 /// batch is read from it. The other parts of the program need descriptors, too.
@@ -117,7 +117,8 @@ pub struct Merge<'a> {
     last_key: Option<SortKey>,
     /// Open files, each with the index of its segment. The least recently used file is first.
     open_files: Vec<(usize, File)>,
-    keys: VerifyingKeyCache,
+    /// The damage that was found, one report for each damaged segment.
+    pub damage: Vec<DamageReport>,
 }
 
 impl<'a> Merge<'a> {
@@ -139,7 +140,7 @@ impl<'a> Merge<'a> {
             log_heads: index.log_heads_below(lamport_cutoff),
             last_key: None,
             open_files: Vec::new(),
-            keys: VerifyingKeyCache::default(),
+            damage: Vec::new(),
         }
     }
 
@@ -263,7 +264,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Reads a segment, verifies its batches and sorts them. `segment` is an index in
+    /// Reads a segment and sorts its undamaged batches. `segment` is an index in
     /// [`HistoryIndex::segments`]. A segment is read again after an eviction has rewritten it. The
     /// batches that were already opened are then left out.
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
@@ -290,7 +291,6 @@ impl<'a> Merge<'a> {
 
     fn read_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
-        let mut is_valid = true;
         let Some(summary) = self.index.segments.get(segment) else {
             return Ok(());
         };
@@ -298,12 +298,13 @@ impl<'a> Merge<'a> {
             return Ok(());
         };
         let folder_room = folder.name.room();
-        let is_unverified = self.source.is_unverified();
-        let mut chains = ChainVerifier::default();
+        let mut damaged = DamagedLines::default();
         self.source
-            .for_each_line(folder, summary.segment_number, &mut |at, line| {
-                let Ok((batch, _)) = Batch::parse_stored(line, &self.network) else {
-                    return;
+            .for_each_line(folder, summary.segment_number, &mut |line| {
+                let batch = match StoredLine::parse(&line, &self.network) {
+                    StoredLine::Batch(batch, _) => batch,
+                    StoredLine::Other => return,
+                    StoredLine::Damaged => return damaged.add(&line),
                 };
                 if batch.log.target.room() != folder_room.as_ref() {
                     return;
@@ -311,22 +312,18 @@ impl<'a> Merge<'a> {
                 let key = SortKey::new(&batch, summary.folder_index);
                 // Nearly always the last index, because most batches arrive in order.
                 let index = entries.partition_point(|entry| entry.key < key);
-                let length = line.len();
                 entries.insert(
                     index,
                     BatchEntry {
                         key,
-                        offset: at,
-                        length,
+                        offset: line.offset,
+                        length: line.bytes.len(),
                     },
                 );
-                if is_unverified {
-                    is_valid &= chains.add(batch, &mut self.keys);
-                }
             })?;
-        if !(is_valid && chains.verify_ends(&mut self.keys)) {
-            entries = self.retain_verified(segment, entries)?;
-        }
+        let dir = self.source.folder_dir(&folder.name);
+        let report = damaged.report(&dir, summary.segment_number, DamageOutcome::Left);
+        self.damage.extend(report);
         if let Some(last) = &self.last_key {
             entries.retain(|entry| entry.key > *last);
         }
@@ -336,24 +333,6 @@ impl<'a> Merge<'a> {
             entries,
         });
         Ok(())
-    }
-
-    /// Returns the entries whose batch has a valid signature. Called if a batch of the segment is
-    /// damaged.
-    fn retain_verified(
-        &mut self,
-        segment: usize,
-        entries: Vec<BatchEntry>,
-    ) -> io::Result<Vec<BatchEntry>> {
-        let mut valid = Vec::new();
-        for entry in entries {
-            if let Some((batch, _)) = self.read_batch(segment, &entry)?
-                && self.keys.verify(&batch)
-            {
-                valid.push(entry);
-            }
-        }
-        Ok(valid)
     }
 
     /// Reads a batch. `None`: the batch is no longer at its offset, because an eviction changed the

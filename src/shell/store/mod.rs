@@ -4,6 +4,7 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
+pub mod damage;
 pub mod disk;
 pub mod eviction;
 pub mod folder;
@@ -20,4 +21,3 @@ pub mod segment;
 #[allow(clippy::module_inception)]
 pub mod store;
 pub mod unacknowledged_marker;
-pub mod verify;

@@ -1,8 +1,9 @@
-//! Recovers at startup which lines a folder stores. Trusts the last valid frontier line, and
-//! verifies the batches after it. Cuts the last segment after the last valid batch.
+//! Recovers at startup which lines a folder stores. Trusts the last valid frontier line, and reads
+//! the batches after it. Cuts off a line that a crash left incomplete. Sets damaged lines aside.
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
@@ -10,12 +11,13 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file;
+use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_file::SegmentFile;
-use crate::shell::store::segment::segment_reader::SegmentReader;
-use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
+use crate::shell::store::segment::segment_reader::{LINE_MAX_BYTES, SegmentReader};
 
 /// The result of a recovery: what the folder stores.
 #[derive(Default)]
@@ -32,29 +34,18 @@ pub struct Recovered {
     pub author_bytes: SortedMap<PeerId, u64>,
     /// No batch in the segments has a line with a higher Lamport number.
     pub max_lamport: u64,
-    /// Whether new batches may be appended to the last segment. The segment must begin with a valid
-    /// frontier line. The segment must never have been rewritten, because its physical offsets must
-    /// equal its logical offsets.
+    /// Whether new batches may be appended to the last segment. The segment must be readable and
+    /// begin with a valid frontier line. The segment must never have been rewritten, because its
+    /// physical offsets must equal its logical offsets.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
+    /// The damage that was found, one report for each damaged segment.
+    pub damage: Vec<DamageReport>,
 }
 
-/// How the batches after the last valid frontier line are verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyMode {
-    /// Only the hash chains. This is enough after a clean end.
-    ChainOnly,
-    /// The hash chains, and the signature at the end of each chain. That signature covers the
-    /// whole chain.
-    ChainAndHeads,
-    /// The hash chains and every signature. This finds the damaged batch after another mode has
-    /// detected damage.
-    EveryBatch,
-}
-
-/// Finds out which lines a folder stores, and cuts invalid content off its last segment. Reads
-/// older segments only if the last segment has no valid frontier line.
+/// Finds out which lines a folder stores. Cuts an incomplete line off the last segment, and sets
+/// damaged lines aside. Reads older segments only if the last segment has no valid frontier line.
 ///
 /// # Errors
 /// The folder or a file in it can't be read, cut or removed. Damaged content is not an error.
@@ -62,41 +53,92 @@ pub fn recover_folder(
     dir: &Path,
     folder: &FolderName,
     network: &NetworkTag,
-    mode: VerifyMode,
 ) -> io::Result<Recovered> {
     let mut files = segment_file::list(dir)?;
+    if let Some(last) = files.last() {
+        restore_line_end(dir, last, network)?;
+    }
     remove_leftovers(dir, &mut files)?;
-    let Some(last) = files.last().copied() else {
+    let Some(last_index) = files.len().checked_sub(1) else {
         return Ok(Recovered::default());
     };
     let (base, frontier, frontier_end) = find_base(dir, &files, folder)?.unwrap_or_default();
-    let begin_of = |index: usize| if index == base { frontier_end } else { 0 };
-    let mut state = RecoveryState::new(frontier, network);
-    let last_index = files.len() - 1;
-    for (index, file) in files.iter().enumerate().take(last_index).skip(base) {
-        state.scan_older_segment(dir, file.number, begin_of(index))?;
+    let mut state = RecoveryState::new(frontier, folder, network);
+    let mut reports = Vec::new();
+    let mut is_readable = true;
+    for (index, file) in files.iter_mut().enumerate().skip(base) {
+        let begin = if index == base { frontier_end } else { 0 };
+        let scan = state.scan_segment(dir, file.number, begin)?;
+        is_readable = scan.error.is_none();
+        if index == last_index && is_readable {
+            file.bytes = cut_torn_tail(dir, file, scan.end)?;
+        }
+        reports.extend(set_aside(dir, file, scan));
     }
-    let begin = begin_of(last_index);
-    let end = state.verify_last_segment(dir, last.number, begin, mode)?;
-    if end < last.bytes {
-        let file = OpenOptions::new()
-            .write(true)
-            .open(segment_file::path(dir, last.number))?;
-        file.set_len(end)?;
-    }
-    let older_bytes: u64 = files[..last_index].iter().map(|file| file.bytes).sum();
+    let last = files[last_index];
+    let reader = SegmentReader::open(dir, last.number)?;
     Ok(Recovered {
-        is_appendable: base == last_index
-            && starts_with_frontier(dir, last.number, folder)?
-            && SegmentReader::open(dir, last.number)?.generation() == 0,
+        is_appendable: is_readable
+            && base == last_index
+            && reader.generation() == 0
+            && starts_with_frontier(reader, folder)?,
         segment_numbers: files.iter().map(|file| file.number).collect(),
-        total_bytes: older_bytes + end,
-        last_segment_bytes: end,
-        bytes_after_frontier: end - begin.min(end),
+        total_bytes: files.iter().map(|file| file.bytes).sum(),
+        last_segment_bytes: last.bytes,
+        bytes_after_frontier: last.bytes.saturating_sub(frontier_end),
         ranges: state.ranges,
         author_bytes: state.author_bytes,
         max_lamport: state.max_lamport,
+        damage: reports,
     })
+}
+
+/// Cuts off what follows the last whole line of a segment: a write that a crash interrupted. `end`:
+/// the physical offset after that line. Returns the segment's size.
+fn cut_torn_tail(dir: &Path, segment: &SegmentFile, end: u64) -> io::Result<u64> {
+    if end < segment.bytes {
+        let path = segment_file::path(dir, segment.number);
+        OpenOptions::new().write(true).open(path)?.set_len(end)?;
+    }
+    Ok(end)
+}
+
+/// Restores the last line end of a segment if it is damaged. Without a line end, the batch before
+/// it would pass for an interrupted write.
+fn restore_line_end(dir: &Path, segment: &SegmentFile, network: &NetworkTag) -> io::Result<()> {
+    let path = segment_file::path(dir, segment.number);
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut tail = vec![0; LINE_MAX_BYTES.min(segment.bytes as usize)];
+    let tail_at = segment.bytes - tail.len() as u64;
+    file.read_exact_at(&mut tail, tail_at)?;
+    let line = tail
+        .rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    if let Some((_, batch)) = line.split_last()
+        && Batch::parse_stored(batch, network).is_ok()
+    {
+        file.write_all_at(b"\n", segment.bytes - 1)?;
+    }
+    Ok(())
+}
+
+/// Sets the damaged lines of a segment aside. Updates the segment's size. Returns the report, if
+/// the segment is damaged. On a full or broken disk, the lines stay in the segment.
+fn set_aside(dir: &Path, segment: &mut SegmentFile, scan: SegmentScan) -> Option<DamageReport> {
+    let SegmentScan { damaged, error, .. } = scan;
+    if damaged.offsets.is_empty() {
+        return None;
+    }
+    let outcome = match (error, damaged.set_aside(dir, segment.number)) {
+        (Some(error), _) => DamageOutcome::Unreadable(error.to_string()),
+        (None, Ok(bytes)) => {
+            segment.bytes = bytes;
+            DamageOutcome::SetAside
+        }
+        (None, Err(_)) => DamageOutcome::Left,
+    };
+    damaged.report(dir, segment.number, outcome)
 }
 
 /// Removes what interrupted writes left in the folder. Temporary files of the segments in `files`
@@ -108,7 +150,8 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
         file::if_exists(fs::remove_file(draft))?;
     }
     while let Some(last) = files.last() {
-        if SegmentReader::open(dir, last.number)?.advance()? {
+        let mut reader = SegmentReader::open(dir, last.number)?;
+        if !matches!(reader.advance(), Ok(false)) {
             break;
         }
         fs::remove_file(segment_file::path(dir, last.number))?;
@@ -133,9 +176,9 @@ fn find_base(
     Ok(None)
 }
 
-fn starts_with_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Result<bool> {
-    let mut reader = SegmentReader::open(dir, number)?;
-    Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
+/// Whether the segment of an unused `reader` begins with a valid frontier line.
+fn starts_with_frontier(mut reader: SegmentReader, folder: &FolderName) -> io::Result<bool> {
+    Ok(advance_readable(&mut reader)? && Frontier::parse(reader.line(), folder).is_some())
 }
 
 /// Finds the last valid frontier line of a segment. Returns the content of the line and the
@@ -147,7 +190,7 @@ fn find_last_frontier(
 ) -> io::Result<Option<(Frontier, u64)>> {
     let mut reader = SegmentReader::open(dir, number)?;
     let mut last = None;
-    while reader.advance()? {
+    while advance_readable(&mut reader)? {
         if reader.line().starts_with(FRONTIER_PREFIX)
             && let Some(frontier) = Frontier::parse(reader.line(), folder)
         {
@@ -158,8 +201,8 @@ fn find_last_frontier(
 }
 
 /// What a recovery has found so far: the range of each log, and the bytes of each author's batches.
-#[derive(Clone)]
 struct RecoveryState<'a> {
+    folder: &'a FolderName,
     network: &'a NetworkTag,
     ranges: BTreeMap<LogId, LogRange>,
     author_bytes: SortedMap<PeerId, u64>,
@@ -167,13 +210,18 @@ struct RecoveryState<'a> {
 }
 
 impl<'a> RecoveryState<'a> {
-    fn new(frontier: Frontier, network: &'a NetworkTag) -> RecoveryState<'a> {
-        // A loop of insertions shares its code with `add_batch`; `collect` would cost 2 KB more.
+    fn new(
+        frontier: Frontier,
+        folder: &'a FolderName,
+        network: &'a NetworkTag,
+    ) -> RecoveryState<'a> {
+        // A loop of insertions shares its code with `add`; `collect` would cost 2 KB more.
         let mut ranges = BTreeMap::new();
         for range in frontier.ranges {
             ranges.insert(range.log.clone(), range);
         }
         RecoveryState {
+            folder,
             network,
             ranges,
             author_bytes: frontier.author_bytes,
@@ -181,125 +229,90 @@ impl<'a> RecoveryState<'a> {
         }
     }
 
-    /// Adds the valid batches of a segment that is not the last one. Reading begins at the physical
-    /// offset `begin`. Skips invalid batches, and leaves them in the file.
-    fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
-        let mut keys = VerifyingKeyCache::default();
+    /// Adds the undamaged batches of a segment. Reading begins at the physical offset `begin`.
+    ///
+    /// # Errors
+    /// File descriptors or memory ran out, or the segment can't be opened.
+    fn scan_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<SegmentScan> {
         let mut reader = SegmentReader::open(dir, number)?;
-        while reader.advance()? {
-            let bytes = reader.line().len() as u64 + 1;
-            if reader.next_file_offset() > begin
-                && let Ok((batch, local)) = Batch::parse_stored(reader.line(), self.network)
-            {
-                // A batch that is not added stays in the file, so its lines count here as well.
-                self.max_lamport = self.max_lamport.max(batch.last_lamport());
-                if !self.try_fill_gap(&batch, bytes, &mut keys) && self.extends_chain(&batch) {
-                    self.add_batch(&batch, local, bytes);
-                }
+        let mut damaged = DamagedLines::default();
+        let error = loop {
+            match reader.advance() {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => break Some(error),
             }
-        }
-        Ok(())
-    }
-
-    /// Adds the batches of the last segment that come before the first invalid batch. Reading
-    /// begins at the physical offset `begin`. Returns the physical offset at which the caller must
-    /// cut the file.
-    fn verify_last_segment(
-        &mut self,
-        dir: &Path,
-        number: u64,
-        begin: u64,
-        mode: VerifyMode,
-    ) -> io::Result<u64> {
-        let mut state = self.clone();
-        let mut end = state.verify_segment(dir, number, begin, mode)?;
-        if end.is_none() {
-            state = self.clone();
-            end = state.verify_segment(dir, number, begin, VerifyMode::EveryBatch)?;
-        }
-        *self = state;
-        Ok(end.unwrap_or(begin))
-    }
-
-    /// Adds batches until a batch is invalid. Reading begins at the physical offset `begin`.
-    /// Returns the physical offset after the last valid line. `None`: an added batch may be
-    /// invalid. The caller must then discard this state, and verify the segment again with
-    /// [`VerifyMode::EveryBatch`].
-    fn verify_segment(
-        &mut self,
-        dir: &Path,
-        number: u64,
-        begin: u64,
-        mode: VerifyMode,
-    ) -> io::Result<Option<u64>> {
-        let mut keys = VerifyingKeyCache::default();
-        let mut chains = ChainVerifier::default();
-        let mut valid_end = begin;
-        let mut reader = SegmentReader::open(dir, number)?;
-        while reader.advance()? {
             if reader.next_file_offset() <= begin {
                 continue;
             }
-            if reader.line_offset() == 0 || reader.line().starts_with(FRONTIER_PREFIX) {
-                valid_end = reader.next_file_offset();
-                continue;
-            }
-            let Ok((batch, local)) = Batch::parse_stored(reader.line(), self.network) else {
-                break;
-            };
-            let bytes = reader.line().len() as u64 + 1;
-            if self.try_fill_gap(&batch, bytes, &mut keys) {
-                valid_end = reader.next_file_offset();
-                continue;
-            }
-            if !self.extends_chain(&batch) {
-                // This batch or its predecessor may be the damaged one.
-                if mode != VerifyMode::EveryBatch {
-                    return Ok(None);
+            let is_good = match StoredLine::parse(&reader.file_line(), self.network) {
+                // A batch of another folder is ignored.
+                StoredLine::Batch(batch, _)
+                    if batch.log.target.room() != self.folder.room().as_ref() =>
+                {
+                    true
                 }
-                break;
+                StoredLine::Batch(batch, local) => {
+                    let bytes = reader.line().len() as u64 + 1;
+                    self.add(&batch, local, bytes)
+                }
+                StoredLine::Other => true,
+                StoredLine::Damaged => false,
+            };
+            if !is_good {
+                damaged.add(&reader.file_line());
             }
-            if mode == VerifyMode::EveryBatch && !keys.verify(&batch) {
-                break;
-            }
-            self.add_batch(&batch, local, bytes);
-            valid_end = reader.next_file_offset();
-            if mode == VerifyMode::ChainAndHeads && !chains.add(batch, &mut keys) {
-                return Ok(None);
-            }
+        };
+        if error.is_some() {
+            damaged.add_unread(&reader);
         }
-        Ok(chains.verify_ends(&mut keys).then_some(valid_end))
-    }
-
-    /// Whether the batch can be the next one of its log. A batch directly after the head must name
-    /// the hash of the batch before it. A batch above a gap is always accepted.
-    fn extends_chain(&self, batch: &Batch) -> bool {
-        self.ranges.get(&batch.log).is_none_or(|range| {
-            batch.sequence > range.high + 1
-                || (batch.sequence == range.high + 1 && batch.previous == Some(range.hash))
+        Ok(SegmentScan {
+            end: reader.next_file_offset(),
+            damaged,
+            error,
         })
     }
 
-    /// Adds the batch if it is below the head of its log and its signature is valid. Returns
-    /// whether the batch was added.
-    fn try_fill_gap(&mut self, batch: &Batch, bytes: u64, keys: &mut VerifyingKeyCache) -> bool {
-        let range = self.ranges.get_mut(&batch.log);
-        let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));
-        if let Some(range) = below {
-            range.fill_gap(batch);
-            self.max_lamport = self.max_lamport.max(batch.last_lamport());
-            *self.author_bytes.get_or_default(batch.log.author) += bytes;
-            return true;
+    /// Adds a batch to its range. Returns false if the batch contradicts the batches before it: it
+    /// follows the head of its log, but names another hash.
+    fn add(&mut self, batch: &Batch, local: LocalFields, bytes: u64) -> bool {
+        match self.ranges.get_mut(&batch.log) {
+            None => {
+                let range = LogRange::begin(batch, !local.backfill);
+                self.ranges.insert(batch.log.clone(), range);
+            }
+            // The batch fills a gap, or is a copy of a stored one.
+            Some(range) if batch.last_sequence() <= range.high => {
+                range.fill_gap(batch);
+            }
+            Some(range)
+                if batch.sequence > range.high + 1
+                    || batch.sequence == range.high + 1 && batch.previous == Some(range.hash) =>
+            {
+                range.extend(batch);
+            }
+            Some(_) => return false,
         }
-        false
-    }
-
-    fn add_batch(&mut self, batch: &Batch, local: LocalFields, bytes: u64) {
         self.max_lamport = self.max_lamport.max(batch.last_lamport());
         *self.author_bytes.get_or_default(batch.log.author) += bytes;
-        let range = self.ranges.entry(batch.log.clone());
-        range
-            .and_modify(|range| range.extend(batch))
-            .or_insert_with(|| LogRange::begin(batch, !local.backfill));
+        true
+    }
+}
+
+/// The result of [`RecoveryState::scan_segment`].
+struct SegmentScan {
+    /// The physical offset after the last whole line.
+    end: u64,
+    damaged: DamagedLines,
+    /// Why the rest of the segment can't be read. `None`: all of it was read.
+    error: Option<io::Error>,
+}
+
+/// As [`SegmentReader::advance`], but returns false at a part that the disk can't read.
+fn advance_readable(reader: &mut SegmentReader) -> io::Result<bool> {
+    match reader.advance() {
+        Err(error) if !is_shortage(&error) => Ok(false),
+        advanced => advanced,
     }
 }

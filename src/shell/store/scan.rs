@@ -20,7 +20,7 @@ use crate::shell::os::file;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment::frontier::Frontier;
 use crate::shell::store::segment::segment_file;
-use crate::shell::store::segment::segment_reader::SegmentReader;
+use crate::shell::store::segment::segment_reader::{FileLine, SegmentReader};
 
 /// The place where the lines of one network are stored.
 pub enum HistorySource<'a> {
@@ -49,6 +49,14 @@ impl HistorySource<'_> {
         Ok(folders)
     }
 
+    /// The directory of a folder. Empty if the store is in memory.
+    pub fn folder_dir(&self, folder: &FolderName) -> PathBuf {
+        match self {
+            HistorySource::Disk(dir) => dir.join(folder.as_str()),
+            HistorySource::Memory(_) => PathBuf::new(),
+        }
+    }
+
     fn segment_numbers(&self, folder: &FolderName) -> io::Result<Vec<u64>> {
         let HistorySource::Disk(dir) = self else {
             return Ok(vec![0]);
@@ -60,8 +68,7 @@ impl HistorySource<'_> {
     }
 
     /// Calls `visit` for each whole line of a segment, up to the end of `span`. Does not check
-    /// where `span` begins. Passes the line's physical offset, and the line without its line end. A
-    /// store in memory passes the record's number instead of the offset.
+    /// where `span` begins. A store in memory passes the record's number as number and offset.
     ///
     /// # Errors
     /// The segment can't be read. A missing segment is no error and has no lines.
@@ -69,7 +76,7 @@ impl HistorySource<'_> {
         &self,
         span: &FolderSpan,
         number: u64,
-        visit: &mut dyn FnMut(u64, &[u8]),
+        visit: &mut dyn FnMut(FileLine<'_>),
     ) -> io::Result<()> {
         match self {
             HistorySource::Disk(dir) => {
@@ -78,8 +85,7 @@ impl HistorySource<'_> {
                     return Ok(());
                 };
                 while reader.advance()? && span.is_before_end(reader.line_position()) {
-                    let line = reader.line();
-                    visit(reader.next_file_offset() - line.len() as u64 - 1, line);
+                    visit(reader.file_line());
                 }
             }
             HistorySource::Memory(memory) => {
@@ -89,7 +95,12 @@ impl HistorySource<'_> {
                         ..Position::default()
                     };
                     if span.is_before_end(position) {
-                        visit(number, line);
+                        visit(FileLine {
+                            number,
+                            offset: number,
+                            end: number + 1,
+                            bytes: line,
+                        });
                     }
                 }
             }
@@ -109,11 +120,6 @@ impl HistorySource<'_> {
             &dir.join(folder.as_str()),
             number,
         )))
-    }
-
-    /// Whether signatures must be verified. True on disk, because files may be damaged.
-    pub fn is_unverified(&self) -> bool {
-        matches!(self, HistorySource::Disk(_))
     }
 }
 
@@ -302,11 +308,11 @@ impl HistoryIndex {
         let logs = &mut self.logs;
         let (mut batches, mut frontier) = (Vec::new(), None);
         let mut is_first = true;
-        source.for_each_line(span, segment_number, &mut |_, line| {
+        source.for_each_line(span, segment_number, &mut |line| {
             if std::mem::take(&mut is_first) {
-                frontier = Frontier::parse(line, &span.name);
+                frontier = Frontier::parse(line.bytes, &span.name);
             }
-            batches.extend(summary.add_line(line, logs));
+            batches.extend(summary.add_line(line.bytes, logs));
         })?;
         // Without a valid frontier line, the number that holds for this segment also holds for the
         // older ones.

@@ -14,6 +14,7 @@ use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
+use crate::shell::store::damage::DamageReport;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::memory::MemoryStore;
@@ -37,8 +38,7 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the store of `network` in the history directory `dir`. Opens no folder. If
-    /// `was_clean_shutdown` is false, opening a folder verifies signatures.
+    /// Opens the store of `network` in the history directory `dir`. Opens no folder.
     ///
     /// # Errors
     /// The size of a folder can't be read.
@@ -46,10 +46,9 @@ impl Store {
         dir: &Path,
         network: NetworkTag,
         own_id: PeerId,
-        was_clean_shutdown: bool,
         limits: StoreLimits,
     ) -> io::Result<Store> {
-        let disk = DiskStore::open(dir, network, own_id, was_clean_shutdown, limits)?;
+        let disk = DiskStore::open(dir, network, own_id, limits)?;
         Ok(Store {
             backend: Backend::Disk(Box::new(disk)),
         })
@@ -65,7 +64,8 @@ impl Store {
     }
 
     /// Opens a folder and returns its stored ranges. If the folder is already open, reads it again.
-    /// Lines that a crash left incomplete are cut off.
+    /// Lines that a crash left incomplete are cut off, and damaged lines are set aside. See
+    /// [`Store::take_damage`].
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -298,6 +298,14 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
             Backend::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Takes the reports of damage that was found since the previous call.
+    pub fn take_damage(&mut self) -> Vec<DamageReport> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.take_damage(),
+            Backend::Memory(_) => Vec::new(),
         }
     }
 

@@ -159,7 +159,7 @@ fn news_outside_of_a_backlog_follow_it_once() {
             total_bytes: Some(u64::MAX),
             ..StoreLimits::default()
         };
-        let store = Store::open(&folder.0, NET, own(), false, limits).expect("a store");
+        let store = Store::open(&folder.0, NET, own(), limits).expect("a store");
         let mut scenario = Scenario {
             store,
             core: RecordedState::default(),
@@ -267,7 +267,7 @@ fn news_that_a_backlog_leaves_out_are_printed_after_it() {
         ..StoreLimits::default()
     };
     let mut scenario = Scenario {
-        store: Store::open(&folder.0, NET, own(), false, limits).expect("a store"),
+        store: Store::open(&folder.0, NET, own(), limits).expect("a store"),
         core: RecordedState::default(),
         seed,
         stored: Vec::new(),

@@ -38,7 +38,10 @@ fn reads_older_half(folder: &TempDir, lines: u64) -> bool {
         limit: Some(lines),
         ..HistoryQuery::default()
     };
-    run_query(&disk_source(folder), NET, &query, &mut |_| Ok(())).is_err()
+    run_query(&disk_source(folder), NET, &query, &mut |_| {}, &mut |_| {
+        Ok(())
+    })
+    .is_err()
 }
 
 /// The last lines are found without reading old segments, even if old lines arrived late.

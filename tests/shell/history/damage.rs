@@ -139,6 +139,7 @@ fn segments_evicted_during_a_query_become_gaps() {
         &disk_source(&folder),
         NET,
         &HistoryQuery::default(),
+        &mut |_| {},
         &mut collect,
     )
     .unwrap();

@@ -95,7 +95,7 @@ pub fn store_on_disk<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a
         ..StoreLimits::default()
     };
     let own = Identity::from_seed(&[1; 32]).id();
-    let mut store = Store::open(&folder.0, NET, own, false, limits).unwrap();
+    let mut store = Store::open(&folder.0, NET, own, limits).unwrap();
     save(&mut store, batches);
 }
 
@@ -130,7 +130,7 @@ pub fn query_lines(
     mut renderer: Renderer,
 ) -> Vec<String> {
     let mut all = Vec::new();
-    run_query(source, NET, query, &mut |kind| {
+    run_query(source, NET, query, &mut |_| {}, &mut |kind| {
         let event = SessionEvent { id: None, kind };
         renderer.append_event(&event, WallTime(0), &mut all);
         Ok(())

@@ -47,7 +47,7 @@ fn gaps_survive_a_restart_and_are_read_in_sequence_order() {
             true => store.close(&core).unwrap(),
             false => drop(store),
         }
-        let (reopened, ranges) = open_with(&folder, clean, small_segments());
+        let (reopened, ranges) = open_with(&folder, small_segments());
         store = reopened;
         clean = !clean;
         assert_eq!(ranges, core.sorted());
@@ -102,8 +102,8 @@ fn a_missing_beginning_survives_a_restart() {
                 core.record(batch);
                 store.enforce_limits(&core).unwrap();
             }
-            store = open_with(&folder, true, small_segments()).0;
-            let read = open_with(&folder, false, small_segments()).1;
+            store = open_with(&folder, small_segments()).0;
+            let read = open_with(&folder, small_segments()).1;
             assert_eq!(read, core.sorted());
             assert_eq!(memory.open_folder(&general()).unwrap(), core.sorted());
         }
@@ -172,7 +172,7 @@ fn eviction_leaves_no_gap_above_a_filled_one() {
     };
     let mut memory = Store::in_memory(Author::new(1).id(), NET, limits);
     memory.open_folder(&general()).unwrap();
-    for (mut store, on_disk) in [(open_with(&folder, false, limits).0, true), (memory, false)] {
+    for (mut store, on_disk) in [(open_with(&folder, limits).0, true), (memory, false)] {
         let mut bob = Author::new(2);
         let long = "x".repeat(100);
         let lines: Vec<Batch> = (0..140).map(|_| bob.say(&[&long])).collect();

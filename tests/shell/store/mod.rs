@@ -1,5 +1,6 @@
 //! The store: saving, recovery, reading, quotas and gaps.
 
+mod damage;
 mod format;
 mod gaps;
 mod memory;

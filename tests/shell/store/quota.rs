@@ -19,7 +19,7 @@ fn the_author_quota_evicts_only_the_oldest_lines_of_the_flooder() {
         author_bytes: 16 * 1024,
         ..small_segments()
     };
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     let core = RecordedState::default();
     let (mut bob, mut flooder) = (Author::new(2), Author::new(3));
     let (mut low, mut cursors) = (1, Vec::new());
@@ -68,7 +68,7 @@ fn the_author_quota_evicts_only_the_oldest_lines_of_the_flooder() {
     }
     assert_eq!(rest[0], (bob.id(), 12));
     drop(store);
-    assert_eq!(open_with(&folder, false, limits).1, core.sorted());
+    assert_eq!(open_with(&folder, limits).1, core.sorted());
 }
 
 /// Two authors exceed their quota at once, one by little and one by much. The next eviction of the
@@ -76,7 +76,7 @@ fn the_author_quota_evicts_only_the_oldest_lines_of_the_flooder() {
 #[test]
 fn an_author_loses_the_oldest_lines_also_after_an_eviction_with_another() {
     let folder = TempDir::new();
-    let (mut store, _) = open_with(&folder, false, small_segments());
+    let (mut store, _) = open_with(&folder, small_segments());
     let core = RecordedState::default();
     let (mut bob, mut flooder) = (Author::new(2), Author::new(3));
     let text = "x".repeat(100);
@@ -91,7 +91,7 @@ fn an_author_loses_the_oldest_lines_also_after_an_eviction_with_another() {
         author_bytes: 16 * 1024,
         ..small_segments()
     };
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     let mut first_kept = 0;
     for _ in 0..12 {
         for evicted in core.save(&mut store, &bob.say(&[&text])) {
@@ -117,7 +117,7 @@ fn own_lines_above_the_retention_floor_are_never_evicted() {
         own_bytes: 8 * 1024,
         ..small_segments()
     };
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     let mut core = RecordedState::default();
     let mut own = Author::new(1);
     core.retention_floors.insert(own.log(), 5);
@@ -150,7 +150,7 @@ fn the_total_quota_evicts_logs_of_unknown_peers_first() {
         total_bytes: Some(64 * 1024),
         ..small_segments()
     };
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     let (own, friend, small, large) = (1, 2, 3, 4);
     let core = RecordedState {
         known_peers: vec![Author::new(friend).id()],
@@ -192,7 +192,7 @@ fn an_emptied_log_keeps_its_head() {
             total_bytes: Some(16 * 1024),
             ..small_segments()
         };
-        let (mut store, _) = open_with(&folder, false, limits);
+        let (mut store, _) = open_with(&folder, limits);
         let (mut bob, mut own) = (Author::new(2), Author::new(1));
         let mut core = RecordedState::default();
         core.retention_floors.insert(own.log(), 1);
@@ -209,7 +209,7 @@ fn an_emptied_log_keeps_its_head() {
             false => drop(store),
         }
         for _ in 0..2 {
-            let (_, ranges) = open_with(&folder, clean, limits);
+            let (_, ranges) = open_with(&folder, limits);
             let range = ranges.iter().find(|range| range.log == bob.log());
             let range = range.expect("the emptied log");
             assert_eq!((range.high, range.hash), (10, head));

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Instant;
 
 use p2pchat::base::event::Position;
-use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::shell::store::quota::StoreLimits;
@@ -34,7 +33,7 @@ fn a_torn_batch_is_truncated_at_any_byte() {
             let mut torn = bytes[..end].to_vec();
             torn.resize(end + zeros, 0);
             fs::write(&path, torn).unwrap();
-            let (mut store, ranges) = open_with(&folder, end % 2 == 0, small_segments());
+            let (mut store, ranges) = open_with(&folder, small_segments());
             assert_eq!(
                 ranges.as_slice(),
                 std::slice::from_ref(&before),
@@ -66,60 +65,6 @@ fn a_segment_without_a_whole_frontier_is_deleted() {
         assert_eq!(open(&folder).1, [bob.range(1)]);
         assert!(!next.exists());
     }
-}
-
-/// Recovery truncates the segment at the first batch whose signature or hash chain does not hold.
-#[test]
-fn recovery_ends_before_a_batch_with_a_flipped_bit() {
-    let folder = TempDir::new();
-    let mut bob = Author::new(2);
-    let (mut store, _) = open(&folder);
-    let mut ranges = Vec::new();
-    for text in ["one", "two", "three", "four"] {
-        save(&mut store, &bob.say(&[text]));
-        ranges.push(bob.range(1));
-    }
-    drop(store);
-    let path = folder.segments(GENERAL)[0].clone();
-    let bytes = fs::read(&path).unwrap();
-    for (i, text) in ["two", "three", "four"].iter().enumerate() {
-        let needle = format!("\"content\":\"{text}\"");
-        let at = String::from_utf8(bytes.clone())
-            .unwrap()
-            .find(&needle)
-            .unwrap();
-        let mut damaged = bytes.clone();
-        damaged[at + needle.len() - 2] ^= 1;
-        fs::write(&path, &damaged).unwrap();
-        assert_eq!(open(&folder).1, [ranges[i].clone()], "{text}");
-        // A clean end spares the last signature; the hash chain is checked all the same.
-        fs::write(&path, &damaged).unwrap();
-        let clean = open_with(&folder, true, small_segments()).1;
-        assert_eq!(
-            clean[0].high,
-            if *text == "four" { 4 } else { i as u64 + 1 }
-        );
-    }
-}
-
-/// The clean marker spares the last signature for the first opening of each folder only.
-#[test]
-fn a_clean_end_skips_verification_once_per_folder() {
-    let folder = TempDir::new();
-    let mut bob = Author::new(2);
-    let ops = FolderName::from(&Room::new("ops").unwrap());
-    bob.target = Target::Room(Room::new("ops").unwrap());
-    let (mut store, _) = open(&folder);
-    store.open_folder(&ops).unwrap();
-    save(&mut store, &bob.say(&["one"]));
-    drop(store);
-    let path = folder.segments("#ops")[0].clone();
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("\"one\"", "\"two\"")).unwrap();
-    let (mut store, _) = open_with(&folder, true, small_segments());
-    assert_eq!(store.open_folder(&ops).unwrap()[0].high, 1);
-    // The marker covers one opening: what this run wrote itself needs valid signatures.
-    assert!(store.open_folder(&ops).unwrap().is_empty());
 }
 
 /// Recovery rebuilds a damaged frontier from the segment before, and writes it down.
@@ -185,7 +130,7 @@ fn a_folder_of_garbage_opens_empty_and_accepts_batches() {
 fn after_a_clean_end_only_the_last_frontier_is_read() {
     let folder = TempDir::new();
     let limits = StoreLimits::default();
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     let core = RecordedState::default();
     let mut bob = Author::new(2);
     let text = "x".repeat(8000);
@@ -201,7 +146,7 @@ fn after_a_clean_end_only_the_last_frontier_is_read() {
     bytes[damaged] ^= 1;
     fs::write(&path, bytes).unwrap();
     let start = Instant::now();
-    let (store, ranges) = open_with(&folder, true, limits);
+    let (store, ranges) = open_with(&folder, limits);
     eprintln!("opened in {:?}", start.elapsed());
     assert_eq!(ranges, [bob.range(1)]);
     // A run that saves nothing writes no further frontier.

@@ -116,7 +116,7 @@ fn a_full_disk_stores_a_batch_whole_or_not_at_all() {
     let (mut bob, mut carol) = (Author::new(2), Author::new(3));
     let open = || {
         let own = Author::new(1).id();
-        let mut store = Store::open(dir, NET, own, false, StoreLimits::default()).unwrap();
+        let mut store = Store::open(dir, NET, own, StoreLimits::default()).unwrap();
         let ranges = store.open_folder(&general()).unwrap();
         (store, ranges)
     };
@@ -159,7 +159,7 @@ fn direct_messages_have_folders_of_their_own() {
         ..StoreLimits::default()
     };
     let core = RecordedState::default();
-    let (mut store, _) = open_with(&folder, false, limits);
+    let (mut store, _) = open_with(&folder, limits);
     for name in [FolderName::direct(), FolderName::carried()] {
         assert!(store.open_folder(&name).unwrap().is_empty());
     }
@@ -176,7 +176,7 @@ fn direct_messages_have_folders_of_their_own() {
     assert!(folder.0.join("open/@/000003.ndjson").exists());
     assert!(folder.0.join("open/@carried/000002.ndjson").exists());
     drop(store);
-    let (mut store, ranges) = open_with(&folder, false, limits);
+    let (mut store, ranges) = open_with(&folder, limits);
     assert_eq!(ranges, []);
     for (name, logs) in [(FolderName::direct(), 3), (FolderName::carried(), 1)] {
         let mut found = store.open_folder(&name).unwrap();

@@ -160,16 +160,16 @@ impl RecordedState {
 }
 
 /// Opens the store with #general; returns the ranges that it found there.
-pub fn open_with(folder: &TempDir, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
+pub fn open_with(folder: &TempDir, limits: StoreLimits) -> (Store, Vec<LogRange>) {
     let own = Author::new(1).id();
-    let mut store = Store::open(&folder.0, NET, own, clean, limits).unwrap();
+    let mut store = Store::open(&folder.0, NET, own, limits).unwrap();
     let ranges = store.open_folder(&general()).unwrap();
     (store, ranges)
 }
 
 /// Opens the store as after a crash, with small segments.
 pub fn open(folder: &TempDir) -> (Store, Vec<LogRange>) {
-    open_with(folder, false, small_segments())
+    open_with(folder, small_segments())
 }
 
 /// Saves a batch without local fields.

@@ -306,6 +306,9 @@ impl EventLoop {
             self.store.correct_readers(&now);
         }
         self.enforce_limits();
+        for damage in self.store.take_damage() {
+            self.frontend.warn(&damage.to_string());
+        }
         if self.streams.take_shortage() {
             self.frontend.warn(
                 "a connection was refused, because no more files may be open: raise the limit, as \

@@ -274,6 +274,7 @@ fn read_backlog(
                 unreadable.set(Some(error));
                 Ok(())
             },
+            report_damage: &mut |_| {},
             backlog_of: Some(own_id),
         },
     );

@@ -227,19 +227,27 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     digits
 }
 
-/// Copies a frontier line for a rewritten segment. The generation in the copy is one higher, up to
-/// a maximum. `None`: the line is no frontier line.
-pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
-    let body = checksummed_part(line)?.len();
-    let next = parse_generation(line)
-        .wrapping_add(1)
-        .clamp(1, GENERATION_MAX);
-    let mut line = line.to_vec();
-    let digits = format!("{next:0width$}", width = GENERATION_DIGITS);
-    line[FRONTIER_PREFIX.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
-    let checksum = checksum(&line[..body]);
-    line[body + CHECKSUM_PREFIX.len()..][..CHECKSUM_DIGITS].copy_from_slice(&checksum);
-    Some(line)
+/// Whether a line that begins with [`FRONTIER_PREFIX`] is as it was written. True as well for the
+/// line without content that [`with_next_generation`] puts in place of a damaged one.
+pub fn is_undamaged(line: &[u8]) -> bool {
+    has_valid_checksum(line) || line.get(GENERATION_END..) == Some(CHECKSUM_SUFFIX)
+}
+
+/// The first line of a rewritten segment: a copy of its present first line, with a generation above
+/// `generation`, up to a maximum. A damaged line is replaced by one without content, which counts
+/// as absent but has the generation.
+pub fn with_next_generation(line: &[u8], generation: u64) -> Vec<u8> {
+    let next = generation.wrapping_add(1).clamp(1, GENERATION_MAX);
+    let mut copy = FRONTIER_PREFIX.to_vec();
+    let _ = write!(copy, "{next:0width$}", width = GENERATION_DIGITS);
+    if let Some(body) = checksummed_part(line).filter(|_| has_valid_checksum(line)) {
+        copy.extend_from_slice(&body[GENERATION_END..]);
+        let checksum = checksum(&copy);
+        copy.extend_from_slice(CHECKSUM_PREFIX);
+        copy.extend_from_slice(&checksum);
+    }
+    copy.extend_from_slice(CHECKSUM_SUFFIX);
+    copy
 }
 
 /// Reads the generation of a segment: how often the segment was rewritten. `head` contains the

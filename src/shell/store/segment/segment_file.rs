@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::identity::PeerId;
 use crate::shell::os::file;
+use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
 
 /// Prefix of a batch's line, before the author's id.
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
@@ -30,6 +31,13 @@ pub struct SegmentFile {
 /// evicted lines, including their line ends.
 pub fn dropped_line(bytes: u64) -> String {
     format!("{{\"type\":\"dropped\",\"bytes\":{bytes}}}\n")
+}
+
+/// Whether a line begins as a batch, a frontier or a `dropped` line does.
+pub fn has_known_type(line: &[u8]) -> bool {
+    [BATCH_PREFIX, FRONTIER_PREFIX, DROPPED_PREFIX]
+        .iter()
+        .any(|prefix| line.starts_with(prefix))
 }
 
 /// Reads the author's id from the first bytes of a batch's line. `None`: the line is no batch, or

@@ -24,7 +24,7 @@ const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Limit on the bytes that the `LocalFields` add to a batch.
 const LOCAL_FIELDS_MAX_BYTES: usize = 1024;
 /// Longest line that is read, in bytes. Does not apply to frontier lines.
-const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
+pub const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Reads the whole lines of one segment. The buffer has 64 KiB and grows only for a longer line.
@@ -35,6 +35,10 @@ pub struct SegmentReader {
     buffer: Vec<u8>,
     /// The current line, as a span of `buffer`.
     line: Span<usize>,
+    /// Physical offset where the current line begins.
+    line_file_offset: u64,
+    /// Number of the current line. The first line of the file has the number 1.
+    line_number: u64,
     /// Offset in `buffer` where the next line begins.
     next_line: usize,
     /// Offset in `buffer` after the last byte read from the file.
@@ -61,6 +65,8 @@ impl SegmentReader {
             generation: parse_generation(&head[..n]),
             buffer: vec![0; BUFFER_BYTES],
             line: 0..0,
+            line_file_offset: 0,
+            line_number: 0,
             next_line: 0,
             buffered_end: 0,
             buffer_offset: 0,
@@ -112,6 +118,7 @@ impl SegmentReader {
     fn advance_raw(&mut self) -> io::Result<bool> {
         let mut searched = self.next_line;
         let mut is_overlong = false;
+        let line_file_offset = self.next_file_offset();
         loop {
             let mut rest = &self.buffer[searched..self.buffered_end];
             let n = rest.skip_until(b'\n')?;
@@ -121,6 +128,8 @@ impl SegmentReader {
                     self.line.start = self.line.end;
                 }
                 self.next_line = searched + n;
+                self.line_file_offset = line_file_offset;
+                self.line_number += 1;
                 return Ok(true);
             }
             let begun = &self.buffer[self.next_line..self.buffered_end];
@@ -158,6 +167,16 @@ impl SegmentReader {
         &self.buffer[self.line.clone()]
     }
 
+    /// The current line, with its place in the file.
+    pub fn file_line(&self) -> FileLine<'_> {
+        FileLine {
+            number: self.line_number,
+            offset: self.line_file_offset,
+            end: self.next_file_offset(),
+            bytes: self.line(),
+        }
+    }
+
     /// The logical offset where the current line begins.
     pub fn line_offset(&self) -> u64 {
         self.buffer_offset + self.line.start as u64 + self.dropped_bytes
@@ -188,6 +207,27 @@ impl SegmentReader {
     /// How often the segment was rewritten.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+}
+
+/// One line of a segment, and its place in the file.
+#[derive(Clone, Copy)]
+pub struct FileLine<'a> {
+    /// Number of the line in its file, counted from 1. Lines before the offset where the reader
+    /// began do not count.
+    pub number: u64,
+    /// Physical offset where the line begins.
+    pub offset: u64,
+    /// Physical offset after the line end.
+    pub end: u64,
+    /// The line, without its line end. Empty if the line is too long.
+    pub bytes: &'a [u8],
+}
+
+impl FileLine<'_> {
+    /// Whether the line is too long, and therefore read as an empty line.
+    pub fn is_overlong(&self) -> bool {
+        self.bytes.is_empty() && self.offset + 1 < self.end
     }
 }
 

@@ -1,0 +1,208 @@
+//! What a start keeps of a damaged folder, what it sets aside, and what it says.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use p2pchat::base::batch::Batch;
+use p2pchat::base::event::Position;
+use p2pchat::base::range::LogRange;
+use p2pchat::shell::store::damage::{DamageOutcome, DamageReport};
+use p2pchat::shell::store::store::Store;
+
+use super::support::{Author, GENERAL, RecordedState, general, load, open, read_all, save};
+use crate::folders::TempDir;
+
+/// A folder with one segment: the given batches of bob.
+fn stored(bob: &mut Author, texts: &[&str]) -> (TempDir, Vec<Batch>, PathBuf) {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let batches: Vec<Batch> = texts.iter().map(|text| bob.say(&[text])).collect();
+    batches.iter().for_each(|batch| save(&mut store, batch));
+    let path = folder.segments(GENERAL)[0].clone();
+    (folder, batches, path)
+}
+
+/// Flips one bit of the byte `after` bytes behind the first place of `text`.
+fn flip(path: &Path, text: &str, after: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let mut places = bytes.windows(text.len());
+    let at = places.position(|part| part == text.as_bytes()).unwrap();
+    bytes[at + after] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn sequences(store: &Store) -> Vec<u64> {
+    let all = read_all(store, &mut Position::default());
+    all.iter().map(|(batch, _)| batch.sequence).collect()
+}
+
+fn range_of(batches: &[Batch]) -> LogRange {
+    let core = RecordedState::default();
+    batches.iter().for_each(|batch| core.record(batch));
+    core.sorted().remove(0)
+}
+
+fn set_aside_path(segment: &Path) -> PathBuf {
+    segment.with_added_extension("damaged")
+}
+
+/// Wherever the bit flips in a line, that line alone is lost: its neighbours are kept, the next
+/// start has nothing more to say, and new batches follow.
+#[test]
+fn one_flipped_bit_costs_one_batch() {
+    let lines = ["one", "two", "three", "four"];
+    let length = {
+        let (_folder, _, path) = stored(&mut Author::new(2), &lines);
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().nth(2).unwrap().len()
+    };
+    for at in (0..length).step_by(7).chain([length - 1]) {
+        let mut bob = Author::new(2);
+        let (folder, mut batches, path) = stored(&mut bob, &lines);
+        let line = fs::read_to_string(&path).unwrap();
+        let line = line.lines().nth(2).unwrap().to_owned();
+        flip(&path, &line, at);
+        let (mut store, ranges) = open(&folder);
+        batches.remove(1);
+        if ranges[0].gaps.is_empty() {
+            // The signature proves the batch if only a local field is damaged.
+            assert!(line[..at].contains("\"signature\":\""), "at {at}");
+            assert_eq!(
+                (store.take_damage(), sequences(&store)),
+                (vec![], vec![1, 2, 3, 4])
+            );
+            continue;
+        }
+        assert_eq!(ranges, [range_of(&batches)], "at {at}");
+        let report = DamageReport {
+            path: path.clone(),
+            first_number: 3,
+            count: 1,
+            outcome: DamageOutcome::SetAside,
+        };
+        assert_eq!(store.take_damage(), [report]);
+        assert_eq!(sequences(&store), [1, 3, 4]);
+        let mut damaged = line.into_bytes();
+        damaged[at] ^= 1;
+        damaged.push(b'\n');
+        assert_eq!(fs::read(set_aside_path(&path)).unwrap(), damaged);
+        save(&mut store, &bob.say(&["five"]));
+        drop(store);
+        let (mut store, ranges) = open(&folder);
+        assert_eq!((ranges[0].high, ranges[0].gaps.len()), (5, 1));
+        assert_eq!(store.take_damage(), []);
+        assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1, 3, 4, 5]);
+    }
+}
+
+/// A damaged last line, and one whose line end is damaged, are no torn tails.
+#[test]
+fn the_last_line_is_not_cut_off_in_silence() {
+    let mut bob = Author::new(2);
+    let (folder, batches, path) = stored(&mut bob, &["one", "two", "three"]);
+    let bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    // Only the line end: it is restored.
+    let mut damaged = bytes.clone();
+    damaged[last] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let (mut store, ranges) = open(&folder);
+    assert_eq!(
+        (ranges, store.take_damage()),
+        (vec![range_of(&batches)], vec![])
+    );
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    // The text: the line is set aside.
+    flip(&path, "\"three\"", 1);
+    let (mut store, ranges) = open(&folder);
+    assert_eq!(ranges, [range_of(&batches[..2])]);
+    assert_eq!(store.take_damage().len(), 1);
+    assert!(
+        fs::read_to_string(set_aside_path(&path))
+            .unwrap()
+            .contains("\"uhree\"")
+    );
+}
+
+/// A damaged line end joins two lines; both are set aside.
+#[test]
+fn two_joined_lines_are_one_gap() {
+    let mut bob = Author::new(2);
+    let (folder, batches, path) = stored(&mut bob, &["one", "two", "three", "four"]);
+    let text = fs::read_to_string(&path).unwrap();
+    let two = text.lines().nth(2).unwrap();
+    flip(&path, two, two.len());
+    let (mut store, ranges) = open(&folder);
+    let kept = [batches[0].clone(), batches[3].clone()];
+    assert_eq!(ranges, [range_of(&kept)]);
+    assert_eq!(store.take_damage()[0].first_number, 3);
+}
+
+/// A line that cannot be a batch of its log is damage as well; lines of later versions are not.
+#[test]
+fn garbage_is_set_aside_and_unknown_types_stay() {
+    let mut bob = Author::new(2);
+    let (folder, batches, path) = stored(&mut bob, &["one", "two"]);
+    let text = fs::read_to_string(&path).unwrap();
+    let unknown = "{\"type\":\"note\",\"text\":\"from a later version\"}\n";
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines.insert(2, "nonsense\n");
+    lines.insert(3, unknown);
+    lines.insert(4, "\n");
+    lines.push("{\"type\":\"frontier\",\"format\":2,\"generation\":\"00000000\",\"logs\":[}\n");
+    fs::write(&path, lines.concat()).unwrap();
+    let (mut store, ranges) = open(&folder);
+    assert_eq!(ranges, [range_of(&batches)]);
+    let reports = store.take_damage();
+    assert_eq!((reports[0].first_number, reports[0].count), (3, 2));
+    assert!(
+        reports[0]
+            .to_string()
+            .contains("000001.ndjson is damaged in line 3 and 1 more"),
+        "{}",
+        reports[0]
+    );
+    assert!(fs::read_to_string(&path).unwrap().contains(unknown));
+    assert_eq!(sequences(&store), [1, 2]);
+    // Nothing is left to say, even if all segments are read again.
+    drop(store);
+    for path in folder.segments(GENERAL).iter().skip(1) {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(open(&folder).0.take_damage(), []);
+}
+
+/// Positions of readers stay valid when damaged lines are moved out of a segment.
+#[test]
+fn positions_survive_the_removal_of_damaged_lines() {
+    let mut bob = Author::new(2);
+    let (folder, _, path) = stored(&mut bob, &["one", "two", "three", "four"]);
+    let (store, _) = open(&folder);
+    let mut at = Position::default();
+    let first = store.read_from(&general(), &mut at, 1).unwrap();
+    let mut after_two = at;
+    store.read_from(&general(), &mut after_two, 1).unwrap();
+    drop(store);
+    assert_eq!(first.len(), 1);
+    flip(&path, "\"two\"", 1);
+    for mut position in [at, after_two] {
+        let (store, _) = open(&folder);
+        let rest = read_all(&store, &mut position);
+        let rest: Vec<u64> = rest.iter().map(|(batch, _)| batch.sequence).collect();
+        assert_eq!(rest, [3, 4]);
+    }
+}
+
+/// The files with damaged lines are bounded: the oldest goes first.
+#[test]
+fn files_with_damaged_lines_are_bounded() {
+    let mut bob = Author::new(2);
+    let (folder, _, path) = stored(&mut bob, &["one", "two", "three"]);
+    let room = folder.room(GENERAL);
+    fs::write(room.join("000000.ndjson.damaged"), vec![0; 3 << 20]).unwrap();
+    fs::write(room.join("000007.ndjson.damaged"), vec![0; 3 << 20]).unwrap();
+    flip(&path, "\"two\"", 1);
+    open(&folder);
+    assert!(!room.join("000000.ndjson.damaged").exists());
+    assert!(room.join("000007.ndjson.damaged").exists());
+    assert!(set_aside_path(&path).exists());
+}
