@@ -15,6 +15,7 @@ use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
 
 /// Width of the blank border around a QR code, in modules (the squares of the code). Scanners need
 /// the border to find the edge of the code.
+#[cfg(feature = "qr")]
 const QR_BORDER_MODULES: i32 = 2;
 
 /// Prints our name, id, fingerprint and connection code. If a program runs in the directory, uses
@@ -76,6 +77,7 @@ fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Fa
 
 /// Renders `text` as a QR code in half-block characters. Each character shows two modules (squares
 /// of the code), one above the other.
+#[cfg(feature = "qr")]
 fn render_qr_code(text: &str) -> Result<String, Failure> {
     let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
         Failure::new(
@@ -97,4 +99,12 @@ fn render_qr_code(text: &str) -> Result<String, Failure> {
         out.push('\n');
     }
     Ok(out)
+}
+
+/// Refuses `--qr`, because this program was built without the feature `qr`.
+#[cfg(not(feature = "qr"))]
+fn render_qr_code(_: &str) -> Result<String, Failure> {
+    Err(Failure::usage(
+        "--qr is not part of this build: print the code as text, or build with `--features qr`",
+    ))
 }
