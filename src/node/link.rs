@@ -58,6 +58,9 @@ pub struct Link {
     pub transient: bool,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
     pub address: SocketAddr,
+    /// The address at which our last dial reached the peer. `None` if only the peer dialed. The
+    /// port of [`Link::address`] may then be false.
+    pub dialed_address: Option<SocketAddr>,
     /// When the handshake began. If our name or rooms changed since then, our hello may lack the
     /// change.
     pub handshake_started_at: Time,

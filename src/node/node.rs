@@ -378,9 +378,9 @@ impl Node {
                         self.routes.remove_peer(&mut self.ctx, &peer, run);
                     }
                     LinkEvent::Down(link) => self.link_down(link, &mut events),
-                    LinkEvent::Failed { stream, is_self } => {
+                    LinkEvent::Failed(stream, failure) => {
                         self.dialer
-                            .handle_dial_failed(&mut self.ctx, stream, is_self)
+                            .handle_dial_failed(&mut self.ctx, stream, failure)
                     }
                 }
             }
@@ -418,7 +418,7 @@ impl Node {
         let Some(peer) = self.ctx.links.get(&stream).map(|link| link.peer.clone()) else {
             return;
         };
-        if self.dialer.link_up(stream, peer.id) {
+        if self.dialer.link_up(&mut self.ctx, stream, peer.id) {
             self.known_peers.bind(&mut self.ctx, &peer);
         }
         self.observe_peer(stream, peer);

@@ -15,8 +15,8 @@ pub enum Conflict {
     None,
     /// The peer has a link on this stream. Close that link and establish the new one.
     Replace(StreamId),
-    /// The peer has a link, which stays. Reject the new handshake.
-    KeepExisting,
+    /// The peer has a link on this stream, which stays. Reject the new handshake.
+    KeepExisting(StreamId),
     /// The link on this stream leads to another run of the peer. Ping that run to learn whether it
     /// is alive.
     Probe(StreamId),
@@ -48,12 +48,35 @@ pub fn refuse(
     None
 }
 
+/// Whether our hello must wait for the hello of the peer with this Noise key, because the peer may
+/// be refused. On an accepted stream, a bound may be reached. On a dialed stream, the user may have
+/// named another peer, or the peer may be linked already.
+pub fn must_wait_for_hello(
+    ctx: &Context,
+    stream: StreamId,
+    key: [u8; 32],
+    expected_peer: Option<PeerId>,
+) -> bool {
+    let mut links = ctx.links.values();
+    let is_linked = links.any(|link| link.channel.remote_static_key() == key);
+    match stream.is_dialed() {
+        true => is_linked || expected_peer.is_some_and(|peer| peer.noise_key() != Some(key)),
+        false => !is_linked && is_full(ctx),
+    }
+}
+
 /// Decides between this handshake and an existing link to the same peer. If the link leads to
 /// another run of the peer, that run must be pinged first.
 ///
-/// Otherwise both streams lead to the same run. If each side dialed one, the stream dialed by the
-/// side with the smaller id stays. If one side dialed both, the newer stream stays.
-pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Conflict {
+/// Otherwise both streams lead to the same run. While a dialer's hello is not sent, the dialer can
+/// close its stream unnoticed, and keeps the link. If each side dialed one stream, the stream
+/// dialed by the side with the smaller id stays. If one side dialed both, the newer stream stays.
+pub fn resolve_conflict(
+    ctx: &Context,
+    stream: StreamId,
+    hello: &Hello,
+    is_hello_sent: bool,
+) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
     };
@@ -61,9 +84,10 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     if link.is_none_or(|link| link.run != hello.run) {
         return Conflict::Probe(existing);
     }
+    let is_redundant_dial = stream.is_dialed() && !is_hello_sent;
     let smaller_id_dialed = |s: StreamId| s.is_dialed() == (ctx.own_id() < hello.sender);
-    match smaller_id_dialed(existing) && !smaller_id_dialed(stream) {
-        true => Conflict::KeepExisting,
+    match is_redundant_dial || smaller_id_dialed(existing) && !smaller_id_dialed(stream) {
+        true => Conflict::KeepExisting(existing),
         false => Conflict::Replace(existing),
     }
 }

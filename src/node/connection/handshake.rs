@@ -15,7 +15,7 @@ use crate::node::connection::duplicate_identity::{
 };
 use crate::node::connection::hello;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::LinkEvent;
+use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
 use crate::node::connection::pending_handshake::{
     DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
 };
@@ -157,14 +157,14 @@ impl Handshakes {
                     ctx.emit(Output::Write { stream, bytes });
                 }
             }
-            Err(_) => end(ctx, stream, false, events),
+            Err(_) => end(ctx, stream, HandshakeFailure::Failed, events),
         }
     }
 
     fn fail(&mut self, ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
         if self.pending.remove(&stream).is_some() {
             ctx.counters.failed_handshakes += 1;
-            end(ctx, stream, false, events);
+            end(ctx, stream, HandshakeFailure::Failed, events);
         }
     }
 
@@ -238,13 +238,8 @@ impl Handshakes {
         let mut channel = Channel::new(transport);
         // On receiving our hello, the peer shows us as joined. If we may still reject the link, we
         // send our hello only after the peer's.
-        let is_hello_sent = match stream.is_dialed() {
-            true => pending
-                .target
-                .expected_peer
-                .is_none_or(|peer| peer.noise_key() == Some(channel.remote_static_key())),
-            false => !admission::is_full(ctx),
-        };
+        let (key, expected_peer) = (channel.remote_static_key(), pending.target.expected_peer);
+        let is_hello_sent = !admission::must_wait_for_hello(ctx, stream, key, expected_peer);
         if is_hello_sent {
             let hello = hello::own(ctx, channel.handshake_hash(), joined);
             if channel.seal_message(&hello, &mut out).is_err() {
@@ -310,14 +305,21 @@ impl Handshakes {
         };
         let expected_peer = pending.target.expected_peer;
         if let Some(reason) = admission::refuse(ctx, stream, &hello, expected_peer, events) {
-            return self.reject(ctx, stream, reason, events);
+            return self.reject(ctx, stream, reason, HandshakeFailure::Failed, events);
         }
-        if let HandshakeStage::AwaitingHello {
+        let HandshakeStage::AwaitingHello {
             channel,
             is_hello_sent,
         } = &mut pending.stage
-            && !std::mem::replace(is_hello_sent, true)
-        {
+        else {
+            return;
+        };
+        let conflict = admission::resolve_conflict(ctx, stream, &hello, *is_hello_sent);
+        if let Conflict::KeepExisting(existing) = conflict {
+            let address = pending.target.address;
+            return self.keep_existing(ctx, stream, existing, address, events);
+        }
+        if !std::mem::replace(is_hello_sent, true) {
             let own = hello::own(ctx, channel.handshake_hash(), joined);
             let mut bytes = Vec::new();
             if channel.seal_message(&own, &mut bytes).is_err() {
@@ -328,12 +330,9 @@ impl Handshakes {
         if hello.sender == ctx.own_id() {
             return self.handle_own_key(ctx, stream, hello.run, events);
         }
-        match admission::resolve_conflict(ctx, stream, &hello) {
-            Conflict::None => {}
+        match conflict {
+            Conflict::None | Conflict::KeepExisting(_) => {}
             Conflict::Probe(existing) => return self.defer(ctx, stream, existing, hello, rest),
-            Conflict::KeepExisting => {
-                return self.reject(ctx, stream, ByeReason::Duplicate, events);
-            }
             Conflict::Replace(existing) => {
                 liveness::disconnect(ctx, existing, ByeReason::Duplicate, true, events)
             }
@@ -361,7 +360,31 @@ impl Handshakes {
                 reported_by: None,
             }));
         }
-        end(ctx, stream, is_self, events);
+        let failure = match is_self {
+            true => HandshakeFailure::OwnProgram,
+            false => HandshakeFailure::Failed,
+        };
+        end(ctx, stream, failure, events);
+    }
+
+    /// Rejects a handshake with a linked peer, whose existing link stays. If we dialed, the dialed
+    /// address is one of that peer.
+    fn keep_existing(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        existing: StreamId,
+        address: SocketAddr,
+        events: &mut Vec<LinkEvent>,
+    ) {
+        let Some(link) = ctx.links.get_mut(&existing) else {
+            return;
+        };
+        if stream.is_dialed() {
+            link.dialed_address = Some(address);
+        }
+        let failure = HandshakeFailure::AlreadyLinked(link.peer.id);
+        self.reject(ctx, stream, ByeReason::Duplicate, failure, events);
     }
 
     /// Defers the handshake of a second run of a linked peer. Pings the linked run, whose link is
@@ -399,6 +422,7 @@ impl Handshakes {
         ctx: &mut Context,
         stream: StreamId,
         reason: ByeReason,
+        failure: HandshakeFailure,
         events: &mut Vec<LinkEvent>,
     ) {
         let Some(pending) = self.pending.remove(&stream) else {
@@ -413,7 +437,7 @@ impl Handshakes {
                 ctx.emit(Output::Write { stream, bytes });
             }
         }
-        end(ctx, stream, false, events);
+        end(ctx, stream, failure, events);
     }
 
     /// Turns a finished handshake into a link. `frames` were received after the hello.
@@ -458,10 +482,7 @@ impl Handshakes {
     ) {
         if self.pending.remove(&stream).is_some() {
             ctx.counters.failed_handshakes += 1;
-            events.push(LinkEvent::Failed {
-                stream,
-                is_self: false,
-            });
+            events.push(LinkEvent::Failed(stream, HandshakeFailure::Failed));
         }
     }
 
@@ -529,7 +550,7 @@ impl Handshakes {
                 ProbeOutcome::Duplicate(existing) => {
                     let reason = ByeReason::DuplicateIdentity;
                     ctx.send(existing, &Message::Bye { reason });
-                    self.reject(ctx, stream, ByeReason::DuplicateIdentity, events);
+                    self.reject(ctx, stream, reason, HandshakeFailure::Failed, events);
                 }
                 // The old run is dead. When its link has ended, `promote_deferred` establishes the
                 // new link.
@@ -560,9 +581,13 @@ impl Handshakes {
     }
 }
 
-/// Closes the stream of a failed handshake and reports the failure. `is_self` means that we dialed
-/// our own program.
-fn end(ctx: &mut Context, stream: StreamId, is_self: bool, events: &mut Vec<LinkEvent>) {
+/// Closes the stream of a failed handshake and reports the failure.
+fn end(
+    ctx: &mut Context,
+    stream: StreamId,
+    failure: HandshakeFailure,
+    events: &mut Vec<LinkEvent>,
+) {
     ctx.emit(Output::Close { stream });
-    events.push(LinkEvent::Failed { stream, is_self });
+    events.push(LinkEvent::Failed(stream, failure));
 }

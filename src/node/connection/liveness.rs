@@ -55,13 +55,19 @@ pub enum LinkEvent {
     },
     /// A link ended.
     Down(ClosedLink),
-    /// A dial or a handshake failed.
-    Failed {
-        /// The stream of the dial or handshake. Its number is never used again.
-        stream: StreamId,
-        /// We dialed our own program.
-        is_self: bool,
-    },
+    /// A dial or a handshake became no link. The number of its stream is never used again.
+    Failed(StreamId, HandshakeFailure),
+}
+
+/// Why a dial or a handshake became no link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// Nobody answered, or one side broke off the handshake.
+    Failed,
+    /// We dialed our own program.
+    OwnProgram,
+    /// This peer answered, and its existing link stays.
+    AlreadyLinked(PeerId),
 }
 
 /// Decrypts bytes that arrived on a link, and turns each frame into an event. Closes the link if

@@ -87,6 +87,7 @@ impl PendingHandshake {
             run: hello.run,
             transient: hello.passing,
             address,
+            dialed_address: stream.is_dialed().then_some(address),
             handshake_started_at: self.started_at,
             established_at: now,
             last_activity: now,

@@ -48,6 +48,11 @@ impl Backoff {
         self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }
 
+    /// Makes the next dial due, without forgetting the failed dials.
+    pub fn retry_at(&mut self, now: Time) {
+        self.next_attempt = self.next_attempt.min(now);
+    }
+
     /// Forgets the failed dials. Delays the next dial by a random time of at most `delay_ms`.
     pub fn reset(&mut self, ctx: &mut Context, delay_ms: u64) {
         self.failures = 0;

@@ -19,6 +19,9 @@ const BEACON_INTERVAL_MIN_MS: u64 = 100;
 /// Longest beacon interval that is believed, in milliseconds. If a peer states a longer interval,
 /// this value is used.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
+/// Milliseconds between two restarts of a peer that end the backoff of its address. Anybody can
+/// forge a beacon with a new run.
+const RESTART_INTERVAL_MS: u64 = 5_000;
 /// Maximum number of discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
 /// Maximum number of discovered peers from one source address.
@@ -57,15 +60,16 @@ pub struct PendingDial {
 pub struct DiscoveredPeer {
     /// The peer's key, and the name in its last beacon.
     pub peer: Peer,
-    /// The run of the peer's program. When the run changes, the addresses of the old run are
-    /// forgotten.
+    /// The run of the peer's program, as the last beacon claims.
     pub run: u64,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
     /// The addresses at which the peer may be dialed, at most four, the newest last.
     pub candidates: Vec<Candidate>,
-    /// When the first beacon of this run arrived.
+    /// When the first beacon arrived, or later the first beacon after a restart.
     first_seen: Time,
+    /// When a new run last ended the backoff of an address.
+    restarted_at: Option<Time>,
     last_seen: Time,
     beacon_interval_ms: u64,
     /// The source address of the peer's last beacon.
@@ -93,6 +97,7 @@ impl DiscoveredPeer {
             transient: beacon.transient,
             candidates: Vec::new(),
             first_seen: now,
+            restarted_at: None,
             last_seen: now,
             beacon_interval_ms: 0,
             source,
@@ -100,6 +105,23 @@ impl DiscoveredPeer {
             room_hashes: Vec::new(),
             has_more_rooms: false,
             rooms: Vec::new(),
+        }
+    }
+
+    /// Ends the backoff of an address where a new run of the peer appeared. Does nothing more than
+    /// once in 5 s.
+    pub fn restart(&mut self, address: SocketAddr, now: Time) {
+        if self
+            .restarted_at
+            .is_some_and(|at| at + RESTART_INTERVAL_MS > now)
+        {
+            return;
+        }
+        (self.restarted_at, self.first_seen) = (Some(now), now);
+        for candidate in &mut self.candidates {
+            if candidate.address == address {
+                candidate.backoff.retry_at(now);
+            }
         }
     }
 
@@ -113,11 +135,7 @@ impl DiscoveredPeer {
         now: Time,
         delay_ms: u64,
     ) -> bool {
-        let is_new_run = self.run != beacon.run;
-        if is_new_run {
-            (self.run, self.first_seen) = (beacon.run, now);
-            self.candidates.clear();
-        }
+        let is_new_run = std::mem::replace(&mut self.run, beacon.run) != beacon.run;
         let have_rooms_changed = (&self.room_hashes, self.has_more_rooms)
             != (&beacon.room_hashes, beacon.has_more_rooms);
         if have_rooms_changed {
@@ -165,9 +183,21 @@ impl DiscoveredPeer {
         self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
+    /// The next address to dial, and when: the candidate whose dial is due first. Leaves out
+    /// addresses for which `is_occupied` is true.
+    pub fn next_dial(
+        &self,
+        is_occupied: impl Fn(SocketAddr) -> bool,
+    ) -> Option<(SocketAddr, Time)> {
+        let candidates = self.candidates.iter();
+        let free = candidates.filter(|candidate| !is_occupied(candidate.address));
+        let next = free.min_by_key(|candidate| candidate.backoff.next_attempt())?;
+        Some((next.address, next.backoff.next_attempt()))
+    }
+
     /// Whether the peer is likely to be linked soon. At least one of its addresses must have no
-    /// failed dial. The first beacon of its run must have arrived less than [`LINK_EXPECTED_MS`]
-    /// ago. Forged beacons can therefore not delay `send` for long.
+    /// failed dial. Its first beacon must have arrived less than [`LINK_EXPECTED_MS`] ago. Forged
+    /// beacons can therefore not delay `send` for long.
     pub fn is_expected(&self, now: Time) -> bool {
         self.first_seen + LINK_EXPECTED_MS > now
             && self.candidates.iter().any(|c| !c.backoff.has_failed())

@@ -9,7 +9,7 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::LinkEvent;
+use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::BACKOFF_MIN_MS;
@@ -145,10 +145,15 @@ impl Dialer {
             }
             ctx.last_peer_event = now;
         }
+        let is_linked = ctx.stream_by_peer.contains_key(&peer);
         let discovered = self
             .discovered
             .get_or_insert_with(peer, || DiscoveredPeer::new(beacon, source, now));
-        if discovered.apply_beacon(beacon, address, now, delay_ms) {
+        if !is_linked && discovered.run != beacon.run {
+            discovered.restart(address, now);
+        }
+        // The rooms of a linked peer are proven.
+        if discovered.apply_beacon(beacon, address, now, delay_ms) && !is_linked {
             discovered.match_rooms(&ctx.network, &self.joined_rooms);
         }
         if ctx.topology.is_partial_mesh() {
@@ -248,12 +253,8 @@ impl Dialer {
         {
             return;
         }
-        let Some(address) = discovered
-            .candidates
-            .iter()
-            .find(|candidate| candidate.backoff.next_attempt() <= now)
-            .map(|candidate| candidate.address)
-        else {
+        let next = discovered.next_dial(|address| is_occupied(ctx, &peer, address));
+        let Some((address, _)) = next.filter(|(_, at)| *at <= now) else {
             return;
         };
         let expected_peer = None;
@@ -270,13 +271,16 @@ impl Dialer {
         }
     }
 
-    /// Records that a link was established. Returns whether the user pinned this peer at any
+    /// Records that a link was established. If a beacon led to the address of another peer, that
+    /// beacon's address counts as a failed dial. Returns whether the user pinned this peer at any
     /// address with `--peer`.
-    pub fn link_up(&mut self, stream: StreamId, peer: PeerId) -> bool {
-        for static_peer in &mut self.static_peers {
-            if static_peer.dialing == Some(stream) {
-                static_peer.link_up(peer);
-            }
+    pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
+        self.record_answer(stream, peer);
+        if self
+            .dialed_peer(stream)
+            .is_some_and(|dialed| dialed != peer)
+        {
+            self.record_failure(ctx, stream);
         }
         self.clear_dial(stream);
         self.static_peers
@@ -290,6 +294,24 @@ impl Dialer {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
 
+    /// The discovered peer to which this stream is dialed.
+    fn dialed_peer(&self, stream: StreamId) -> Option<PeerId> {
+        let mut discovered = self.discovered.iter();
+        let is_dialed = |peer: &DiscoveredPeer| peer.dialing.is_some_and(|d| d.stream == stream);
+        discovered
+            .find(|(_, peer)| is_dialed(peer))
+            .map(|(id, _)| *id)
+    }
+
+    /// Records which peer answered the dial to a static address.
+    fn record_answer(&mut self, stream: StreamId, peer: PeerId) {
+        for static_peer in &mut self.static_peers {
+            if static_peer.dialing == Some(stream) {
+                static_peer.link_up(peer);
+            }
+        }
+    }
+
     fn clear_dial(&mut self, stream: StreamId) {
         self.is_next_dial_stale = true;
         for discovered in self.discovered.values_mut() {
@@ -300,10 +322,36 @@ impl Dialer {
         }
     }
 
-    /// Records that a dial or its handshake failed. `is_self` means that we dialed our own
-    /// program.
-    pub fn handle_dial_failed(&mut self, ctx: &mut Context, stream: StreamId, is_self: bool) {
-        let mut is_unlinked = false;
+    /// Records that a dial or its handshake became no link.
+    pub fn handle_dial_failed(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        failure: HandshakeFailure,
+    ) {
+        if let HandshakeFailure::AlreadyLinked(peer) = failure {
+            self.record_answer(stream, peer);
+        }
+        let is_unlinked = self
+            .dialed_peer(stream)
+            .is_some_and(|peer| !ctx.stream_by_peer.contains_key(&peer));
+        self.record_failure(ctx, stream);
+        for static_peer in &mut self.static_peers {
+            if static_peer.dialing == Some(stream) {
+                static_peer.candidate.backoff.record_failure(ctx);
+                static_peer.is_self |= failure == HandshakeFailure::OwnProgram;
+            }
+        }
+        static_peers::report_mismatches(&mut self.static_peers, ctx);
+        self.clear_dial(stream);
+        self.topology_updater.mark_stale();
+        if is_unlinked {
+            self.beacons.dial_failed(ctx);
+        }
+    }
+
+    /// Counts a failed dial of the candidate that this stream dials.
+    fn record_failure(&mut self, ctx: &mut Context, stream: StreamId) {
         for discovered in self.discovered.values_mut() {
             let Some(dial) = discovered.dialing.filter(|dial| dial.stream == stream) else {
                 continue;
@@ -313,19 +361,6 @@ impl Dialer {
                     candidate.backoff.record_failure(ctx);
                 }
             }
-            is_unlinked = !ctx.stream_by_peer.contains_key(&discovered.peer.id);
-        }
-        for static_peer in &mut self.static_peers {
-            if static_peer.dialing == Some(stream) {
-                static_peer.candidate.backoff.record_failure(ctx);
-                static_peer.is_self |= is_self;
-            }
-        }
-        static_peers::report_mismatches(&mut self.static_peers, ctx);
-        self.clear_dial(stream);
-        self.topology_updater.mark_stale();
-        if is_unlinked {
-            self.beacons.dial_failed(ctx);
         }
     }
 
@@ -437,13 +472,8 @@ impl Dialer {
                     .is_none_or(|link| link.run != discovered.run)
         });
         undialed.filter_map(|(peer, discovered)| {
-            let times = discovered.candidates.iter();
-            Some((
-                *peer,
-                times
-                    .map(|candidate| candidate.backoff.next_attempt())
-                    .min()?,
-            ))
+            let (_, at) = discovered.next_dial(|address| is_occupied(ctx, peer, address))?;
+            Some((*peer, at))
         })
     }
 
@@ -554,4 +584,11 @@ impl Dialer {
             (false, false) => FoundVia::Incoming,
         }
     }
+}
+
+/// Whether our dial to this address reached another peer, which is still linked. Then only that
+/// peer listens there.
+fn is_occupied(ctx: &Context, peer: &PeerId, address: SocketAddr) -> bool {
+    let mut links = ctx.links.values();
+    links.any(|link| link.dialed_address == Some(address) && link.peer.id != *peer)
 }

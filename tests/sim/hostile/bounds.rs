@@ -1,0 +1,152 @@
+//! The table of bounds: for each, a flood, what is measured while it lasts, and the most that is
+//! allowed. Without its bound in the core, each row fails.
+use std::net::SocketAddr;
+
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::name::Nick;
+use p2pchat::wire::beacon::{Beacon, BeaconKind};
+
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+
+/// One bound, and the flood that tests it.
+struct Bound {
+    name: &'static str,
+    flood: &'static str,
+    measured: &'static str,
+    at_most: u64,
+    measure: fn(seed: u64) -> u64,
+}
+
+const BOUNDS: &[Bound] = &[
+    Bound {
+        name: "dials of a reused address",
+        flood: "bob ends, and a program with another key starts at his address",
+        measured: "dials in 25 s",
+        at_most: 6,
+        measure: dials_of_a_reused_address,
+    },
+    Bound {
+        name: "dials of a linked peer's address",
+        flood: "beacons of 6 made-up peers name carol's address",
+        measured: "dials in 25 s",
+        at_most: 6,
+        measure: |seed| dials_of_a_claimed_address(seed, false),
+    },
+    Bound {
+        name: "dials after a change of the run",
+        flood: "beacons of 6 made-up peers name carol's address, each with a new run",
+        measured: "dials in 25 s",
+        at_most: 6,
+        measure: |seed| dials_of_a_claimed_address(seed, true),
+    },
+    Bound {
+        name: "dials of a linked peer",
+        flood: "beacons in carol's name, each with a new run",
+        measured: "dials in 25 s",
+        at_most: 12,
+        measure: dials_of_a_linked_peer,
+    },
+];
+
+/// Each flood of the table stays within its bound, for any seed.
+#[test]
+fn floods_stay_within_their_bounds() {
+    let mut broken = Vec::new();
+    for bound in BOUNDS {
+        let most = (0..6).map(bound.measure).max().unwrap_or(0);
+        let text = format!(
+            "{}: {}; {}: {most} of at most {}",
+            bound.name, bound.flood, bound.measured, bound.at_most
+        );
+        println!("{text}");
+        if most > bound.at_most {
+            broken.push(text);
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A beacon of the open network that anybody can forge.
+pub fn forged_beacon(peer: PeerId, run: u64, port: u16) -> Vec<u8> {
+    let beacon = Beacon {
+        kind: BeaconKind::Discover,
+        peer,
+        nick: Nick::new_or_placeholder("ghost"),
+        port,
+        run,
+        interval_ms: 10_000,
+        transient: false,
+        room_hashes: Vec::new(),
+        has_more_rooms: true,
+    };
+    beacon.encode(&NetworkTag::OPEN, None, &[0; 24])
+}
+
+/// The id of a peer that does not exist.
+pub fn made_up_peer(n: u64) -> PeerId {
+    let mut seed = [66; 32];
+    seed[..8].copy_from_slice(&n.to_be_bytes());
+    Identity::from_seed(&seed).id()
+}
+
+/// Alice and another peer, linked for 6 s.
+fn linked_pair(seed: u64, name: &str) -> (Lan, PeerIndex, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let [alice, other] = lan.add_peers(["alice", name]);
+    lan.start_all([alice, other]);
+    lan.run_until_linked(alice, other, 100);
+    lan.run_for(6_000);
+    (lan, alice, other)
+}
+
+/// Sends a datagram to this peer, from another peer's host.
+fn inject_from(lan: &mut Lan, to: PeerIndex, from: PeerIndex, bytes: &[u8]) {
+    let source = SocketAddr::new(lan.address(from).ip(), 40_000);
+    lan.inject_datagram(to, 1, source, bytes);
+}
+
+fn dials_of_a_reused_address(seed: u64) -> u64 {
+    let (mut lan, alice, bob) = linked_pair(seed, "bob");
+    let (host, port) = (lan.peers[bob].host, lan.peers[bob].port);
+    let other = lan.add_peer_on("other", host);
+    lan.peers[other].port = port;
+    lan.kill(bob);
+    lan.run_for(200);
+    let before = lan.network.dial_count;
+    lan.start(other);
+    lan.run_until_linked(alice, other, 1_000);
+    lan.run_for(24_000);
+    assert_eq!(lan.peers[alice].joined_count(lan.id(other)), 1);
+    assert_eq!(lan.peers[alice].left_count(lan.id(other)), 0);
+    lan.network.dial_count - before
+}
+
+fn dials_of_a_claimed_address(seed: u64, with_new_runs: bool) -> u64 {
+    let (mut lan, alice, carol) = linked_pair(seed, "carol");
+    let before = lan.network.dial_count;
+    for round in 0..50 {
+        for n in 0..6 {
+            let run = if with_new_runs { round } else { 0 };
+            let beacon = forged_beacon(made_up_peer(n), run, lan.peers[carol].port);
+            inject_from(&mut lan, alice, carol, &beacon);
+        }
+        lan.run_for(500);
+    }
+    assert_eq!(lan.peers[alice].joined_count(lan.id(carol)), 1);
+    assert_eq!(lan.peers[alice].left_count(lan.id(carol)), 0);
+    lan.network.dial_count - before
+}
+
+fn dials_of_a_linked_peer(seed: u64) -> u64 {
+    let (mut lan, alice, carol) = linked_pair(seed, "carol");
+    let before = lan.network.dial_count;
+    for run in 0..250 {
+        let beacon = forged_beacon(lan.id(carol), run, lan.peers[carol].port);
+        inject_from(&mut lan, alice, carol, &beacon);
+        lan.run_for(100);
+    }
+    assert_eq!(lan.peers[alice].joined_count(lan.id(carol)), 1);
+    assert_eq!(lan.peers[alice].left_count(lan.id(carol)), 0);
+    lan.network.dial_count - before
+}
