@@ -149,7 +149,19 @@ pub struct FolderCursor {
     /// batches before this position.
     pub run_start: Position,
     /// The backlog of the folder. `None`: it has none, or `position` is beyond it.
-    pub backlog: Option<BacklogCursor>,
+    pub backlog: Option<BacklogProgress>,
+}
+
+/// How far the backlog of a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BacklogProgress {
+    /// The last lines of this folder are requested. Where they begin is not known yet.
+    Requested {
+        /// How many lines.
+        lines: u64,
+    },
+    /// The first line is known.
+    Begun(BacklogCursor),
 }
 
 /// How far the backlog of a folder is emitted. The backlog consists of lines before the `run_start`
@@ -167,6 +179,16 @@ pub struct BacklogCursor {
 impl From<Notice> for EventKind {
     fn from(notice: Notice) -> EventKind {
         EventKind::Notice(Arc::new(notice))
+    }
+}
+
+impl BacklogProgress {
+    /// How far a backlog with a known first line is emitted.
+    pub fn begun(self) -> Option<BacklogCursor> {
+        match self {
+            BacklogProgress::Begun(cursor) => Some(cursor),
+            BacklogProgress::Requested { .. } => None,
+        }
     }
 }
 
@@ -192,11 +214,12 @@ impl fmt::Display for FolderCursor {
             )?;
         }
         match &self.backlog {
-            Some(BacklogCursor {
+            Some(BacklogProgress::Requested { lines }) => write!(f, "-{lines}"),
+            Some(BacklogProgress::Begun(BacklogCursor {
                 first,
                 end,
                 has_more,
-            }) => write!(f, "-{first}-{end}{}", if *has_more { "-more" } else { "" }),
+            })) => write!(f, "-{first}-{end}{}", if *has_more { "-more" } else { "" }),
             None => Ok(()),
         }
     }
@@ -213,12 +236,14 @@ impl FromStr for FolderCursor {
         let mut next = || parse_position(places.next().ok_or(ParseCursorError)?);
         let (position, run_start) = (next()?, next()?);
         let backlog = match (places.next(), places.next()) {
-            (Some(first), Some(end)) => Some(BacklogCursor {
+            (Some(first), Some(end)) => Some(BacklogProgress::Begun(BacklogCursor {
                 first: first.parse()?,
                 end: end.parse()?,
                 has_more: places.next().is_some(),
+            })),
+            (Some(lines), None) => Some(BacklogProgress::Requested {
+                lines: lines.parse().map_err(|_| ParseCursorError)?,
             }),
-            (Some(_), None) => return Err(ParseCursorError),
             (None, _) => None,
         };
         Ok(FolderCursor {

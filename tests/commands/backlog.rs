@@ -1,11 +1,12 @@
 //! `--backlog N`: the last N lines of the rooms in the one order, then the transcript.
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, PipeWriter, Read as _};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
@@ -26,8 +27,8 @@ use super::{finish, messages, run, wait_line, wait_messages};
 
 /// Limit of peak resident memory in kB.
 const PEAK_RSS_MAX_KB: u64 = 16 * 1024;
-/// More lines than a pipe holds.
-const MANY_LINES: u64 = 4000;
+/// More lines than a pipe, the queue of stdout and a connection hold.
+const MANY_LINES: u64 = 8000;
 
 /// A line of bob's history: its author's seed, its room and its Lamport number.
 pub(super) type StoredLine = (u8, &'static str, u64);
@@ -103,7 +104,7 @@ pub(super) fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Ite
     }
 }
 
-fn numbers(lines: &[String]) -> Vec<u64> {
+pub(super) fn numbers(lines: &[String]) -> Vec<u64> {
     let texts = messages(lines).into_iter();
     texts
         .filter_map(|text| text.strip_prefix("line ")?.parse().ok())
@@ -267,7 +268,7 @@ fn a_backlog_has_no_direct_messages() {
 }
 
 fn finish_by_signal(program: super::hosts::program::Program) -> super::Outcome {
-    program.signal(nix::sys::signal::Signal::SIGTERM);
+    program.signal(Signal::SIGTERM);
     finish(program, b"")
 }
 
@@ -275,7 +276,11 @@ fn finish_by_signal(program: super::hosts::program::Program) -> super::Outcome {
 fn many_lines() -> impl Iterator<Item = StoredLine> {
     (0..MANY_LINES).map(|n| match n % 10 {
         9 => (4, "#general", n * 10 + 1),
-        n_of_ten => (2 + (n_of_ten % 2) as u8, "#general", n * 10 + 4001),
+        n_of_ten => (
+            2 + (n_of_ten % 2) as u8,
+            "#general",
+            n * 10 + MANY_LINES + 1,
+        ),
     })
 }
 
@@ -295,13 +300,21 @@ fn start_with(lo: &Loopback, arguments: &[&str], stdout: Stdio) -> Child {
     command.spawn().expect("bob")
 }
 
+/// Waits until a pipe takes no more bytes.
+pub(super) fn wait_full(pipe: &PipeWriter) {
+    wait_until("a full pipe", TIMEOUT, || {
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut fds, PollTimeout::ZERO).expect("a pipe") == 0
+    });
+}
+
 fn end(mut child: Child) {
     child.kill().expect("a child");
     child.wait().expect("a child");
 }
 
 /// Reads lines until one ends with `last`.
-fn read_until(reader: &mut impl std::io::BufRead, last: &str) -> Vec<String> {
+pub(super) fn read_until(reader: &mut impl std::io::BufRead, last: &str) -> Vec<String> {
     let mut lines = Vec::new();
     while !lines
         .last()
@@ -344,10 +357,7 @@ fn print_part_of_backlog(lo: &Loopback, lines: &str, end: fn(&mut Child)) -> Vec
     let mut bob = start_with(lo, &arguments, pipe.try_clone().expect("a pipe").into());
     let mut printed = vec![0; 32 * 1024];
     stdout.read_exact(&mut printed).expect("lines");
-    wait_until("a full pipe", TIMEOUT, || {
-        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut fds, PollTimeout::ZERO).expect("a pipe") == 0
-    });
+    wait_full(&pipe);
     drop(pipe);
     // Whatever happens lets bob record what he has written.
     run(lo, "alice", &["send", "now"]).assert_code(0);
@@ -361,10 +371,13 @@ fn print_part_of_backlog(lo: &Loopback, lines: &str, end: fn(&mut Child)) -> Vec
     numbers(&text.lines().map(str::to_owned).collect::<Vec<_>>())
 }
 
-fn terminate(child: &mut Child) {
+fn signal(child: &Child, signal: Signal) {
     let id = i32::try_from(child.id()).expect("a process id");
-    let signal = nix::sys::signal::Signal::SIGTERM;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).expect("a child");
+}
+
+fn terminate(child: &mut Child) {
+    signal(child, Signal::SIGTERM);
 }
 
 /// Runs that are cut short within different backlogs have recorded what they have printed. The next
@@ -414,16 +427,20 @@ fn a_batch_that_is_printed_in_part_is_continued() {
     }
 }
 
+/// The lines of `many_lines`, in two rooms.
+fn lines_of_two_rooms() -> impl Iterator<Item = StoredLine> {
+    many_lines().enumerate().map(|(n, (seed, _, lamport))| {
+        let room = if n % 3 == 0 { "#ops" } else { "#general" };
+        (seed, room, lamport)
+    })
+}
+
 /// When the server is killed while a client stalls in a backlog of two rooms, the client takes over
 /// and prints the rest once, and what was said meanwhile.
 #[test]
 fn a_client_that_takes_over_prints_the_rest_of_its_backlog() {
     let Some(lo) = Loopback::new() else { return };
-    let lines = many_lines().enumerate().map(|(n, (seed, _, lamport))| {
-        let room = if n % 3 == 0 { "#ops" } else { "#general" };
-        (seed, room, lamport)
-    });
-    fill(&lo, false, lines);
+    fill(&lo, false, lines_of_two_rooms());
     let rooms = ["-r", "general", "-r", "ops"];
     let history = run(&lo, "bob", &[&["history"], &rooms[..]].concat());
     let mut server = lo.start("bob", &[&["listen"], &rooms[..]].concat());
@@ -441,6 +458,40 @@ fn a_client_that_takes_over_prints_the_rest_of_its_backlog() {
     printed.extend(read_until(&mut stdout, ": after"));
     printed.retain(|line| !line.ends_with(" joined") && !line.ends_with(" left"));
     assert_eq!(printed.len(), history.out.len() + 2);
+    assert_eq!(printed[..history.out.len()], history.out[..]);
+    end(client);
+}
+
+/// When another client takes over, it serves the rest of the backlog. The lines of both rooms still
+/// come in the one order.
+#[test]
+fn another_server_serves_the_rest_of_a_backlog() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, false, lines_of_two_rooms());
+    let rooms = ["-r", "general", "-r", "ops"];
+    let history = run(&lo, "bob", &[&["history"], &rooms[..]].concat());
+    let mut server = lo.start("bob", &["listen", "-r", "tools"]);
+    let next = lo.start("bob", &["listen", "-r", "tools"]);
+    let mut client = start_stalled(
+        &lo,
+        &[&["listen", "--backlog", "1000000"], &rooms[..]].concat(),
+    );
+    let mut stdout = BufReader::new(client.stdout.take().expect("piped"));
+    let mut printed = read_until(&mut stdout, &history.out[99]["2026".len()..]);
+    signal(&client, Signal::SIGSTOP);
+    server.kill();
+    next.err.wait_all(TIMEOUT, |lines| {
+        lines
+            .iter()
+            .filter(|line| line.contains(": ready as "))
+            .count()
+            > 1
+    });
+    signal(&client, Signal::SIGCONT);
+    run(&lo, "alice", &["send", "-r", "ops", "after"]).assert_code(0);
+    printed.extend(read_until(&mut stdout, ": after"));
+    printed.retain(|line| !line.ends_with(" joined") && !line.ends_with(" left"));
+    assert_eq!(printed.len(), history.out.len() + 1);
     assert_eq!(printed[..history.out.len()], history.out[..]);
     end(client);
 }

@@ -18,7 +18,7 @@ use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
-use crate::ui::session_event::{Done, EventKind, FolderCursor, StoredLines};
+use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
 
 /// Maximum number of lines in the answer to /history.
 const HISTORY_LINES_MAX: u64 = 1000;
@@ -76,7 +76,8 @@ impl Session {
     fn record_printed(&self, folder: &FolderName, cursor: &FolderCursor, store: &mut Store) {
         let transcript = self.transcript.as_ref();
         if self.is_reader && transcript.is_none_or(Transcript::is_saving_positions) {
-            let backlog = cursor.backlog.map(|backlog| PrintedBacklog {
+            let backlog = cursor.backlog.and_then(BacklogProgress::begun);
+            let backlog = backlog.map(|backlog| PrintedBacklog {
                 folder_end: cursor.run_start,
                 first: backlog.first,
                 end: backlog.end,
@@ -384,22 +385,20 @@ impl Session {
             cursor: Some(FolderCursor::at(store.end(&folder))),
             ..Done::default()
         };
-        if !self.is_listening() {
-            return self.answer(done, sink);
+        if let Some(transcript) = &mut self.transcript
+            && !transcript.reopen(&folder)
+        {
+            let opened = [folder.clone()];
+            self.open_folders(&opened, after, store);
+            if after.is_none() {
+                self.request_backlog(&opened);
+            }
         }
-        let opened = match self.is_listening_to(&folder) {
-            true => Vec::new(),
-            false => vec![folder.clone()],
-        };
-        self.open_folders(&opened, after, store);
-        if after.is_none() {
-            self.request_backlog(&opened);
-        }
-        self.answer_listening(done, vec![folder], store, sink);
+        self.answer_listening(done, &[folder], sink);
     }
 
-    /// Leaves a room and closes its folder. All lines of the folder are emitted: see
-    /// [`Session::can_execute`].
+    /// Leaves a room and closes its folder. Lines of the folder that wait for the sink are still
+    /// emitted.
     pub(super) fn leave(
         &mut self,
         room: &Room,
@@ -407,7 +406,7 @@ impl Session {
         sink: &mut dyn EventSink,
     ) {
         if let Some(transcript) = &mut self.transcript {
-            transcript.close(&FolderName::from(room));
+            transcript.close(&FolderName::from(room), around.store);
         }
         self.enter_rooms(around).retain(|other| other != room);
         let done = Done {

@@ -90,7 +90,12 @@ impl Session {
         if listen.after.is_none() {
             self.request_backlog(&backlog);
         }
-        self.answer_listening(Done::default(), folders, around.store, sink);
+        self.is_answered = true;
+        self.pending = Pending::Backlog {
+            id: self.current_id.take(),
+            folders,
+        };
+        self.poll_backlog(around.store, sink);
     }
 
     /// Opens folders at the cursor `after`. Without a cursor, the directory's reader continues at
@@ -124,24 +129,29 @@ impl Session {
     }
 
     /// Answers a request that has opened folders. The answer says where a listener continues in
-    /// each folder. The answer is delayed until it is known where the backlogs begin.
+    /// each folder.
     pub(super) fn answer_listening(
         &mut self,
-        done: Done,
-        folders: Vec<FolderName>,
-        store: &Store,
+        mut done: Done,
+        folders: &[FolderName],
         sink: &mut dyn EventSink,
     ) {
-        self.is_answered = true;
-        self.pending = Pending::Backlog {
-            id: self.current_id.take(),
-            done,
-            folders,
-        };
-        self.poll_backlog(store, sink);
+        if let Some(transcript) = &self.transcript {
+            let first = folders.first().and_then(|first| transcript.cursor(first));
+            done.cursor = first.or(done.cursor);
+            for folder in folders {
+                if let Some(cursor) = transcript.cursor(folder)
+                    && self.current_id.is_some()
+                {
+                    let folder = folder.clone();
+                    self.reply(EventKind::Position { folder, cursor }, sink);
+                }
+            }
+        }
+        self.answer(done, sink);
     }
 
-    /// Answers the request that waits for its backlog, once the beginning of the backlog is known.
+    /// Answers the request to listen, once it is known where its backlog begins.
     fn poll_backlog(&mut self, store: &Store, sink: &mut dyn EventSink) {
         let (Pending::Backlog { .. }, Some(transcript)) = (&self.pending, &mut self.transcript)
         else {
@@ -151,23 +161,9 @@ impl Session {
             return;
         }
         let pending = std::mem::replace(&mut self.pending, Pending::None);
-        if let Pending::Backlog {
-            id,
-            mut done,
-            folders,
-        } = pending
-        {
-            let first = folders.first().and_then(|first| transcript.cursor(first));
-            done.cursor = first.or(done.cursor);
-            for folder in folders {
-                if let Some(cursor) = transcript.cursor(&folder)
-                    && id.is_some()
-                {
-                    emit(sink, id.clone(), EventKind::Position { folder, cursor });
-                }
-            }
+        if let Pending::Backlog { id, folders } = pending {
             self.current_id = id;
-            self.answer(done, sink);
+            self.answer_listening(Done::default(), &folders, sink);
         }
     }
 

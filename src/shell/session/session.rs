@@ -96,12 +96,10 @@ pub(super) enum Pending {
     },
     /// A history query runs.
     History,
-    /// The session does not know yet where the backlogs of the folders begin.
+    /// The session does not know yet where the backlog of these folders begins.
     Backlog {
-        /// The id of the request.
+        /// The id of the request to listen.
         id: Option<String>,
-        /// The answer, without the places where a listener continues.
-        done: Done,
         /// The folders that the request has opened.
         folders: Vec<FolderName>,
     },
@@ -233,8 +231,10 @@ impl Session {
 
     /// Whether the next request can be executed.
     pub(super) fn can_execute(&self, can_accept: bool) -> bool {
+        // The end of a folder comes after its lines.
         let must_wait = |kind: &RequestKind| {
-            follows_lines(kind) && self.is_lagging() || publishes(kind) && !can_accept
+            let follows_lines = matches!(kind, RequestKind::FindEnd(_));
+            follows_lines && self.is_lagging() || publishes(kind) && !can_accept
         };
         let next = self.requests.front();
         matches!(self.pending, Pending::None) && next.is_some_and(|next| !must_wait(&next.kind))
@@ -289,11 +289,6 @@ impl Session {
     pub(super) fn reply(&self, kind: EventKind, sink: &mut dyn EventSink) {
         emit(sink, self.current_id.clone(), kind);
     }
-}
-
-/// Whether the session executes this request only after emitting all stored lines.
-fn follows_lines(kind: &RequestKind) -> bool {
-    matches!(kind, RequestKind::FindEnd(_)) || matches!(core_command(kind), Some(Command::Part(_)))
 }
 
 /// Whether this request publishes lines.

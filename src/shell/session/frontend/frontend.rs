@@ -20,6 +20,7 @@ use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, Sessio
 use crate::shell::session::frontend::pending::{PendingRequest, PendingRequests};
 use crate::shell::session::frontend::printed::Printed;
 use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::session::frontend::shutdown::Drain;
 use crate::shell::session::session::own_folder;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
@@ -43,15 +44,6 @@ pub enum InputFormat {
     Commands,
     /// Every line is a JSON request.
     Json,
-}
-
-/// The wait of an ended run for the session's last lines, and for stdout to take all output.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Drain {
-    /// How many bytes were written to stdout by the last check.
-    pub(super) written_bytes: u64,
-    /// The time at which the run aborts. Postponed whenever bytes are written to stdout.
-    pub(super) deadline: Time,
 }
 
 /// The state of a frontend. Its methods are in the files of this folder, by subject.
@@ -234,11 +226,13 @@ impl Frontend {
                 None => command.into(),
             });
         }
-        if after.is_none() && self.is_printing_transcript() {
+        match self.is_printing_transcript() {
             // After the rooms, because they have one backlog together.
-            self.push_setup(RequestKind::Listen(self.listen.clone()));
+            true if after.is_none() => self.push_setup(RequestKind::Listen(self.listen.clone())),
+            // The answer to `Listen` tells where the folder ends.
+            true => {}
+            false => self.push_setup(RequestKind::FindEnd(direct)),
         }
-        self.push_setup(RequestKind::FindEnd(direct));
         self.outgoing.extend(requests);
         if ready.has_linked_peer {
             self.exit_policy.record_linked_peer();
@@ -317,6 +311,8 @@ impl Frontend {
                 }
             }
             EventKind::Position { folder, cursor } => {
+                let known_end = FolderCursor::at(cursor.position);
+                self.pending.record_end(folder.clone(), known_end);
                 self.cursors.insert(folder, cursor);
             }
             EventKind::Notice(notice) => match &*notice {

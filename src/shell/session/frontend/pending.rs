@@ -299,14 +299,13 @@ impl PendingRequest {
     }
 
     /// Whether even a busy session answers the request at once. False for lines, because they may
-    /// wait for the store. False for queries of the history and for backlogs, because they take
-    /// time.
+    /// wait for the store. False for queries of the history and for the backlog of several rooms,
+    /// because they take time.
     pub fn is_answered_at_once(&self) -> bool {
         let is_query = match &self.kind {
             RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_)) => true,
             RequestKind::Listen(listen) => listen.backlog > 0,
-            // A room that is joined later has a backlog of its own.
-            _ => !self.is_setup && self.changes_rooms(),
+            _ => false,
         };
         !is_query && !self.sends_lines()
     }

@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use crate::base::name::FolderName;
-use crate::ui::session_event::{BacklogCursor, FolderCursor};
+use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};
 
 /// Lines of a folder that are rendered, and that stdout may not have taken yet.
 #[derive(Debug)]
@@ -22,12 +22,13 @@ impl InFlight {
     /// place after all lines can be recorded.
     fn partial_cursor(&self, written_lines: u64) -> Option<FolderCursor> {
         let rest = self.end?.saturating_sub(written_lines);
-        let backlog = self.cursor.backlog.filter(|backlog| backlog.has_more)?;
+        let backlog = self.cursor.backlog.and_then(BacklogProgress::begun);
+        let backlog = backlog.filter(|backlog| backlog.has_more)?;
         (rest < self.lines).then(|| FolderCursor {
-            backlog: Some(BacklogCursor {
+            backlog: Some(BacklogProgress::Begun(BacklogCursor {
                 end: backlog.end.moved_back_by(rest),
                 ..backlog
-            }),
+            })),
             ..self.cursor
         })
     }

@@ -9,7 +9,9 @@ use crate::shell::session::transcript::backlog_reader::BacklogStep;
 use crate::shell::session::transcript::transcript::{Transcript, emit_chat};
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
-use crate::ui::session_event::{BacklogCursor, ChatLines, EventKind, SessionEvent};
+use crate::ui::session_event::{
+    BacklogCursor, BacklogProgress, ChatLines, EventKind, SessionEvent,
+};
 
 impl Transcript {
     /// Requests a backlog of these folders: their last `lines` stored lines. The transcript emits
@@ -24,14 +26,20 @@ impl Transcript {
             })
         };
         let spans: Vec<FolderSpan> = folders.iter().filter_map(span).collect();
-        if lines > 0 && !self.only_new && !spans.is_empty() {
-            self.backlogs.request_last(spans, lines);
-            self.is_lagging = true;
+        if lines == 0 || self.only_new || spans.is_empty() {
+            return;
         }
+        if let [span] = &spans[..]
+            && let Some(cursor) = self.cursors.get_mut(&span.name)
+        {
+            cursor.backlog = Some(BacklogProgress::Requested { lines });
+        }
+        self.backlogs.request_last(spans, lines);
+        self.is_lagging = true;
     }
 
-    /// Whether the transcript knows where each requested backlog begins. Until then,
-    /// [`Transcript::cursor`] does not tell where another transcript would continue.
+    /// Whether [`Transcript::cursor`] tells where another transcript would continue. False until it
+    /// is known where each backlog of several folders begins.
     pub fn knows_backlogs(&mut self, store: &Store) -> bool {
         if !self.backlogs.knows_beginnings() {
             self.begin_backlog(store);
@@ -51,12 +59,14 @@ impl Transcript {
         };
         let first = chat.key();
         for folder in self.backlogs.folders() {
-            if let Some(cursor) = self.cursors.get_mut(folder) {
-                cursor.backlog.get_or_insert(BacklogCursor {
+            if let Some(cursor) = self.cursors.get_mut(folder)
+                && cursor.backlog.and_then(BacklogProgress::begun).is_none()
+            {
+                cursor.backlog = Some(BacklogProgress::Begun(BacklogCursor {
                     first,
                     end: first,
                     has_more: true,
-                });
+                }));
             }
         }
     }
@@ -110,10 +120,10 @@ impl Transcript {
     fn emit_backlog_lines(&mut self, chat: ChatLines, sink: &mut dyn EventSink) {
         let log = &chat.log;
         let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
-        // The session may have left the room meanwhile.
+        // A closed folder keeps its cursor until its lines are emitted.
         if let Some(cursor) = self.cursors.get_mut(&folder) {
             let last = chat.key().advanced_by(chat.count().saturating_sub(1));
-            if let Some(backlog) = &mut cursor.backlog {
+            if let Some(BacklogProgress::Begun(backlog)) = &mut cursor.backlog {
                 backlog.end = last.successor();
             }
             // The cursor over the folder stays: the backlog is in another order.
@@ -125,14 +135,19 @@ impl Transcript {
     /// Ends the backlog of a folder. After an incomplete backlog, the cursor over the folder prints
     /// the news among the missing lines.
     fn end_backlog(&mut self, folder: &FolderName, is_complete: bool) {
-        if let Some(cursor) = self.cursors.get_mut(folder)
-            && let Some(backlog) = &mut cursor.backlog
-        {
-            if is_complete {
-                backlog.end = LineKey::MAX;
+        let Some(cursor) = self.cursors.get_mut(folder) else {
+            return;
+        };
+        cursor.is_end_due |= cursor.backlog.is_some();
+        match &mut cursor.backlog {
+            Some(BacklogProgress::Begun(backlog)) => {
+                if is_complete {
+                    backlog.end = LineKey::MAX;
+                }
+                backlog.has_more = false;
             }
-            backlog.has_more = false;
-            cursor.is_end_due = true;
+            // It has no line.
+            _ => cursor.backlog = None,
         }
     }
 

@@ -45,8 +45,10 @@ struct Request {
 }
 
 impl Request {
+    /// Whether the cursors of the folders tell where the backlog begins, or which lines are
+    /// requested.
     fn knows_beginning(&self) -> bool {
-        self.limit.is_none()
+        self.limit.is_none() || self.folders.len() == 1
     }
 }
 
@@ -92,9 +94,11 @@ impl BacklogReader {
     /// Requests the rest of a backlog that another transcript has begun. Requests for several
     /// folders become one backlog.
     pub fn request_rest(&mut self, folder: FolderSpan) {
-        match self.waiting.back_mut().filter(|last| last.limit.is_none()) {
-            Some(last) => last.folders.push(folder),
-            None => self.waiting.push_back(Request {
+        let mut waiting = self.waiting.iter_mut();
+        match waiting.find(|request| request.limit.is_none()) {
+            Some(rest) => rest.folders.push(folder),
+            // The rest of a begun backlog comes before all others.
+            None => self.waiting.push_front(Request {
                 folders: vec![folder],
                 limit: None,
             }),
@@ -107,7 +111,8 @@ impl BacklogReader {
     }
 
     /// Whether it is known where each requested backlog begins. For
-    /// [`BacklogReader::request_last`], the first step tells the beginning. For
+    /// [`BacklogReader::request_last`] of several folders, the first step tells the beginning. For
+    /// one folder, another transcript can request the same lines. For
     /// [`BacklogReader::request_rest`], the request contains the beginning.
     pub fn knows_beginnings(&self) -> bool {
         let running = self.running.as_ref();

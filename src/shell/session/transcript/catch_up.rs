@@ -52,6 +52,9 @@ impl Transcript {
                 self.cursors.insert(folder.clone(), cursor);
             }
             self.emit_backlog_end(&folder, sink);
+            if !self.is_stopped && !self.is_open(&folder) {
+                self.cursors.remove(&folder);
+            }
         }
         while let Some(event) = self.queued_events.pop_front_if(|_| sink.can_accept()) {
             emit_notice(event, sink);
@@ -74,14 +77,20 @@ impl Transcript {
         result: &mut io::Result<()>,
     ) -> Option<Vec<StoredBatch>> {
         if self.is_stopped {
-            let end = *cursor.end.get_or_insert(store.end(folder));
-            if cursor.position >= end {
-                return None;
-            }
+            cursor.end.get_or_insert(store.end(folder));
+        }
+        if cursor.end.is_some_and(|end| cursor.position >= end) {
+            return None;
         }
         let before = cursor.position;
         match store.read_from(folder, &mut cursor.position, READ_BYTES) {
-            Ok(batches) => (!batches.is_empty()).then_some(batches),
+            Ok(mut batches) => {
+                if let Some(end) = cursor.end.filter(|end| *end < cursor.position) {
+                    cursor.position = end;
+                    batches.retain(|entry| entry.position < end);
+                }
+                (!batches.is_empty()).then_some(batches)
+            }
             Err(error) => {
                 *result = Err(error);
                 (cursor.position != before).then(Vec::new)

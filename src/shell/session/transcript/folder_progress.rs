@@ -4,7 +4,7 @@ use std::ops::Range;
 use crate::base::event::{Position, StoredBatch};
 use crate::base::line_key::LineKey;
 use crate::shell::store::reader::PrintedBacklog;
-use crate::ui::session_event::{BacklogCursor, FolderCursor};
+use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};
 
 /// The cursor over one folder.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,19 +16,23 @@ pub struct FolderProgress {
     /// End of the folder when this run opened the folder. Earlier runs stored all batches before
     /// this position.
     pub(super) run_start: Position,
-    /// How far the backlog of the folder is emitted. `None`: the folder has no backlog, or its
-    /// first line is unknown. The backlog consists of lines before `run_start`.
-    pub(super) backlog: Option<BacklogCursor>,
+    /// How far the backlog of the folder is emitted. `None`: the folder has no backlog, or the
+    /// first line of a backlog of several folders is unknown. The backlog consists of lines before
+    /// `run_start`.
+    pub(super) backlog: Option<BacklogProgress>,
     /// Whether the position after the backlog is still to be emitted. Set when the backlog ends.
     pub(super) is_end_due: bool,
-    /// Where this run stops printing; `None` until the run ends. The next run continues there.
+    /// Where printing stops. `None` until the run ends or the room is left.
     pub(super) end: Option<Position>,
 }
 
 impl FolderProgress {
     /// Where another listener continues after the batches before `position`.
     pub(super) fn resume_at(&self, position: Position) -> FolderCursor {
-        let has_backlog = |backlog: &BacklogCursor| backlog.has_more || position < self.run_start;
+        let has_backlog = |backlog: &BacklogProgress| {
+            let begun = backlog.begun();
+            begun.is_none_or(|begun| begun.has_more) || position < self.run_start
+        };
         FolderCursor {
             position,
             run_start: self.run_start,
@@ -38,7 +42,7 @@ impl FolderProgress {
 
     /// The printed part of the backlog.
     fn printed_backlog(&self) -> Option<PrintedBacklog> {
-        let BacklogCursor { first, end, .. } = self.backlog?;
+        let BacklogCursor { first, end, .. } = self.backlog?.begun()?;
         Some(PrintedBacklog {
             folder_end: self.run_start,
             first,

@@ -17,7 +17,9 @@ use crate::shell::session::transcript::folder_progress::FolderProgress;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::{READ_BYTES, Store};
 use crate::ui::request::Listen;
-use crate::ui::session_event::{BacklogCursor, ChatLines, EventKind, FolderCursor, SessionEvent};
+use crate::ui::session_event::{
+    BacklogCursor, BacklogProgress, ChatLines, EventKind, FolderCursor, SessionEvent,
+};
 
 /// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
@@ -108,17 +110,19 @@ impl Transcript {
 
     /// Opens a folder at the place where another transcript stopped.
     pub fn resume(&mut self, store: &Store, folder: &FolderName, after: FolderCursor) {
-        if let Some(BacklogCursor {
-            end,
-            has_more: true,
-            ..
-        }) = after.backlog
-        {
-            self.backlogs.request_rest(FolderSpan {
-                name: folder.clone(),
-                from: Some(end),
-                end: Some(after.run_start),
-            });
+        let span = |from| FolderSpan {
+            name: folder.clone(),
+            from,
+            end: Some(after.run_start),
+        };
+        match after.backlog {
+            Some(BacklogProgress::Requested { lines }) => {
+                self.backlogs.request_last(vec![span(None)], lines);
+            }
+            Some(BacklogProgress::Begun(BacklogCursor { end, has_more, .. })) if has_more => {
+                self.backlogs.request_rest(span(Some(end)));
+            }
+            _ => {}
         }
         self.is_lagging |= after.position < store.end(folder) || self.backlogs.is_active();
         let cursor = FolderProgress {
@@ -219,14 +223,25 @@ impl Transcript {
         }
     }
 
-    /// Whether the folder is open.
+    /// Whether the folder is open. False for a closed folder whose lines are not all emitted.
     pub fn is_open(&self, folder: &FolderName) -> bool {
-        self.cursors.contains_key(folder)
+        let cursor = self.cursors.get(folder);
+        cursor.is_some_and(|cursor| cursor.end.is_none())
     }
 
-    /// Closes the folder of a room that this session has left.
-    pub fn close(&mut self, folder: &FolderName) {
-        self.cursors.remove(folder);
+    /// Closes the folder of a room that this session has left. The lines stored so far are still
+    /// emitted.
+    pub fn close(&mut self, folder: &FolderName, store: &Store) {
+        match self.cursors.get_mut(folder) {
+            Some(cursor) if self.is_lagging => cursor.end = Some(store.end(folder)),
+            _ => drop(self.cursors.remove(folder)),
+        }
+    }
+
+    /// Opens a closed folder again if it still has a cursor. Returns whether the folder is open.
+    pub fn reopen(&mut self, folder: &FolderName) -> bool {
+        let cursor = self.cursors.get_mut(folder);
+        cursor.map(|cursor| cursor.end = None).is_some()
     }
 
     /// Records that the store has evicted all lines of a log with sequences below `low`. If such
@@ -274,7 +289,8 @@ impl Transcript {
         if self.is_stopped {
             return;
         }
-        let Some(cursor) = self.cursors.get_mut(folder) else {
+        let cursor = self.cursors.get_mut(folder);
+        let Some(cursor) = cursor.filter(|cursor| cursor.end.is_none()) else {
             if chat.is_own && self.has_echo && self.shows_all_own {
                 emit_chat(ChatLines::from(chat), None, sink);
             }
