@@ -2,6 +2,7 @@
 //! or JSON on stdout. It also decides when the run ends.
 pub mod builder;
 pub mod command_queue;
+pub mod drain;
 pub mod exit_policy;
 #[allow(clippy::module_inception)]
 pub mod frontend;

@@ -5,6 +5,7 @@ use crate::base::event::{Command, Delivery};
 use crate::base::name::FolderName;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::frontend::drain::Drain;
 use crate::shell::session::frontend::exit_policy::Retention;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::stdio::output_writer::OutputWriter;
@@ -24,15 +25,6 @@ pub const CLOSE_TIMEOUT_MS: u64 = 500;
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
 /// Minimum time to write the bytes that clear the editor's line to stdout.
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The wait of an ended run for the session's last lines, and for stdout to take all output.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Drain {
-    /// How many bytes were written to stdout by the last check.
-    pub(super) written_bytes: u64,
-    /// The time at which the run aborts. Postponed whenever bytes are written to stdout.
-    pub(super) deadline: Time,
-}
 
 impl Frontend {
     /// The exit status; `None` until the run is over and the last output is written to stdout. An
