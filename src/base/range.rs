@@ -40,7 +40,7 @@ pub struct LogRange {
 
 /// Lines missing in a log: the sequences `from` to `to`. The line above the gap is stored. The line
 /// below the gap is stored as well, unless the gap begins with line 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Sequence of the first line of the stored interval below the gap. Equals `from` if that
     /// interval is empty.
@@ -56,12 +56,17 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Does the batch fit the hash chain at the beginning of the gap? Its `previous` must be the
-    /// hash of the batch below the gap. If the batch closes the gap, its own hash must be
-    /// `last_hash`.
+    /// Is the first line of the batch missing here?
+    fn has_beginning_of(&self, batch: &Batch) -> bool {
+        (self.from..=self.to).contains(&batch.sequence)
+    }
+
+    /// Does a batch that begins in the gap end there as well, and fit the hash chain where it
+    /// touches the lines around the gap? At the beginning of the gap, its `previous` must be the
+    /// hash of the batch below the gap. At the end of the gap, its own hash must be `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
-        batch.previous == self.previous_hash
-            && batch.last_sequence() <= self.to
+        batch.last_sequence() <= self.to
+            && (self.from < batch.sequence || batch.previous == self.previous_hash)
             && (batch.last_sequence() < self.to || batch.hash == self.last_hash)
     }
 }
@@ -94,7 +99,7 @@ impl LogRange {
             return;
         }
         if let Some(last_hash) = batch.previous.filter(|_| batch.sequence > self.high + 1) {
-            if self.gaps.len() >= GAPS_MAX {
+            if !self.has_place_for_gap() {
                 self.lost_below = self.gaps.remove(0).to + 1;
             }
             self.gaps.push(Gap {
@@ -127,51 +132,92 @@ impl LogRange {
         (gap.to + 1 == batch.sequence).then_some(gap.from..=gap.to)
     }
 
-    /// Does a gap begin at the first line of this batch?
-    pub fn has_gap_at(&self, batch: &Batch) -> bool {
-        self.gaps.iter().any(|gap| gap.from == batch.sequence)
+    /// Whether one more gap may arise. Otherwise the lowest gap would be forgotten.
+    pub fn has_place_for_gap(&self) -> bool {
+        self.gaps.len() < GAPS_MAX
     }
 
-    /// Adds a batch at the beginning of a gap. Returns `Some(true)` if the batch closes the gap,
-    /// and `Some(false)` if lines of the gap are still missing. Returns `None` if no gap begins at
-    /// the batch's first line, or if the batch does not fit the hash chain.
-    pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
+    /// The index of the gap in which this batch begins. `None` also if the batch would split the
+    /// gap, and there is no place for one more.
+    pub fn find_gap(&self, batch: &Batch) -> Option<usize> {
         let mut gaps = self.gaps.iter();
-        let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
-        let gap = &mut self.gaps[at];
-        (gap.from, gap.previous_hash) = (batch.last_sequence() + 1, Some(batch.hash));
-        let closed = gap.from > gap.to;
-        if closed {
-            let stored_from = self.gaps.remove(at).stored_from;
+        let at = gaps.position(|gap| gap.has_beginning_of(batch))?;
+        let gap = &self.gaps[at];
+        let splits = gap.from < batch.sequence && batch.last_sequence() < gap.to;
+        (!splits || self.has_place_for_gap()).then_some(at)
+    }
+
+    /// Adds a batch whose lines are missing in a gap. Lines that are still missing below the batch
+    /// and above it remain gaps. Returns `false`, without any effect, if [`LogRange::find_gap`]
+    /// finds no gap, or if the batch does not fit the hash chain.
+    pub fn fill_gap(&mut self, batch: &Batch) -> bool {
+        let at = self.find_gap(batch);
+        let Some(at) = at.filter(|at| self.gaps[*at].accepts(batch)) else {
+            return false;
+        };
+        let gap = self.gaps.remove(at);
+        let missing_below = batch.previous.filter(|_| gap.from < batch.sequence);
+        let stored_from = match missing_below {
+            Some(_) => batch.sequence,
+            None => gap.stored_from,
+        };
+        if batch.last_sequence() < gap.to {
+            let above = Gap {
+                stored_from,
+                from: batch.last_sequence() + 1,
+                previous_hash: Some(batch.hash),
+                ..gap
+            };
+            self.gaps.insert(at, above);
+        } else {
             *self.stored_from_above(at) = stored_from;
         }
-        Some(closed)
+        if let Some(last_hash) = missing_below {
+            let below = Gap {
+                to: batch.sequence - 1,
+                last_hash,
+                ..gap
+            };
+            self.gaps.insert(at, below);
+        }
+        true
     }
 
-    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. For several batches of
-    /// one gap, the caller must pass the batch with the highest sequence first.
+    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. If several batches could
+    /// not be stored, the caller must pass the one that was added last first.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let is_above_lines = lowest < batch.sequence || batch.sequence == 1;
         if !is_above_lines || batch.last_sequence() >= self.high {
             return;
         }
-        let previous_hash = batch.previous;
-        let mut gaps = self.gaps.iter_mut();
-        if let Some(gap) = gaps.find(|gap| gap.from == batch.last_sequence() + 1) {
-            (gap.from, gap.previous_hash) = (batch.sequence, previous_hash);
-            return;
-        }
+        let after = batch.last_sequence() + 1;
         let at = self.gaps.partition_point(|gap| gap.to < batch.sequence);
-        let stored_from = std::mem::replace(self.stored_from_above(at), batch.last_sequence() + 1);
-        let gap = Gap {
-            stored_from,
-            from: batch.sequence,
-            to: batch.last_sequence(),
-            previous_hash,
-            last_hash: batch.hash,
+        let (stored_from, to, last_hash) = match self.gaps.get(at) {
+            Some(gap) if gap.from == after => {
+                let above = self.gaps.remove(at);
+                (above.stored_from, above.to, above.last_hash)
+            }
+            _ => {
+                let stored_from = std::mem::replace(self.stored_from_above(at), after);
+                (stored_from, after - 1, batch.hash)
+            }
         };
-        self.gaps.insert(at, gap);
+        match self.gaps[..at].last_mut() {
+            Some(below) if below.to + 1 == batch.sequence => {
+                (below.to, below.last_hash) = (to, last_hash);
+            }
+            _ => {
+                let gap = Gap {
+                    stored_from,
+                    from: batch.sequence,
+                    to,
+                    previous_hash: batch.previous,
+                    last_hash,
+                };
+                self.gaps.insert(at, gap);
+            }
+        }
     }
 
     /// Removes all lines below the sequence `low` from the range. Forgets a gap when the last line

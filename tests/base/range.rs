@@ -56,10 +56,9 @@ fn a_missing_beginning_is_a_gap() {
     let log = log(5);
     let mut lines = range(&log, true, [4, 5]);
     assert_eq!((gaps(&lines), lines.complete_from()), (vec![(1, 3)], 4));
-    assert_eq!(lines.fill_gap(&log[1]), None);
     let mut states = vec![lines.clone()];
-    for (batch, closed) in log.iter().zip([false, false, true]) {
-        assert_eq!(lines.fill_gap(batch), Some(closed));
+    for batch in &log[..3] {
+        assert!(lines.fill_gap(batch));
         states.push(lines.clone());
     }
     assert_eq!((lines.low, gaps(&lines)), (1, vec![]));
@@ -80,6 +79,90 @@ fn a_missing_beginning_is_a_gap() {
     assert_eq!((gaps(&lines), lines.complete_from()), (vec![], 4));
 }
 
+/// The missing lines that a range tells, if the range has these gaps and nothing was evicted.
+fn missing(range: &LogRange) -> Vec<u64> {
+    let mut missing = Vec::new();
+    gaps(range)
+        .iter()
+        .for_each(|(from, to)| missing.extend(*from..=*to));
+    missing
+}
+
+/// Lines fill a gap in any order, and leave gaps around them. Each of them can be undone. Every
+/// gap lies between two stored lines, or begins with line 1.
+#[test]
+fn a_gap_is_filled_in_any_order() {
+    let log = log(9);
+    for order in [
+        [1, 2, 3, 4, 5, 6],
+        [6, 5, 4, 3, 2, 1],
+        [3, 4, 1, 6, 2, 5],
+        [2, 5, 1, 3, 6, 4],
+        [4, 3, 6, 5, 1, 2],
+    ] {
+        for (first, is_news) in [(1, false), (7, true)] {
+            // Lines 2 to 7 are missing, or lines 1 to 6.
+            let stored = [first, 8, 9];
+            let mut lines = range(&log, is_news, stored);
+            let of_gap = |n: u64| log[(n - u64::from(is_news)) as usize].clone();
+            let mut states = vec![lines.clone()];
+            for n in order {
+                let batch = of_gap(n);
+                assert!(lines.fill_gap(&batch), "{order:?}: {n}");
+                assert!(!lines.fill_gap(&batch), "{order:?}: {n} again");
+                let expected = missing(states.last().expect("a state"));
+                let expected = expected.into_iter().filter(|m| *m != batch.sequence);
+                assert_eq!(missing(&lines), expected.collect::<Vec<_>>());
+                let mut above = 1;
+                for gap in &lines.gaps {
+                    assert!(above <= gap.stored_from && gap.stored_from <= gap.from);
+                    assert!(gap.stored_from < gap.from || gap.from == 1, "{order:?}");
+                    let below = gap.from.checked_sub(2).map(|at| log[at as usize].hash);
+                    assert_eq!(gap.previous_hash, below);
+                    assert_eq!(gap.last_hash, log[gap.to as usize - 1].hash);
+                    above = gap.to + 1;
+                }
+                assert!(above <= lines.low);
+                states.push(lines.clone());
+            }
+            assert_eq!((lines.low, lines.gaps.len()), (1, 0));
+            for n in order.into_iter().rev() {
+                assert_eq!(Some(&lines), states.pop().as_ref());
+                lines.reopen_gap(&of_gap(n));
+            }
+            assert_eq!(states, [lines]);
+        }
+    }
+}
+
+/// A batch of another branch fills no gap where it touches stored lines. Lines that touch none
+/// fill a gap only if there is a place for one more.
+#[test]
+fn a_gap_is_split_within_the_bound() {
+    let mut other = log(9);
+    let log = log(40);
+    // Another branch from line 3 on.
+    for n in 2..9 {
+        let mut batch = other[n].clone();
+        batch.hash = Hash([n as u8; 32]);
+        batch.previous = Some(other[n - 1].hash);
+        other[n] = batch;
+    }
+    let mut lines = range(&log, false, [1, 7]);
+    for n in [6, 7] {
+        assert!(!lines.fill_gap(&other[n - 1]), "{n}");
+    }
+    assert!(lines.fill_gap(&log[1]) && lines.fill_gap(&other[2]));
+    assert_eq!(gaps(&lines), [(4, 6)]);
+    assert!(!lines.fill_gap(&log[3]));
+    // At the bound, only lines at the beginning or the end of a gap.
+    let mut lines = range(&log, false, [1, 12, 20, 30, 40]);
+    assert_eq!(lines.gaps.len(), GAPS_MAX);
+    assert!(!lines.has_place_for_gap() && !lines.fill_gap(&log[5]));
+    assert!(lines.fill_gap(&log[1]) && lines.fill_gap(&log[10]));
+    assert_eq!(gaps(&lines), [(3, 10), (13, 19), (21, 29), (31, 39)]);
+}
+
 /// A gap that is forgotten before it was filled counts as long as the log lasts. A gap that was
 /// filled does not.
 #[test]
@@ -98,7 +181,7 @@ fn forgotten_gaps_count() {
     let mut lines = range(&log, true, (1..=10).map(|n| 2 * n));
     assert_eq!(lines.gaps.len(), GAPS_MAX);
     for (from, _) in gaps(&lines) {
-        assert_eq!(lines.fill_gap(&log[from as usize - 1]), Some(true));
+        assert!(lines.fill_gap(&log[from as usize - 1]));
     }
     assert_eq!((lines.low, lines.complete_from()), (12, 12));
 }

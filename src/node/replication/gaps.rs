@@ -1,17 +1,16 @@
-//! Requests the missing lines of gaps from any peer that offers them. Requests one gap at a time:
-//! gaps are rare, and no user waits for them.
+//! Requests the missing lines of gaps from any peer that offers them, or some of them. Requests one
+//! gap at a time: gaps are rare, and no user waits for them.
 use std::ops::RangeInclusive;
 
-use crate::base::batch::LogId;
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::name::{Room, Target};
-use crate::base::range::Gap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::have::{send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::ProgressTable;
+use crate::node::replication::progress::{LinkProgress, ProgressTable};
 use crate::node::replication::progress_state::GapSource;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
@@ -33,9 +32,11 @@ pub struct Gaps {
     queried_at: Option<Time>,
 }
 
-/// A request for the lines of one gap.
+/// A request for lines of one gap.
 struct GapRequest {
     key: LinkLog,
+    /// The requested lines that have not arrived yet.
+    lines: RangeInclusive<u64>,
     /// When the request last brought a batch. Before its first batch: when the request was sent.
     progress_at: Time,
 }
@@ -47,14 +48,17 @@ impl Gaps {
         self.is_query_pending = true;
     }
 
-    /// Whether a gap of this log is requested over this link.
-    pub fn is_expected(&self, stream: StreamId, log: &LogId) -> bool {
+    /// Whether this batch answers the request for a gap of its log over this link.
+    pub fn is_expected(&self, key: &LinkLog, batch: &Batch) -> bool {
         let request = self.request.as_ref();
-        request.is_some_and(|request| request.key.stream == stream && request.key.log == *log)
+        request.is_some_and(|request| {
+            request.key == *key && batch.contains_line(*request.lines.start())
+        })
     }
 
-    /// Records a peer's entry as an offer, if its lines cover one of our gaps. Replaces an earlier
-    /// offer of the same log over the same link.
+    /// Records a peer's entry as an offer, if we lack some of its lines in a gap. Replaces an
+    /// earlier offer of the same log over the same link. A request under way goes on: its lines may
+    /// have been sent before the entry.
     pub fn handle_offer(
         &mut self,
         logs: &Logs,
@@ -63,15 +67,12 @@ impl Gaps {
         entry: &HaveEntry,
     ) {
         let (stream, log) = (key.stream, &key.log);
-        let lines = entry.low..=entry.high;
-        let covers_gap = first_covered_gap(logs, log, &lines).is_some();
-        if progress.get(stream, log).gap_lines().is_some() {
-            progress.set_gap_lines(stream, log, lines);
-            if !covers_gap && self.is_expected(stream, log) {
-                self.request = None;
-            }
-        } else if covers_gap && let GapSource::Ready { .. } = progress.link_mut(stream).gap_source {
-            progress.set_gap_lines(stream, log, lines);
+        let offered = entry.low..=entry.high;
+        let is_ready = |link: &LinkProgress| matches!(link.gap_source, GapSource::Ready { .. });
+        if progress.get(stream, log).gap_lines().is_some()
+            || first_missing(logs, log, &offered).is_some() && is_ready(progress.link_mut(stream))
+        {
+            progress.set_gap_lines(stream, log, offered);
         }
     }
 
@@ -115,28 +116,32 @@ impl Gaps {
             && let Some((key, lines)) = progress.first_gap_offer()
         {
             let key = key.clone();
-            let Some(gap) = first_covered_gap(logs, &key.log, lines) else {
+            let Some(lines) = first_missing(logs, &key.log, lines) else {
                 progress.forget_gap_offers(|other| *other == key);
                 continue;
             };
-            let (from, to) = (gap.from, gap.to);
+            let (from, to) = (*lines.start(), *lines.end());
             send_want(ctx, key.stream, &key.log, WantRange::Gap { from, to });
-            let progress_at = now;
-            self.request = Some(GapRequest { key, progress_at });
+            self.request = Some(GapRequest {
+                key,
+                lines,
+                progress_at: now,
+            });
         }
         if self.next_query_at().is_some_and(|at| at <= now) {
             self.send_query(ctx, logs, progress, rooms);
         }
     }
 
-    /// Records that a batch arrived for the gap request. `closed`: the batch filled the rest of the
-    /// gap.
-    pub fn record_progress(&mut self, progress: &mut ProgressTable, now: Time, closed: bool) {
+    /// Records that this batch arrived for the gap request. The last requested line ends the
+    /// request.
+    pub fn record_progress(&mut self, progress: &mut ProgressTable, now: Time, batch: &Batch) {
         if let Some(request) = &mut self.request {
             request.progress_at = now;
+            request.lines = batch.last_sequence() + 1..=*request.lines.end();
             progress.link_mut(request.key.stream).gap_source = GapSource::default();
         }
-        self.request.take_if(|_| closed);
+        self.request.take_if(|request| request.lines.is_empty());
     }
 
     /// Allows new gap requests, and schedules a query. To be called when the store has recovered,
@@ -200,12 +205,18 @@ impl Gaps {
     }
 }
 
-/// The first gap in our copy of this log that the offered lines cover completely.
-fn first_covered_gap<'a>(
-    logs: &'a Logs,
+/// The first of the offered lines that our copy of this log lacks in one of its gaps. Skips lines
+/// that would split a gap if there is no place for one more.
+fn first_missing(
+    logs: &Logs,
     log: &LogId,
-    lines: &RangeInclusive<u64>,
-) -> Option<&'a Gap> {
-    let mut gaps = logs.get(log)?.gaps.iter();
-    gaps.find(|gap| lines.contains(&gap.from) && lines.contains(&gap.to))
+    offered: &RangeInclusive<u64>,
+) -> Option<RangeInclusive<u64>> {
+    let range = logs.get(log)?;
+    range.gaps.iter().find_map(|gap| {
+        let from = gap.from.max(*offered.start());
+        let to = gap.to.min(*offered.end());
+        let has_place = from == gap.from || range.has_place_for_gap();
+        (from <= to && has_place).then_some(from..=to)
+    })
 }

@@ -32,9 +32,9 @@ enum BatchPlacement {
     /// the batch answers our request, lines before the batch may be missing. The source does not
     /// store these lines.
     Next,
-    /// The batch begins at the first line of a gap.
+    /// The first line of the batch is missing in a gap.
     FillsGap,
-    /// The lines of the batch are stored already.
+    /// The lines of the batch are stored already, or there is no place for the gaps around them.
     Duplicate,
     /// The batch contradicts the stored lines: its hash or its predecessor's hash differs from
     /// ours.
@@ -185,7 +185,7 @@ impl Replication {
         is_receivable: bool,
         requested_from: Option<u64>,
     ) -> BatchAction {
-        let fills_gap = is_receivable && self.gaps.is_expected(key.stream, &key.log);
+        let fills_gap = is_receivable && self.gaps.is_expected(key, batch);
         // An author sends a log that it begins without waiting for a request.
         let is_requested = requested_from.is_some() || is_by_peer(ctx, key);
         if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
@@ -300,22 +300,25 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log, and acknowledges it. If this closes the gap,
-    /// offers the log to other members of the room, who may have the same gap.
+    /// Stores a verified batch in a gap of its log, and acknowledges it. If we can now offer more
+    /// lines, offers the log to other members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
-        let Some(closed) = logs.fill_gap(&batch) else {
+        let offered_from = |logs: &Logs| logs.get(&batch.log).map(|range| range.low);
+        let before = offered_from(logs);
+        if !logs.fill_gap(&batch) {
             fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
             return self.gaps.exclude_source(&mut self.progress, stream);
-        };
+        }
+        let offers_more = offered_from(logs) != before;
         self.gaps
-            .record_progress(&mut self.progress, ctx.now.time, closed);
+            .record_progress(&mut self.progress, ctx.now.time, &batch);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
         let verdict = self.judge(ctx, stream, &batch);
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
         self.schedule_gap_acks(ctx, stream, &batch.log);
-        if let Some(room) = batch.log.target.room().filter(|_| closed) {
+        if let Some(room) = batch.log.target.room().filter(|_| offers_more) {
             for (other, link) in ctx.links_in_room(room) {
                 if other != stream && !link.transient && link.peer.id != author {
                     self.schedule_offer(other, &batch.log, OfferKind::Update);
@@ -357,7 +360,7 @@ fn classify(logs: &Logs, batch: &Batch, requested: Option<u64>) -> BatchPlacemen
             false => BatchPlacement::Unrequested,
         };
     }
-    if range.has_gap_at(batch) {
+    if range.find_gap(batch).is_some() {
         return BatchPlacement::FillsGap;
     }
     let differs_at_head = batch.last_sequence() == range.high && batch.hash != range.hash;

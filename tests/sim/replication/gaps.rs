@@ -7,7 +7,7 @@ use p2pchat::base::range::{GAPS_MAX, LogRange};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
-use crate::support::lan::Lan;
+use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, WALL_START_MS, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
@@ -100,6 +100,53 @@ fn a_gap_is_filled_when_its_lines_turn_up() {
         // Ann does not fetch the lines that she evicted.
         lan.run_for(5_000);
         assert_eq!(checked_range(&lan, ann, &log).low, 7);
+    }
+}
+
+/// A peer that stores only the beginning of a gap, its middle or its end fills that part. The rest
+/// stays a gap, until a peer that stores it appears. Each line is stored and shown once.
+#[test]
+fn the_part_of_a_gap_that_a_peer_stores_is_filled() {
+    const PARTS: [(u64, u64); 3] = [(4, 5), (6, 8), (9, 11)];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut lan = Lan::new(9);
+        let [bob, dora, eve, p0, p1, p2] = lan.add_peers(["bob", "dora", "eve", "p0", "p1", "p2"]);
+        lan.start_all([bob, dora, eve, p0, p1, p2]);
+        lan.run_for(500);
+        let log = say(&mut lan, dora, 1, 3);
+        lan.stop(bob);
+        for (who, (from, to)) in [p0, p1, p2].into_iter().zip(PARTS) {
+            say(&mut lan, dora, from, to);
+            lan.stop(who);
+            lan.peers[who].disk.evict(&log, from);
+        }
+        say(&mut lan, dora, 12, 12);
+        lan.stop(dora);
+        evict(&mut lan, eve, &log, 12);
+        lan.start(bob);
+        lan.run_until("bob has the last line", 5_000, |lan| {
+            checked_range(lan, bob, &log).high == 12
+        });
+        let mut missing: Vec<u64> = (4..=11).collect();
+        for part in order {
+            let who = [p0, p1, p2][part];
+            [p0, p1, p2, eve]
+                .iter()
+                .for_each(|other| lan.cut(who, *other));
+            lan.start(who);
+            lan.run_for(REDIAL_MS);
+            missing.retain(|n| !(PARTS[part].0..=PARTS[part].1).contains(n));
+            let gaps = checked_range(&lan, bob, &log).gaps.into_iter();
+            let found: Vec<u64> = gaps.flat_map(|gap| gap.from..=gap.to).collect();
+            assert_eq!(found, missing, "{order:?}, after {part}");
+        }
+        let mut shown = shown_lines(&lan, bob);
+        shown.sort();
+        assert!(shown.into_iter().eq((4..=12).map(|n| (n, true))));
+        assert_eq!(lan.node(bob).counters().healed_lines, 8);
+        lan.heal();
+        lan.run_for(REDIAL_MS);
+        lan.check_lines();
     }
 }
 

@@ -395,10 +395,11 @@ impl Logs {
         Some(batch)
     }
 
-    /// Adds a batch at the beginning of a gap in its log. See [`LogRange::fill_gap`].
-    pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
-        let state = self.states.get_mut(&batch.log)?;
-        state.range.as_mut()?.fill_gap(batch)
+    /// Adds a batch to a gap in its log. See [`LogRange::fill_gap`].
+    pub fn fill_gap(&mut self, batch: &Batch) -> bool {
+        let state = self.states.get_mut(&batch.log);
+        let range = state.and_then(|state| state.range.as_mut());
+        range.is_some_and(|range| range.fill_gap(batch))
     }
 
     /// Makes a batch the head of its log. The batch must lie beyond the present head. Returns the
