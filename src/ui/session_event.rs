@@ -14,6 +14,10 @@ use crate::base::time::WallTime;
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
 pub const PROTOCOL_VERSION: u64 = 2;
 
+/// Maximum number of logs in which a session awaits the delivery of lines. The session does not
+/// await the delivery of lines in further logs.
+pub const TRACKED_LOGS_MAX: usize = 1024;
+
 /// An event of a session.
 #[derive(Debug)]
 pub struct SessionEvent {
@@ -90,22 +94,10 @@ pub struct StoredLines {
 }
 
 impl StoredLines {
-    /// Adds lines to the same target. Lines of another log replace the earlier ones.
-    pub fn add(&mut self, lines: StoredLines) {
-        let StoredLines {
-            log,
-            mut first,
-            mut sequence,
-        } = lines;
-        if self.log == log {
-            first = first.min(self.first);
-            sequence = sequence.max(self.sequence);
-        }
-        *self = StoredLines {
-            log,
-            first,
-            sequence,
-        };
+    /// Adds lines of the same log.
+    pub fn add(&mut self, lines: &StoredLines) {
+        self.first = self.first.min(lines.first);
+        self.sequence = self.sequence.max(lines.sequence);
     }
 }
 

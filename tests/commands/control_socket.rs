@@ -354,6 +354,35 @@ fn every_request_to_finish_is_answered() {
     assert_eq!(client.wait("done")["id"], 2);
 }
 
+/// The lines of an earlier incarnation are awaited beside those of the present one, though both are
+/// to the same room.
+#[test]
+fn lines_of_two_incarnations_are_awaited() {
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen"]);
+    let _bob = lo.start("bob", &["listen"]);
+    run(&lo, "alice", &["send", "--need", "1", "hi"]).assert_code(0);
+    let mut client = Client::connect(&lo, "alice");
+    client.send(&json!({"type": "listen", "backlog": 1}));
+    let chat = client.wait("chat");
+    let mut present = json!({"type": "await", "sequence": chat["sequence"]});
+    for field in ["sender", "target", "incarnation"] {
+        present[field] = chat[field].clone();
+    }
+    let mut earlier = present.clone();
+    earlier["incarnation"] = json!("0000000000000001");
+    // Nobody stores the earlier lines.
+    for lines in [earlier, present] {
+        client.send(&lines);
+    }
+    client.send(&json!({"type": "finish", "need": 1}));
+    let report = client.wait("delivery");
+    assert_eq!(
+        (&report["settled"], &report["acked"]),
+        (&json!(false), &json!(0))
+    );
+}
+
 /// A client that is killed while it sends leaves the server and the accepted lines.
 #[test]
 fn a_killed_client_leaves_the_server() {

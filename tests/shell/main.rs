@@ -18,6 +18,7 @@ mod config;
 mod exit_policy;
 mod history;
 mod multicast;
+mod pending;
 mod state;
 mod stdio;
 mod store;

@@ -7,20 +7,16 @@ use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, Unconfirmed, emit, own_folder};
 use crate::shell::store::store::Store;
 use crate::ui::session_event::{
-    DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines,
+    DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines, TRACKED_LOGS_MAX,
 };
-
-/// Maximum number of targets to which a session awaits the delivery of lines. The session does not
-/// await the delivery to further targets.
-const TRACKED_TARGETS_MAX: usize = 1024;
 
 impl Session {
     /// Awaits the delivery of lines.
     pub(super) fn track_lines(&mut self, lines: StoredLines) {
-        if let Some(known) = self.tracked_lines.get_mut(&lines.log.target) {
-            known.add(lines);
-        } else if self.tracked_lines.len() < TRACKED_TARGETS_MAX {
-            self.tracked_lines.insert(lines.log.target.clone(), lines);
+        if let Some(known) = self.tracked_lines.get_mut(&lines.log) {
+            known.add(&lines);
+        } else if self.tracked_lines.len() < TRACKED_LOGS_MAX {
+            self.tracked_lines.insert(lines.log.clone(), lines);
         }
     }
 

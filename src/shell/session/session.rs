@@ -148,8 +148,9 @@ pub struct Session {
     /// answered, or will be answered later.
     pub(super) is_answered: bool,
     pub(super) unconfirmed: VecDeque<Unconfirmed>,
-    /// The lines whose delivery the session awaits.
-    pub(super) tracked_lines: SortedMap<Target, StoredLines>,
+    /// The lines whose delivery the session awaits. Each key is the log in which the lines were
+    /// stored first: fork repair may have published them again in another one.
+    pub(super) tracked_lines: SortedMap<LogId, StoredLines>,
     pub(super) finish: Option<Finish>,
     /// The status that was emitted last.
     pub(super) status: Status,

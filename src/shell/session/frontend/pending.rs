@@ -2,14 +2,15 @@
 //! ends, the next one gets them again.
 use std::collections::VecDeque;
 
+use crate::base::batch::LogId;
 use crate::base::event::Command;
 use crate::base::hex;
-use crate::base::name::{FolderName, Target};
+use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::session::frontend::command_queue::{lines_of, sends_lines};
 use crate::ui::command::UserCommand;
 use crate::ui::request::{Request, RequestKind};
-use crate::ui::session_event::{EventKind, FolderCursor, StoredLines};
+use crate::ui::session_event::{EventKind, FolderCursor, StoredLines, TRACKED_LOGS_MAX};
 
 /// Limit of the lines without an answer, in bytes. At this limit the frontend does not read stdin.
 const LINES_MAX_BYTES: usize = 256 * 1024;
@@ -48,8 +49,9 @@ pub struct PendingRequests {
     lines_bytes: usize,
     /// The last known end of each folder. The folder may have grown since.
     ends: SortedMap<FolderName, FolderCursor>,
-    /// For each target, the last line that a session has stored for this frontend.
-    stored: SortedMap<Target, StoredLines>,
+    /// For each log, the lines that a session has stored for this frontend. A server that ended
+    /// uncleanly leaves a log to the same target, of another incarnation.
+    stored: SortedMap<LogId, StoredLines>,
 }
 
 impl PendingRequests {
@@ -210,10 +212,11 @@ impl PendingRequests {
 
     /// Records that a session has stored lines.
     pub fn record_stored(&mut self, stored: StoredLines) {
-        let known = self
-            .stored
-            .get_or_insert_with(stored.log.target.clone(), || stored.clone());
-        known.add(stored);
+        if let Some(known) = self.stored.get_mut(&stored.log) {
+            known.add(&stored);
+        } else if self.stored.len() < TRACKED_LOGS_MAX {
+            self.stored.insert(stored.log.clone(), stored);
+        }
     }
 
     /// Forgets all requests, because the session does not answer.
