@@ -6,7 +6,8 @@ use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
 
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
-/// the stored lines below that gap.
+/// the stored lines below that gap. To refuse the lines above the new gap would lose more of them:
+/// a relay with a small store leaves gap after gap.
 pub const GAPS_MAX: usize = 4;
 /// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
 /// of the log.
