@@ -80,30 +80,57 @@ pub fn can_receive_over(ctx: &Context, link: &Link, log: &LogId) -> bool {
     }
 }
 
-/// Whether the bounds of carriers allow us to store more lines of this log. Lines that their
-/// recipients have acknowledged do not count. Always true for a log that is for us.
-///
-/// Reads the records of all direct logs, so callers verify a batch's signature first.
-pub fn has_place_to_carry(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
-    let own = ctx.own_id();
-    let Some(recipient) = log.target.recipient().filter(|recipient| *recipient != own) else {
-        return true;
-    };
-    let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
-    for range in logs.direct_ranges().filter(|range| range.log.author != own) {
-        let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
-            continue;
+/// The logs to one target of which the bounds of carriers allow us to store more lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PlaceToCarry {
+    /// Any log.
+    Any,
+    /// Only logs of which we store lines already.
+    KnownLogs,
+    /// No log.
+    None,
+}
+
+impl PlaceToCarry {
+    /// The place for logs to this target. Lines that their recipients have acknowledged take none.
+    /// Always [`PlaceToCarry::Any`] if the target's logs are for us.
+    ///
+    /// Reads the records of all direct logs, so callers verify a batch's signature first, or call
+    /// this once for all entries of a message.
+    pub fn for_target(ctx: &Context, logs: &Logs, target: &Target) -> PlaceToCarry {
+        let own = ctx.own_id();
+        let Some(recipient) = target.recipient().filter(|recipient| *recipient != own) else {
+            return PlaceToCarry::Any;
         };
-        let undelivered_from = logs.state(&range.log).delivered_to(&to) + 1;
-        let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
-        lines_for_recipient += if to == recipient { lines } else { 0 };
-        all_lines += lines;
-        carried_logs += usize::from(lines > 0);
+        let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
+        for range in logs.direct_ranges().filter(|range| range.log.author != own) {
+            let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
+                continue;
+            };
+            let undelivered_from = logs.state(&range.log).delivered_to(&to) + 1;
+            let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
+            lines_for_recipient += if to == recipient { lines } else { 0 };
+            all_lines += lines;
+            carried_logs += usize::from(lines > 0);
+        }
+        if lines_for_recipient >= CARRIED_LINES_PER_RECIPIENT_MAX || all_lines >= CARRIED_LINES_MAX
+        {
+            return PlaceToCarry::None;
+        }
+        match carried_logs < CARRIED_LOGS_MAX {
+            true => PlaceToCarry::Any,
+            false => PlaceToCarry::KnownLogs,
+        }
     }
-    let has_place = logs.get(log).is_some() || carried_logs < CARRIED_LOGS_MAX;
-    has_place
-        && lines_for_recipient < CARRIED_LINES_PER_RECIPIENT_MAX
-        && all_lines < CARRIED_LINES_MAX
+
+    /// Whether we may store more lines of this log.
+    pub fn allows(self, logs: &Logs, log: &LogId) -> bool {
+        match self {
+            PlaceToCarry::Any => true,
+            PlaceToCarry::KnownLogs => logs.get(log).is_some(),
+            PlaceToCarry::None => false,
+        }
+    }
 }
 
 /// When the carrying of a log ends, which was to end at `until`. If the time is past, the lines

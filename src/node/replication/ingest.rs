@@ -10,7 +10,7 @@ use crate::base::event::{Chat, Notice, Output, StreamId};
 use crate::base::gap_notice::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::carriers::{can_receive_over, has_place_to_carry, is_for_us};
+use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -133,7 +133,8 @@ impl Replication {
             }
             BatchAction::Append => {
                 self.verify(ctx, stream, &batch)?;
-                if !has_place_to_carry(ctx, logs, &batch.log) {
+                let place = PlaceToCarry::for_target(ctx, logs, &batch.log.target);
+                if !place.allows(logs, &batch.log) {
                     ctx.counters.unwanted_batches += 1;
                     return Ok(());
                 }

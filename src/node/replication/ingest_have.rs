@@ -9,7 +9,7 @@ use crate::base::name::Room;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::carriers::{can_receive_over, has_place_to_carry, is_for_us};
+use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -29,6 +29,8 @@ struct ReceivedEntry<'a> {
     key: LinkLog,
     /// The content of the entry.
     entry: &'a HaveEntry,
+    /// The place to carry logs to the entry's target. The same for all entries of a message.
+    place: PlaceToCarry,
 }
 
 impl Replication {
@@ -58,6 +60,11 @@ impl Replication {
                 self.schedule_offer(stream, &range.log, OfferKind::Update);
             }
         }
+        // Only an author's own entries lead to carrying.
+        let place = match have.logs.iter().any(|entry| entry.sender == peer) {
+            true => PlaceToCarry::for_target(ctx, logs, &target),
+            false => PlaceToCarry::None,
+        };
         for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX) {
             let log = parse_log_id(&target, entry.sender, &entry.incarnation);
             let Some(log) = log.filter(|_| is_sound(entry)) else {
@@ -66,6 +73,7 @@ impl Replication {
             let received = ReceivedEntry {
                 key: LinkLog { stream, log },
                 entry,
+                place,
             };
             self.handle_entry(ctx, logs, rooms, delivery, &peer, &received);
         }
@@ -107,7 +115,7 @@ impl Replication {
         peer: &PeerId,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry } = received;
+        let ReceivedEntry { key, entry, .. } = received;
         let log = &key.log;
         let is_own = log.author == ctx.own_id();
         if is_own && log.target.recipient() == Some(*peer) && entry.read > 0 {
@@ -154,7 +162,7 @@ impl Replication {
         let key = &received.key;
         let link = ctx.links.get(&key.stream);
         if link.is_some_and(|link| can_receive_over(ctx, link, &key.log))
-            && has_place_to_carry(ctx, logs, &key.log)
+            && received.place.allows(logs, &key.log)
         {
             self.request_recipient_ack(ctx, &key.log);
             let (low, high) = (received.entry.low, received.entry.high);
@@ -173,7 +181,7 @@ impl Replication {
         peer: &PeerId,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry } = received;
+        let ReceivedEntry { key, entry, .. } = received;
         let log = &key.log;
         let our_hash = self.advance_acked(logs, key.stream, log, entry.high);
         if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
@@ -205,7 +213,7 @@ impl Replication {
         rooms: &Rooms,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry } = received;
+        let ReceivedEntry { key, entry, .. } = received;
         self.end_evicted_evidence(ctx, key, entry.low);
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
             return self.record_offer(ctx, logs, rooms, key, entry.low, entry.high);

@@ -296,12 +296,10 @@ impl Logs {
         self.active.retain(|log| self.states.contains_key(log));
     }
 
-    /// Forgets all acknowledgements of a peer.
+    /// Forgets all acknowledgements of a peer. Removes the records that then say nothing.
     pub fn forget_acks(&mut self, peer: &PeerId) {
-        for state in self.states.values_mut() {
-            state.acks.remove(peer);
-        }
-        self.remove_empty();
+        let states = &mut self.states;
+        states.retain(|_, state| state.acks.remove(peer).is_none() || !state.is_empty());
     }
 
     /// Forgets the lines of a log that is no longer stored.
