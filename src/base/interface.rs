@@ -1,5 +1,5 @@
 //! Network interfaces, and their addresses.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// An address of a network interface, with the length of its network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +7,16 @@ pub struct InterfaceAddress {
     /// The address.
     pub ip: IpAddr,
     /// Length of the network prefix in bits: 0–32 for IPv4, 0–128 for IPv6.
+    pub prefix_bits: u8,
+}
+
+/// A route to addresses that are reached without a gateway. A point-to-point interface has one to
+/// the other end, and a host with a /32 address has one to its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnLinkRoute {
+    /// An address of the destination network.
+    pub destination: Ipv4Addr,
+    /// Length of the network prefix in bits, 1–32.
     pub prefix_bits: u8,
 }
 
@@ -19,6 +29,8 @@ pub struct Interface {
     pub name: String,
     /// The addresses of the interface, at least one.
     pub addresses: Vec<InterfaceAddress>,
+    /// The on-link routes over the interface, in the order of the kernel's table.
+    pub on_link_routes: Vec<OnLinkRoute>,
     /// Is this the loopback interface?
     pub is_loopback: bool,
 }

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{KnownPeer, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use crate::base::interface::Interface;
+use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
@@ -431,16 +431,18 @@ impl Context {
         }
     }
 
-    /// Whether this address lies in a subnet of the interface with this index.
-    pub fn is_in_subnet(&self, interface: u32, address: IpAddr) -> bool {
-        self.interfaces
-            .iter()
-            .filter(|i| i.index == interface)
-            .any(|i| {
-                i.addresses
-                    .iter()
-                    .any(|own| is_same_subnet(own.ip, address, own.prefix_bits))
-            })
+    /// Whether a neighbour on the interface with this index may have this address. The address must
+    /// lie in a subnet of the interface, or in the destination of an on-link route.
+    pub fn is_on_link(&self, interface: u32, address: IpAddr) -> bool {
+        let of_index = |i: &&Interface| i.index == interface;
+        self.interfaces.iter().filter(of_index).any(|i| {
+            let is_in_subnet =
+                |own: &InterfaceAddress| is_same_subnet(own.ip, address, own.prefix_bits);
+            let is_routed = |route: &OnLinkRoute| {
+                is_same_subnet(route.destination.into(), address, route.prefix_bits)
+            };
+            i.addresses.iter().any(is_in_subnet) || i.on_link_routes.iter().any(is_routed)
+        })
     }
 }
 

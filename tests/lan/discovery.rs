@@ -60,6 +60,32 @@ fn link_local_ipv6_is_enough() {
     say_and_wait(&mut alice, "over IPv6", &[&bob, &carol]);
 }
 
+/// Peers find each other on a point-to-point link, where each has a /32 address and the other as its
+/// peer. They also do if only a route says that the /32 addresses are on the link.
+#[test]
+fn hosts_with_single_addresses_are_found() {
+    for has_peer_address in [true, false] {
+        let Some(lan) = Lan::new(2) else { return };
+        for (number, host) in lan.hosts.iter().enumerate() {
+            let [own, other] = [number, 1 - number].map(|host| Lan::address(host, 0));
+            let ip = |command: &str| host.namespace.ip(command);
+            // No IPv6, which would connect the hosts in any case.
+            ip("link set dev eth0 addrgenmode none");
+            ip("address flush dev eth0");
+            if has_peer_address {
+                ip(&format!("address add {own} peer {other} dev eth0"));
+            } else {
+                ip(&format!("address add {own}/32 dev eth0"));
+                ip("route add 10.77.0.0/24 dev eth0 scope link");
+            }
+        }
+        let mut alice = lan.hosts[0].start("alice", &[]);
+        let bob = lan.hosts[1].start("bob", &[]);
+        wait_mesh(&[&alice, &bob]);
+        say_and_wait(&mut alice, "over the link", &[&bob]);
+    }
+}
+
 /// A program that starts without an interface finds its peers once one appears.
 #[test]
 fn an_interface_that_appears_later_is_used() {

@@ -91,8 +91,8 @@ impl Dialer {
     }
 
     /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`
-    /// beacon makes us forget its sender. A datagram from another network or subnet is counted and
-    /// ignored.
+    /// beacon makes us forget its sender. A datagram of another network is counted and
+    /// ignored, and so is one whose source is not on the link.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,
@@ -108,7 +108,7 @@ impl Dialer {
         if beacon.peer == ctx.own_id() && beacon.run == ctx.run {
             return;
         }
-        if !ctx.is_in_subnet(interface, source.ip()) {
+        if !ctx.is_on_link(interface, source.ip()) {
             ctx.counters.foreign_datagrams += 1;
             return;
         }

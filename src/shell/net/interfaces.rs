@@ -16,7 +16,7 @@ use nix::sys::socket::{
     recv, socket,
 };
 
-use crate::base::interface::{Interface, InterfaceAddress};
+use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
 use crate::base::table::SortedMap;
 
 /// Maximum number of interfaces used at a time. If there are more, the interfaces with the lowest
@@ -24,6 +24,13 @@ use crate::base::table::SortedMap;
 pub const INTERFACES_MAX: usize = 64;
 /// Maximum number of addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
+
+/// Maximum number of on-link routes used per interface.
+const ON_LINK_ROUTES_PER_INTERFACE_MAX: usize = 32;
+/// `RTF_UP`, `RTF_GATEWAY` and `RTF_REJECT` of the kernel's routing table (route(8)).
+const ROUTE_UP_FLAG: u32 = 0x1;
+const ROUTE_GATEWAY_FLAG: u32 = 0x2;
+const ROUTE_REJECT_FLAG: u32 = 0x200;
 
 /// Maximum number of messages read in one call of [`NetlinkSocket::drain`].
 const MESSAGES_PER_DRAIN_MAX: usize = 4096;
@@ -66,6 +73,7 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
             index,
             name: name.to_owned(),
             addresses: Vec::new(),
+            on_link_routes: Vec::new(),
             is_loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
         });
         if interface.addresses.len() < ADDRESSES_PER_INTERFACE_MAX
@@ -77,7 +85,47 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     if allowed_names.is_empty() && usable.values().any(|interface| !interface.is_loopback) {
         usable.retain(|_, interface| !interface.is_loopback);
     }
-    Ok(usable.into_values().take(INTERFACES_MAX).collect())
+    let mut usable: Vec<Interface> = usable.into_values().take(INTERFACES_MAX).collect();
+    add_on_link_routes(&mut usable);
+    Ok(usable)
+}
+
+/// Adds the IPv4 on-link routes of the main routing table to their interfaces. IPv6 needs none,
+/// because beacons come from link-local addresses.
+fn add_on_link_routes(interfaces: &mut [Interface]) {
+    let table = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
+    for (name, route) in table.lines().filter_map(parse_on_link_route) {
+        if let Some(interface) = interfaces.iter_mut().find(|i| i.name == name)
+            && interface.on_link_routes.len() < ON_LINK_ROUTES_PER_INTERFACE_MAX
+        {
+            interface.on_link_routes.push(route);
+        }
+    }
+}
+
+/// Parses a row `NAME DESTINATION GATEWAY FLAGS REFERENCES USES METRIC MASK …`. The addresses are
+/// hexadecimal, in the byte order of this machine. Returns the interface name and the route.
+/// `None`: the route leads through a gateway, is a default route, or the row is malformed.
+fn parse_on_link_route(row: &str) -> Option<(&str, OnLinkRoute)> {
+    let mut fields = row.split_ascii_whitespace();
+    let name = fields.next()?;
+    let address = |hex: &str| {
+        let bits = u32::from_str_radix(hex, 16).ok()?;
+        Some(Ipv4Addr::from(bits.to_ne_bytes()))
+    };
+    let destination = address(fields.next()?)?;
+    let flags = u32::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let mask = address(fields.nth(3)?)?;
+    let is_on_link =
+        flags & (ROUTE_UP_FLAG | ROUTE_GATEWAY_FLAG | ROUTE_REJECT_FLAG) == ROUTE_UP_FLAG;
+    let prefix_bits = u8::try_from(mask.to_bits().leading_ones()).ok()?;
+    (is_on_link && prefix_bits > 0).then_some((
+        name,
+        OnLinkRoute {
+            destination,
+            prefix_bits,
+        },
+    ))
 }
 
 /// Returns the names in `names` for which this machine has no interface. An interface that is down
@@ -234,7 +282,7 @@ impl Source for NetlinkSocket {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{broadcast_address, parse_tentative_row};
+    use super::{broadcast_address, parse_on_link_route, parse_tentative_row};
 
     #[test]
     fn broadcast_of_a_network() {
@@ -243,6 +291,36 @@ mod tests {
         assert_eq!(of(30), Some(Ipv4Addr::new(10, 77, 1, 11)));
         assert_eq!(of(8), Some(Ipv4Addr::new(10, 255, 255, 255)));
         assert_eq!([of(31), of(32), of(0), of(77)], [None; 4]);
+    }
+
+    #[test]
+    fn on_link_routes_are_known() {
+        let hex = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
+        let row = |flags, mask| {
+            let (destination, mask) = (hex([10, 99, 0, 2]), hex(mask));
+            format!("ppp0\t{destination}\t00000000\t{flags}\t0\t0\t0\t{mask}\t0\t0\t0 ")
+        };
+        let parsed = |row: &str| {
+            parse_on_link_route(row).map(|(name, route)| {
+                (
+                    name.to_owned(),
+                    route.destination.to_string(),
+                    route.prefix_bits,
+                )
+            })
+        };
+        let host = ("ppp0".to_owned(), "10.99.0.2".to_owned(), 32);
+        assert_eq!(parsed(&row("0005", [255; 4])), Some(host));
+        assert_eq!(
+            parsed(&row("0001", [255, 255, 255, 0])).map(|r| r.2),
+            Some(24)
+        );
+        // Through a gateway, refused, down, and a default route.
+        for (flags, mask) in [("0003", [255; 4]), ("0205", [255; 4]), ("0004", [255; 4])] {
+            assert_eq!(parsed(&row(flags, mask)), None);
+        }
+        assert_eq!(parsed(&row("0001", [0; 4])), None);
+        assert_eq!(parsed("Iface Destination Gateway Flags"), None);
     }
 
     #[test]

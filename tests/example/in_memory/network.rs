@@ -65,6 +65,7 @@ pub fn interfaces(host: HostIndex) -> Vec<Interface> {
             ip: address(host).ip(),
             prefix_bits: 24,
         }],
+        on_link_routes: Vec::new(),
         is_loopback: false,
     }]
 }

@@ -57,6 +57,7 @@ impl Host {
                     ip: Host::address(host, *network),
                     prefix_bits: 16,
                 }],
+                on_link_routes: Vec::new(),
                 is_loopback: false,
             })
             .collect()
