@@ -1,7 +1,11 @@
 //! A program that may open few files works, or says what it lacks.
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
 use super::backlog::{StoredLine, fill};
@@ -61,6 +65,21 @@ fn few_descriptors_are_enough_or_are_reported() {
     }
 }
 
+/// Opens more connections to a port than a program with few descriptors has room for.
+fn flood(lo: &Loopback, port: u16) -> Vec<Socket> {
+    // From many addresses: each may have only a few handshakes.
+    let connect = |host: u8| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let own = SocketAddr::from(([127, 0, 0, host], 0));
+        socket.bind(&own.into()).expect("an address of loopback");
+        let target = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&target.into()).expect("a listener");
+        socket
+    };
+    let namespace = &lo.host.namespace;
+    namespace.inside(|| (10..60).map(connect).collect())
+}
+
 /// Connections for which no descriptor is left are refused and reported once. When some have
 /// ended, the program serves others again.
 #[test]
@@ -68,17 +87,7 @@ fn connections_beyond_the_limit_are_refused_and_reported() {
     let Some(lo) = Loopback::new() else { return };
     let bob = Program::spawn("bob", limited(&lo, "bob", 40, &["listen"]));
     let port = bob.wait_ready();
-    // From many addresses: each may have only a few handshakes.
-    let connect = |host: u8| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        let own = SocketAddr::from(([127, 0, 0, host], 0));
-        socket.bind(&own.into()).expect("an address of loopback");
-        let bob = SocketAddr::from(([127, 0, 0, 1], port));
-        socket.connect(&bob.into()).expect("a listener");
-        socket
-    };
-    let namespace = &lo.host.namespace;
-    let flood: Vec<Socket> = namespace.inside(|| (10..60).map(connect).collect());
+    let flood = flood(&lo, port);
     let reason = "p2pchat: a connection was refused, because no more files may be open";
     bob.err.wait_for(TIMEOUT, |line| line.starts_with(reason));
     drop(flood);
@@ -87,6 +96,57 @@ fn connections_beyond_the_limit_are_refused_and_reported() {
     let reports = bob.err.all();
     let is_report = |line: &&String| line.starts_with(reason);
     assert_eq!(reports.iter().filter(is_report).count(), 1, "{reports:?}");
+}
+
+/// A client of `control.sock` for which no descriptor was left is served once another one has
+/// ended, even if no further client comes.
+#[test]
+fn a_client_without_a_descriptor_is_served_later() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = Program::spawn("alice", limited(&lo, "alice", 40, &["listen"]));
+    alice.wait_ready();
+    let path = lo.host.folder("alice").join("control.sock");
+    let connect = |_| UnixStream::connect(&path).expect("a server");
+    let mut clients: Vec<UnixStream> = (0..32).map(connect).collect();
+    // Clients are accepted before requests are executed.
+    clients[0]
+        .write_all(b"{\"type\":\"finish\",\"id\":1}\n")
+        .expect("a server");
+    let mut first = BufReader::new(&clients[0]).lines();
+    while !first
+        .next()
+        .expect("a line")
+        .expect("text")
+        .contains("\"done\"")
+    {}
+    let is_waiting = |client: &UnixStream| {
+        let mut fds = [PollFd::new(client.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds[..], PollTimeout::ZERO).expect("a socket") == 0
+    };
+    let accepted = clients.iter().skip(1).position(is_waiting);
+    let waiting = clients.split_off(accepted.expect("too few descriptors") + 1);
+    drop(clients);
+    for client in waiting {
+        client.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+        let mut ready = String::new();
+        BufReader::new(client)
+            .read_line(&mut ready)
+            .expect("a server");
+        assert!(ready.contains("\"ready\""), "{ready}");
+    }
+}
+
+/// A program of which all streams are taken by strangers still serves its clients.
+#[test]
+fn strangers_leave_descriptors_to_clients() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = Program::spawn("bob", limited(&lo, "bob", 40, &["listen"]));
+    let flood = flood(&lo, bob.wait_ready());
+    let reason = "p2pchat: a connection was refused, because no more files may be open";
+    bob.err.wait_for(TIMEOUT, |line| line.starts_with(reason));
+    run(&lo, "bob", &["send", "--need", "0", "hi"]).assert_code(0);
+    wait_line(&bob, ": hi");
+    drop(flood);
 }
 
 /// Rooms whose segments overlap. They are more than the files that a program may open below.
@@ -110,4 +170,16 @@ fn a_history_of_many_segments_needs_few_descriptors() {
     assert_eq!(history.out.len(), 160);
     let limited_history = spawn(14, &["history"]);
     assert_eq!(limited_history.out, history.out, "{limited_history:?}");
+    // Each room of a running program has files of its own.
+    let mut listen = vec!["listen", "--backlog", "100000", "-W", "0"];
+    for (rooms, is_enough) in [(&ROOMS[..4], true), (&ROOMS[..], false)] {
+        listen.truncate(5);
+        listen.extend(rooms.iter().flat_map(|room| ["-r", room]));
+        let limited_listen = spawn(40, &listen);
+        let last = limited_listen.err.last().expect("a ready line");
+        match is_enough {
+            true => assert_eq!(limited_listen.out.len(), 40, "{limited_listen:?}"),
+            false => assert!(last.ends_with(" `ulimit -n 256`"), "{limited_listen:?}"),
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
+use crate::base::time::Time;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, LineTooLong, is_same_user};
@@ -27,6 +28,8 @@ use crate::ui::session_event::{EventKind, Ready, SessionEvent};
 
 /// Limit of the number of attached clients. More clients wait in the listener's backlog.
 const CLIENTS_MAX: usize = 32;
+/// How long the server waits after a failed accept, in milliseconds. A descriptor may be free then.
+const ACCEPT_RETRY_MS: u64 = 500;
 /// Longest request, in bytes. The lines of one batch are always shorter.
 const REQUEST_MAX_BYTES: usize = 512 * 1024;
 
@@ -42,6 +45,15 @@ struct Client {
     connection: Connection,
 }
 
+/// When the server accepts the next client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// When the poll reports that a client waits.
+    WhenReported,
+    /// At this time: a client may be waiting. The poll reports it only once.
+    From(Time),
+}
+
 /// The server of `control.sock`, with its clients. With --ephemeral it has no socket, and thus no
 /// clients.
 pub struct Server {
@@ -50,8 +62,8 @@ pub struct Server {
     /// for clients.
     tokens: Range<usize>,
     clients: SortedMap<usize, Client>,
-    /// Whether a client may be waiting to be accepted.
-    is_accept_ready: bool,
+    /// When to accept the next client.
+    accepting: Accepting,
     /// The identity as which all sessions act.
     own_id: PeerId,
     /// Ends the sleep of the event loop from another thread.
@@ -76,7 +88,7 @@ impl Server {
             socket: None,
             tokens,
             clients: SortedMap::new(),
-            is_accept_ready: false,
+            accepting: Accepting::WhenReported,
             own_id,
             wake,
         };
@@ -110,32 +122,41 @@ impl Server {
     pub fn handle_event(&mut self, event: &Event) {
         let token = event.token().0;
         if token == self.tokens.start {
-            self.is_accept_ready = true;
+            self.accepting = Accepting::From(Time::default());
         } else if let Some(client) = self.clients.get_mut(&token) {
             client.connection.handle_event(event);
         }
     }
 
-    /// Whether the server can act before the next event. `can_accept` tells whether lines can be
-    /// stored now.
-    pub fn has_work(&self, can_accept: bool) -> bool {
-        self.can_connect()
+    /// Whether the server can act before the next event, without waiting for its deadline.
+    /// `can_accept` tells whether lines can be stored now.
+    pub fn has_work(&self, now: Time, can_accept: bool) -> bool {
+        self.can_connect(now)
             || self
                 .clients
                 .values()
                 .any(|client| client.has_work(can_accept))
     }
 
-    /// Whether a client may be waiting, and the limit of clients is not reached.
-    pub fn can_connect(&self) -> bool {
-        self.is_accept_ready && self.clients.len() < CLIENTS_MAX
+    /// When to accept a client that may be waiting. `None`: none waits, or the limit of clients is
+    /// reached.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.accepting {
+            Accepting::From(at) if self.clients.len() < CLIENTS_MAX => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether a client may be waiting and can be accepted now.
+    pub fn can_connect(&self, now: Time) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
     }
 
     /// Accepts the waiting clients, and reads from the sockets of all clients. `ready`: the first
     /// event that new clients get. If `ready` is `None`, accepts no clients.
-    pub fn accept_and_read(&mut self, registry: &Registry, ready: Option<Ready>) {
+    pub fn accept_and_read(&mut self, registry: &Registry, now: Time, ready: Option<Ready>) {
         if let Some(ready) = ready {
-            self.accept_clients(registry, ready);
+            self.accept_clients(registry, now, ready);
         }
         self.clients.retain(|_, client| !client.is_gone());
         for client in self.clients.values_mut() {
@@ -145,7 +166,7 @@ impl Server {
         }
     }
 
-    fn accept_clients(&mut self, registry: &Registry, ready: Ready) {
+    fn accept_clients(&mut self, registry: &Registry, now: Time, ready: Ready) {
         let Some(socket) = &self.socket else {
             return;
         };
@@ -158,11 +179,12 @@ impl Server {
         while self.clients.len() < CLIENTS_MAX {
             let stream = match socket.listener.accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => {
-                    self.is_accept_ready = false;
-                    return;
-                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => continue,
+                    ErrorKind::WouldBlock => return self.accepting = Accepting::WhenReported,
+                    // No descriptor is left.
+                    _ => return self.accepting = Accepting::From(now + ACCEPT_RETRY_MS),
+                },
             };
             let is_free = |token: &usize| !self.clients.contains_key(token);
             let free = (self.tokens.start + 1..self.tokens.end).find(is_free);

@@ -14,11 +14,17 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
-use crate::shell::os::descriptors::{is_shortage, reserve_descriptor};
+use crate::shell::os::descriptors::{count_available, is_shortage, reserve_descriptor};
 
-/// Maximum number of streams at a time. At this number, every further connection from a peer is
-/// accepted and closed at once.
+/// Maximum number of streams at a time, if enough descriptors are available. At the limit, every
+/// further connection from a peer is accepted and closed at once.
 const STREAMS_MAX: usize = 512;
+/// How many of the descriptors that are available at the start are left to other uses: the history,
+/// the sockets of the beacons, and the clients of `control.sock`.
+const SPARE_DESCRIPTORS: usize = 16;
+/// Minimum for the limit of the number of streams. A program with very few descriptors can still
+/// send.
+const STREAMS_MAX_MIN: usize = 4;
 /// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
@@ -91,6 +97,8 @@ pub struct TcpStreams {
     streams: SortedMap<StreamId, StreamEntry>,
     /// Streams to read: each may have received bytes, or may have ended.
     readable: SortedSet<StreamId>,
+    /// Limit of the number of streams: [`STREAMS_MAX`], or less if few descriptors are available.
+    streams_max: usize,
     accepted_count: u64,
     first_token: usize,
     /// A descriptor that is given up to refuse a connection when no other is left.
@@ -122,9 +130,12 @@ impl TcpStreams {
         let socket = bind_listener(port)?;
         let mut listener = TcpListener::from_std(socket.into());
         registry.register(&mut listener, listener_token, Interest::READABLE)?;
+        let available = count_available(STREAMS_MAX + SPARE_DESCRIPTORS);
+        let streams_max = available.saturating_sub(SPARE_DESCRIPTORS);
         Ok(TcpStreams {
             listener,
             streams: SortedMap::new(),
+            streams_max: streams_max.max(STREAMS_MAX_MIN),
             readable: SortedSet::new(),
             accepted_count: 0,
             first_token,
@@ -159,7 +170,7 @@ impl TcpStreams {
                     let is_allowed = socket
                         .local_addr()
                         .is_ok_and(|own| can_accept_on(unmap_ipv4(own)));
-                    if self.streams.len() >= STREAMS_MAX || !is_allowed {
+                    if self.is_full() || !is_allowed {
                         continue;
                     }
                     self.accepted_count += 1;
@@ -201,6 +212,16 @@ impl TcpStreams {
         is_refused
     }
 
+    /// Whether no further stream may be opened. Notes a shortage if more descriptors would allow
+    /// further streams.
+    fn is_full(&mut self) -> bool {
+        let is_full = self.streams.len() >= self.streams_max;
+        if is_full && self.streams_max < STREAMS_MAX {
+            self.note_shortage();
+        }
+        is_full
+    }
+
     fn note_shortage(&mut self) {
         if self.shortage == Shortage::None {
             self.shortage = Shortage::Unreported;
@@ -225,6 +246,9 @@ impl TcpStreams {
         address: SocketAddr,
         changes: &mut Vec<StreamEvent>,
     ) {
+        if self.is_full() {
+            return changes.push(StreamEvent::Closed(stream));
+        }
         let started = TcpStream::connect(address)
             .and_then(|socket| self.insert(registry, stream, socket, Phase::Connecting));
         if let Err(error) = started {

@@ -225,6 +225,7 @@ impl EventLoop {
             self.node.next_timeout(),
             self.frontend.deadline(),
             self.recheck_at,
+            self.ipc_server.deadline(),
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)
@@ -237,7 +238,7 @@ impl EventLoop {
             || !self.pending_loads.is_empty()
             || self.frontend.has_input(can_accept)
             || self.session.has_work(true, &self.frontend)
-            || self.ipc_server.has_work(can_accept);
+            || self.ipc_server.has_work(self.now.time, can_accept);
         let timeout_ms = match has_work {
             true => 0,
             false => self.next_deadline().ms_since(self.now.time),

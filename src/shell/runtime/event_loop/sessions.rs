@@ -32,8 +32,10 @@ impl EventLoop {
 
     /// Reads the input of the user and of the clients, and executes their requests.
     pub(super) fn handle_requests(&mut self) {
-        let ready = self.ipc_server.can_connect().then(|| self.ready());
-        self.ipc_server.accept_and_read(self.poll.registry(), ready);
+        let now = self.now.time;
+        let ready = self.ipc_server.can_connect(now).then(|| self.ready());
+        self.ipc_server
+            .accept_and_read(self.poll.registry(), now, ready);
         let can_accept = self.can_accept();
         self.frontend.begin_turn(self.now);
         self.frontend.read_input(self.now, can_accept);

@@ -7,6 +7,7 @@ use mio::event::Event;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::os::descriptors::is_shortage;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::stdio::output_writer::count_lines;
 use crate::ui::diagnostic;
@@ -111,7 +112,12 @@ impl Frontend {
     /// that part again.
     pub fn report_read_error(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_read_error_reported, true) {
-            self.warn(&format!("a part of the history cannot be read: {error}"));
+            let remedy = match is_shortage(error) {
+                true => ": raise the limit, as in `ulimit -n 256`",
+                false => "",
+            };
+            let reason = "a part of the history cannot be read";
+            self.warn(&format!("{reason}: {error}{remedy}"));
         }
     }
 
