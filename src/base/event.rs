@@ -10,7 +10,7 @@ use super::identity::PeerId;
 use super::interface::Interface;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
-use super::range::LogRange;
+use super::range::{LogRange, LostLines};
 use super::request_id::RequestId;
 use super::time::{ReaderStart, TenthsMs, Time, WallTime};
 
@@ -226,6 +226,8 @@ pub enum Input<'a> {
         /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,
     },
+    /// The store has lost lines of a log, because the disk damaged them. Whole batches.
+    LinesLost(LostLines),
     /// The store evicted the oldest lines of a log: all lines before the line `low`.
     Evicted {
         /// The log.

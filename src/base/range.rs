@@ -8,6 +8,9 @@ use super::republished_lines::RepublishedLines;
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
 /// the stored lines below that gap. To refuse the lines above the new gap would lose more of them:
 /// a relay with a small store leaves gap after gap.
+///
+/// If the further gap is due to damage, the two lowest gaps become one instead: the lines between
+/// them count as lost, too, and are requested again.
 pub const GAPS_MAX: usize = 4;
 /// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
 /// of the log.
@@ -40,7 +43,7 @@ pub struct LogRange {
 }
 
 /// Lines missing in a log: the sequences `from` to `to`. The line above the gap is stored. The line
-/// below the gap is stored as well, unless the gap begins with line 1.
+/// below the gap is stored as well, unless the gap is at the log's beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Sequence of the first line of the stored interval below the gap. Equals `from` if that
@@ -50,10 +53,52 @@ pub struct Gap {
     pub from: u64,
     /// Sequence of the last missing line.
     pub to: u64,
-    /// Hash of the last stored batch below the gap. `None` if the gap begins with line 1.
+    /// Hash of the last stored batch below the gap. `None` if no line below the gap is stored.
     pub previous_hash: Option<Hash>,
     /// Hash of the last missing batch. The batch above the gap contains it as `previous`.
     pub last_hash: Hash,
+    /// Whether the lines were printed before the disk lost them. They are no news when they come
+    /// again.
+    pub was_printed: bool,
+}
+
+/// Lines that the store has lost: whole batches of one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostLines {
+    /// The log.
+    pub log: LogId,
+    /// The sequences of the lines.
+    pub lines: RangeInclusive<u64>,
+    /// Hash of the stored batch directly below these lines. `None`: there is none.
+    pub hash_below: Option<Hash>,
+    /// What the stored batch directly above these lines names as `previous`. `None`: there is none.
+    pub previous_above: Option<Hash>,
+    /// See [`Gap::was_printed`].
+    pub was_printed: bool,
+}
+
+/// What [`LogRange::remove`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// None of the lines counted as stored. The range is unchanged.
+    Nothing,
+    /// Lines were removed, and others are left.
+    Part,
+    /// No line is left. The range is unchanged, and the caller must forget it.
+    All,
+}
+
+/// Consecutive stored lines.
+#[derive(Clone, Copy)]
+struct Interval {
+    /// Sequence of the first line.
+    first: u64,
+    /// Sequence of the last line.
+    last: u64,
+    /// What the first batch names as `previous`. `None`: unknown, or there is no line below.
+    previous: Option<Hash>,
+    /// Hash of the last batch.
+    hash: Hash,
 }
 
 impl Gap {
@@ -66,8 +111,9 @@ impl Gap {
     /// touches the lines around the gap? At the beginning of the gap, its `previous` must be the
     /// hash of the batch below the gap. At the end of the gap, its own hash must be `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
+        let follows = |hash| batch.previous == Some(hash);
         batch.last_sequence() <= self.to
-            && (self.from < batch.sequence || batch.previous == self.previous_hash)
+            && (self.from < batch.sequence || self.previous_hash.is_none_or(follows))
             && (batch.last_sequence() < self.to || batch.hash == self.last_hash)
     }
 }
@@ -109,12 +155,153 @@ impl LogRange {
                 to: batch.sequence - 1,
                 previous_hash: (self.high > 0).then_some(self.hash),
                 last_hash,
+                was_printed: false,
             });
             self.low = batch.sequence;
         }
         self.high = batch.last_sequence();
         self.hash = batch.hash;
         self.lamport = batch.lamport + batch.count - 1;
+    }
+
+    /// Adds a stored batch, as [`LogRange::extend`] does. If lines before the batch are missing,
+    /// the disk has lost them. Forgets no gap: at [`GAPS_MAX`], the two lowest become one.
+    /// `was_printed`: see [`Gap::was_printed`].
+    pub fn extend_after_damage(&mut self, batch: &Batch, was_printed: bool) {
+        let leaves_gap = batch.sequence > self.high + 1;
+        if leaves_gap {
+            self.limit_gaps(GAPS_MAX - 1);
+        }
+        self.extend(batch);
+        if let Some(gap) = self.gaps.last_mut().filter(|_| leaves_gap) {
+            gap.was_printed = was_printed;
+        }
+    }
+
+    /// Joins the lowest gaps until there are at most `max`.
+    fn limit_gaps(&mut self, max: usize) {
+        while self.gaps.len() > max {
+            let lowest = self.gaps.remove(0);
+            let joined = &mut self.gaps[0];
+            joined.stored_from = lowest.stored_from;
+            joined.from = lowest.from;
+            joined.previous_hash = lowest.previous_hash;
+            joined.was_printed &= lowest.was_printed;
+        }
+    }
+
+    /// Removes lines that the store has lost. They become a gap, unless they are the head: the log
+    /// then ends before them.
+    pub fn remove(&mut self, lost: &LostLines) -> Removal {
+        let (from, to) = (*lost.lines.start(), *lost.lines.end());
+        let mut stored = Vec::new();
+        let mut is_changed = false;
+        for interval in self.intervals() {
+            if to < interval.first || interval.last < from {
+                stored.push(interval);
+                continue;
+            }
+            is_changed = true;
+            if let Some(hash) = lost.hash_below.filter(|_| interval.first < from) {
+                stored.push(Interval {
+                    last: from - 1,
+                    hash,
+                    ..interval
+                });
+            }
+            if lost.previous_above.is_some() && to < interval.last {
+                stored.push(Interval {
+                    first: to + 1,
+                    previous: lost.previous_above,
+                    ..interval
+                });
+            }
+        }
+        if !is_changed {
+            return Removal::Nothing;
+        }
+        if stored.is_empty() {
+            return Removal::All;
+        }
+        let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
+        match self.set_intervals(lowest, &stored, lost) {
+            true => Removal::Part,
+            false => Removal::Nothing,
+        }
+    }
+
+    /// The stored lines: consecutive sequences, in ascending order.
+    pub fn stored_lines(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let intervals = self.intervals().into_iter();
+        intervals.map(|interval| interval.first..=interval.last)
+    }
+
+    /// The stored intervals, in ascending order.
+    fn intervals(&self) -> Vec<Interval> {
+        let mut previous = None;
+        let mut intervals = Vec::new();
+        for gap in &self.gaps {
+            if let Some(hash) = gap.previous_hash.filter(|_| gap.stored_from < gap.from) {
+                intervals.push(Interval {
+                    first: gap.stored_from,
+                    last: gap.from - 1,
+                    previous,
+                    hash,
+                });
+            }
+            previous = Some(gap.last_hash);
+        }
+        if self.low <= self.high {
+            intervals.push(Interval {
+                first: self.low,
+                last: self.high,
+                previous,
+                hash: self.hash,
+            });
+        }
+        intervals
+    }
+
+    /// Replaces the stored intervals, after `lost` was removed from them. Lines from `wanted_from`
+    /// on that are in none of them become gaps. Returns false and changes nothing if a hash is
+    /// unknown.
+    fn set_intervals(
+        &mut self,
+        wanted_from: u64,
+        intervals: &[Interval],
+        lost: &LostLines,
+    ) -> bool {
+        let Some(top) = intervals.last() else {
+            return false;
+        };
+        let mut gaps = Vec::new();
+        let (mut stored_from, mut from, mut previous_hash) = (wanted_from, wanted_from, None);
+        for interval in intervals {
+            if interval.first > from {
+                let Some(last_hash) = interval.previous else {
+                    return false;
+                };
+                let to = interval.first - 1;
+                let is_lost = from <= *lost.lines.end() && *lost.lines.start() <= to;
+                let mut parts = self
+                    .gaps
+                    .iter()
+                    .filter(|gap| from <= gap.from && gap.to <= to);
+                gaps.push(Gap {
+                    stored_from,
+                    from,
+                    to,
+                    previous_hash,
+                    last_hash,
+                    was_printed: parts.all(|gap| gap.was_printed) && (!is_lost || lost.was_printed),
+                });
+            }
+            (stored_from, from) = (interval.first, interval.last + 1);
+            previous_hash = Some(interval.hash);
+        }
+        (self.low, self.high, self.hash, self.gaps) = (top.first, top.last, top.hash, gaps);
+        self.limit_gaps(GAPS_MAX);
+        true
     }
 
     /// Sequence from which on this peer received every line up to the head. 1 if it received all
@@ -194,14 +381,19 @@ impl LogRange {
         }
         let after = batch.last_sequence() + 1;
         let at = self.gaps.partition_point(|gap| gap.to < batch.sequence);
-        let (stored_from, to, last_hash) = match self.gaps.get(at) {
+        let (stored_from, to, last_hash, was_printed) = match self.gaps.get(at) {
             Some(gap) if gap.from == after => {
                 let above = self.gaps.remove(at);
-                (above.stored_from, above.to, above.last_hash)
+                (
+                    above.stored_from,
+                    above.to,
+                    above.last_hash,
+                    above.was_printed,
+                )
             }
             _ => {
                 let stored_from = std::mem::replace(self.stored_from_above(at), after);
-                (stored_from, after - 1, batch.hash)
+                (stored_from, after - 1, batch.hash, false)
             }
         };
         match self.gaps[..at].last_mut() {
@@ -215,6 +407,7 @@ impl LogRange {
                     to,
                     previous_hash: batch.previous,
                     last_hash,
+                    was_printed,
                 };
                 self.gaps.insert(at, gap);
             }

@@ -230,6 +230,11 @@ impl Node {
                 self.replication
                     .handle_save_failed(ctx, &mut self.logs, &batches)
             }
+            Input::LinesLost(lost) => {
+                let known_peers = &self.known_peers;
+                self.replication
+                    .handle_lost(ctx, &mut self.logs, known_peers, &lost)
+            }
             Input::Evicted { log, low } => self.logs.raise_low(&log, low),
         }
     }

@@ -118,6 +118,7 @@ pub fn append_request(request: &Request, out: &mut Vec<u8>) {
         RequestKind::Command(command) => append_command(command, None, out),
         RequestKind::Resend { command, after } => append_command(command, Some(after), out),
         RequestKind::Listen(listen) => append_listen(listen, out),
+        RequestKind::Audit => JsonLine::new("audit", out).finish(),
         RequestKind::FindEnd(folder) => {
             let mut line = JsonLine::new("end", out);
             line.string("target", folder.as_str());

@@ -119,6 +119,7 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
             only_new: fields.flag("only_new").unwrap_or(false),
             backlog: fields.number("backlog").unwrap_or(0),
         }),
+        "audit" => RequestKind::Audit,
         "end" => RequestKind::FindEnd(folder().flatten().ok_or_else(|| missing("target"))?),
         "printed" => RequestKind::Printed {
             folder: folder().flatten().ok_or_else(|| missing("target"))?,

@@ -39,6 +39,8 @@ pub enum RequestKind {
         /// The cursor after the printed lines.
         cursor: FolderCursor,
     },
+    /// Compare the stored lines with the files of the history. The client found damage in them.
+    Audit,
     /// Dial a static peer.
     Dial {
         /// A host name or an IP address.

@@ -1,9 +1,11 @@
 //! Ranges: which lines of a log are stored, which are missing, and which were never wanted.
+use std::ops::RangeInclusive;
+
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::range::{BACKFILL_LINES, GAPS_MAX, LogRange};
+use p2pchat::base::range::{BACKFILL_LINES, GAPS_MAX, LogRange, LostLines, Removal};
 use p2pchat::base::time::WallTime;
 
 /// The first batches of a log. Each has one line.
@@ -213,4 +215,98 @@ fn a_newcomer_misses_the_lines_that_it_did_not_request() {
     // A claim of an older program, or a damaged line, cannot overflow.
     (lines.begins_at, lines.hash) = (u64::MAX, Hash([0; 32]));
     assert_eq!(lines.complete_from(), u64::MAX);
+}
+
+/// A range without these lines, as a scan of the store finds it.
+fn without(log: &[Batch], range: &LogRange, lost: RangeInclusive<u64>) -> LogRange {
+    let (from, to) = (*lost.start(), *lost.end());
+    let batch = |sequence: u64| log.get(sequence as usize - 1);
+    let lost = LostLines {
+        log: range.log.clone(),
+        hash_below: from.checked_sub(2).map(|at| log[at as usize].hash),
+        previous_above: batch(to + 1)
+            .filter(|_| to < range.high)
+            .and_then(|above| above.previous),
+        lines: lost,
+        was_printed: false,
+    };
+    let mut range = range.clone();
+    assert_eq!(range.remove(&lost), Removal::Part, "{lost:?}");
+    range
+}
+
+/// Lost lines are a gap like any other, wherever they were, and are filled like any other.
+#[test]
+fn lost_lines_become_a_gap() {
+    let log = log(12);
+    let whole = range(&log, true, 1..=12);
+    for (lost, expected) in [
+        (5..=6, range(&log, true, [1, 2, 3, 4, 7, 8, 9, 10, 11, 12])),
+        (1..=3, range(&log, true, 4..=12)),
+        (10..=12, range(&log, true, 1..=9)),
+    ] {
+        let lamport = whole.lamport;
+        let mut expected = expected;
+        expected.lamport = lamport;
+        assert_eq!(without(&log, &whole, lost), expected);
+    }
+    // Next to a gap, across one, and a whole interval between two.
+    let gapped = range(&log, true, [1, 2, 5, 6, 9, 10, 11, 12]);
+    let lose = |lost| gaps(&without(&log, &gapped, lost));
+    assert_eq!(lose(2..=2), [(2, 4), (7, 8)]);
+    assert_eq!(lose(1..=1), [(1, 1), (3, 4), (7, 8)]);
+    assert_eq!(lose(1..=2), [(1, 4), (7, 8)]);
+    assert_eq!(lose(5..=6), [(3, 8)]);
+    assert_eq!(lose(6..=9), [(3, 4), (6, 9)]);
+    assert_eq!(lose(9..=10), [(3, 4), (7, 10)]);
+    let headless = without(&log, &gapped, 9..=12);
+    assert_eq!(
+        (headless.low, headless.high, gaps(&headless)),
+        (5, 6, vec![(3, 4)])
+    );
+    let mut healed = without(&log, &gapped, 5..=6);
+    for n in 3..=8 {
+        assert!(healed.fill_gap(&log[n - 1]));
+    }
+    assert_eq!(healed, whole);
+}
+
+/// A newcomer's first lines are a gap that begins where its lines begin. If all lines are lost, the
+/// range stays as it is.
+#[test]
+fn the_first_lines_of_a_newcomer_can_be_lost() {
+    let log = log(9);
+    let newcomer = range(&log, false, 4..=9);
+    let mut lines = without(&log, &newcomer, 4..=5);
+    assert_eq!((gaps(&lines), lines.begins_at), (vec![(4, 5)], 4));
+    assert!(lines.fill_gap(&log[3]));
+    assert!(lines.fill_gap(&log[4]));
+    assert_eq!(lines, newcomer);
+    let all = LostLines {
+        log: newcomer.log.clone(),
+        lines: 4..=9,
+        hash_below: None,
+        previous_above: None,
+        was_printed: false,
+    };
+    assert_eq!(lines.remove(&all), Removal::All);
+    assert_eq!(lines, newcomer);
+}
+
+/// At the bound, the lowest gaps are joined. The lines between them are requested again.
+#[test]
+fn too_many_gaps_are_joined() {
+    let log = log(20);
+    let mut lines = range(&log, true, 1..=20);
+    for lost in (2..=12).step_by(2) {
+        lines = without(&log, &lines, lost..=lost);
+    }
+    assert_eq!(gaps(&lines), [(2, 6), (8, 8), (10, 10), (12, 12)]);
+    let mut found = range(&log, true, [1]);
+    for n in (3..=13).step_by(2) {
+        found.extend_after_damage(&log[n - 1], true);
+    }
+    assert_eq!(gaps(&found), gaps(&lines));
+    assert_eq!((found.gaps[0].stored_from, found.lost_below), (1, 1));
+    assert!(found.gaps.iter().all(|gap| gap.was_printed));
 }

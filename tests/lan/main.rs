@@ -5,6 +5,7 @@
 mod hosts;
 
 mod crash;
+mod damage;
 mod direct;
 mod discovery;
 mod faults;

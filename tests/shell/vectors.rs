@@ -535,6 +535,7 @@ fn gap(text: &str) -> Gap {
         to: words[2].parse().expect("a sequence"),
         previous_hash: (words[3] != "-").then(|| Hash::parse(words[3]).expect("a hash")),
         last_hash: Hash::parse(words[4]).expect("a hash"),
+        was_printed: words.get(5) == Some(&"printed"),
     }
 }
 

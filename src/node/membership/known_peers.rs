@@ -204,6 +204,12 @@ impl KnownPeers {
         }
     }
 
+    /// A name that this key has claimed.
+    pub fn nick_of(&self, id: &PeerId) -> Option<&Nick> {
+        let mut known = self.by_nick.values().flatten();
+        known.find(|known| known.id == *id).map(|known| &known.nick)
+    }
+
     /// Whether this key is known under any name.
     pub fn is_known(&self, id: &PeerId) -> bool {
         self.by_nick.values().flatten().any(|known| known.id == *id)

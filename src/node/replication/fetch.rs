@@ -257,7 +257,7 @@ impl Replication {
     }
 
     /// Cancels the requests for a log on all links except `keep`.
-    fn cancel_requests(&mut self, log: &LogId, keep: Option<StreamId>) {
+    pub(super) fn cancel_requests(&mut self, log: &LogId, keep: Option<StreamId>) {
         self.is_switch_stale = true;
         let records = self.progress.of_log(log);
         let requested = records.filter_map(|(stream, record)| Some((stream, *record.request()?)));

@@ -28,6 +28,8 @@ pub struct Gaps {
     request: Option<GapRequest>,
     /// Whether to ask peers for offers, as soon as [`GAP_QUERY_INTERVAL_MS`] allows it.
     is_query_pending: bool,
+    /// Whether the query also concerns targets without gaps, because the head of a log was lost.
+    is_query_full: bool,
     /// When the peers were last asked for offers.
     queried_at: Option<Time>,
 }
@@ -46,6 +48,13 @@ impl Gaps {
     /// offer was ignored.
     pub fn schedule_query(&mut self) {
         self.is_query_pending = true;
+    }
+
+    /// Schedules a query that asks peers for offers of all logs. To be called when the store has
+    /// lost the head of a log: there is no gap then, but peers have more lines.
+    pub fn schedule_full_query(&mut self) {
+        self.is_query_pending = true;
+        self.is_query_full = true;
     }
 
     /// Whether this batch answers the request for a gap of its log over this link.
@@ -161,10 +170,11 @@ impl Gaps {
         rooms: &[Room],
     ) {
         self.is_query_pending = false;
+        let is_full = std::mem::take(&mut self.is_query_full);
         self.queried_at = Some(ctx.now.time);
         let rooms = rooms.iter().cloned().map(Target::Room);
         for target in rooms.chain([Target::Peer(ctx.own_id())]) {
-            let has_gaps = logs.has_gaps(&target);
+            let has_gaps = is_full || logs.has_gaps(&target);
             let has_ignored = |stream| {
                 let link = progress.link(stream);
                 link.is_some_and(|link| link.has_ignored_offers)

@@ -41,8 +41,7 @@ pub fn send_have(
     ctx.send(stream, &Message::Have(have));
 }
 
-/// A digest that no peer ever computes. A peer that receives it offers the logs that a digest
-/// covers.
+/// A digest that no peer ever computes. A peer that receives it offers all logs of the room.
 pub fn unequal_digest() -> String {
     String::new()
 }
@@ -65,19 +64,14 @@ pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Opt
     (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
 }
 
-/// The stored ranges of a room's logs that neither we nor the peer `peer` wrote.
-pub fn third_party_ranges<'a>(
-    ctx: &'a Context,
-    logs: &'a Logs,
-    room: &'a Room,
-    peer: &'a PeerId,
-) -> impl Iterator<Item = &'a LogRange> {
-    let of_room = logs.ranges_of_room(room);
-    of_room.filter(move |range| range.log.author != ctx.own_id() && range.log.author != *peer)
+/// Whether neither we nor the peer `peer` wrote the log of this range.
+pub fn is_third_party(ctx: &Context, range: &LogRange, peer: &PeerId) -> bool {
+    range.log.author != ctx.own_id() && range.log.author != *peer
 }
 
-/// A digest over the heads of [`third_party_ranges`]. Two peers with equal digests store the same
-/// lines of these logs, so neither peer lists the logs.
+/// A digest over the heads of a room's logs that neither we nor the peer `peer` wrote. Two peers
+/// with equal digests store the same lines of these logs, so neither peer lists the logs.
 pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId) -> String {
-    heads_digest(third_party_ranges(ctx, logs, room, peer))
+    let of_room = logs.ranges_of_room(room);
+    heads_digest(of_room.filter(|range| is_third_party(ctx, range, peer)))
 }

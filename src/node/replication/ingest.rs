@@ -138,7 +138,7 @@ impl Replication {
                     ctx.counters.unwanted_batches += 1;
                     return Ok(());
                 }
-                let verdict = self.judge(ctx, stream, &batch);
+                let mut verdict = self.judge(ctx, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
                     return Ok(());
                 }
@@ -150,6 +150,8 @@ impl Replication {
                     self.reject_source(ctx, &key);
                     return Ok(());
                 }
+                let printed_up_to = logs.state(&batch.log).printed_up_to;
+                verdict.is_news &= batch.last_sequence() > printed_up_to;
                 self.append(ctx, logs, delivery, stream, batch, verdict);
             }
         }
@@ -187,9 +189,11 @@ impl Replication {
         requested_from: Option<u64>,
     ) -> BatchAction {
         let fills_gap = is_receivable && self.gaps.is_expected(key, batch);
+        // Only lines that our disk has lost are missing in our present log.
+        let is_current = logs.is_current(ctx, &key.log) && !fills_gap;
         // An author sends a log that it begins without waiting for a request.
         let is_requested = requested_from.is_some() || is_by_peer(ctx, key);
-        if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
+        if !is_receivable || is_current || !(is_requested || fills_gap) {
             return BatchAction::Drop;
         }
         let placement = classify(logs, batch, requested_from);
@@ -306,6 +310,8 @@ impl Replication {
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let offered_from = |logs: &Logs| logs.get(&batch.log).map(|range| range.low);
         let before = offered_from(logs);
+        let range = logs.get(&batch.log);
+        let gap = range.and_then(|range| Some(range.gaps[range.find_gap(&batch)?]));
         if !logs.fill_gap(&batch) {
             fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
             return self.gaps.exclude_source(&mut self.progress, stream);
@@ -315,7 +321,8 @@ impl Replication {
             .record_progress(&mut self.progress, ctx.now.time, &batch);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
-        let verdict = self.judge(ctx, stream, &batch);
+        let mut verdict = self.judge(ctx, stream, &batch);
+        verdict.is_news &= !gap.is_some_and(|gap| gap.was_printed) && author != ctx.own_id();
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
         self.schedule_gap_acks(ctx, stream, &batch.log);

@@ -14,7 +14,7 @@ use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
 use crate::node::replication::have::{
-    parse_shared_target, send_have, third_party_digest, third_party_ranges,
+    is_third_party, parse_shared_target, send_have, third_party_digest, unequal_digest,
 };
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
@@ -81,8 +81,9 @@ impl Replication {
     }
 
     /// Offers a room's logs to a peer whose digest of them differs from ours. Only logs that
-    /// neither we nor this peer wrote are offered. The first offers are immediate. Later offers
-    /// obey the rate limit, because a peer can invent digests.
+    /// neither we nor this peer wrote are offered, unless the peer has gaps and queries all logs.
+    /// The first offers are immediate. Later offers obey the rate limit, because a peer can invent
+    /// digests.
     fn answer_digest(
         &mut self,
         ctx: &mut Context,
@@ -101,8 +102,11 @@ impl Replication {
             true => OfferKind::Initial,
             false => OfferKind::Update,
         };
-        for range in third_party_ranges(ctx, logs, room, peer) {
-            self.schedule_offer(stream, &range.log, kind);
+        let is_query = digest == unequal_digest();
+        for range in logs.ranges_of_room(room) {
+            if is_query || is_third_party(ctx, range, peer) {
+                self.schedule_offer(stream, &range.log, kind);
+            }
         }
     }
 
@@ -128,7 +132,7 @@ impl Replication {
             }
             return;
         }
-        if can_fetch(ctx, logs, log) {
+        if is_for_us(ctx, &log.target) {
             self.gaps.handle_offer(logs, &mut self.progress, key, entry);
         }
         if is_own && (logs.is_current(ctx, log) || stores_entry(logs, log, entry)) {

@@ -15,6 +15,7 @@ pub mod have;
 pub mod ingest;
 pub mod ingest_have;
 pub mod logs;
+pub mod lost_lines;
 pub mod news;
 pub mod progress;
 pub mod progress_state;

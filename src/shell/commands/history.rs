@@ -91,6 +91,9 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&damage);
     }
+    if running.is_some() && !damage.is_empty() {
+        attach::request_audit(directory);
+    }
     match (stdout, queried) {
         (Ok(()), Err(error)) => Err(unreadable_history(directory, &error)),
         (stdout, _) => stdout_exit_status(stdout),

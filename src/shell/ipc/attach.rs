@@ -1,7 +1,7 @@
 //! Attaches to the program that runs in a state directory, or takes the directory's lock if none
 //! runs.
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,9 @@ use crate::shell::ipc::socket;
 use crate::shell::session::frontend::builder::FrontendBuilder;
 use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::{create_directory, lock_directory};
+use crate::ui::json;
 use crate::ui::json_parser::parse_event;
+use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 
 /// Minimum time that a client waits for the server's `ready` event, in milliseconds. Applies even
@@ -133,6 +135,19 @@ pub fn probe_running(
             ));
             Ok(None)
         }
+    }
+}
+
+/// Asks the program that runs in `directory` to audit its history, because a reader found damage in
+/// the files. Does not wait for an answer. If the program cannot be reached, its next start audits.
+pub fn request_audit(directory: &Path) {
+    if let Ok(mut stream) = socket::connect(directory)
+        && is_same_user(&stream)
+    {
+        let mut line = Vec::new();
+        let kind = RequestKind::Audit;
+        json::append_request(&Request { id: None, kind }, &mut line);
+        let _ = stream.write_all(&line);
     }
 }
 

@@ -93,7 +93,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         signals,
     } = builder.take_or_build(&own, 0)?;
     record_known_names(&mut frontend.renderer, &known_peers);
-    let session = Session::new(own.id, true, wake);
+    let session = Session::new(own.id, true, Arc::clone(&wake));
     let options = builder.options;
     let node_config = NodeConfig {
         network,
@@ -114,6 +114,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,
+        wake,
         clock: builder.clock,
         store,
         opened_folders,

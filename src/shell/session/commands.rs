@@ -46,6 +46,7 @@ impl Session {
                 self.start_query(command, around, sink);
             }
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
+            RequestKind::Audit => around.store.report_damage(),
             RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
             RequestKind::Printed { folder, cursor } => {
                 self.record_printed(&folder, &cursor, around.store);

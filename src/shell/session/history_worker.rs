@@ -1,6 +1,7 @@
 //! Answers history queries in a helper thread, so that the event loop never waits for the disk.
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::identity::NetworkTag;
@@ -42,13 +43,17 @@ impl HistoryWorker {
     pub fn submit(&mut self, store: &Store, query: HistoryQuery, request_id: Option<String>) {
         self.request_id = request_id;
         let (source, network) = store.history_source();
+        let found_damage = store.damage_flag();
         let HistorySource::Disk(dir) = source else {
-            return self.complete(collect_lines(&source, network, &query));
+            return self.complete(collect_lines(&source, network, &query, &found_damage));
         };
         let (wake, result) = (Arc::clone(&self.wake), Arc::clone(&self.result));
         let work = move || {
             let source = HistorySource::Disk(dir);
-            store_result(&result, collect_lines(&source, network, &query));
+            store_result(
+                &result,
+                collect_lines(&source, network, &query, &found_damage),
+            );
             wake();
         };
         if let Err(error) = thread::spawn_helper("history", Box::new(work)) {
@@ -83,9 +88,11 @@ fn collect_lines(
     source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
+    found_damage: &AtomicBool,
 ) -> QueryResult {
     let (mut all, mut size) = (VecDeque::new(), 0);
-    run_query(source, network, query, &mut |_| {}, &mut |kind| {
+    let mut report_damage = |_| found_damage.store(true, Ordering::Relaxed);
+    run_query(source, network, query, &mut report_damage, &mut |kind| {
         size += text_len_bytes(&kind);
         all.push_back(kind);
         while size > REPLY_MAX_BYTES

@@ -3,6 +3,8 @@ use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::Position;
@@ -12,6 +14,7 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
+use crate::shell::store::audit::{AuditRequest, DamagedSegment};
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
@@ -45,6 +48,8 @@ pub struct DiskStore {
     scratch: Vec<u8>,
     /// Whether the disk counts as full, because a save failed for lack of space.
     is_out_of_space: bool,
+    /// Whether a history query found damage. Queries run in helper threads.
+    pub found_damage: Arc<AtomicBool>,
 }
 
 impl DiskStore {
@@ -68,6 +73,7 @@ impl DiskStore {
             fsync: Fsync::default(),
             scratch: Vec::new(),
             is_out_of_space: false,
+            found_damage: Arc::default(),
             limits,
         };
         disk.measure_usage()?;
@@ -122,6 +128,48 @@ impl DiskStore {
         self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(closed_bytes);
         self.folders.insert(name.clone(), folder);
         Ok(ranges)
+    }
+
+    /// Takes the folders in which damage was found since the previous call.
+    pub fn take_suspects(&mut self) -> Vec<FolderName> {
+        let is_any_suspect = self.found_damage.swap(false, Ordering::Relaxed);
+        let folders = self.folders.iter_mut();
+        let suspects = folders.filter_map(|(name, folder)| {
+            (folder.take_suspicion() || is_any_suspect).then(|| name.clone())
+        });
+        suspects.collect()
+    }
+
+    /// The audit of an open folder.
+    pub fn audit_request(
+        &self,
+        name: &FolderName,
+        core: &dyn ReplicationState,
+    ) -> Option<AuditRequest> {
+        let folder = self.folders.get(name)?;
+        Some(AuditRequest {
+            folder: name.clone(),
+            dir: folder.dir.clone(),
+            network: self.network,
+            segment_numbers: folder.segment_numbers.clone(),
+            ranges: core.frontier(name),
+            printed: folder.reader.state().map(|state| state.printed),
+            end: folder.end(),
+        })
+    }
+
+    /// Moves the damaged lines that an audit found to files beside their segments.
+    pub fn set_damage_aside(
+        &mut self,
+        name: &FolderName,
+        damaged: Vec<DamagedSegment>,
+        core: &dyn ReplicationState,
+    ) {
+        let segment_bytes = self.limits.segment_bytes;
+        if let Some(folder) = self.folders.get_mut(name) {
+            folder.set_damage_aside(damaged, &core.frontier(name), segment_bytes);
+            folder.request_dir_sync(&mut self.fsync);
+        }
     }
 
     /// Takes the reports of damage that was found since the previous call.

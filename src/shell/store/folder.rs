@@ -1,5 +1,6 @@
 //! One folder of the history on disk: of a room, of direct messages, or of messages carried for
 //! others.
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
-use crate::shell::store::damage::DamageReport;
+use crate::shell::store::audit::DamagedSegment;
+use crate::shell::store::damage::{DamageOutcome, DamageReport};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::{PrintedBacklog, Reader};
@@ -65,6 +67,8 @@ pub struct Folder {
     dir_sync_pending: SyncPending,
     /// The damage that was found, and that the user was not told of yet.
     damage: Vec<DamageReport>,
+    /// Whether a read found less than it should, so that an audit is due.
+    is_suspect: Cell<bool>,
 }
 
 impl Folder {
@@ -86,7 +90,9 @@ impl Folder {
         if name.room().is_some() {
             file::create_private_dir(&dir)?;
         }
-        let recovered = recovery::recover_folder(&dir, name, &network)?;
+        let reader = Reader::load(&dir, name)?;
+        let printed = reader.state().map(|state| state.printed);
+        let recovered = recovery::recover_folder(&dir, name, &network, printed)?;
         let mut folder = Folder {
             network,
             existed_before,
@@ -96,10 +102,11 @@ impl Folder {
             max_lamport: recovered.max_lamport,
             first_segments: SortedMap::new(),
             quota_block: None,
-            reader: Reader::load(&dir, name)?,
+            reader,
             unacknowledged: UnacknowledgedMarker::load(&dir),
             dir_sync_pending: SyncPending::default(),
             damage: recovered.damage,
+            is_suspect: Cell::new(false),
             segment_numbers: recovered.segment_numbers,
             dir,
         };
@@ -124,6 +131,40 @@ impl Folder {
     /// Takes the reports of damage that was found since the previous call.
     pub fn take_damage(&mut self) -> Vec<DamageReport> {
         std::mem::take(&mut self.damage)
+    }
+
+    /// Whether a read found damage since the previous call.
+    pub fn take_suspicion(&mut self) -> bool {
+        let active = self.active_segment.as_mut();
+        let was_changed = active.is_some_and(ActiveSegment::take_changed);
+        self.is_suspect.replace(false) || was_changed
+    }
+
+    /// Moves the damaged lines that an audit found to files beside their segments. First starts a
+    /// new segment. Its frontier line has `ranges`, so that the next start knows what is missing.
+    /// On a full or broken disk, the lines stay where they are.
+    pub fn set_damage_aside(
+        &mut self,
+        damaged: Vec<DamagedSegment>,
+        ranges: &[LogRange],
+        segment_bytes: u64,
+    ) {
+        let is_started = self.start_segment(ranges, segment_bytes).is_ok();
+        for segment in damaged {
+            let reader = SegmentReader::open(&self.dir, segment.number);
+            let is_unchanged = reader.is_ok_and(|it| it.generation() == segment.generation);
+            let set_aside = (is_started && is_unchanged && segment.error.is_none())
+                .then(|| segment.lines.set_aside(&self.dir, segment.number).ok())
+                .flatten();
+            let outcome = match (segment.error, set_aside) {
+                (Some(error), _) => DamageOutcome::Unreadable(error.to_string()),
+                (None, Some(_)) => DamageOutcome::SetAside,
+                (None, None) => DamageOutcome::Left,
+            };
+            let report = segment.lines.report(&self.dir, segment.number, outcome);
+            self.damage.extend(report);
+        }
+        self.total_bytes = segment_file::folder_bytes(&self.dir).unwrap_or(self.total_bytes);
     }
 
     /// Appends a batch. `line` is the stored form of the batch.
@@ -269,7 +310,13 @@ impl Folder {
                     Ok((batch, _)) if collector.is_wanted(&batch.log, batch.last_sequence()) => {
                         collector.add(batch, reader.line_position())
                     }
-                    _ => true,
+                    Ok(_) => true,
+                    Err(_) => {
+                        if segment_file::peek_author(line).is_some() {
+                            self.is_suspect.set(true);
+                        }
+                        true
+                    }
                 }
             });
             *at = collector.resume_at().or(Some(reached));
@@ -277,6 +324,10 @@ impl Folder {
             match ended {
                 Ok(ScanEnd::EndOfSegment) if !is_last => {}
                 ended => {
+                    // The core requests lines that are stored.
+                    if collector.is_empty() {
+                        self.is_suspect.set(true);
+                    }
                     if let Some(from) = collector.sequence_above_gap() {
                         return self.load(log, from, at, budget_bytes);
                     }
@@ -356,6 +407,7 @@ impl Folder {
             resolve_position(&self.segment_numbers, *at).unwrap_or(self.end()),
             at,
             budget_bytes,
+            &self.is_suspect,
         )
     }
 

@@ -4,6 +4,7 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
+pub mod audit;
 pub mod damage;
 pub mod disk;
 pub mod eviction;

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
@@ -46,6 +47,7 @@ pub struct Recovered {
 
 /// Finds out which lines a folder stores. Cuts an incomplete line off the last segment, and sets
 /// damaged lines aside. Reads older segments only if the last segment has no valid frontier line.
+/// `printed`: the position after the lines that the reader has printed.
 ///
 /// # Errors
 /// The folder or a file in it can't be read, cut or removed. Damaged content is not an error.
@@ -53,6 +55,7 @@ pub fn recover_folder(
     dir: &Path,
     folder: &FolderName,
     network: &NetworkTag,
+    printed: Option<Position>,
 ) -> io::Result<Recovered> {
     let mut files = segment_file::list(dir)?;
     if let Some(last) = files.last() {
@@ -63,7 +66,7 @@ pub fn recover_folder(
         return Ok(Recovered::default());
     };
     let (base, frontier, frontier_end) = find_base(dir, &files, folder)?.unwrap_or_default();
-    let mut state = RecoveryState::new(frontier, folder, network);
+    let mut state = RecoveryState::new(frontier, folder, network, printed);
     let mut reports = Vec::new();
     let mut is_readable = true;
     for (index, file) in files.iter_mut().enumerate().skip(base) {
@@ -203,6 +206,10 @@ fn find_last_frontier(
 /// What a recovery has found so far: the range of each log, and the bytes of each author's batches.
 struct RecoveryState<'a> {
     folder: &'a FolderName,
+    /// The position after the lines that the reader has printed.
+    printed: Option<Position>,
+    /// Whether damage was found before the present line.
+    is_damaged: bool,
     network: &'a NetworkTag,
     ranges: BTreeMap<LogId, LogRange>,
     author_bytes: SortedMap<PeerId, u64>,
@@ -214,6 +221,7 @@ impl<'a> RecoveryState<'a> {
         frontier: Frontier,
         folder: &'a FolderName,
         network: &'a NetworkTag,
+        printed: Option<Position>,
     ) -> RecoveryState<'a> {
         // A loop of insertions shares its code with `add`; `collect` would cost 2 KB more.
         let mut ranges = BTreeMap::new();
@@ -223,6 +231,8 @@ impl<'a> RecoveryState<'a> {
         RecoveryState {
             folder,
             network,
+            printed,
+            is_damaged: false,
             ranges,
             author_bytes: frontier.author_bytes,
             max_lamport: frontier.max_lamport,
@@ -255,12 +265,13 @@ impl<'a> RecoveryState<'a> {
                 }
                 StoredLine::Batch(batch, local) => {
                     let bytes = reader.line().len() as u64 + 1;
-                    self.add(&batch, local, bytes)
+                    self.add(&batch, local, bytes, reader.line_position())
                 }
                 StoredLine::Other => true,
                 StoredLine::Damaged => false,
             };
             if !is_good {
+                self.is_damaged = true;
                 damaged.add(&reader.file_line());
             }
         };
@@ -276,7 +287,8 @@ impl<'a> RecoveryState<'a> {
 
     /// Adds a batch to its range. Returns false if the batch contradicts the batches before it: it
     /// follows the head of its log, but names another hash.
-    fn add(&mut self, batch: &Batch, local: LocalFields, bytes: u64) -> bool {
+    fn add(&mut self, batch: &Batch, local: LocalFields, bytes: u64, at: Position) -> bool {
+        let was_printed = self.printed.is_some_and(|printed| at < printed);
         match self.ranges.get_mut(&batch.log) {
             None => {
                 let range = LogRange::begin(batch, !local.backfill);
@@ -290,7 +302,10 @@ impl<'a> RecoveryState<'a> {
                 if batch.sequence > range.high + 1
                     || batch.sequence == range.high + 1 && batch.previous == Some(range.hash) =>
             {
-                range.extend(batch);
+                match self.is_damaged {
+                    true => range.extend_after_damage(batch, was_printed),
+                    false => range.extend(batch),
+                }
             }
             Some(_) => return false,
         }

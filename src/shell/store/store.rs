@@ -6,6 +6,8 @@
 //! syncs at the end.
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::{Position, StoredBatch};
@@ -14,6 +16,7 @@ use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
+use crate::shell::store::audit::{AuditRequest, DamagedSegment};
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
@@ -298,6 +301,54 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
             Backend::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Takes the open folders in which a read found damage since the previous call. They should be
+    /// audited.
+    pub fn take_suspects(&mut self) -> Vec<FolderName> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.take_suspects(),
+            Backend::Memory(_) => Vec::new(),
+        }
+    }
+
+    /// The audit of an open folder, which may run in another thread. `None`: the folder is not
+    /// open, or the store is in memory.
+    pub fn audit_request(
+        &self,
+        folder: &FolderName,
+        core: &dyn ReplicationState,
+    ) -> Option<AuditRequest> {
+        match &self.backend {
+            Backend::Disk(disk) => disk.audit_request(folder, core),
+            Backend::Memory(_) => None,
+        }
+    }
+
+    /// Moves the damaged lines that an audit found to files beside their segments. To be called
+    /// when the core knows which lines are lost.
+    pub fn set_damage_aside(
+        &mut self,
+        folder: &FolderName,
+        damaged: Vec<DamagedSegment>,
+        core: &dyn ReplicationState,
+    ) {
+        if let Backend::Disk(disk) = &mut self.backend {
+            disk.set_damage_aside(folder, damaged, core);
+        }
+    }
+
+    /// Reports that a reader found damage in some folder. All open folders should be audited.
+    pub fn report_damage(&self) {
+        self.damage_flag().store(true, Ordering::Relaxed);
+    }
+
+    /// Lets a history query in another thread report that it found damage.
+    pub fn damage_flag(&self) -> Arc<AtomicBool> {
+        match &self.backend {
+            Backend::Disk(disk) => Arc::clone(&disk.found_damage),
+            Backend::Memory(_) => Arc::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The store: saving, recovery, reading, quotas and gaps.
 
+mod audit;
 mod damage;
 mod format;
 mod gaps;

@@ -8,6 +8,7 @@ mod gaps;
 mod incarnation_order;
 mod incomplete_logs;
 mod lines;
+mod lost_lines;
 mod news;
 mod news_verdicts;
 mod relays;

@@ -1,13 +1,14 @@
 //! The store of one directory, in memory: keeps batches in order of arrival as the shell's store
 //! does, parses them when read, and fails on command.
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Room};
-use p2pchat::base::range::LogRange;
+use p2pchat::base::range::{LogRange, LostLines};
 use p2pchat::base::time::{ReaderStart, WallTime};
 
 /// Milliseconds between two fsyncs, as in the shell.
@@ -262,6 +263,30 @@ impl Disk {
         for entries in self.folders.values_mut() {
             entries.retain(is_kept);
         }
+    }
+
+    /// Damages the batches with these lines: they are gone. What a scan of the store reports.
+    pub fn lose(
+        &mut self,
+        log: &LogId,
+        lines: RangeInclusive<u64>,
+        was_printed: bool,
+    ) -> LostLines {
+        self.generation += 1;
+        let below = self.find(log, lines.start() - 1);
+        let above = self.find(log, lines.end() + 1);
+        let lost = LostLines {
+            log: log.clone(),
+            hash_below: below.map(|entry| entry.batch.hash),
+            previous_above: above.and_then(|entry| entry.batch.previous),
+            lines,
+            was_printed,
+        };
+        let is_kept = |e: &Entry| e.batch.log != *log || !lost.lines.contains(&e.batch.sequence);
+        for entries in self.folders.values_mut() {
+            entries.retain(is_kept);
+        }
+        lost
     }
 
     /// Drops the newest batches of every folder.

@@ -96,6 +96,9 @@ pub struct LogState {
     pub acks: SortedMap<PeerId, PeerAcks>,
     /// Whether the author signed two different batches with the same sequences.
     pub is_forked: bool,
+    /// Sequence of the last line that was printed before the disk lost the log's head; 0 if it lost
+    /// none. Lines up to this one are no news when they come again.
+    pub printed_up_to: u64,
     /// Our role in the log, with what is known only in this role.
     pub role: LogRole,
 }
@@ -106,6 +109,7 @@ impl LogState {
         range: None,
         acks: SortedMap::new(),
         is_forked: false,
+        printed_up_to: 0,
         role: LogRole::Member,
     };
 
@@ -129,6 +133,7 @@ impl LogState {
             range,
             acks,
             is_forked,
+            printed_up_to,
             role,
         } = self;
         let is_role_empty = match role {
@@ -137,7 +142,8 @@ impl LogState {
             LogRole::Recipient { shown_up_to } => *shown_up_to == 0,
             LogRole::Carrier { until } => until.is_none(),
         };
-        range.is_none() && acks.is_empty() && !is_forked && is_role_empty
+        let is_lost = *printed_up_to > 0;
+        range.is_none() && acks.is_empty() && !is_forked && !is_lost && is_role_empty
     }
 
     /// Forgets the stored lines, and what was found out about them. Remembers how far the log was

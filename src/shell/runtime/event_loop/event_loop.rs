@@ -2,6 +2,7 @@
 //! makes no decisions itself.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
@@ -25,6 +26,7 @@ use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN, WAKE_TOKEN};
 use crate::shell::os::signals::Signals;
+use crate::shell::runtime::folder_audits::FolderAudits;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::session::Session;
@@ -58,6 +60,8 @@ pub struct EventLoopParts {
     pub poll: Poll,
     /// The clock that gives the core its time.
     pub clock: Clock,
+    /// Wakes the poll from a helper thread.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
     /// The core.
     pub node: Node,
     /// The store: on disk, or in memory with --ephemeral.
@@ -124,6 +128,8 @@ pub struct EventLoop {
     /// Rooms that a session has left, but the core has not. The core stays in such a room until
     /// at least one peer has acknowledged each line that this run published there.
     pub(super) rooms_to_leave: SortedSet<Room>,
+    /// Compares the folders with what they should store.
+    pub(super) audits: FolderAudits,
     /// Whether the user was warned that the store cannot keep its limits.
     is_limit_error_reported: bool,
     /// The buffer for reading from any stream.
@@ -166,6 +172,7 @@ impl EventLoop {
             save_barrier: SaveBarrier::default(),
             pending_loads: VecDeque::new(),
             rooms_to_leave: SortedSet::new(),
+            audits: FolderAudits::new(parts.wake),
             is_limit_error_reported: false,
             read_buffer: Vec::new(),
         })
@@ -226,6 +233,7 @@ impl EventLoop {
             self.frontend.deadline(),
             self.recheck_at,
             self.ipc_server.deadline(),
+            self.audits.deadline(),
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)
@@ -307,9 +315,7 @@ impl EventLoop {
             self.store.correct_readers(&now);
         }
         self.enforce_limits();
-        for damage in self.store.take_damage() {
-            self.frontend.warn(&damage.to_string());
-        }
+        self.run_audits();
         if self.streams.take_shortage() {
             self.frontend.warn(
                 "a connection was refused, because no more files may be open: raise the limit, as \

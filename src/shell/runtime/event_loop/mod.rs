@@ -1,5 +1,6 @@
 //! The event loop: one thread that polls every source, feeds the core, and executes the core's
 //! outputs.
+pub mod audits;
 #[allow(clippy::module_inception)]
 pub mod event_loop;
 pub mod network_input;

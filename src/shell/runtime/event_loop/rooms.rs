@@ -6,6 +6,7 @@ use crate::base::event::{Command, Input, LoadReply, LoadRequest, Notice};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::runtime::folder_audits::FIRST_AUDIT_DELAY_MS;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
@@ -61,6 +62,10 @@ impl EventLoop {
             Some(room) if self.will_print(room) => self.begin_reader(room),
             Some(room) => self.open_reader(room),
             None => {}
+        }
+        if self.frontend.is_printing_transcript() {
+            let at = self.now.time + FIRST_AUDIT_DELAY_MS;
+            self.audits.schedule(folder.clone(), at);
         }
         self.handle_input(Input::FolderOpened {
             folder,

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -187,6 +188,7 @@ impl BacklogReader {
             HistorySource::Disk(dir) => {
                 let (sender, chunks) = bounded(CHUNKS_MAX);
                 let wake = Arc::clone(&self.wake);
+                let found_damage = store.damage_flag();
                 let work = move || {
                     let source = HistorySource::Disk(dir);
                     read_backlog(
@@ -194,7 +196,11 @@ impl BacklogReader {
                         network,
                         &query,
                         own_id,
-                        ChunkSender { sender, wake },
+                        ChunkSender {
+                            sender,
+                            wake,
+                            found_damage,
+                        },
                     );
                 };
                 match thread::spawn_helper("backlog", Box::new(work)) {
@@ -215,7 +221,11 @@ impl BacklogReader {
                     network,
                     &query,
                     own_id,
-                    ChunkSender { sender, wake },
+                    ChunkSender {
+                        sender,
+                        wake,
+                        found_damage: store.damage_flag(),
+                    },
                 );
                 chunks
             }
@@ -234,6 +244,8 @@ impl BacklogReader {
 struct ChunkSender {
     sender: Sender<Chunk>,
     wake: Arc<dyn Fn() + Send + Sync>,
+    /// Set if the backlog's files are damaged.
+    found_damage: Arc<AtomicBool>,
 }
 
 impl ChunkSender {
@@ -279,7 +291,7 @@ fn read_backlog(
                 unreadable.set(Some(error));
                 Ok(())
             },
-            report_damage: &mut |_| {},
+            report_damage: &mut |_| sender.found_damage.store(true, Ordering::Relaxed),
             backlog_of: Some(own_id),
         },
     );

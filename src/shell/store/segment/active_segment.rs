@@ -14,6 +14,9 @@ const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
 /// are written.
 const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
 
+/// Longest blank line that fills up a file, in bytes.
+const FILLER_LINE_BYTES: usize = 64 * 1024;
+
 /// The segment that is being written, open for appending.
 pub struct ActiveSegment {
     file: File,
@@ -25,6 +28,8 @@ pub struct ActiveSegment {
     rotate_at_bytes: u64,
     /// Whether the file ends with a part of a failed write. The next write removes this part first.
     has_torn_tail: bool,
+    /// Whether somebody else has changed the length of the file.
+    was_changed: bool,
     sync_pending: SyncPending,
 }
 
@@ -48,6 +53,7 @@ impl ActiveSegment {
             bytes_after_frontier,
             rotate_at_bytes: segment_bytes.max(bytes - bytes_after_frontier),
             has_torn_tail: false,
+            was_changed: false,
             sync_pending: SyncPending::default(),
         })
     }
@@ -80,6 +86,7 @@ impl ActiveSegment {
             bytes_after_frontier: 0,
             rotate_at_bytes: segment_bytes.max(bytes) + bytes,
             has_torn_tail: false,
+            was_changed: false,
             sync_pending: SyncPending::default(),
         })
     }
@@ -108,6 +115,7 @@ impl ActiveSegment {
             self.file.set_len(self.bytes)?;
             self.has_torn_tail = false;
         }
+        self.restore_length()?;
         if let Err(error) = self.file.write_all(lines) {
             self.has_torn_tail = self.file.set_len(self.bytes).is_err();
             return Err(error);
@@ -115,6 +123,32 @@ impl ActiveSegment {
         self.bytes += lines.len() as u64;
         self.bytes_after_frontier += lines.len() as u64;
         Ok(())
+    }
+
+    /// If somebody else changed the length of the file, fills it up with blank lines. Offsets then
+    /// stay valid, and the next line begins at a line's beginning.
+    fn restore_length(&mut self) -> io::Result<()> {
+        let bytes = self.file.metadata()?.len();
+        if bytes == self.bytes {
+            return Ok(());
+        }
+        self.was_changed = true;
+        let missing = usize::try_from(self.bytes.saturating_sub(bytes)).unwrap_or(0);
+        let mut filler = vec![b' '; missing.max(1)];
+        for line in filler.chunks_mut(FILLER_LINE_BYTES) {
+            if let Some(end) = line.last_mut() {
+                *end = b'\n';
+            }
+        }
+        self.file.write_all(&filler)?;
+        self.bytes = bytes + filler.len() as u64;
+        Ok(())
+    }
+
+    /// Whether somebody else has changed the length of the file since the previous call of this
+    /// function.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.was_changed)
     }
 
     /// Appends the frontier line `frontier`, unless too few bytes follow the last frontier line.

@@ -74,6 +74,9 @@ struct LogFields<'a> {
     /// highest interval.
     #[serde(default)]
     after: Option<Hash>,
+    /// See [`Gap::was_printed`].
+    #[serde(default)]
+    printed: bool,
 }
 
 impl Frontier {
@@ -100,7 +103,13 @@ impl Frontier {
             for gap in range.gaps.iter().rev() {
                 let hash = gap.previous_hash.as_ref();
                 write_interval(out, range, gap.stored_from, gap.from - 1, hash);
-                let _ = write!(out, ",\"after\":\"{}\"}},", gap.last_hash);
+                let _ = write!(out, ",\"after\":\"{}\"", gap.last_hash);
+                let printed: &[u8] = if gap.was_printed {
+                    b",\"printed\":true},"
+                } else {
+                    b"},"
+                };
+                out.extend_from_slice(printed);
             }
         }
         // Removes the comma after the last entry.
@@ -143,6 +152,7 @@ impl Frontier {
                     to: stored_above.saturating_sub(1),
                     previous_hash: fields.hash,
                     last_hash: after,
+                    was_printed: fields.printed,
                 };
                 range.gaps.insert(0, gap);
                 continue;

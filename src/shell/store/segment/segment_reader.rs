@@ -3,6 +3,7 @@
 //! Offsets are *logical*: they count the bytes originally written to the segment. In a rewritten
 //! segment, a `dropped` line replaces evicted lines and gives their number of bytes. Positions
 //! therefore stay valid.
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead as _};
 use std::ops::Range as Span;
@@ -301,7 +302,7 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
 
 /// Reads batches in order of arrival, beginning at `start`. Reads about `budget_bytes`, but at
 /// least one batch. Sets `at` to the position after the last batch read. `start` must come from
-/// [`resolve_position`].
+/// [`resolve_position`]. Passes over damaged lines, and sets `is_suspect` if it finds one.
 ///
 /// # Errors
 /// A segment can't be read. If file descriptors or memory ran out, the next call tries the segment
@@ -313,6 +314,7 @@ pub fn read_segments(
     start: Position,
     at: &mut Position,
     budget_bytes: usize,
+    is_suspect: &Cell<bool>,
 ) -> io::Result<Vec<StoredBatch>> {
     let mut batches = Vec::new();
     let mut offset = start.offset;
@@ -332,6 +334,8 @@ pub fn read_segments(
                     batch,
                     local,
                 });
+            } else if segment_file::peek_author(reader.line()).is_some() {
+                is_suspect.set(true);
             }
             read_bytes < budget_bytes
         });

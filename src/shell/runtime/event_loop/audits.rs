@@ -1,0 +1,46 @@
+//! Finds lines that the disk has damaged or lost, and passes them to the core.
+use crate::base::event::Input;
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::store::audit::Audit;
+
+impl EventLoop {
+    /// Handles an audit that has ended, reports damage to the user, and starts the next audit that
+    /// is due.
+    pub(super) fn run_audits(&mut self) {
+        for folder in self.store.take_suspects() {
+            self.audits.schedule(folder, self.now.time);
+        }
+        if let Some(Ok(audit)) = self.audits.take_result() {
+            self.handle_audit(audit);
+        }
+        for damage in self.store.take_damage() {
+            self.frontend.warn(&damage.to_string());
+        }
+        if let Some(folder) = self.audits.take_due(self.now.time)
+            && let Some(request) = self.store.audit_request(&folder, &self.node)
+        {
+            self.audits.start(request);
+        }
+    }
+
+    fn handle_audit(&mut self, audit: Audit) {
+        let Audit {
+            folder,
+            lost,
+            damaged,
+        } = audit;
+        if lost.is_empty() && damaged.is_empty() {
+            return;
+        }
+        if damaged.is_empty() {
+            self.frontend.warn(&format!(
+                "the history of {} has lost lines: they are requested from peers; check the disk",
+                folder.as_str()
+            ));
+        }
+        for lost in lost {
+            self.handle_input(Input::LinesLost(lost));
+        }
+        self.store.set_damage_aside(&folder, damaged, &self.node);
+    }
+}

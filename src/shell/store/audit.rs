@@ -1,0 +1,203 @@
+//! Reads a whole folder, and compares it with the lines that it should store. A start trusts
+//! frontier lines and does not read older segments, and a disk may lose lines while a program runs.
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::Position;
+use crate::base::identity::{Hash, NetworkTag};
+use crate::base::name::FolderName;
+use crate::base::range::{LogRange, LostLines};
+use crate::base::table::SortedMap;
+use crate::shell::os::descriptors::is_shortage;
+use crate::shell::os::file;
+use crate::shell::store::damage::{DamagedLines, StoredLine};
+use crate::shell::store::segment::segment_reader::SegmentReader;
+
+/// What an audit reads, and what it compares with.
+pub struct AuditRequest {
+    /// The folder.
+    pub folder: FolderName,
+    /// The directory of the folder.
+    pub dir: PathBuf,
+    /// The network of the folder.
+    pub network: NetworkTag,
+    /// The segments of the folder, in ascending order.
+    pub segment_numbers: Vec<u64>,
+    /// The ranges that the folder should store.
+    pub ranges: Vec<LogRange>,
+    /// The position after the lines that the reader has printed. `None`: it has printed nothing.
+    pub printed: Option<Position>,
+    /// The end of the folder.
+    pub end: Position,
+}
+
+/// The result of an audit.
+pub struct Audit {
+    /// The folder.
+    pub folder: FolderName,
+    /// The lines that the folder should store and does not.
+    pub lost: Vec<LostLines>,
+    /// The segments with damaged lines.
+    pub damaged: Vec<DamagedSegment>,
+}
+
+/// A segment with damaged lines.
+pub struct DamagedSegment {
+    /// Number of the segment.
+    pub number: u64,
+    /// Generation of the segment when it was read.
+    pub generation: u64,
+    /// The damaged lines.
+    pub lines: DamagedLines,
+    /// Why the rest of the segment can't be read. `None`: all of it was read.
+    pub error: Option<io::Error>,
+}
+
+/// Consecutive undamaged batches of one log.
+#[derive(Clone, Copy)]
+struct BatchRun {
+    first: u64,
+    last: u64,
+    /// What the first batch names as `previous`.
+    previous: Option<Hash>,
+    /// Hash of the last batch.
+    hash: Hash,
+    /// Where the first batch begins.
+    position: Position,
+}
+
+impl AuditRequest {
+    /// Reads the folder.
+    ///
+    /// # Errors
+    /// File descriptors or memory ran out.
+    pub fn run(self) -> io::Result<Audit> {
+        let mut runs: SortedMap<LogId, Vec<BatchRun>> = SortedMap::new();
+        let mut damaged = Vec::new();
+        for number in &self.segment_numbers {
+            // The file is missing if the segment was evicted meanwhile.
+            let Some(reader) = file::if_exists(SegmentReader::open(&self.dir, *number))? else {
+                continue;
+            };
+            damaged.extend(self.read_segment(reader, *number, &mut runs)?);
+        }
+        let mut lost = Vec::new();
+        for range in &self.ranges {
+            let runs = runs.remove(&range.log).map(merge_runs).unwrap_or_default();
+            for wanted in range.stored_lines() {
+                self.find_lost(&range.log, wanted, &runs, &mut lost);
+            }
+        }
+        Ok(Audit {
+            folder: self.folder,
+            lost,
+            damaged,
+        })
+    }
+
+    /// Adds the batches of a segment to `runs`. Returns the damage, if there is any.
+    fn read_segment(
+        &self,
+        mut reader: SegmentReader,
+        number: u64,
+        runs: &mut SortedMap<LogId, Vec<BatchRun>>,
+    ) -> io::Result<Option<DamagedSegment>> {
+        let mut lines = DamagedLines::default();
+        let error = loop {
+            match reader.advance() {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => break Some(error),
+            }
+            match StoredLine::parse(&reader.file_line(), &self.network) {
+                StoredLine::Batch(batch, _) => {
+                    let of_log = runs.get_or_default(batch.log.clone());
+                    add_batch(of_log, &batch, reader.line_position());
+                }
+                StoredLine::Other => {}
+                StoredLine::Damaged => lines.add(&reader.file_line()),
+            }
+        };
+        if error.is_some() {
+            lines.add_unread(&reader);
+        }
+        Ok((!lines.offsets.is_empty()).then(|| DamagedSegment {
+            number,
+            generation: reader.generation(),
+            lines,
+            error,
+        }))
+    }
+
+    /// Adds the lines of `wanted` that are in none of the runs to `lost`.
+    fn find_lost(
+        &self,
+        log: &LogId,
+        wanted: RangeInclusive<u64>,
+        runs: &[BatchRun],
+        lost: &mut Vec<LostLines>,
+    ) {
+        let mut next = *wanted.start();
+        let mut hash_below = None;
+        for run in runs.iter().filter(|run| run.last >= *wanted.start()) {
+            if run.first > *wanted.end() {
+                break;
+            }
+            if run.first > next {
+                lost.push(LostLines {
+                    log: log.clone(),
+                    lines: next..=run.first - 1,
+                    hash_below,
+                    previous_above: run.previous,
+                    was_printed: self.printed.is_some_and(|printed| run.position < printed),
+                });
+            }
+            (next, hash_below) = (run.last + 1, Some(run.hash));
+        }
+        if next <= *wanted.end() {
+            lost.push(LostLines {
+                log: log.clone(),
+                lines: next..=*wanted.end(),
+                hash_below,
+                previous_above: None,
+                was_printed: self.printed.is_some_and(|printed| printed >= self.end),
+            });
+        }
+    }
+}
+
+/// Adds a batch to the runs of its log.
+fn add_batch(runs: &mut Vec<BatchRun>, batch: &Batch, position: Position) {
+    match runs.last_mut() {
+        Some(run) if run.last + 1 == batch.sequence => {
+            (run.last, run.hash) = (batch.last_sequence(), batch.hash);
+        }
+        _ => runs.push(BatchRun {
+            first: batch.sequence,
+            last: batch.last_sequence(),
+            previous: batch.previous,
+            hash: batch.hash,
+            position,
+        }),
+    }
+}
+
+/// Sorts the runs of a log by sequence, and joins those that touch or overlap.
+fn merge_runs(mut runs: Vec<BatchRun>) -> Vec<BatchRun> {
+    runs.sort_unstable_by_key(|run| run.first);
+    let mut merged: Vec<BatchRun> = Vec::new();
+    for run in runs {
+        match merged.last_mut() {
+            Some(last) if run.first <= last.last + 1 => {
+                if run.last > last.last {
+                    (last.last, last.hash) = (run.last, run.hash);
+                }
+            }
+            _ => merged.push(run),
+        }
+    }
+    merged
+}

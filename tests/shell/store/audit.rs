@@ -1,0 +1,157 @@
+//! Audits: which of the lines that a folder should store are lost, wherever the damage is.
+use std::fs;
+
+use p2pchat::base::event::Position;
+use p2pchat::base::range::{LostLines, Removal};
+use p2pchat::shell::store::audit::Audit;
+use p2pchat::shell::store::damage::DamageOutcome;
+use p2pchat::shell::store::store::Store;
+
+use super::support::{Author, GENERAL, RecordedState, fill, general, load, open, read_all};
+use crate::folders::TempDir;
+
+fn audit(store: &Store, core: &RecordedState) -> Audit {
+    let request = store
+        .audit_request(&general(), core)
+        .expect("a folder on disk");
+    request.run().expect("descriptors")
+}
+
+fn apply(store: &mut Store, core: &RecordedState, audit: Audit) {
+    for lost in &audit.lost {
+        let mut ranges = core.ranges.borrow_mut();
+        let range = ranges.get_mut(&lost.log).expect("a range");
+        assert_eq!(range.remove(lost), Removal::Part);
+    }
+    store.set_damage_aside(&general(), audit.damaged, core);
+}
+
+fn replace(path: &std::path::Path, text: &str, with: &str) {
+    let all = fs::read_to_string(path).unwrap();
+    assert!(all.contains(text), "{text} in {all}");
+    fs::write(path, all.replace(text, with)).unwrap();
+}
+
+/// Damage before a frontier, and a segment that is gone: the audit names the lines, sets them
+/// aside, and the next start knows the gaps.
+#[test]
+fn an_audit_finds_damage_in_older_segments() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut authors = [Author::new(2), Author::new(3)];
+    fill(&mut store, &core, &mut authors, 30);
+    let whole = audit(&store, &core);
+    assert!(whole.lost.is_empty() && whole.damaged.is_empty());
+    let segments = folder.segments(GENERAL);
+    assert!(segments.len() > 4, "{segments:?}");
+    replace(&segments[1], "line 5 ", "line X ");
+    let sequences = |path| -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        let numbers = text.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("\"sequence\":")?;
+            rest.split(',').next()?.parse().ok()
+        });
+        numbers.collect()
+    };
+    let removed = sequences(&segments[2]);
+    fs::remove_file(&segments[2]).unwrap();
+    let found = audit(&store, &core);
+    let lost: Vec<_> = found
+        .lost
+        .iter()
+        .map(|lost| (lost.log.clone(), lost.lines.clone()))
+        .collect();
+    for author in &authors {
+        let of_author = |lines| (author.log(), lines);
+        let (first, last) = (removed[0], removed[removed.len() - 1]);
+        assert!(lost.contains(&of_author(6..=6)), "{lost:?}");
+        assert!(lost.iter().any(|(log, lines)| {
+            *log == author.log()
+                && lines.start().abs_diff(first) <= 1
+                && lines.end().abs_diff(last) <= 1
+        }));
+    }
+    assert!(found.lost.iter().all(|lost| !lost.was_printed));
+    apply(&mut store, &core, found);
+    let reports = store.take_damage();
+    assert_eq!(reports.len(), 1);
+    assert_eq!((&reports[0].path, reports[0].count), (&segments[1], 2));
+    assert_eq!(reports[0].outcome, DamageOutcome::SetAside);
+    let after = audit(&store, &core);
+    assert!(after.lost.is_empty() && after.damaged.is_empty());
+    drop(store);
+    let (store, ranges) = open(&folder);
+    assert_eq!(ranges, core.sorted());
+    let rest = load(&store, &authors[0].log(), 1, 700);
+    assert!(rest.len() > 20 && !rest.contains(&6), "{rest:?}");
+}
+
+/// A file that was cut under the running program: offsets stay valid, and what follows is stored.
+#[test]
+fn lines_cut_off_under_the_store_are_lost_and_later_ones_are_stored() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    for text in ["one", "two", "three"] {
+        core.save(&mut store, &bob.say(&[text]));
+    }
+    let mut at = Position::default();
+    assert_eq!(read_all(&store, &mut at).len(), 3);
+    let path = folder.segments(GENERAL)[0].clone();
+    let bytes = fs::read(&path).unwrap();
+    let second = bytes
+        .windows(5)
+        .position(|part| part == b"\"two\"")
+        .unwrap();
+    for cut in [second, 0] {
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(cut as u64)
+            .unwrap();
+        core.save(&mut store, &bob.say(&["next"]));
+        // A reader that had read everything gets the new line alone.
+        let new = read_all(&store, &mut at);
+        assert_eq!(new.len(), 1);
+        assert_eq!(new[0].0.sequence, bob.head.as_ref().unwrap().sequence);
+        assert_eq!(at, store.end(&general()));
+    }
+    let found = audit(&store, &core);
+    let lost = LostLines {
+        log: bob.log(),
+        lines: 1..=4,
+        hash_below: None,
+        previous_above: bob.head.as_ref().unwrap().previous,
+        was_printed: false,
+    };
+    assert_eq!(found.lost, [lost]);
+    apply(&mut store, &core, found);
+    drop(store);
+    assert_eq!(open(&folder).1, core.sorted());
+}
+
+/// Reads notice damage, so that an audit follows.
+#[test]
+fn a_read_that_finds_damage_makes_the_folder_suspect() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    for text in ["one", "two", "three"] {
+        core.save(&mut store, &bob.say(&[text]));
+    }
+    assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1, 2, 3]);
+    store.take_suspects();
+    read_all(&store, &mut Position::default());
+    assert!(store.take_suspects().is_empty());
+    replace(&folder.segments(GENERAL)[0], "\"two\"", "\"owt\"");
+    assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1, 3]);
+    assert_eq!(store.take_suspects(), [general()]);
+    assert_eq!(read_all(&store, &mut Position::default()).len(), 2);
+    assert_eq!(store.take_suspects(), [general()]);
+    store.report_damage();
+    assert_eq!(store.take_suspects(), [general()]);
+}

@@ -1,0 +1,104 @@
+//! Lines that a disk has lost under a running node: they become a gap and come back from peers.
+use std::ops::RangeInclusive;
+
+use p2pchat::base::batch::LogId;
+use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::name::Room;
+use p2pchat::base::range::LogRange;
+
+use crate::support::lan::Lan;
+use crate::support::peer::{PeerIndex, numbered_lines};
+
+/// Alice has said nine lines, which bob and carol have.
+fn nine_lines(seed: u64) -> (Lan, [PeerIndex; 3], LogId) {
+    let mut lan = Lan::new(seed);
+    let peers = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all(peers);
+    lan.run_for(1_000);
+    for text in numbered_lines("line", 1, 9) {
+        lan.say(peers[0], &text);
+        lan.run_for(50);
+    }
+    lan.run_for(1_000);
+    let log = lan.first_log(peers[0]);
+    (lan, peers, log)
+}
+
+fn lose(lan: &mut Lan, who: PeerIndex, log: &LogId, lines: RangeInclusive<u64>, printed: bool) {
+    let lost = lan.peers[who].disk.lose(log, lines, printed);
+    lan.feed(who, Input::LinesLost(lost));
+}
+
+fn range(lan: &Lan, who: PeerIndex, log: &LogId) -> Option<LogRange> {
+    let ranges = lan.node(who).frontier(&(&Room::general()).into());
+    ranges.into_iter().find(|range| range.log == *log)
+}
+
+/// Waits until the node and its disk have all nine lines again.
+fn run_until_whole(lan: &mut Lan, who: PeerIndex, log: &LogId) {
+    lan.run_until("the log is whole", 40_000, |lan| {
+        let range = range(lan, who, log);
+        range.is_some_and(|range| (range.low, range.high, range.gaps.len()) == (1, 9, 0))
+    });
+    for line in 1..=9 {
+        assert!(lan.peers[who].disk.find(log, line).is_some(), "line {line}");
+    }
+}
+
+fn gaps_shown(lan: &Lan, who: PeerIndex) -> Vec<(u64, u64)> {
+    let gaps = lan.peers[who].notices_of_run();
+    let gaps = gaps.filter_map(|notice| match notice {
+        Notice::Gap { from, to, .. } => Some((*from, *to)),
+        _ => None,
+    });
+    gaps.collect()
+}
+
+/// Wherever the lines were, they come back: from their author, or from a third peer. They are shown
+/// as a gap once, and not printed again.
+#[test]
+fn lost_lines_come_back_from_peers() {
+    for (seed, lines) in [4..=6, 1..=2, 8..=9, 9..=9, 1..=9].into_iter().enumerate() {
+        for has_author in [true, false] {
+            let (mut lan, [alice, bob, _], log) = nine_lines(seed as u64);
+            if !has_author {
+                lan.stop(alice);
+                lan.run_for(1_000);
+            }
+            let received = lan.peers[bob].received();
+            lose(&mut lan, bob, &log, lines.clone(), true);
+            run_until_whole(&mut lan, bob, &log);
+            assert_eq!(gaps_shown(&lan, bob), [(*lines.start(), *lines.end())]);
+            assert_eq!(lan.peers[bob].received(), received);
+        }
+    }
+}
+
+/// Lines that were not printed before the disk lost them are printed when they come back.
+#[test]
+fn lost_lines_that_were_not_printed_are_news() {
+    let (mut lan, [_, bob, _], log) = nine_lines(7);
+    let before = lan.peers[bob].received().len();
+    lose(&mut lan, bob, &log, 4..=6, false);
+    run_until_whole(&mut lan, bob, &log);
+    assert_eq!(lan.peers[bob].received().len(), before + 3);
+}
+
+/// Peers give an author its own lines back. The log goes on under its numbers, unless its head was
+/// lost: then nobody knows which numbers are in use.
+#[test]
+fn an_author_gets_its_own_lines_back() {
+    for lines in [2..=3, 1..=1, 8..=9, 1..=9] {
+        let (mut lan, [alice, bob, _], log) = nine_lines(8);
+        lose(&mut lan, alice, &log, lines.clone(), true);
+        run_until_whole(&mut lan, alice, &log);
+        lan.say(alice, "and on");
+        lan.run_for(1_000);
+        assert_eq!(
+            lan.peers[bob].received().last().map(String::as_str),
+            Some("and on")
+        );
+        let continues = range(&lan, bob, &log).is_some_and(|range| range.high == 10);
+        assert_eq!(continues, *lines.end() < 9, "{lines:?}");
+    }
+}
