@@ -1,12 +1,12 @@
 //! Discovered peers: the addresses and rooms of each peer, and the dials to it.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Peer, StreamId};
-use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::event::Peer;
+use crate::base::identity::NetworkTag;
 use crate::base::name::Room;
-use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
+use crate::node::context::Context;
 use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
@@ -22,11 +22,8 @@ const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
 /// Milliseconds between two restarts of a peer that end the backoff of its address. Anybody can
 /// forge a beacon with a new run.
 const RESTART_INTERVAL_MS: u64 = 5_000;
-/// Maximum number of discovered peers.
-const DISCOVERED_PEERS_MAX: usize = 2048;
-/// Maximum number of discovered peers from one source address.
-const PEERS_PER_SOURCE_MAX: usize = 512;
-/// Maximum number of candidate addresses of one peer. A new address replaces the oldest one.
+/// Maximum number of candidate addresses of one peer. A new address replaces one whose dial failed,
+/// or one that beacons no longer name.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
 
 /// An address where a peer may be reached.
@@ -35,6 +32,8 @@ pub struct Candidate {
     pub address: SocketAddr,
     /// When the address may be dialed.
     pub backoff: Backoff,
+    /// When a beacon last named the address.
+    announced_at: Time,
 }
 
 impl Candidate {
@@ -43,17 +42,9 @@ impl Candidate {
         Candidate {
             address,
             backoff: Backoff::new(next_attempt),
+            announced_at: next_attempt,
         }
     }
-}
-
-/// A dial under way.
-#[derive(Clone, Copy)]
-pub struct PendingDial {
-    /// The stream being connected.
-    pub stream: StreamId,
-    /// The candidate address being dialed.
-    pub address: SocketAddr,
 }
 
 /// A peer whose beacon was received.
@@ -64,7 +55,7 @@ pub struct DiscoveredPeer {
     pub run: u64,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
-    /// The addresses at which the peer may be dialed, at most four, the newest last.
+    /// The addresses at which the peer may be dialed, at most four.
     pub candidates: Vec<Candidate>,
     /// When the first beacon arrived, or later the first beacon after a restart.
     first_seen: Time,
@@ -74,8 +65,6 @@ pub struct DiscoveredPeer {
     beacon_interval_ms: u64,
     /// The source address of the peer's last beacon.
     source: IpAddr,
-    /// The dial under way.
-    pub dialing: Option<PendingDial>,
     room_hashes: Vec<u32>,
     has_more_rooms: bool,
     /// The rooms that we share with the peer. If the peer is linked, the link proves them.
@@ -101,7 +90,6 @@ impl DiscoveredPeer {
             last_seen: now,
             beacon_interval_ms: 0,
             source,
-            dialing: None,
             room_hashes: Vec::new(),
             has_more_rooms: false,
             rooms: Vec::new(),
@@ -148,14 +136,32 @@ impl DiscoveredPeer {
         self.beacon_interval_ms = beacon
             .interval_ms
             .clamp(BEACON_INTERVAL_MIN_MS, BEACON_INTERVAL_MAX_MS);
-        if !self.candidates.iter().any(|known| known.address == address) {
-            if self.candidates.len() >= CANDIDATES_PER_PEER_MAX {
-                self.candidates.remove(0);
-            }
-            self.candidates
-                .push(Candidate::new(address, now + delay_ms));
-        }
+        self.add_candidate(address, now, delay_ms);
         is_new_run || have_rooms_changed
+    }
+
+    /// Adds an address, unless all places are taken by addresses that may still answer. A flood of
+    /// false addresses therefore cannot push out the true one.
+    fn add_candidate(&mut self, address: SocketAddr, now: Time, delay_ms: u64) {
+        let mut known = self.candidates.iter_mut();
+        if let Some(known) = known.find(|known| known.address == address) {
+            known.announced_at = now;
+            return;
+        }
+        if self.candidates.len() >= CANDIDATES_PER_PEER_MAX {
+            let announced_within_ms = MISSED_BEACONS_MAX * self.beacon_interval_ms;
+            let is_replaceable = |known: &&Candidate| {
+                known.backoff.has_failed() || known.announced_at + announced_within_ms < now
+            };
+            let replaceable = self.candidates.iter().filter(is_replaceable);
+            let Some(oldest) = replaceable.min_by_key(|known| known.announced_at) else {
+                return;
+            };
+            let oldest = oldest.address;
+            self.candidates.retain(|known| known.address != oldest);
+        }
+        self.candidates
+            .push(Candidate::new(address, now + delay_ms));
     }
 
     /// Sets [`DiscoveredPeer::rooms`] to the joined rooms whose hashes the last beacon lists. If
@@ -178,19 +184,38 @@ impl DiscoveredPeer {
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
     }
 
-    /// Whether the peer is being dialed, or one of its candidates may be dialed.
+    /// Whether one of the peer's candidates may be dialed.
     pub fn is_dialable(&self, now: Time) -> bool {
-        self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
+        self.candidates.iter().any(|c| c.backoff.is_dialable(now))
+    }
+
+    /// The source address of the peer's last beacon.
+    pub fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Counts a failed dial of this address.
+    pub fn record_failure(&mut self, ctx: &mut Context, address: SocketAddr) {
+        for candidate in &mut self.candidates {
+            if candidate.address == address {
+                candidate.backoff.record_failure(ctx);
+            }
+        }
+    }
+
+    /// Whether the last dial of each address failed.
+    pub fn has_only_failed(&self) -> bool {
+        self.candidates.iter().all(|c| c.backoff.has_failed())
     }
 
     /// The next address to dial, and when: the candidate whose dial is due first. Leaves out
-    /// addresses for which `is_occupied` is true.
+    /// addresses for which `is_excluded` is true.
     pub fn next_dial(
         &self,
-        is_occupied: impl Fn(SocketAddr) -> bool,
+        is_excluded: impl Fn(SocketAddr) -> bool,
     ) -> Option<(SocketAddr, Time)> {
         let candidates = self.candidates.iter();
-        let free = candidates.filter(|candidate| !is_occupied(candidate.address));
+        let free = candidates.filter(|candidate| !is_excluded(candidate.address));
         let next = free.min_by_key(|candidate| candidate.backoff.next_attempt())?;
         Some((next.address, next.backoff.next_attempt()))
     }
@@ -207,10 +232,4 @@ impl DiscoveredPeer {
     pub fn is_same_source(&self, beacon: &Beacon, source: IpAddr) -> bool {
         self.run == beacon.run && self.source == source
     }
-}
-
-/// Whether the table has room for one more peer from this source address.
-pub fn can_accept(table: &SortedMap<PeerId, DiscoveredPeer>, source: IpAddr) -> bool {
-    let from_source = table.values().filter(|peer| peer.source == source).count();
-    table.len() < DISCOVERED_PEERS_MAX && from_source < PEERS_PER_SOURCE_MAX
 }

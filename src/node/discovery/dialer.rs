@@ -5,7 +5,7 @@ use crate::base::event::{FoundVia, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::interface::Interface;
 use crate::base::name::Room;
-use crate::base::table::SortedMap;
+use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
@@ -13,9 +13,10 @@ use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::BACKOFF_MIN_MS;
-use crate::node::discovery::beacon;
 use crate::node::discovery::beacon::BeaconSchedule;
-use crate::node::discovery::candidates::{DiscoveredPeer, PendingDial, can_accept};
+use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::discovery::dials::{Dial, Dials};
+use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::discovery::static_peers;
 use crate::node::discovery::static_peers::StaticPeer;
@@ -50,7 +51,8 @@ const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
 /// Keeps the discovered and static peers, and dials them.
 pub struct Dialer {
     beacons: BeaconSchedule,
-    discovered: SortedMap<PeerId, DiscoveredPeer>,
+    discovered: DiscoveredPeers,
+    dials: Dials,
     static_peers: Vec<StaticPeer>,
     joined_rooms: Vec<Room>,
     topology_updater: TopologyUpdater,
@@ -65,11 +67,12 @@ pub struct Dialer {
 
 impl Dialer {
     /// A dialer that knows no peer yet. If `beacons_enabled` is false, the dialer sends no beacons.
-    /// It still dials the peers whose beacons arrive.
-    pub fn new(beacons_enabled: bool) -> Dialer {
+    /// It still dials the peers whose beacons arrive. `known_peers` were linked in earlier runs.
+    pub fn new(beacons_enabled: bool, known_peers: SortedSet<PeerId>) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
-            discovered: SortedMap::new(),
+            discovered: DiscoveredPeers::new(known_peers),
+            dials: Dials::default(),
             static_peers: Vec::new(),
             joined_rooms: Vec::new(),
             topology_updater: TopologyUpdater::default(),
@@ -131,24 +134,25 @@ impl Dialer {
 
     fn record_beacon(&mut self, ctx: &mut Context, beacon: &Beacon, address: SocketAddr) {
         let (now, peer, source) = (ctx.now.time, beacon.peer, address.ip());
-        let is_new = !self.discovered.contains_key(&peer);
+        let is_new = self.discovered.get(&peer).is_none();
         let mut delay_ms = 0;
         if is_new {
             if self.new_peer_limiter.drain(now) {
-                self.expire_discovered(ctx);
+                self.discovered.expire(ctx);
             }
-            self.new_peer_limiter.add();
-            delay_ms = self.new_peer_delay_ms(ctx, &peer);
-            if !can_accept(&self.discovered, source) {
+            let discovered = DiscoveredPeer::new(beacon, source, now);
+            if !self.discovered.insert(ctx, discovered) {
                 ctx.counters.beacons_over_bound += 1;
                 return;
             }
+            self.new_peer_limiter.add();
+            delay_ms = self.new_peer_delay_ms(ctx, &peer);
             ctx.last_peer_event = now;
         }
         let is_linked = ctx.stream_by_peer.contains_key(&peer);
-        let discovered = self
-            .discovered
-            .get_or_insert_with(peer, || DiscoveredPeer::new(beacon, source, now));
+        let Some(discovered) = self.discovered.get_mut(&peer) else {
+            return;
+        };
         if !is_linked && discovered.run != beacon.run {
             discovered.restart(address, now);
         }
@@ -158,7 +162,7 @@ impl Dialer {
         }
         if ctx.topology.is_partial_mesh() {
             topology_updater::add_discovered(ctx, discovered);
-        } else if is_new && self.discovered.len() > LINKS_MAX {
+        } else if is_new && self.discovered.count() > LINKS_MAX {
             self.update_topology(ctx);
         }
         let is_linked = ctx.link_to(&peer).map(|link| link.run) == Some(beacon.run);
@@ -183,21 +187,9 @@ impl Dialer {
         }
     }
 
-    /// Forgets unlinked peers whose beacons no longer arrive.
-    fn expire_discovered(&mut self, ctx: &Context) {
-        let (now, min_interval_ms) = (ctx.now.time, self.min_beacon_interval_ms());
-        self.discovered.retain(|id, peer| {
-            peer.is_fresh(now, min_interval_ms) || ctx.stream_by_peer.contains_key(id)
-        });
-    }
-
-    fn min_beacon_interval_ms(&self) -> u64 {
-        beacon::min_interval_ms(self.discovered.len())
-    }
-
     fn update_topology(&mut self, ctx: &mut Context) {
         self.is_next_dial_stale = true;
-        self.expire_discovered(ctx);
+        self.discovered.expire(ctx);
         self.topology_updater
             .update(ctx, &self.discovered, &self.static_peers);
     }
@@ -235,40 +227,50 @@ impl Dialer {
         stream
     }
 
-    /// Dials a discovered peer if one of its candidates is due. Skips a peer that is linked, being
-    /// dialed, not wanted, or gone.
+    /// Dials a discovered peer if one of its candidates is due. Skips a peer that is linked, not
+    /// wanted, or gone.
     fn dial_discovered(&mut self, ctx: &mut Context, handshakes: &mut Handshakes, peer: PeerId) {
         let now = ctx.now.time;
-        let can_dial = self.can_dial(ctx, handshakes);
-        let Some(discovered) = self.discovered.get(&peer) else {
-            return;
-        };
-        if discovered.dialing.is_some()
-            || ctx
-                .link_to(&peer)
-                .is_some_and(|link| link.run == discovered.run)
-            || !discovered.is_fresh(now, self.min_beacon_interval_ms())
-            || !ctx.topology.is_wanted(&peer)
-            || !can_dial
-        {
-            return;
-        }
-        let next = discovered.next_dial(|address| is_occupied(ctx, &peer, address));
+        let can_dial = self.can_dial(ctx, handshakes) && ctx.topology.is_wanted(&peer);
+        let discovered = self.discovered.get(&peer).filter(|_| can_dial);
+        let next = discovered.and_then(|discovered| self.next_dial(ctx, &peer, discovered));
         let Some((address, _)) = next.filter(|(_, at)| *at <= now) else {
             return;
         };
-        let expected_peer = None;
-        let stream = self.dial(
-            ctx,
-            handshakes,
-            DialTarget {
-                address,
-                expected_peer,
-            },
-        );
-        if let Some(discovered) = self.discovered.get_mut(&peer) {
-            discovered.dialing = Some(PendingDial { stream, address });
+        let target = DialTarget {
+            address,
+            expected_peer: None,
+        };
+        let dial = Dial {
+            peer,
+            address,
+            is_proven: self.discovered.is_proven(&peer),
+            started_at: now,
+        };
+        let stream = self.dial(ctx, handshakes, target);
+        self.dials.insert(stream, dial);
+    }
+
+    /// The next address of a discovered peer to dial, and when. `None` if the peer is linked or
+    /// gone, or while too many unproven peers are being dialed.
+    fn next_dial(
+        &self,
+        ctx: &Context,
+        peer: &PeerId,
+        discovered: &DiscoveredPeer,
+    ) -> Option<(SocketAddr, Time)> {
+        let is_linked = ctx.link_to(peer).map(|link| link.run) == Some(discovered.run);
+        let min_interval_ms = self.discovered.min_beacon_interval_ms();
+        if is_linked || !discovered.is_fresh(ctx.now.time, min_interval_ms) {
+            return None;
         }
+        let is_proven = self.discovered.is_proven(peer);
+        let (address, at) = discovered.next_dial(|address| {
+            is_occupied(ctx, peer, address)
+                || self.dials.is_dialing(peer, address)
+                || !is_proven && !self.dials.can_dial_unproven(address.ip())
+        })?;
+        Some((address, at.max(self.dials.next_address_at(peer))))
     }
 
     /// Records that a link was established. If a beacon led to the address of another peer, that
@@ -276,13 +278,12 @@ impl Dialer {
     /// address with `--peer`.
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
         self.record_answer(stream, peer);
-        if self
-            .dialed_peer(stream)
-            .is_some_and(|dialed| dialed != peer)
-        {
-            self.record_failure(ctx, stream);
+        self.discovered.record_proof(ctx, peer);
+        let dial = self.clear_dial(stream);
+        if let Some(dial) = dial.filter(|dial| dial.peer != peer) {
+            self.discovered
+                .record_failure(ctx, &dial.peer, dial.address);
         }
-        self.clear_dial(stream);
         self.static_peers
             .iter()
             .any(|static_peer| static_peer.pinned_peer() == Some(peer))
@@ -294,15 +295,6 @@ impl Dialer {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
 
-    /// The discovered peer to which this stream is dialed.
-    fn dialed_peer(&self, stream: StreamId) -> Option<PeerId> {
-        let mut discovered = self.discovered.iter();
-        let is_dialed = |peer: &DiscoveredPeer| peer.dialing.is_some_and(|d| d.stream == stream);
-        discovered
-            .find(|(_, peer)| is_dialed(peer))
-            .map(|(id, _)| *id)
-    }
-
     /// Records which peer answered the dial to a static address.
     fn record_answer(&mut self, stream: StreamId, peer: PeerId) {
         for static_peer in &mut self.static_peers {
@@ -312,14 +304,12 @@ impl Dialer {
         }
     }
 
-    fn clear_dial(&mut self, stream: StreamId) {
+    fn clear_dial(&mut self, stream: StreamId) -> Option<Dial> {
         self.is_next_dial_stale = true;
-        for discovered in self.discovered.values_mut() {
-            discovered.dialing.take_if(|dial| dial.stream == stream);
-        }
         for static_peer in &mut self.static_peers {
             static_peer.dialing.take_if(|dialed| *dialed == stream);
         }
+        self.dials.remove(stream)
     }
 
     /// Records that a dial or its handshake became no link.
@@ -332,10 +322,6 @@ impl Dialer {
         if let HandshakeFailure::AlreadyLinked(peer) = failure {
             self.record_answer(stream, peer);
         }
-        let is_unlinked = self
-            .dialed_peer(stream)
-            .is_some_and(|peer| !ctx.stream_by_peer.contains_key(&peer));
-        self.record_failure(ctx, stream);
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
                 static_peer.candidate.backoff.record_failure(ctx);
@@ -343,23 +329,12 @@ impl Dialer {
             }
         }
         static_peers::report_mismatches(&mut self.static_peers, ctx);
-        self.clear_dial(stream);
         self.topology_updater.mark_stale();
-        if is_unlinked {
-            self.beacons.dial_failed(ctx);
-        }
-    }
-
-    /// Counts a failed dial of the candidate that this stream dials.
-    fn record_failure(&mut self, ctx: &mut Context, stream: StreamId) {
-        for discovered in self.discovered.values_mut() {
-            let Some(dial) = discovered.dialing.filter(|dial| dial.stream == stream) else {
-                continue;
-            };
-            for candidate in &mut discovered.candidates {
-                if candidate.address == dial.address {
-                    candidate.backoff.record_failure(ctx);
-                }
+        if let Some(dial) = self.clear_dial(stream) {
+            self.discovered
+                .record_failure(ctx, &dial.peer, dial.address);
+            if !ctx.stream_by_peer.contains_key(&dial.peer) {
+                self.beacons.dial_failed(ctx);
             }
         }
     }
@@ -402,7 +377,7 @@ impl Dialer {
     pub fn handle_timeout(&mut self, ctx: &mut Context, handshakes: &mut Handshakes) {
         let now = ctx.now.time;
         self.beacons
-            .handle_timeout(ctx, &self.joined_rooms, self.discovered.len());
+            .handle_timeout(ctx, &self.joined_rooms, self.discovered.count());
         if self
             .topology_updater
             .deadline(ctx)
@@ -416,14 +391,15 @@ impl Dialer {
         }
     }
 
+    /// Dials the peers that are due, the proven ones first.
     fn dial_due(&mut self, ctx: &mut Context, handshakes: &mut Handshakes) {
         let now = ctx.now.time;
-        let due: Vec<PeerId> = self
-            .dial_times(ctx)
-            .filter(|(_, at)| *at <= now)
-            .map(|(peer, _)| peer)
+        let due = self.dial_times(ctx).filter(|(_, at)| *at <= now);
+        let mut due: Vec<_> = due
+            .map(|(peer, at)| (!self.discovered.is_proven(&peer), at, peer))
             .collect();
-        for peer in due {
+        due.sort_unstable();
+        for (_, _, peer) in due {
             self.dial_discovered(ctx, handshakes, peer);
         }
         for i in 0..self.static_peers.len() {
@@ -460,19 +436,10 @@ impl Dialer {
             .chain(self.discovered.iter().take(full_mesh_peers))
     }
 
-    /// The discovered peers to dial, each with the time of its next dial. Leaves out peers that
-    /// are linked, being dialed, or gone.
+    /// The discovered peers to dial, each with the time of its next dial.
     fn dial_times<'a>(&'a self, ctx: &'a Context) -> impl Iterator<Item = (PeerId, Time)> + 'a {
-        let min_interval_ms = self.min_beacon_interval_ms();
-        let undialed = self.eligible(ctx).filter(move |(peer, discovered)| {
-            discovered.dialing.is_none()
-                && discovered.is_fresh(ctx.now.time, min_interval_ms)
-                && ctx
-                    .link_to(peer)
-                    .is_none_or(|link| link.run != discovered.run)
-        });
-        undialed.filter_map(|(peer, discovered)| {
-            let (_, at) = discovered.next_dial(|address| is_occupied(ctx, peer, address))?;
+        self.eligible(ctx).filter_map(|(peer, discovered)| {
+            let (_, at) = self.next_dial(ctx, peer, discovered)?;
             Some((*peer, at))
         })
     }
@@ -563,10 +530,10 @@ impl Dialer {
 
     /// All discovered peers. The `bool` of each peer says whether its beacons still arrive.
     pub fn discovered_peers(&self, ctx: &Context) -> Vec<(&DiscoveredPeer, bool)> {
-        let min_interval_ms = self.min_beacon_interval_ms();
+        let min_interval_ms = self.discovered.min_beacon_interval_ms();
         let is_fresh = |peer: &DiscoveredPeer| peer.is_fresh(ctx.now.time, min_interval_ms);
-        let discovered = self.discovered.values();
-        discovered.map(|peer| (peer, is_fresh(peer))).collect()
+        let discovered = self.discovered.iter();
+        discovered.map(|(_, peer)| (peer, is_fresh(peer))).collect()
     }
 
     /// How the peer of this link was found.
@@ -576,7 +543,7 @@ impl Dialer {
             .iter()
             .any(|static_peer| static_peer.peer() == Some(*peer));
         match (
-            self.discovered.contains_key(peer),
+            self.discovered.get(peer).is_some(),
             is_static || stream.is_dialed(),
         ) {
             (true, _) => FoundVia::Multicast,

@@ -4,6 +4,8 @@ pub mod backoff;
 pub mod beacon;
 pub mod candidates;
 pub mod dialer;
+pub mod dials;
+pub mod discovered_peers;
 pub mod rate_limiter;
 pub mod static_peers;
 pub mod topology_updater;

@@ -8,6 +8,7 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::LinkEvent;
 use crate::node::context::Context;
 use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
@@ -51,13 +52,13 @@ impl TopologyUpdater {
     pub fn update(
         &mut self,
         ctx: &mut Context,
-        discovered: &SortedMap<PeerId, DiscoveredPeer>,
+        discovered: &DiscoveredPeers,
         static_peers: &[StaticPeer],
     ) {
         let (own, now) = (ctx.own_id(), ctx.now.time);
         (self.updated_at, self.is_stale) = (now, false);
         let is_unlinked = |peer: &PeerId| *peer != own && !ctx.stream_by_peer.contains_key(peer);
-        let dialable = discovered.values();
+        let dialable = discovered.iter().map(|(_, peer)| peer);
         let dialable = dialable.filter(|peer| is_unlinked(&peer.peer.id) && peer.is_dialable(now));
         let links = ctx.links.values().filter(|link| !link.transient);
         let known = dialable.clone().filter(|peer| !peer.transient).count() + links.clone().count();

@@ -47,6 +47,27 @@ const BOUNDS: &[Bound] = &[
         at_most: 12,
         measure: dials_of_a_linked_peer,
     },
+    Bound {
+        name: "unproven peers of a source",
+        flood: "one host sends beacons of 512 made-up peers and answers no dial",
+        measured: "ms until two boxes link",
+        at_most: 1_000,
+        measure: |seed| under_made_up_peers(seed).0,
+    },
+    Bound {
+        name: "dials of a source",
+        flood: "one host sends beacons of 512 made-up peers and answers no dial",
+        measured: "its dials in 60 s",
+        at_most: 40,
+        measure: |seed| under_made_up_peers(seed).1,
+    },
+    Bound {
+        name: "addresses of a peer",
+        flood: "beacons in bob's name from 50 addresses that answer no dial",
+        measured: "ms until alice links with bob",
+        at_most: 5_000,
+        measure: link_among_false_addresses,
+    },
 ];
 
 /// Each flood of the table stays within its bound, for any seed.
@@ -54,7 +75,7 @@ const BOUNDS: &[Bound] = &[
 fn floods_stay_within_their_bounds() {
     let mut broken = Vec::new();
     for bound in BOUNDS {
-        let most = (0..6).map(bound.measure).max().unwrap_or(0);
+        let most = (0..3).map(bound.measure).max().unwrap_or(0);
         let text = format!(
             "{}: {}; {}: {most} of at most {}",
             bound.name, bound.flood, bound.measured, bound.at_most
@@ -149,4 +170,67 @@ fn dials_of_a_linked_peer(seed: u64) -> u64 {
     assert_eq!(lan.peers[alice].joined_count(lan.id(carol)), 1);
     assert_eq!(lan.peers[alice].left_count(lan.id(carol)), 0);
     lan.network.dial_count - before
+}
+
+/// An address of the LAN where nobody answers.
+fn silent_source(n: u64) -> SocketAddr {
+    SocketAddr::from(([10, 0, 77, n as u8], 40_000))
+}
+
+/// Milliseconds until alice and bob link, and the dials to the flooding host in 60 s.
+fn under_made_up_peers(seed: u64) -> (u64, u64) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    let flood = |lan: &mut Lan| {
+        for who in [alice, bob] {
+            if !lan.is_running(who) {
+                continue;
+            }
+            for n in 0..512 {
+                let beacon = forged_beacon(made_up_peer(n), n, 9999);
+                lan.inject_datagram(who, 1, silent_source(1), &beacon);
+            }
+        }
+        lan.run_for(1_000);
+    };
+    lan.start(alice);
+    for _ in 0..3 {
+        flood(&mut lan);
+    }
+    lan.start(bob);
+    let mut took = 0;
+    while !lan.are_linked(alice, bob) && took < 30_000 {
+        flood(&mut lan);
+        took += 1_000;
+    }
+    lan.stop(bob);
+    let before = lan.network.dial_count;
+    for _ in 0..60 {
+        flood(&mut lan);
+    }
+    (took, lan.network.dial_count - before)
+}
+
+fn link_among_false_addresses(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    // Only alice can dial.
+    lan.peers[alice].beacons_enabled = false;
+    lan.start(alice);
+    let mut took = 0;
+    for round in 0.. {
+        if round == 20 {
+            lan.start(bob);
+        }
+        if lan.are_linked(alice, bob) || took > 60_000 {
+            return took;
+        }
+        let beacon = forged_beacon(lan.id(bob), 1, 9999);
+        for n in 0..50 {
+            lan.inject_datagram(alice, 1, silent_source(n), &beacon);
+        }
+        lan.run_for(100);
+        took += if round < 20 { 0 } else { 100 };
+    }
+    took
 }

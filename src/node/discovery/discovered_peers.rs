@@ -1,0 +1,172 @@
+//! The table of discovered peers. Beacons prove nothing, so the table bounds what one host can
+//! claim. Peers that once proved their key have precedence.
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::identity::PeerId;
+use crate::base::table::{SortedMap, SortedSet};
+use crate::base::time::Time;
+use crate::node::context::Context;
+use crate::node::discovery::beacon;
+use crate::node::discovery::candidates::DiscoveredPeer;
+
+/// Maximum number of discovered peers.
+const DISCOVERED_PEERS_MAX: usize = 2048;
+/// Maximum number of unproven peers from one source address. The value is below
+/// [`LINKS_MAX`](crate::node::topology::LINKS_MAX), so one host cannot end the full mesh of others.
+const UNPROVEN_PER_SOURCE_MAX: usize = 32;
+/// Maximum number of unproven peers from an address of our own host.
+const UNPROVEN_ON_OWN_HOST_MAX: usize = 512;
+/// Number of unproven peers from one source whose dials have failed. At this number, the source
+/// counts as one that makes up peers.
+const FAILED_PER_SOURCE_MAX: usize = 16;
+/// Milliseconds for which unproven peers of a source are ignored after that.
+const IGNORE_SOURCE_MS: u64 = 60_000;
+/// Maximum number of ignored sources.
+const IGNORED_SOURCES_MAX: usize = 256;
+/// Maximum number of peers remembered as proven.
+const PROVEN_PEERS_MAX: usize = 4096;
+
+/// The peers whose beacons were received.
+pub struct DiscoveredPeers {
+    peers: SortedMap<PeerId, DiscoveredPeer>,
+    /// The peers whose key a handshake has proven, in this run or an earlier one.
+    proven: SortedSet<PeerId>,
+    /// Until when the unproven peers of a source are ignored.
+    ignored_sources: SortedMap<IpAddr, Time>,
+}
+
+impl DiscoveredPeers {
+    /// An empty table. `proven` are the peers that were linked in earlier runs.
+    pub fn new(proven: SortedSet<PeerId>) -> DiscoveredPeers {
+        DiscoveredPeers {
+            peers: SortedMap::new(),
+            proven,
+            ignored_sources: SortedMap::new(),
+        }
+    }
+
+    /// All discovered peers, sorted by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &DiscoveredPeer)> + Clone {
+        self.peers.iter()
+    }
+
+    /// All discovered peers, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut DiscoveredPeer> {
+        self.peers.values_mut()
+    }
+
+    /// The entry of this peer.
+    pub fn get(&self, peer: &PeerId) -> Option<&DiscoveredPeer> {
+        self.peers.get(peer)
+    }
+
+    /// The entry of this peer, to be changed.
+    pub fn get_mut(&mut self, peer: &PeerId) -> Option<&mut DiscoveredPeer> {
+        self.peers.get_mut(peer)
+    }
+
+    /// Number of discovered peers.
+    pub fn count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether a handshake has proven the key of this peer.
+    pub fn is_proven(&self, peer: &PeerId) -> bool {
+        self.proven.contains(peer)
+    }
+
+    /// Records that a handshake has proven the key of this peer.
+    pub fn record_proof(&mut self, ctx: &Context, peer: PeerId) {
+        if self.proven.len() >= PROVEN_PEERS_MAX && !self.proven.contains(&peer) {
+            self.proven.retain(|id| ctx.stream_by_peer.contains_key(id));
+        }
+        self.proven.insert(peer);
+    }
+
+    /// Adds a peer, unless a bound is reached. A proven peer is always added, if necessary in place
+    /// of an unproven one.
+    pub fn insert(&mut self, ctx: &Context, discovered: DiscoveredPeer) -> bool {
+        let (peer, source) = (discovered.peer.id, discovered.source());
+        if !self.proven.contains(&peer) && !self.can_accept_unproven(ctx, source) {
+            return false;
+        }
+        if self.peers.len() >= DISCOVERED_PEERS_MAX {
+            let unproven = self.peers.keys().find(|id| !self.proven.contains(id));
+            let Some(unproven) = unproven.copied() else {
+                return false;
+            };
+            self.peers.remove(&unproven);
+        }
+        self.peers.insert(peer, discovered);
+        true
+    }
+
+    fn can_accept_unproven(&self, ctx: &Context, source: IpAddr) -> bool {
+        let mut own = ctx.interfaces.iter().flat_map(|i| &i.addresses);
+        let most = match own.any(|own| own.ip == source) {
+            true => UNPROVEN_ON_OWN_HOST_MAX,
+            false => UNPROVEN_PER_SOURCE_MAX,
+        };
+        let ignored_until = self.ignored_sources.get(&source);
+        ignored_until.is_none_or(|until| *until <= ctx.now.time)
+            && self.peers.len() < DISCOVERED_PEERS_MAX
+            && self.unproven_from(source).count() < most
+    }
+
+    fn unproven_from(&self, source: IpAddr) -> impl Iterator<Item = &DiscoveredPeer> {
+        let unproven = self.peers.iter();
+        let unproven = unproven.filter(|(id, _)| !self.proven.contains(id));
+        unproven
+            .map(|(_, peer)| peer)
+            .filter(move |peer| peer.source() == source)
+    }
+
+    /// Counts a failed dial of this address. A source of many unproven peers whose dials have
+    /// failed is ignored for a minute, and its unproven peers are forgotten.
+    pub fn record_failure(&mut self, ctx: &mut Context, peer: &PeerId, address: SocketAddr) {
+        let Some(discovered) = self.peers.get_mut(peer) else {
+            return;
+        };
+        discovered.record_failure(ctx, address);
+        let source = discovered.source();
+        let failed = self
+            .unproven_from(source)
+            .filter(|peer| peer.has_only_failed());
+        if failed.count() >= FAILED_PER_SOURCE_MAX {
+            self.ignore_source(ctx.now.time, source);
+        }
+    }
+
+    fn ignore_source(&mut self, now: Time, source: IpAddr) {
+        self.ignored_sources.retain(|_, until| *until > now);
+        if self.ignored_sources.len() < IGNORED_SOURCES_MAX {
+            self.ignored_sources.insert(source, now + IGNORE_SOURCE_MS);
+        }
+        let proven = &self.proven;
+        self.peers
+            .retain(|id, peer| proven.contains(id) || peer.source() != source);
+    }
+
+    /// Forgets this peer.
+    pub fn remove(&mut self, peer: &PeerId) {
+        self.peers.remove(peer);
+    }
+
+    /// Forgets all peers.
+    pub fn clear(&mut self) {
+        self.peers.clear();
+    }
+
+    /// Forgets unlinked peers whose beacons no longer arrive.
+    pub fn expire(&mut self, ctx: &Context) {
+        let (now, min_interval_ms) = (ctx.now.time, self.min_beacon_interval_ms());
+        self.peers.retain(|id, peer| {
+            peer.is_fresh(now, min_interval_ms) || ctx.stream_by_peer.contains_key(id)
+        });
+    }
+
+    /// Shortest beacon interval for the number of discovered peers, in milliseconds.
+    pub fn min_beacon_interval_ms(&self) -> u64 {
+        beacon::min_interval_ms(self.peers.len())
+    }
+}
