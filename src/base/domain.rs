@@ -6,6 +6,8 @@
 pub const BATCH: &[u8] = b"p2pchat batch 2\0";
 /// The key that encrypts the beacons of a closed network.
 pub const BEACON_KEY: &[u8] = b"p2pchat beacon key 2\0";
+/// The nonce of a sealed beacon.
+pub const BEACON_NONCE: &[u8] = b"p2pchat beacon nonce 2\0";
 /// A room in a beacon.
 pub const BEACON_ROOM: &[u8] = b"p2pchat beacon room 2\0";
 /// The content of a batch, with its salt.

@@ -69,7 +69,7 @@ pub struct ResumeState {
 /// Counts of events that are not reported one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
-    /// Datagrams that are no beacon of this network, or come from another subnet.
+    /// Datagrams that are no beacon of this network, come from another subnet, or are replayed.
     pub foreign_datagrams: u64,
     /// Beacons of new peers that were ignored, because too many peers were discovered already.
     pub beacons_over_bound: u64,

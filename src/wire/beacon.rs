@@ -44,6 +44,9 @@ pub struct Beacon {
     pub port: u16,
     /// A random number that identifies the sender's process.
     pub run: u64,
+    /// The number of the beacon in its run, from 1. In a closed network, a receiver can tell a
+    /// replayed beacon by it.
+    pub counter: u64,
     /// Milliseconds until the sender's next beacon.
     pub interval_ms: u64,
     /// Is the sender a transient peer?
@@ -73,6 +76,8 @@ struct BeaconFields {
     #[serde(default)]
     network: String,
     run: String,
+    #[serde(default)]
+    counter: u64,
     interval: u64,
     /// The concatenated room hashes, eight hex digits each.
     #[serde(default)]
@@ -91,19 +96,20 @@ fn default_true() -> bool {
 struct SealedBeacon {
     #[serde(rename = "type")]
     kind: String,
-    network: String,
     sealed: String,
 }
 
 impl Beacon {
-    /// Encodes the beacon as JSON. In a closed network, `key` is the beacon key. Everything except
-    /// the network tag is then encrypted (XChaCha20-Poly1305). `nonce` must be 24 fresh random
-    /// bytes.
+    /// Encodes the beacon as JSON. In a closed network, `key` is the beacon key. Everything is then
+    /// encrypted (XChaCha20-Poly1305), so an observer cannot tell one box or network from another.
+    ///
+    /// The nonce is a hash of `random`, 24 random bytes, and of the content. Two machines cloned
+    /// while they run repeat their random bytes, but no nonce for different contents.
     pub fn encode(
         &self,
         network: &NetworkTag,
         key: Option<&[u8; 32]>,
-        nonce: &[u8; NONCE_BYTES],
+        random: &[u8; NONCE_BYTES],
     ) -> Vec<u8> {
         let clear = BeaconFields {
             kind: self.kind,
@@ -112,6 +118,7 @@ impl Beacon {
             port: self.port,
             network: network.to_string(),
             run: hex::format(self.run),
+            counter: self.counter,
             interval: self.interval_ms,
             rooms: self
                 .room_hashes
@@ -124,6 +131,8 @@ impl Beacon {
         let clear = serde_json::to_vec(&clear).unwrap_or_default();
         let Some(key) = key else { return clear };
         let cipher = XChaCha20Poly1305::new(Key::from_slice(key));
+        let Hash(nonce) = Hash::of(&[domain::BEACON_NONCE, random, &clear]);
+        let nonce = &nonce[..NONCE_BYTES];
         let mut sealed = nonce.to_vec();
         sealed.extend(
             cipher
@@ -132,7 +141,6 @@ impl Beacon {
         );
         let sealed = SealedBeacon {
             kind: "sealed".into(),
-            network: HEXLOWER.encode(&network.0),
             sealed: BASE64URL_NOPAD.encode(&sealed),
         };
         serde_json::to_vec(&sealed).unwrap_or_default()
@@ -148,7 +156,7 @@ impl Beacon {
             None => parse_json(bytes)?,
             Some(key) => {
                 let outer: SealedBeacon = parse_json(bytes)?;
-                if outer.kind != "sealed" || outer.network != network.to_string() {
+                if outer.kind != "sealed" {
                     return None;
                 }
                 let sealed = BASE64URL_NOPAD.decode(outer.sealed.as_bytes()).ok()?;
@@ -166,6 +174,7 @@ impl Beacon {
             nick: Nick::new_or_placeholder(&clear.username),
             port: clear.port,
             run: hex::parse(&clear.run)?,
+            counter: clear.counter,
             interval_ms: clear.interval,
             transient: clear.passing,
             room_hashes: parse_room_hashes(&clear.rooms),

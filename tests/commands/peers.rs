@@ -179,6 +179,7 @@ fn a_peer_that_does_not_answer_is_listed_as_gone() {
         // No program listens on this port.
         port: 1,
         run: 1,
+        counter: 1,
         interval_ms: 100,
         transient: false,
         room_hashes: Vec::new(),

@@ -327,7 +327,8 @@ class OpenBeacons(Case):
         alice = self.directory().listen(multicast=f"{GROUP}:{PORT}")
         sock, bob = self.socket(), self.peer()
         fields = {"type": "discover", "peer_id": bob.id, "username": "bob"}
-        fields |= {"port": listener.getsockname()[1], "run": hex64(bob.run), "interval": 5000}
+        fields |= {"port": listener.getsockname()[1], "run": hex64(bob.run)}
+        fields |= {"counter": 1, "interval": 5000}
         sock.sendto(beacon(bob.network, fields), (GROUP, PORT))
         self.accept(bob, listener)
         alice.event("join", sender=bob.id)

@@ -125,9 +125,9 @@ def beacon(network, fields):
     inner = compact(fields).encode()
     if not network.is_closed:
         return inner
-    nonce = os.urandom(24)
+    nonce = domain_hash("beacon nonce", os.urandom(24), inner)[:24]
     sealed = nonce + seal(inner, None, nonce, network.beacon_key)
-    outer = {"type": "sealed", "network": network.tag.hex(), "sealed": base64url(sealed)}
+    outer = {"type": "sealed", "sealed": base64url(sealed)}
     return compact(outer).encode()
 
 

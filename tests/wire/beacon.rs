@@ -17,6 +17,7 @@ fn beacon(rooms: usize) -> Beacon {
         nick: Nick::new(&"\u{10348}".repeat(32)).expect("the longest name"),
         port: 65_535,
         run: u64::MAX,
+        counter: (1 << 53) - 1,
         interval_ms: 180_000,
         transient: true,
         room_hashes: vec![u32::MAX; rooms],
@@ -57,4 +58,31 @@ fn a_room_hash_differs_by_run_network_and_room() {
     assert_ne!(hash, room_hash(&NetworkTag::OPEN, 2, &general));
     assert_ne!(hash, room_hash(&NetworkTag([1; 32]), 1, &general));
     assert_ne!(hash, room_hash(&NetworkTag::OPEN, 1, &ops));
+}
+
+/// An observer sees neither the network nor anything that two beacons of one box have in common.
+#[test]
+fn sealed_beacons_cannot_be_followed() {
+    let (network, key) = (NetworkTag([7; 32]), [9; 32]);
+    let datagrams = [1, 2].map(|random| beacon(1).encode(&network, Some(&key), &[random; 24]));
+    let sealed = datagrams.map(|datagram| String::from_utf8(datagram).expect("JSON"));
+    assert!(!sealed[0].contains(&network.to_string()));
+    let head = r#"{"type":"sealed","sealed":""#;
+    let bodies = sealed.map(|text| text.strip_prefix(head).expect("a sealed beacon").to_owned());
+    assert_ne!(bodies[0][..8], bodies[1][..8]);
+}
+
+/// Cloned machines draw the same random bytes, and still use a nonce for one content only.
+#[test]
+fn a_nonce_depends_on_the_content() {
+    let (network, key) = (NetworkTag([7; 32]), [9; 32]);
+    let datagrams = [1, 2].map(|counter| {
+        let beacon = Beacon {
+            counter,
+            ..beacon(1)
+        };
+        beacon.encode(&network, Some(&key), &[1; 24])
+    });
+    let nonces = datagrams.map(|datagram| datagram[27..27 + 32].to_vec());
+    assert_ne!(nonces[0], nonces[1]);
 }

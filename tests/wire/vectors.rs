@@ -68,7 +68,7 @@ fn a_connection_code() {
 }
 
 /// Checks the datagram of a beacon, sealed with the keys of a closed network if there are any.
-fn assert_beacon(vector: &Vector, keys: Option<&NetworkKeys>, nonce: [u8; 24]) {
+fn assert_beacon(vector: &Vector, keys: Option<&NetworkKeys>, random: [u8; 24]) {
     let network = keys.map_or_else(|| vector.network(), NetworkKeys::network);
     let key = keys.map(NetworkKeys::beacon_key);
     let run = vector.hex64("run");
@@ -82,6 +82,7 @@ fn assert_beacon(vector: &Vector, keys: Option<&NetworkKeys>, nonce: [u8; 24]) {
         nick: Nick::new(vector.text("username")).expect("a name"),
         port: vector.number("port"),
         run,
+        counter: vector.number("counter"),
         interval_ms: vector.number("interval"),
         transient: vector.flag("passing"),
         room_hashes: rooms
@@ -89,7 +90,7 @@ fn assert_beacon(vector: &Vector, keys: Option<&NetworkKeys>, nonce: [u8; 24]) {
             .collect(),
         has_more_rooms: vector.flag("more"),
     };
-    let datagram = beacon.encode(&network, key, &nonce);
+    let datagram = beacon.encode(&network, key, &random);
     vector.check("datagram", std::str::from_utf8(&datagram).expect("JSON"));
     let datagram = vector.text("datagram").as_bytes();
     assert_eq!(Beacon::parse(datagram, &network, key), Some(beacon));
@@ -106,8 +107,8 @@ fn beacons_of_the_open_network() {
 fn a_beacon_of_a_closed_network() {
     let vector = vector("beacon_closed.txt");
     let keys = NetworkKeys::derive(vector.text("secret").as_bytes()).expect("keys");
-    let nonce = vector.bytes("nonce").try_into().expect("a nonce");
-    assert_beacon(&vector, Some(&keys), nonce);
+    let random = vector.bytes("random").try_into().expect("24 bytes");
+    assert_beacon(&vector, Some(&keys), random);
 }
 
 #[test]

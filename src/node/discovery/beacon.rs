@@ -38,6 +38,8 @@ pub struct BeaconSchedule {
     /// When to send the next beacon. `None` until the first interface appears.
     next_at: Option<Time>,
     last_sent_at: Time,
+    /// Number of beacons sent in this run.
+    sent_count: u64,
     /// Number of beacons sent since the last [`BeaconSchedule::restart`].
     startup_step: usize,
 }
@@ -50,6 +52,7 @@ impl BeaconSchedule {
             is_enabled,
             next_at: None,
             last_sent_at: Time(0),
+            sent_count: 0,
             startup_step: 0,
         }
     }
@@ -94,7 +97,7 @@ impl BeaconSchedule {
         let delay = interval.saturating_sub(min_interval) + ctx.jitter(min_interval);
         (self.last_sent_at, self.next_at) = (now, Some(now + delay));
         self.startup_step += 1;
-        broadcast(ctx, rooms, BeaconKind::Discover, interval);
+        self.broadcast(ctx, rooms, BeaconKind::Discover, interval);
     }
 
     fn interval_ms(&self, ctx: &Context, discovered_peers: usize) -> u64 {
@@ -110,28 +113,36 @@ impl BeaconSchedule {
     /// Broadcasts that this program leaves. No further beacon is sent.
     pub fn withdraw(&mut self, ctx: &mut Context, rooms: &[Room]) {
         if std::mem::take(&mut self.is_enabled) {
-            broadcast(ctx, rooms, BeaconKind::Leave, 0);
+            self.broadcast(ctx, rooms, BeaconKind::Leave, 0);
         }
     }
-}
 
-/// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
-/// milliseconds to the next beacon. `Leave` says that this program ends.
-fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval_ms: u64) {
-    let rooms = joined.iter();
-    let rooms = rooms.map(|room| room_hash(&ctx.network, ctx.run, room));
-    let beacon = Beacon {
-        kind,
-        peer: ctx.own_id(),
-        nick: ctx.nick.clone(),
-        port: ctx.port,
-        run: ctx.run,
-        interval_ms,
-        transient: ctx.transient,
-        room_hashes: rooms.take(BEACON_ROOMS_MAX).collect(),
-        has_more_rooms: joined.len() > BEACON_ROOMS_MAX,
-    };
-    let nonce = ctx.random_bytes();
-    let bytes = beacon.encode(&ctx.network, ctx.beacon_key.as_ref(), &nonce);
-    ctx.emit(Output::SendBeacon { bytes });
+    /// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
+    /// milliseconds to the next beacon. `Leave` says that this program ends.
+    fn broadcast(
+        &mut self,
+        ctx: &mut Context,
+        joined: &[Room],
+        kind: BeaconKind,
+        interval_ms: u64,
+    ) {
+        self.sent_count += 1;
+        let rooms = joined.iter();
+        let rooms = rooms.map(|room| room_hash(&ctx.network, ctx.run, room));
+        let beacon = Beacon {
+            kind,
+            peer: ctx.own_id(),
+            nick: ctx.nick.clone(),
+            port: ctx.port,
+            run: ctx.run,
+            counter: self.sent_count,
+            interval_ms,
+            transient: ctx.transient,
+            room_hashes: rooms.take(BEACON_ROOMS_MAX).collect(),
+            has_more_rooms: joined.len() > BEACON_ROOMS_MAX,
+        };
+        let random = ctx.random_bytes();
+        let bytes = beacon.encode(&ctx.network, ctx.beacon_key.as_ref(), &random);
+        ctx.emit(Output::SendBeacon { bytes });
+    }
 }

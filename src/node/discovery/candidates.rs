@@ -26,12 +26,32 @@ const RESTART_INTERVAL_MS: u64 = 5_000;
 /// or one that beacons no longer name.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
 
+/// Maximum number of runs of one peer whose beacons are counted. A further run replaces the one
+/// whose beacon is the oldest.
+const RUNS_PER_PEER_MAX: usize = 8;
+
+/// How a beacon relates to earlier beacons of the same peer. Only the seal of a closed network
+/// makes the counter of a beacon trustworthy. In the open network, no beacon is
+/// [`BeaconOrder::Newest`] or [`BeaconOrder::Replayed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeaconOrder {
+    /// The newest beacon of a known run.
+    Newest,
+    /// The first beacon of an unknown run, which may be an old one, or a copy of the newest beacon
+    /// that came on another path.
+    Unknown,
+    /// A newer beacon of the same run came before.
+    Replayed,
+}
+
 /// An address where a peer may be reached.
 pub struct Candidate {
     /// The address to dial.
     pub address: SocketAddr,
     /// When the address may be dialed.
     pub backoff: Backoff,
+    /// A dial has reached the peer here.
+    is_reached: bool,
     /// When a beacon last named the address.
     announced_at: Time,
 }
@@ -42,6 +62,7 @@ impl Candidate {
         Candidate {
             address,
             backoff: Backoff::new(next_attempt),
+            is_reached: false,
             announced_at: next_attempt,
         }
     }
@@ -53,6 +74,9 @@ pub struct DiscoveredPeer {
     pub peer: Peer,
     /// The run of the peer's program, as the last beacon claims.
     pub run: u64,
+    /// The runs of the peer with the counters of their newest beacons, the latest last. Empty in
+    /// the open network.
+    counters: Vec<(u64, u64)>,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
     /// The addresses at which the peer may be dialed, at most four.
@@ -83,6 +107,7 @@ impl DiscoveredPeer {
         DiscoveredPeer {
             peer,
             run: beacon.run,
+            counters: Vec::new(),
             transient: beacon.transient,
             candidates: Vec::new(),
             first_seen: now,
@@ -113,6 +138,24 @@ impl DiscoveredPeer {
         }
     }
 
+    /// Compares the counter of a sealed beacon with those before, and records the counter.
+    pub fn record_counter(&mut self, beacon: &Beacon) -> BeaconOrder {
+        let known = self.counters.iter().position(|(run, _)| *run == beacon.run);
+        let order = match known.map(|at| self.counters.remove(at)) {
+            Some((_, newest)) if beacon.counter < newest => {
+                self.counters.push((beacon.run, newest));
+                return BeaconOrder::Replayed;
+            }
+            Some((_, newest)) if beacon.counter > newest => BeaconOrder::Newest,
+            _ => BeaconOrder::Unknown,
+        };
+        if self.counters.len() >= RUNS_PER_PEER_MAX {
+            self.counters.remove(0);
+        }
+        self.counters.push((beacon.run, beacon.counter));
+        order
+    }
+
     /// Takes over the contents of a beacon. A new address becomes a candidate, which may be dialed
     /// after `delay_ms`. Returns whether the peer's rooms may have changed. The caller must then
     /// call [`DiscoveredPeer::match_rooms`].
@@ -120,6 +163,7 @@ impl DiscoveredPeer {
         &mut self,
         beacon: &Beacon,
         address: SocketAddr,
+        order: BeaconOrder,
         now: Time,
         delay_ms: u64,
     ) -> bool {
@@ -136,13 +180,14 @@ impl DiscoveredPeer {
         self.beacon_interval_ms = beacon
             .interval_ms
             .clamp(BEACON_INTERVAL_MIN_MS, BEACON_INTERVAL_MAX_MS);
-        self.add_candidate(address, now, delay_ms);
+        self.add_candidate(address, order, now, delay_ms);
         is_new_run || have_rooms_changed
     }
 
-    /// Adds an address, unless all places are taken by addresses that may still answer. A flood of
-    /// false addresses therefore cannot push out the true one.
-    fn add_candidate(&mut self, address: SocketAddr, now: Time, delay_ms: u64) {
+    /// Adds an address. At the bound, an address that failed or is outdated makes room. An address
+    /// that may still answer makes room for the newest sealed beacon only. A flood of false
+    /// addresses therefore cannot push out the true one.
+    fn add_candidate(&mut self, address: SocketAddr, order: BeaconOrder, now: Time, delay_ms: u64) {
         let mut known = self.candidates.iter_mut();
         if let Some(known) = known.find(|known| known.address == address) {
             known.announced_at = now;
@@ -150,15 +195,20 @@ impl DiscoveredPeer {
         }
         if self.candidates.len() >= CANDIDATES_PER_PEER_MAX {
             let announced_within_ms = MISSED_BEACONS_MAX * self.beacon_interval_ms;
-            let is_replaceable = |known: &&Candidate| {
-                known.backoff.has_failed() || known.announced_at + announced_within_ms < now
+            let may_answer = |known: &Candidate| {
+                known.is_reached
+                    || !known.backoff.has_failed()
+                        && known.announced_at + announced_within_ms >= now
             };
-            let replaceable = self.candidates.iter().filter(is_replaceable);
-            let Some(oldest) = replaceable.min_by_key(|known| known.announced_at) else {
-                return;
-            };
-            let oldest = oldest.address;
-            self.candidates.retain(|known| known.address != oldest);
+            let candidates = self.candidates.iter().enumerate();
+            let replaced =
+                candidates.min_by_key(|(_, known)| (may_answer(known), known.announced_at));
+            match replaced {
+                Some((at, known)) if !may_answer(known) || order == BeaconOrder::Newest => {
+                    self.candidates.remove(at);
+                }
+                _ => return,
+            }
         }
         self.candidates
             .push(Candidate::new(address, now + delay_ms));
@@ -192,6 +242,13 @@ impl DiscoveredPeer {
     /// The source address of the peer's last beacon.
     pub fn source(&self) -> IpAddr {
         self.source
+    }
+
+    /// Records that a dial reached the peer at this address, and at no other.
+    pub fn record_reached(&mut self, address: SocketAddr) {
+        for candidate in &mut self.candidates {
+            candidate.is_reached = candidate.address == address;
+        }
     }
 
     /// Counts a failed dial of this address.

@@ -14,7 +14,7 @@ use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::BACKOFF_MIN_MS;
 use crate::node::discovery::beacon::BeaconSchedule;
-use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
 use crate::node::discovery::dials::{Dial, Dials};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::rate_limiter::RateLimiter;
@@ -123,16 +123,19 @@ impl Dialer {
                 }
             }
             BeaconKind::Discover => {
-                liveness::record_activity(ctx, &beacon.peer, beacon.run);
                 let mut address = source;
                 address.set_port(beacon.port);
-                self.record_beacon(ctx, &beacon, address);
-                self.dial_discovered(ctx, handshakes, beacon.peer);
+                if self.record_beacon(ctx, &beacon, address) {
+                    liveness::record_activity(ctx, &beacon.peer, beacon.run);
+                    self.dial_discovered(ctx, handshakes, beacon.peer);
+                }
             }
         }
     }
 
-    fn record_beacon(&mut self, ctx: &mut Context, beacon: &Beacon, address: SocketAddr) {
+    /// Records the peer, its address and its rooms. Returns false if the beacon is ignored, because
+    /// a bound is reached or the beacon is replayed.
+    fn record_beacon(&mut self, ctx: &mut Context, beacon: &Beacon, address: SocketAddr) -> bool {
         let (now, peer, source) = (ctx.now.time, beacon.peer, address.ip());
         let is_new = self.discovered.get(&peer).is_none();
         let mut delay_ms = 0;
@@ -143,7 +146,7 @@ impl Dialer {
             let discovered = DiscoveredPeer::new(beacon, source, now);
             if !self.discovered.insert(ctx, discovered) {
                 ctx.counters.beacons_over_bound += 1;
-                return;
+                return false;
             }
             self.new_peer_limiter.add();
             delay_ms = self.new_peer_delay_ms(ctx, &peer);
@@ -151,13 +154,21 @@ impl Dialer {
         }
         let is_linked = ctx.stream_by_peer.contains_key(&peer);
         let Some(discovered) = self.discovered.get_mut(&peer) else {
-            return;
+            return false;
         };
+        let order = match ctx.beacon_key {
+            Some(_) => discovered.record_counter(beacon),
+            None => BeaconOrder::Unknown,
+        };
+        if order == BeaconOrder::Replayed {
+            ctx.counters.foreign_datagrams += 1;
+            return false;
+        }
         if !is_linked && discovered.run != beacon.run {
             discovered.restart(address, now);
         }
         // The rooms of a linked peer are proven.
-        if discovered.apply_beacon(beacon, address, now, delay_ms) && !is_linked {
+        if discovered.apply_beacon(beacon, address, order, now, delay_ms) && !is_linked {
             discovered.match_rooms(&ctx.network, &self.joined_rooms);
         }
         if ctx.topology.is_partial_mesh() {
@@ -167,6 +178,7 @@ impl Dialer {
         }
         let is_linked = ctx.link_to(&peer).map(|link| link.run) == Some(beacon.run);
         self.is_next_dial_stale |= !is_linked && ctx.topology.is_wanted(&peer);
+        true
     }
 
     /// Milliseconds to wait before a new peer is dialed.
@@ -280,9 +292,15 @@ impl Dialer {
         self.record_answer(stream, peer);
         self.discovered.record_proof(ctx, peer);
         let dial = self.clear_dial(stream);
-        if let Some(dial) = dial.filter(|dial| dial.peer != peer) {
-            self.discovered
-                .record_failure(ctx, &dial.peer, dial.address);
+        match (dial, self.discovered.get_mut(&peer)) {
+            (Some(dial), Some(discovered)) if dial.peer == peer => {
+                discovered.record_reached(dial.address)
+            }
+            (Some(dial), _) if dial.peer != peer => {
+                self.discovered
+                    .record_failure(ctx, &dial.peer, dial.address)
+            }
+            _ => {}
         }
         self.static_peers
             .iter()
