@@ -350,12 +350,10 @@ pub enum Command {
     Nick(Nick),
     /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`].
     Peers,
-    /// List the joined rooms. Answered by [`Notice::Rooms`].
-    Rooms,
     /// List the counters. Answered by [`Notice::Stats`].
     Stats,
-    /// Treat lines that this identity published in an earlier run as lines of this run.
-    /// [`Command::Finish`] then waits for their delivery as well.
+    /// Treat lines that this identity published in an earlier run as lines of this run. The store
+    /// then keeps them until a peer has acknowledged them.
     AwaitDelivery {
         /// The log of these lines.
         log: LogId,
@@ -370,15 +368,6 @@ pub enum Command {
         log: LogId,
         /// Sequence of the last shown line.
         sequence: u64,
-    },
-    /// The session publishes no more lines. The core reports [`Notice::Settled`] once enough peers
-    /// store all lines of this run.
-    Finish {
-        /// Number of peers that must store the lines to each room. `None`: every reachable member
-        /// must store them. At least one peer that stores them must not be transient.
-        ///
-        /// Each recipient must also store its direct messages. With 0, the core waits for nobody.
-        required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
     Leave,
@@ -528,13 +517,10 @@ pub enum Notice {
         /// The key of the recipient, or the reason why there is none.
         result: Result<PeerId, Refusal>,
     },
-    /// The answer to [`Command::Rooms`]: the joined rooms, with the current room first.
+    /// The joined rooms, with the current room first. Only a session reports them.
     Rooms(Vec<Room>),
     /// The answer to [`Command::Stats`]: names and values of the counters.
     Stats(Vec<(Cow<'static, str>, u64)>),
-    /// Enough peers store all lines published in this run. [`Command::Finish`] states how many are
-    /// enough.
-    Settled,
     /// A peer claims a name that was first seen with another key. Reported once for each key and
     /// name.
     KeyMismatch {
@@ -588,7 +574,7 @@ pub struct Delivery {
     /// Does a recipient or a reachable room member lack lines? Also `true` while any room has no
     /// peer that stores all our lines.
     pub has_undelivered: bool,
-    /// Do enough peers store the lines, as [`Command::Finish`] requires?
+    /// Do enough peers store the lines?
     pub is_settled: bool,
     /// When to compute this state again if no input arrives by then. `None`: no set time.
     pub recheck_at: Option<Time>,

@@ -94,11 +94,6 @@ impl Node {
             self.replication
                 .end_turn(&mut self.ctx, &mut self.logs, rooms);
             self.dialer.end_turn(&self.ctx);
-            if self.delivery_tracker.is_awaiting_delivery() {
-                let delivery = self.delivery();
-                self.delivery_tracker
-                    .notify_if_settled(&mut self.ctx, &delivery);
-            }
         }
         self.ctx.flush();
     }
@@ -131,12 +126,7 @@ impl Node {
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
         self.name_resolution.state_deadlines(ctx, &mut deadlines);
         self.replication.state_deadlines(ctx, &mut deadlines);
-        let delivery = self
-            .delivery_tracker
-            .is_awaiting_delivery()
-            .then(|| self.delivery());
-        self.delivery_tracker
-            .state_deadlines(delivery.as_ref(), &mut deadlines);
+        self.delivery_tracker.state_deadlines(&mut deadlines);
         deadlines.next()
     }
 
@@ -306,7 +296,6 @@ impl Node {
                 let peers = roster::list_peers(ctx, &self.dialer);
                 ctx.notify(Notice::Peers(peers));
             }
-            Command::Rooms => ctx.notify(Notice::Rooms(self.rooms.list())),
             Command::Stats => {
                 let stats = self.stats();
                 self.ctx.notify(Notice::Stats(stats));
@@ -315,9 +304,6 @@ impl Node {
             Command::MarkRead { log, sequence } => {
                 self.replication
                     .mark_read(ctx, &mut self.logs, &log, sequence)
-            }
-            Command::Finish { required_peers } => {
-                self.delivery_tracker.await_delivery(required_peers)
             }
             Command::Leave => {
                 self.delivery_tracker.persist(ctx, &mut self.logs);

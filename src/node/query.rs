@@ -12,19 +12,25 @@ use crate::node::node::Node;
 use crate::node::replication::fork_repair;
 
 impl Node {
-    /// How far the lines published in this run are acknowledged.
-    pub fn delivery(&self) -> Delivery {
-        let mut delivery =
-            self.delivery_tracker
-                .delivery(&self.ctx, &self.logs, self.is_expecting_link());
+    /// How far the lines published in this run are acknowledged. `required_peers`: see
+    /// [`Node::delivery_of`].
+    pub fn delivery(&self, required_peers: Option<u64>) -> Delivery {
+        let logs = self.logs.active_logs();
+        let lines: Vec<_> = logs
+            .filter_map(|(log, state)| Some((log, state.run_lines()?)))
+            .collect();
+        let mut delivery = self.delivery_of(&lines, required_peers);
         // Lines whose recipient is not resolved are not published yet.
         delivery.is_settled &= self.name_resolution.has_resolved_all();
         delivery
     }
 
     /// How far some of our lines are acknowledged. `lines` lists logs, each with the lines that
-    /// must be delivered.
-    /// [`Command::Finish`](crate::base::event::Command::Finish) explains `required_peers`.
+    /// must be delivered. The answer can change with each input, and at
+    /// [`Delivery::recheck_at`].
+    ///
+    /// `required_peers`: the number of peers that must store the lines to each room. `None`: every
+    /// reachable member must store them, and at least one peer that is not transient.
     pub fn delivery_of(
         &self,
         lines: &[(&LogId, RangeInclusive<u64>)],
@@ -65,7 +71,7 @@ impl Node {
 
     /// The values of `/stats`, each with its name.
     pub(super) fn stats(&self) -> Vec<(Cow<'static, str>, u64)> {
-        let delivery = self.delivery();
+        let delivery = self.delivery(None);
         let mut stats = vec![
             ("links", self.link_count() as u64),
             ("peers_holding_all_you_said", delivery.acked_peers),

@@ -35,8 +35,6 @@ pub enum Timer {
     RequestGap,
     /// When to retry the store after a failure.
     RetryStore,
-    /// When to check again whether all lines are delivered.
-    RecheckDelivery,
     /// When to save the receipts to disk.
     PersistReceipts,
 }

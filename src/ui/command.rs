@@ -12,6 +12,8 @@ pub enum UserCommand {
     History(u64),
     /// Show every stored line, of any room, that contains this text.
     Search(String),
+    /// Show the joined rooms.
+    Rooms,
     /// Show [`HELP`].
     Help,
     /// Leave all rooms and end the program.
@@ -56,7 +58,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "help" => Ok(UserCommand::Help),
         "quit" => Ok(UserCommand::Quit),
         "users" | "who" | "names" | "list" => Ok(UserCommand::Core(Command::Peers)),
-        "rooms" => Ok(UserCommand::Core(Command::Rooms)),
+        "rooms" => Ok(UserCommand::Rooms),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
         "join" => Ok(UserCommand::Core(Command::Join(parse_room(argument)?))),

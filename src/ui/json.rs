@@ -119,6 +119,13 @@ pub fn append_request(request: &Request, out: &mut Vec<u8>) {
         RequestKind::Resend { command, after } => append_command(command, Some(after), out),
         RequestKind::Listen(listen) => append_listen(listen, out),
         RequestKind::Audit => JsonLine::new("audit", out).finish(),
+        RequestKind::Finish { required_peers } => {
+            let mut line = JsonLine::new("finish", out);
+            if let Some(need) = required_peers {
+                line.raw("need", need);
+            }
+            line.finish();
+        }
         RequestKind::FindEnd(folder) => {
             let mut line = JsonLine::new("end", out);
             line.string("target", folder.as_str());
@@ -165,6 +172,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
     let typed = match command {
         UserCommand::History(lines) => format!("/history {lines}"),
         UserCommand::Search(text) => format!("/search {text}"),
+        UserCommand::Rooms => "/rooms".to_owned(),
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
         UserCommand::Core(command) => match command {
@@ -191,7 +199,6 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::Part(None) => "/part".to_owned(),
             Command::Nick(nick) => format!("/nick {nick}"),
             Command::Peers => "/users".to_owned(),
-            Command::Rooms => "/rooms".to_owned(),
             Command::Stats => "/stats".to_owned(),
             Command::AwaitDelivery {
                 log,
@@ -200,13 +207,6 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             } => return append_log_request("await", log, *first, *sequence, out),
             Command::MarkRead { log, sequence } => {
                 return append_log_request("read", log, *sequence, *sequence, out);
-            }
-            Command::Finish { required_peers } => {
-                let mut line = JsonLine::new("finish", out);
-                if let Some(need) = required_peers {
-                    line.raw("need", need);
-                }
-                return line.finish();
             }
             Command::Publish { .. } | Command::Resolve { .. } | Command::Leave => return,
         },
@@ -337,7 +337,6 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
         }
         // A session makes events of its own of these.
         Notice::Chat(_)
-        | Notice::Settled
         | Notice::Resolved { .. }
         | Notice::KeyMismatch { .. }
         | Notice::DuplicateIdentity { .. } => {}

@@ -138,10 +138,9 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
                 .ok_or_else(|| missing("port"))?,
             peer: fields.id("sender"),
         },
-        "finish" => UserCommand::Core(Command::Finish {
+        "finish" => RequestKind::Finish {
             required_peers: fields.number("need"),
-        })
-        .into(),
+        },
         "await" | "read" => {
             let log =
                 parse_log(fields, fields.id("sender")).ok_or_else(|| missing("incarnation"))?;

@@ -29,6 +29,14 @@ pub enum RequestKind {
     },
     /// Emit the lines and changes of a folder.
     Listen(Listen),
+    /// Report from now on how far the session's lines are delivered. Answered by the first report.
+    Finish {
+        /// Number of peers that must store the lines to each room. `None`: every reachable member
+        /// must store them. At least one peer that stores them must not be transient.
+        ///
+        /// Each recipient must also store its direct messages. With 0, nobody must store any line.
+        required_peers: Option<u64>,
+    },
     /// Answer with the end of a folder.
     FindEnd(FolderName),
     /// Record that the lines of a folder before `cursor` are printed. Only the directory's reader

@@ -108,7 +108,6 @@ impl TextRenderer {
             | Notice::Rooms(_)
             | Notice::Stats(_)
             | Notice::Delivered { .. }
-            | Notice::Settled
             | Notice::Resolved { .. }
             | Notice::KeyMismatch { .. }
             | Notice::DuplicateIdentity { .. }

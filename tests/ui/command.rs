@@ -26,7 +26,7 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         ("/WHO", Core(Command::Peers)),
         ("/names", Core(Command::Peers)),
         ("/list", Core(Command::Peers)),
-        ("/rooms", Core(Command::Rooms)),
+        ("/rooms", UserCommand::Rooms),
         ("/join #OPS ", Core(Command::Join(ops.clone()))),
         ("/join ops", Core(Command::Join(ops.clone()))),
         ("/part", Core(Command::Part(None))),

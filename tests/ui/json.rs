@@ -155,7 +155,6 @@ fn events_as_json_have_the_form_of_the_contract() {
                 "{{\"type\":\"gap\",{target_and_sender},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9,\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"username\":\"bob\",\"name\":\"bob~{b}\"}}\n"
             ),
         ),
-        (Notice::Settled, String::new()),
     ] {
         assert_eq!(as_json(&notice), line);
     }

@@ -86,7 +86,6 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
         let stamp = "2026-11-21T10:31:06.500Z #general";
         assert_eq!(rendered(&mut pipe, &notice), format!("{stamp} {line}\n"));
     }
-    assert_eq!(rendered(&mut pipe, &Notice::Settled), "");
 }
 
 /// A terminal shows bare names, unless two peers share one or a name could be mistaken.

@@ -174,15 +174,6 @@ impl Rooms {
             .retain(|room| !change.removed.contains(room));
         change
     }
-
-    /// The joined rooms, the current one first.
-    pub fn list(&self) -> Vec<Room> {
-        let others = self
-            .joined
-            .iter()
-            .filter(|room| self.current.as_ref() != Some(room));
-        self.current.iter().chain(others).cloned().collect()
-    }
 }
 
 fn notify_error(ctx: &mut Context, code: ErrorCode, content: String) {

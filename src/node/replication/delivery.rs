@@ -1,6 +1,6 @@
-//! Tracks how far our lines are delivered to each peer. Tells a waiting program when the delivery
-//! is complete. Acknowledgements are cumulative, like raft's `match_index`. They do not decrease
-//! while a link lasts. [`LogState::record_ack`] decides which acknowledgements count.
+//! Tracks how far our lines are delivered to each peer. Acknowledgements are cumulative, like
+//! raft's `match_index`. They do not decrease while a link lasts. [`LogState::record_ack`] decides
+//! which acknowledgements count.
 use std::ops::RangeInclusive;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -31,19 +31,6 @@ const TRACKED_PEERS_MAX: usize = 4096;
 /// emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
-/// Whether the program waits until this run's lines are delivered. `required_peers`: the number of
-/// peers that must store all lines. `None`: all known peers of the rooms must store them.
-#[derive(Clone, Copy, Debug, Default)]
-enum Wait {
-    /// Not waiting: more lines may be published.
-    #[default]
-    Idle,
-    /// Waiting for the lines of this run to be delivered.
-    Waiting { required_peers: Option<u64> },
-    /// The lines were delivered, and the notice [`Notice::Settled`] was sent.
-    Settled { required_peers: Option<u64> },
-}
-
 /// The state from which we decide whether our lines are delivered. The acknowledgements themselves
 /// are in the [`LogState`] of each log.
 #[derive(Default)]
@@ -59,7 +46,6 @@ pub struct DeliveryTracker {
     /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
     /// that it stores.
     transient_peers: SortedSet<PeerId>,
-    wait: Wait,
 }
 
 /// How far our lines in one log to a room were delivered.
@@ -299,31 +285,6 @@ impl DeliveryTracker {
         }
     }
 
-    /// Starts to wait until the lines of this run are delivered. The caller publishes no more
-    /// lines. The notice [`Notice::Settled`] reports the delivery.
-    ///
-    /// `required_peers`: as in [`Command::Finish`](crate::base::event::Command::Finish).
-    pub fn await_delivery(&mut self, required_peers: Option<u64>) {
-        self.wait = match self.wait {
-            Wait::Settled { .. } => Wait::Settled { required_peers },
-            Wait::Idle | Wait::Waiting { .. } => Wait::Waiting { required_peers },
-        };
-    }
-
-    /// How far the lines of this run were delivered. `is_expecting_link`: a dial, handshake or
-    /// beacon may still lead to a link.
-    pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
-        let lines = logs
-            .active_logs()
-            .filter_map(|(log, state)| Some((log, state.run_lines()?)));
-        let lines: Vec<(&LogId, RangeInclusive<u64>)> = lines.collect();
-        let required_peers = match self.wait {
-            Wait::Idle => None,
-            Wait::Waiting { required_peers } | Wait::Settled { required_peers } => required_peers,
-        };
-        self.delivery_of(ctx, logs, &lines, required_peers, is_expecting_link)
-    }
-
     /// How far lines that we wrote were delivered. `lines`: logs that we wrote, each with the
     /// lines that must be delivered. A peer that lacks other lines of the log still counts.
     pub fn delivery_of(
@@ -433,27 +394,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Sends the notice [`Notice::Settled`] when the awaited delivery is complete. Sends it only
-    /// once.
-    pub fn notify_if_settled(&mut self, ctx: &mut Context, delivery: &Delivery) {
-        if let Wait::Waiting { required_peers } = self.wait
-            && delivery.is_settled
-        {
-            self.wait = Wait::Settled { required_peers };
-            ctx.notify(Notice::Settled);
-        }
-    }
-
-    /// Whether the program waits for delivery, and has not sent [`Notice::Settled`] yet.
-    pub fn is_awaiting_delivery(&self) -> bool {
-        matches!(self.wait, Wait::Waiting { .. })
-    }
-
-    /// Adds the times at which to check the delivery again and to save the receipts.
-    pub fn state_deadlines(&self, delivery: Option<&Delivery>, deadlines: &mut Deadlines) {
-        let delivery = delivery.filter(|_| self.is_awaiting_delivery());
-        let recheck_at = delivery.and_then(|delivery| delivery.recheck_at);
-        deadlines.add_some(Timer::RecheckDelivery, recheck_at);
+    /// Adds the time at which to save the receipts.
+    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::PersistReceipts, self.persist_at);
     }
 }

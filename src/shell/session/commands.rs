@@ -10,7 +10,7 @@ use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::session::resend::find_stored;
 use crate::shell::session::session::{
-    Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
+    Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
 };
 use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::reader::PrintedBacklog;
@@ -47,6 +47,7 @@ impl Session {
             }
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
             RequestKind::Audit => around.store.report_damage(),
+            RequestKind::Finish { required_peers } => self.start_reports(required_peers, sink),
             RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
             RequestKind::Printed { folder, cursor } => {
                 self.record_printed(&folder, &cursor, around.store);
@@ -88,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Starts /history, /search, /help or /quit. The core does not know these commands.
+    /// Starts /history, /search, /rooms, /help or /quit. The core does not know these commands.
     pub(super) fn start_query(
         &mut self,
         command: UserCommand,
@@ -112,6 +113,10 @@ impl Session {
                 limit: Some(SEARCH_LINES_MAX),
                 ..HistoryQuery::default()
             },
+            UserCommand::Rooms => {
+                let rooms = self.enter_rooms(around).clone();
+                return self.reply(Notice::Rooms(rooms).into(), sink);
+            }
             UserCommand::Help => return self.reply(EventKind::Help(HELP.to_owned()), sink),
             UserCommand::Quit | UserCommand::Core(_) => {
                 self.has_quit = true;
@@ -191,22 +196,6 @@ impl Session {
                 let room = self.find_room(room, false, around, sink)?;
                 self.leave(&room, around, sink);
                 return Some(SessionAction::Leave(room));
-            }
-            Command::Rooms => {
-                let rooms = self.enter_rooms(around).clone();
-                self.reply(Notice::Rooms(rooms).into(), sink);
-            }
-            Command::Finish { required_peers } => {
-                if let Some(Finish { id: Some(id), .. }) = self.finish.take() {
-                    // This request replaces an earlier one, which has no report yet.
-                    emit(sink, Some(id), EventKind::Done(Done::default()));
-                }
-                self.is_answered = true;
-                self.finish = Some(Finish {
-                    id: self.current_id.take(),
-                    required_peers,
-                    last_report: None,
-                });
             }
             Command::AwaitDelivery {
                 log,

@@ -4,7 +4,7 @@ use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::node::node::Node;
 use crate::shell::session::event_sink::EventSink;
-use crate::shell::session::session::{Session, Unconfirmed, emit, own_folder};
+use crate::shell::session::session::{Finish, Session, Unconfirmed, emit, own_folder};
 use crate::shell::store::store::Store;
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines, TRACKED_LOGS_MAX,
@@ -18,6 +18,21 @@ impl Session {
         } else if self.tracked_lines.len() < TRACKED_LOGS_MAX {
             self.tracked_lines.insert(lines.log.clone(), lines);
         }
+    }
+
+    /// Starts to report the delivery of this session's lines. `required_peers`: see
+    /// [`RequestKind::Finish`](crate::ui::request::RequestKind::Finish).
+    pub(super) fn start_reports(&mut self, required_peers: Option<u64>, sink: &mut dyn EventSink) {
+        if let Some(Finish { id: Some(id), .. }) = self.finish.take() {
+            // This request replaces an earlier one, which has no report yet.
+            emit(sink, Some(id), EventKind::Done(Done::default()));
+        }
+        self.is_answered = true;
+        self.finish = Some(Finish {
+            id: self.current_id.take(),
+            required_peers,
+            last_report: None,
+        });
     }
 
     /// Answers the requests whose lines are now stored. Emits the status and the delivery, if they

@@ -148,7 +148,7 @@ fn a_send_settles_only_when_every_line_is_held() {
         lan.run_for(10_000);
         let delivery = |lan: &Lan| {
             let node = lan.node(alice);
-            let delivery = node.delivery();
+            let delivery = node.delivery(None);
             (delivery.acked_peers, delivery.is_settled)
         };
         assert_eq!(delivery(&lan), (0, false), "bob holds one of the two lines");

@@ -85,7 +85,10 @@ fn a_direct_send_settles_when_the_recipient_holds_it() {
     lan.finish(alice, None);
     lan.run_for(20);
     assert!(lan.peers[alice].is_settled());
-    let delivery = lan.peers[alice].node.as_ref().map(|node| node.delivery());
+    let delivery = lan.peers[alice]
+        .node
+        .as_ref()
+        .map(|node| node.delivery(None));
     assert_eq!(
         delivery.map(|d| (d.linked_peers, d.acked_peers, d.is_settled)),
         Some((1, 1, true))

@@ -321,7 +321,7 @@ fn a_newcomer_delays_only_sends_that_began_before_its_first_line() {
         lan.say(alice, "news");
         lan.run_for(2_000);
         assert!(!lan.peers[alice].is_settled());
-        assert!(lan.node(alice).delivery().has_undelivered);
+        assert!(lan.node(alice).delivery(None).has_undelivered);
         for (first, is_delivered) in [(500, false), (501, true), (count + 1, true)] {
             let delivery = delivery_of(&lan, alice, &log, first..=count + 1);
             assert_eq!(delivery.is_settled, is_delivered, "{first}");

@@ -414,7 +414,10 @@ fn evicted_lines_do_not_come_back_as_news() {
         let stored = lan.peers[bob].disk.entries().filter(is_batch).count();
         assert_eq!((shown, stored), if next_run { (0, 0) } else { (20, 0) });
         // Bob had them, and says so.
-        assert!(!lan.node(alice).delivery().has_undelivered, "{next_run}");
+        assert!(
+            !lan.node(alice).delivery(None).has_undelivered,
+            "{next_run}"
+        );
     }
     lan.say(alice, "news");
     lan.run_for(1_000);

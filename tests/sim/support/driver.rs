@@ -98,7 +98,9 @@ impl Lan {
         self.invariants.check_bounds(who, self);
         let clock = self.now_ms;
         let peer = &mut self.peers[who];
-        let Some(at) = peer.node.as_ref().and_then(|node| node.next_timeout()) else {
+        let recheck_at = peer.check_delivery();
+        let timeout = peer.node.as_ref().and_then(|node| node.next_timeout());
+        let Some(at) = timeout.into_iter().chain(recheck_at).min() else {
             return;
         };
         let at = peer.sim_time_of(at).max(clock);

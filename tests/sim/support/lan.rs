@@ -15,7 +15,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::support::disk::Boot;
 use crate::support::invariants::Invariants;
 use crate::support::network::Network;
-use crate::support::peer::{Host, PeerIndex, SimPeer, lines};
+use crate::support::peer::{Host, PeerIndex, SimPeer, Wait, lines};
 
 /// Milliseconds after which the kernel closes a connection whose path is dead.
 pub const TCP_TIMEOUT_MS: u64 = 14_000;
@@ -435,10 +435,10 @@ impl Lan {
         peers.into_iter().for_each(|who| self.start(who));
     }
 
-    /// Asks the core to report [`Notice::Settled`] once enough peers hold what this peer said.
+    /// Begins to wait until enough peers hold what this peer said.
     pub fn finish(&mut self, who: PeerIndex, required_peers: Option<u64>) {
-        let finish = Command::Finish { required_peers };
-        self.feed(who, Input::Command(finish));
+        self.peers[who].wait = Wait::For { required_peers };
+        self.feed(who, Input::Timeout);
     }
 
     /// The running node of this peer.

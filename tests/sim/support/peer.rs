@@ -64,6 +64,18 @@ impl Host {
     }
 }
 
+/// Whether a run waits for the delivery of its lines.
+#[derive(Clone, Copy)]
+pub enum Wait {
+    None,
+    /// It waits until so many peers hold the lines, or all, if none is required.
+    For {
+        required_peers: Option<u64>,
+    },
+    /// The lines were delivered.
+    Settled,
+}
+
 /// A directory, its host, and the program that runs in it.
 pub struct SimPeer {
     pub name: String,
@@ -109,6 +121,8 @@ pub struct SimPeer {
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
     pub bytes_sent: u64,
+    /// Whether the run waits for the delivery of its lines.
+    pub wait: Wait,
     /// The program is killed after so many further outputs.
     pub dies_after_outputs: Option<u64>,
     /// Broken on purpose: only these outputs are executed.
@@ -147,6 +161,7 @@ impl SimPeer {
             notices: Vec::new(),
             beacons_sent: 0,
             bytes_sent: 0,
+            wait: Wait::None,
             dies_after_outputs: None,
             executes: |_| true,
         }
@@ -178,6 +193,7 @@ impl SimPeer {
     /// Starts a new process, which uses up the resume state of a clean end.
     pub fn start_process(&mut self, clock: u64, seed: [u8; 32]) {
         self.run += 1;
+        self.wait = Wait::None;
         (self.started_at_ms, self.clock_lag_ms) = (clock, 0);
         (self.frozen, self.stopped_reading, self.wake_at_ms) = (false, false, None);
         self.deferred.clear();
@@ -278,9 +294,24 @@ impl SimPeer {
         ranges.iter().map(|range| range.high + 1 - range.low).sum()
     }
 
-    /// Whether the present run reported that enough peers hold what it said.
+    /// Whether enough peers have held what the present run said, since [`Lan::finish`].
+    ///
+    /// [`Lan::finish`]: crate::support::lan::Lan::finish
     pub fn is_settled(&self) -> bool {
-        self.notices_of_run().any(|n| matches!(n, Notice::Settled))
+        matches!(self.wait, Wait::Settled)
+    }
+
+    /// Asks the node, as a host does after each turn, whether the wait for delivery is over.
+    /// Returns when to ask again, on the program's clock.
+    pub fn check_delivery(&mut self) -> Option<Time> {
+        let (Some(node), Wait::For { required_peers }) = (&self.node, self.wait) else {
+            return None;
+        };
+        let delivery = node.delivery(required_peers);
+        if delivery.is_settled {
+            self.wait = Wait::Settled;
+        }
+        delivery.recheck_at
     }
 
     /// Gaps that the present run reported.

@@ -110,15 +110,11 @@ impl PendingRequests {
         self.queue.iter().any(PendingRequest::changes_rooms)
     }
 
-    /// Whether the request to await delivery is unanswered.
+    /// Whether the request to report the delivery is unanswered.
     pub fn is_finishing(&self) -> bool {
-        self.queue.iter().any(|pending| {
-            let kind = &pending.kind;
-            matches!(
-                kind,
-                RequestKind::Command(UserCommand::Core(Command::Finish { .. }))
-            )
-        })
+        self.queue
+            .iter()
+            .any(|pending| matches!(pending.kind, RequestKind::Finish { .. }))
     }
 
     /// Whether there is room for more requests.

@@ -1,7 +1,7 @@
 //! The end of a run: waits until the lines are delivered and the output is written to stdout.
 use std::time::{Duration, Instant};
 
-use crate::base::event::{Command, Delivery};
+use crate::base::event::Delivery;
 use crate::base::name::FolderName;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
@@ -10,7 +10,6 @@ use crate::shell::session::frontend::exit_policy::Retention;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::terminal;
-use crate::ui::command::UserCommand;
 use crate::ui::request::RequestKind;
 
 /// How long an ended run waits until its last bytes are sent to peers or to its server, in
@@ -181,17 +180,14 @@ impl Frontend {
         self.pending_output.is_empty() && stdout.is_none_or(OutputWriter::is_idle)
     }
 
-    /// Queues the request to await delivery, once the input has ended and all lines are stored. The
-    /// core can await the delivery of stored lines only.
+    /// Queues the request to report the delivery, once the input has ended and all lines are
+    /// stored. Only stored lines have a delivery.
     fn queue_finish(&mut self) {
         if self.is_finish_due && !self.pending.has_lines() && self.commands.is_empty() {
             self.is_finish_due = false;
-            let command = Command::Finish {
-                required_peers: self.required_peers,
-            };
-            let request = self
-                .pending
-                .push(UserCommand::Core(command).into(), false, true);
+            let required_peers = self.required_peers;
+            let finish = RequestKind::Finish { required_peers };
+            let request = self.pending.push(finish, false, true);
             self.outgoing.push_back(request);
         }
     }
