@@ -1,6 +1,10 @@
 //! The search for the first line at which two copies of a log differ.
 use crate::base::batch::Batch;
 use crate::base::identity::Hash;
+use crate::base::time::Time;
+
+/// Milliseconds until the same line is requested again. The peer may repeat its claim at any rate.
+const REPEATED_PROBE_MS: u64 = 1_000;
 
 /// The search for the first line at which a peer's copy of our log differs from our own copy.
 pub struct Bisection {
@@ -13,6 +17,8 @@ pub struct Bisection {
     /// Initial value of `differs_from`. The search lowers `differs_from` below `end` when it finds
     /// a line that differs.
     end: u64,
+    /// The line that was last requested, and when.
+    requested: Option<(u64, Time)>,
     /// The peer's batch, which waits until the store has read our batch.
     pub their_batch: Option<TheirBatch>,
 }
@@ -34,6 +40,7 @@ impl Bisection {
             same_up_to: low.saturating_sub(1),
             differs_from: end,
             end,
+            requested: None,
             their_batch: None,
         }
     }
@@ -51,6 +58,18 @@ impl Bisection {
     pub fn next_probe(&self) -> Option<u64> {
         let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
         (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
+    }
+
+    /// The line to request now. `None` also if the same line was requested less than 1 s ago.
+    pub fn take_probe(&mut self, now: Time) -> Option<u64> {
+        let line = self.next_probe()?;
+        let is_repeated =
+            |(requested, at): (u64, Time)| requested == line && now < at + REPEATED_PROBE_MS;
+        if self.requested.is_some_and(is_repeated) {
+            return None;
+        }
+        self.requested = Some((line, now));
+        Some(line)
     }
 
     /// Compares the peer's batch with our batch at the same line, and narrows the search.

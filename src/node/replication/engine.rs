@@ -126,12 +126,16 @@ impl Replication {
             LoadPurpose::Send(stream) => {
                 let forked = self.send_loaded(ctx, logs, delivery, stream, &reply);
                 if let Some(last) = forked {
-                    self.repair_fork(ctx, logs, stream, &reply.log, 1, last);
+                    let (progress, log) = (&mut self.progress, &reply.log);
+                    fork_repair::bisect(ctx, logs, progress, stream, log, 1, last);
                 }
             }
             LoadPurpose::Compare => {
                 let fork = fork_repair::compare_loaded(ctx, &mut self.progress, &reply);
                 if let Some(line) = fork {
+                    if logs.is_current(ctx, &reply.log) {
+                        logs.renew_after_conflict(ctx);
+                    }
                     fork_repair::start_republish(ctx, logs, &reply.log, line);
                 }
             }
@@ -166,24 +170,6 @@ impl Replication {
             position: reply.next_position,
             budget_bytes: LOAD_BUDGET_BYTES,
         }));
-    }
-
-    /// Starts to repair our log after a peer was found to store different lines in it. Our next
-    /// lines get a new incarnation. A bisection searches the sequences `low` to `high` for the
-    /// first line that differs.
-    pub(super) fn repair_fork(
-        &mut self,
-        ctx: &mut Context,
-        logs: &mut Logs,
-        stream: StreamId,
-        log: &LogId,
-        low: u64,
-        high: u64,
-    ) {
-        if logs.is_current(ctx, log) {
-            logs.renew_after_conflict(ctx);
-        }
-        fork_repair::bisect(ctx, logs, &mut self.progress, stream, log, low, high);
     }
 
     /// Publishes our lines: signs them in batches, then stores, shows and sends each batch.

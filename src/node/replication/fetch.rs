@@ -307,6 +307,26 @@ impl Replication {
         self.request(key, request);
     }
 
+    /// Makes a link a source of a log that was requested over it as evidence, from the line `from`
+    /// on. The peer goes on to send the lines after it.
+    pub(super) fn continue_request(
+        &mut self,
+        ctx: &Context,
+        stream: StreamId,
+        log: &LogId,
+        from: u64,
+    ) {
+        let request = LogRequest {
+            from,
+            backfill: None,
+            is_sent: true,
+            progress_at: ctx.now.time,
+            offer: None,
+        };
+        let fetch = FetchState::Requested(Box::new(request));
+        self.progress.set_fetch(stream, log, fetch);
+    }
+
     /// Makes a link a source of a log, unless too many logs are requested over it.
     fn request(&mut self, key: LinkLog, request: LogRequest) {
         let fetch = FetchState::Requested(Box::new(request));

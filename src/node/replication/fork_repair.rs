@@ -39,7 +39,7 @@ pub fn bisect(
     }
     if let Some(bisection) = progress.bisection_mut(stream, log) {
         bisection.skip_evicted(low);
-        if let Some(line) = bisection.next_probe() {
+        if let Some(line) = bisection.take_probe(ctx.now.time) {
             send_want(ctx, stream, log, WantRange::From(line));
         }
     }
@@ -85,7 +85,7 @@ pub fn compare_loaded(
             continue;
         };
         bisection.compare(theirs, ours);
-        if let Some(line) = bisection.next_probe() {
+        if let Some(line) = bisection.take_probe(ctx.now.time) {
             send_want(ctx, stream, &reply.log, WantRange::From(line));
         }
         found = bisection.result().or(found);

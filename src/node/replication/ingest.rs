@@ -82,7 +82,11 @@ impl Replication {
                 Ok(())
             }
             FetchState::EvidenceWanted(line) if batch.contains_line(*line) => {
-                self.take_evidence(ctx, logs, stream, &batch)
+                let line = *line;
+                match batch.log.author == ctx.own_id() {
+                    true => self.take_own_batch(ctx, logs, delivery, stream, batch, line),
+                    false => self.take_evidence(ctx, logs, stream, &batch),
+                }
             }
             FetchState::Requested(request) => {
                 let from = request.from;
@@ -175,6 +179,35 @@ impl Replication {
             fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
         }
         Ok(())
+    }
+
+    /// Handles a batch of our own log that was requested because the peer claims lines that we do
+    /// not have. A batch beyond our head proves the claim: this directory is an old copy, or has a
+    /// clone. Our next lines then get a new incarnation, and the peer's lines are fetched. `line`:
+    /// the first line that was requested.
+    fn take_own_batch(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        delivery: &mut DeliveryTracker,
+        stream: StreamId,
+        batch: Batch,
+        line: u64,
+    ) -> Result<(), ProtocolViolation> {
+        self.verify(ctx, stream, &batch)?;
+        let (log, last) = (&batch.log, batch.last_sequence());
+        if logs.is_current(ctx, log) {
+            if last <= logs.high(log) {
+                // We have published these sequences since. The lines may be different.
+                self.progress.set_fetch(stream, log, FetchState::Idle);
+                send_want(ctx, stream, log, WantRange::Cancel);
+                fork_repair::bisect(ctx, logs, &mut self.progress, stream, log, 1, last);
+                return Ok(());
+            }
+            logs.renew_after_conflict(ctx);
+        }
+        self.continue_request(ctx, stream, log, line);
+        self.receive(ctx, logs, delivery, stream, batch, Some(line))
     }
 
     /// Chooses what to do with a batch, before its signature is verified. `requested_from`: as in

@@ -137,8 +137,16 @@ impl Replication {
         }
         if is_own && (logs.is_current(ctx, log) || stores_entry(logs, log, entry)) {
             let outcome = self.handle_ack(ctx, logs, delivery, key.stream, log, entry);
-            if outcome == AckOutcome::Conflict {
-                self.repair_fork(ctx, logs, key.stream, log, entry.low, entry.high);
+            match outcome {
+                AckOutcome::Consistent => {}
+                AckOutcome::Conflict => {
+                    let (stream, low, high) = (key.stream, entry.low, entry.high);
+                    fork_repair::bisect(ctx, logs, &mut self.progress, stream, log, low, high);
+                }
+                AckOutcome::Ahead => {
+                    let line = entry.low.max(logs.high(log) + 1);
+                    self.request_evidence(ctx, logs, key, line);
+                }
             }
         } else if log.author == *peer {
             return self.handle_author_entry(ctx, logs, rooms, received);

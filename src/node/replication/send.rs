@@ -31,8 +31,11 @@ const OFFER_TIMEOUT_MS: u64 = 5_000;
 pub enum AckOutcome {
     /// The peer's copy agrees with ours, or cannot be compared yet.
     Consistent,
-    /// The peer stores other lines under our sequences.
+    /// The peer claims other lines under our sequences. Only a signed batch proves the claim.
     Conflict,
+    /// The peer claims lines of our present incarnation that we do not have. Only a signed batch
+    /// proves the claim.
+    Ahead,
 }
 
 impl Replication {
@@ -152,10 +155,9 @@ impl Replication {
             None if was_sent && entry.high > logs.state(log).acked_by(&peer) => {
                 return AckOutcome::Conflict;
             }
-            // The peer stores more of our log than we do: this directory is an old copy or has a
-            // clone. We fetch the peer's lines next, which shows whether ours differ.
+            // If this is true, this directory is an old copy or has a clone.
             None if entry.high > logs.high(log) && logs.is_current(ctx, log) => {
-                logs.renew_after_conflict(ctx);
+                return AckOutcome::Ahead;
             }
             None if entry.high < logs.high(log) => {
                 let claim = Box::new(Ack::new(entry));

@@ -2,12 +2,14 @@
 //! allowed. Without its bound in the core, each row fails.
 use std::net::SocketAddr;
 
-use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
+use p2pchat::wire::message::Message;
 
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// One bound, and the flood that tests it.
 struct Bound {
@@ -74,6 +76,20 @@ const BOUNDS: &[Bound] = &[
         measured: "ms until alice links with bob",
         at_most: 2_000,
         measure: link_among_replayed_beacons,
+    },
+    Bound {
+        name: "requests for a claimed line",
+        flood: "a peer claims another first line of ours, 200 times in 2 s",
+        measured: "requests",
+        at_most: 3,
+        measure: |seed| requests_for_a_claim(seed, 1),
+    },
+    Bound {
+        name: "requests for a line beyond our head",
+        flood: "a peer claims 50 lines where we have one, 200 times in 2 s",
+        measured: "requests",
+        at_most: 3,
+        measure: |seed| requests_for_a_claim(seed, 50),
     },
 ];
 
@@ -283,4 +299,24 @@ fn link_among_replayed_beacons(seed: u64) -> u64 {
         let beacon = &recorded[lan.random(recorded.len() as u64) as usize];
         lan.inject_datagram(alice, 1, silent_source(n % 50), beacon);
     })
+}
+
+fn requests_for_a_claim(seed: u64, high: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    lan.say(alice, "one");
+    let log = lan.first_log(alice);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    let entry = have_entry(log.author, log.incarnation, 1..=high, Hash([3; 32]));
+    let claim = Message::Have(general_have(vec![entry]));
+    let mut requests = 0;
+    for _ in 0..200 {
+        mallory.send(&mut lan, &claim);
+        lan.run_for(10);
+        let messages = mallory.receive_messages(&mut lan).into_iter();
+        let wants = messages.filter(|message| matches!(message, Message::Want { .. }));
+        requests += wants.count() as u64;
+    }
+    requests
 }

@@ -2,7 +2,7 @@
 //! link and nothing else.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
+use p2pchat::base::batch::{Batch, MAX_SAFE_INTEGER, UnsignedBatch};
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
@@ -222,34 +222,56 @@ fn a_fork_is_rejected_and_reported() {
     assert!(lan.peers[alice].error_count("fork") >= 1);
 }
 
-/// A peer that claims more of our log than we published makes us continue in a new incarnation,
-/// reported once for each log; nothing is republished.
+/// A claim to hold more of our log, or other lines of it, makes us request the lines, and changes
+/// nothing else. A batch under our signature proves it: the incarnation changes, once.
 #[test]
-fn a_claim_above_our_head_changes_the_incarnation() {
-    let (mut lan, alice) = running_alone(8);
+fn only_a_signed_batch_changes_the_incarnation() {
+    // Another first line, and lines that alice has not published.
+    for high in [1, 50] {
+        let (mut lan, alice) = running_alone(8);
+        lan.say(alice, "one");
+        let log = lan.first_log(alice);
+        let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+        let entry = have_entry(log.author, log.incarnation, 1..=high, Hash([3; 32]));
+        let claim = Message::Have(general_have(vec![entry]));
+        mallory.send(&mut lan, &claim);
+        lan.run_for(1_000);
+        let mut messages = mallory.receive_messages(&mut lan).into_iter();
+        assert!(messages.any(|message| matches!(message, Message::Want { .. })));
+        lan.say(alice, "two");
+        assert_eq!(lan.peers[alice].error_count("incarnation"), 0);
+        assert_eq!(lan.peers[alice].disk.ranges(&Room::general()).len(), 1);
+    }
+
+    // Another peer holds a second line that alice signed.
+    let mut lan = Lan::new(9);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
     lan.say(alice, "one");
-    let old = lan.first_log(alice);
-    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
-    let claim = |log: &LogId| {
-        let entry = have_entry(log.author, log.incarnation, 1..=50, Hash([3; 32]));
-        Message::Have(general_have(vec![entry]))
+    let log = lan.first_log(alice);
+    let range = lan.peers[alice].disk.ranges(&Room::general()).remove(0);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    let text = lines(&["two"]);
+    let draft = UnsignedBatch {
+        log: log.clone(),
+        lamport: range.lamport + 1,
+        ..carol.unsigned_batch(2, Some(range.hash), &text)
     };
-    // A false claim changes the incarnation and republishes nothing.
-    mallory.send(&mut lan, &claim(&old));
-    mallory.send(&mut lan, &claim(&old));
-    assert_eq!(lan.peers[alice].error_count("incarnation"), 1, "once");
-    lan.say(alice, "two");
+    let identity = Identity::from_seed(&lan.peers[alice].identity_seed);
+    let batch = Batch::sign(&identity, &NetworkTag::OPEN, draft);
+    let entry = have_entry(log.author, log.incarnation, 1..=2, batch.hash);
+    carol.send(&mut lan, &Message::Have(general_have(vec![entry])));
+    assert_eq!(lan.peers[alice].error_count("incarnation"), 0);
+    carol.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    assert_eq!(lan.peers[alice].error_count("incarnation"), 1);
+    lan.say(alice, "three");
     let ranges = lan.peers[alice].disk.ranges(&Room::general());
     assert_eq!(ranges.len(), 2);
-    // So does a claim about the new log.
-    let new = ranges
-        .iter()
-        .find(|range| range.log != old)
-        .expect("a new log");
-    mallory.send(&mut lan, &claim(&new.log));
-    assert_eq!(lan.peers[alice].error_count("incarnation"), 2);
-    lan.say(alice, "three");
-    assert_eq!(lan.peers[alice].disk.ranges(&Room::general()).len(), 3);
+    assert!(
+        ranges
+            .iter()
+            .any(|range| range.log == log && range.high == 2)
+    );
 }
 
 /// The store keeps one batch a line: correctly signed JSON with a line break between fields is no
