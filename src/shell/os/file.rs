@@ -4,9 +4,15 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use nix::libc;
+
 /// Mode of a private file: only this user can read and write it.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
 const PRIVATE_DIR_MODE: u32 = 0o700;
+
+/// Flags for opening a file that somebody else may have replaced. A FIFO then does not block, and a
+/// link is not followed.
+const CAUTIOUS_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOFOLLOW;
 
 /// Turns a `NotFound` error into `None`.
 ///
@@ -16,6 +22,36 @@ pub fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
+    }
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading, and writing at any offset.
+    Write,
+    /// Writing at the end.
+    Append,
+}
+
+/// Opens a regular file, which must exist. Never waits, whatever lies at `path`.
+///
+/// # Errors
+/// The file is missing, can't be opened, or is no regular file.
+pub fn open_regular(path: &Path, access: Access) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    match access {
+        Access::Read => options.read(true),
+        Access::Write => options.read(true).write(true),
+        Access::Append => options.append(true),
+    };
+    options.custom_flags(CAUTIOUS_FLAGS);
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -51,6 +87,7 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
 fn write_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(PRIVATE_FILE_MODE);
+    options.custom_flags(CAUTIOUS_FLAGS);
     options
 }
 

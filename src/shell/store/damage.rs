@@ -167,6 +167,8 @@ pub struct DamageReport {
 /// What became of damaged lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DamageOutcome {
+    /// The file has the name of a segment, and is none. It is passed over.
+    PassedOver,
     /// They were moved to the file with the added extension `damaged`.
     SetAside,
     /// They are still in the segment, and are passed over.
@@ -175,9 +177,27 @@ pub enum DamageOutcome {
     Unreadable(String),
 }
 
+impl DamageReport {
+    /// The report of what has the name of a segment, and is none.
+    pub fn odd(path: PathBuf) -> DamageReport {
+        DamageReport {
+            path,
+            first_number: 0,
+            count: 0,
+            outcome: DamageOutcome::PassedOver,
+        }
+    }
+}
+
 impl fmt::Display for DamageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, number) = (self.path.display(), self.first_number);
+        if self.outcome == DamageOutcome::PassedOver {
+            return write!(
+                f,
+                "{path} is no file of the history and is passed over: move it away"
+            );
+        }
         if let DamageOutcome::Unreadable(error) = &self.outcome {
             return write!(
                 f,

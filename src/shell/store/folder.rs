@@ -47,6 +47,8 @@ pub struct Folder {
     pub existed_before: bool,
     /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
+    /// No file has the name of a segment with a higher number.
+    highest_number: u64,
     /// The last segment, to which batches are appended. `None`: the folder has no segment yet.
     pub active_segment: Option<ActiveSegment>,
     /// Bytes of all segments together.
@@ -108,6 +110,7 @@ impl Folder {
             damage: recovered.damage,
             is_suspect: Cell::new(false),
             segment_numbers: recovered.segment_numbers,
+            highest_number: recovered.highest_number,
             dir,
         };
         let ranges: Vec<LogRange> = recovered.ranges.into_values().collect();
@@ -198,9 +201,13 @@ impl Folder {
     /// # Errors
     /// The disk is full or broken. The previous segment remains the active one.
     pub fn start_segment(&mut self, ranges: &[LogRange], segment_bytes: u64) -> io::Result<()> {
-        let number = self.segment_numbers.last().map_or(1, |last| last + 1);
+        let number = self.highest_number + 1;
+        if number > segment_file::NUMBER_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let frontier = self.frontier_line(ranges.to_vec());
         let segment = ActiveSegment::create(&self.dir, number, &frontier, segment_bytes)?;
+        self.highest_number = number;
         self.segment_numbers.push(number);
         self.total_bytes += segment.bytes();
         self.active_segment = Some(segment);

@@ -1,8 +1,8 @@
 //! The file `reader` of a folder. It records when the directory's reader first came into the room,
 //! and which lines of the folder it has printed.
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;
 use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::{CLOCK_STEP_MIN_MS, Moment};
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 
 const READER_FILE: &str = "reader";
@@ -157,7 +157,13 @@ impl Reader {
     /// # Errors
     /// The file exists and can't be read.
     pub fn load(dir: &Path, name: &FolderName) -> io::Result<Reader> {
-        let text = file::if_exists(fs::read(dir.join(READER_FILE)))?.unwrap_or_default();
+        let mut text = Vec::new();
+        match file::open_regular(&dir.join(READER_FILE), Access::Read) {
+            Ok(mut file) => drop(file.read_to_end(&mut text)?),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            }
+            Err(error) => return Err(error),
+        }
         let recorded = std::str::from_utf8(&text).ok().and_then(parse_state);
         Ok(Reader {
             state: recorded.or_else(|| ReaderState::initial(name)),

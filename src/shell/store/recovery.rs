@@ -1,7 +1,7 @@
 //! Recovers at startup which lines a folder stores. Trusts the last valid frontier line, and reads
 //! the batches after it. Cuts off a line that a crash left incomplete. Sets damaged lines aside.
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment::segment_file;
@@ -25,6 +25,8 @@ use crate::shell::store::segment::segment_reader::{LINE_MAX_BYTES, SegmentReader
 pub struct Recovered {
     /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
+    /// No file has the name of a segment with a higher number.
+    pub highest_number: u64,
     /// Bytes of all segments.
     pub total_bytes: u64,
     /// Bytes of the last segment.
@@ -57,17 +59,22 @@ pub fn recover_folder(
     network: &NetworkTag,
     printed: Option<Position>,
 ) -> io::Result<Recovered> {
-    let mut files = segment_file::list(dir)?;
+    let list = segment_file::list_all(dir)?;
+    let mut files = list.segments;
+    let mut reports: Vec<DamageReport> = list.odd.into_iter().map(DamageReport::odd).collect();
     if let Some(last) = files.last() {
         restore_line_end(dir, last, network)?;
     }
     remove_leftovers(dir, &mut files)?;
     let Some(last_index) = files.len().checked_sub(1) else {
-        return Ok(Recovered::default());
+        return Ok(Recovered {
+            highest_number: list.highest_number,
+            damage: reports,
+            ..Recovered::default()
+        });
     };
     let (base, frontier, frontier_end) = find_base(dir, &files, folder)?.unwrap_or_default();
     let mut state = RecoveryState::new(frontier, folder, network, printed);
-    let mut reports = Vec::new();
     let mut is_readable = true;
     for (index, file) in files.iter_mut().enumerate().skip(base) {
         let begin = if index == base { frontier_end } else { 0 };
@@ -85,6 +92,7 @@ pub fn recover_folder(
             && base == last_index
             && reader.generation() == 0
             && starts_with_frontier(reader, folder)?,
+        highest_number: list.highest_number,
         segment_numbers: files.iter().map(|file| file.number).collect(),
         total_bytes: files.iter().map(|file| file.bytes).sum(),
         last_segment_bytes: last.bytes,
@@ -101,7 +109,7 @@ pub fn recover_folder(
 fn cut_torn_tail(dir: &Path, segment: &SegmentFile, end: u64) -> io::Result<u64> {
     if end < segment.bytes {
         let path = segment_file::path(dir, segment.number);
-        OpenOptions::new().write(true).open(path)?.set_len(end)?;
+        file::open_regular(&path, Access::Write)?.set_len(end)?;
     }
     Ok(end)
 }
@@ -109,8 +117,7 @@ fn cut_torn_tail(dir: &Path, segment: &SegmentFile, end: u64) -> io::Result<u64>
 /// Restores the last line end of a segment if it is damaged. Without a line end, the batch before
 /// it would pass for an interrupted write.
 fn restore_line_end(dir: &Path, segment: &SegmentFile, network: &NetworkTag) -> io::Result<()> {
-    let path = segment_file::path(dir, segment.number);
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = file::open_regular(&segment_file::path(dir, segment.number), Access::Write)?;
     let mut tail = vec![0; LINE_MAX_BYTES.min(segment.bytes as usize)];
     let tail_at = segment.bytes - tail.len() as u64;
     file.read_exact_at(&mut tail, tail_at)?;
@@ -150,7 +157,9 @@ fn set_aside(dir: &Path, segment: &mut SegmentFile, scan: SegmentScan) -> Option
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
         let draft = segment_file::temporary_path(dir, file.number);
-        file::if_exists(fs::remove_file(draft))?;
+        if draft.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+            fs::remove_file(draft)?;
+        }
     }
     while let Some(last) = files.last() {
         let mut reader = SegmentReader::open(dir, last.number)?;

@@ -16,7 +16,7 @@ use crate::base::line_key::LineKey;
 use crate::base::lines::BATCH_LINES_MAX;
 use crate::base::name::{FolderName, Room};
 use crate::base::table::{SortedMap, SortedSet};
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment::frontier::Frontier;
 use crate::shell::store::segment::segment_file;
@@ -116,10 +116,8 @@ impl HistorySource<'_> {
         let HistorySource::Disk(dir) = self else {
             return Ok(None);
         };
-        file::if_exists(File::open(segment_file::path(
-            &dir.join(folder.as_str()),
-            number,
-        )))
+        let path = segment_file::path(&dir.join(folder.as_str()), number);
+        file::if_exists(file::open_regular(&path, Access::Read))
     }
 }
 

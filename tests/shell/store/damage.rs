@@ -1,7 +1,10 @@
 //! What a start keeps of a damaged folder, what it sets aside, and what it says.
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use p2pchat::base::batch::Batch;
 use p2pchat::base::event::Position;
 use p2pchat::base::range::LogRange;
@@ -205,4 +208,59 @@ fn files_with_damaged_lines_are_bounded() {
     assert!(!room.join("000000.ndjson.damaged").exists());
     assert!(room.join("000007.ndjson.damaged").exists());
     assert!(set_aside_path(&path).exists());
+}
+
+/// What has the name of a segment and is none is named once at each start, never opened, and never
+/// in the way of new segments.
+#[test]
+fn odd_objects_are_named_and_passed_over() {
+    let mut bob = Author::new(2);
+    let (folder, batches, path) = stored(&mut bob, &["one", "two"]);
+    let room = folder.room(GENERAL);
+    let odd = |name: &str| room.join(name);
+    fs::create_dir(odd("000002.ndjson")).unwrap();
+    fs::create_dir(odd("000001.tmp")).unwrap();
+    mkfifo(&odd("000003.ndjson"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    mkfifo(&odd("000004.tmp"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    symlink("nowhere", odd("000005.ndjson")).unwrap();
+    symlink(&path, odd("000006.ndjson")).unwrap();
+    for name in [
+        "0000001.ndjson",
+        "1.ndjson",
+        "000000.ndjson",
+        "99999999999999.ndjson",
+        "18446744073709551615.ndjson",
+        "99999999999999999999999.ndjson",
+    ] {
+        fs::copy(&path, odd(name)).unwrap();
+    }
+    let (mut store, ranges) = open(&folder);
+    assert_eq!(ranges, [range_of(&batches)]);
+    let reports = store.take_damage();
+    assert_eq!(reports.len(), 12, "{reports:#?}");
+    for report in &reports {
+        let sentence = report.to_string();
+        assert!(
+            sentence.ends_with("is passed over: move it away"),
+            "{sentence}"
+        );
+    }
+    // New segments get numbers behind all of them.
+    let core = RecordedState::default();
+    core.record(&batches[0]);
+    core.record(&batches[1]);
+    for n in 0..30 {
+        core.save(&mut store, &bob.say(&[&format!("{n} {}", "x".repeat(100))]));
+    }
+    assert_eq!(sequences(&store), (1..=32).collect::<Vec<u64>>());
+    assert!(odd("000007.ndjson").is_file() && odd("000008.ndjson").is_file());
+    let request = store.audit_request(&general(), &core).unwrap();
+    assert!(request.run().unwrap().lost.is_empty());
+    drop(store);
+    assert_eq!(open(&folder).1, core.sorted());
+    // A segment that is replaced under the running store does not block it either.
+    let (store, _) = open(&folder);
+    fs::remove_file(&path).unwrap();
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    assert!(store.load(&bob.log(), 1, &mut None, 1).is_err());
 }

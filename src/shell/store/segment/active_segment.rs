@@ -1,9 +1,9 @@
 //! The last segment of a folder. New batches are appended to it.
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
 
@@ -182,5 +182,5 @@ impl ActiveSegment {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).open(path)
+    file::open_regular(path, Access::Append)
 }

@@ -15,6 +15,9 @@ pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
 /// Limit on the bytes of a batch's line before its content.
 const HEADER_MAX_BYTES: usize = 1000;
 const SEGMENT_EXTENSION: &str = ".ndjson";
+const TEMPORARY_EXTENSION: &str = ".tmp";
+/// Highest number of a segment. A history with so many segments can't exist.
+pub const NUMBER_MAX: u64 = 999_999_999_999;
 /// In a file name, the segment's number is padded with zeros to this many digits.
 const NUMBER_DIGITS: usize = 6;
 
@@ -74,7 +77,60 @@ pub fn path(dir: &Path, number: u64) -> PathBuf {
 
 /// The path under which a segment is written. The finished file is then renamed to [`path`].
 pub fn temporary_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:0width$}.tmp", width = NUMBER_DIGITS))
+    dir.join(format!(
+        "{number:0width$}{TEMPORARY_EXTENSION}",
+        width = NUMBER_DIGITS
+    ))
+}
+
+/// What lies in a folder under names of segments.
+#[derive(Default)]
+pub struct SegmentList {
+    /// The segments, in ascending order of their numbers.
+    pub segments: Vec<SegmentFile>,
+    /// What has the name of a segment, or of its temporary file, and is none: a directory, a FIFO,
+    /// a link, or a file whose number is not written as the store writes it.
+    pub odd: Vec<PathBuf>,
+    /// No name has a higher number.
+    pub highest_number: u64,
+}
+
+/// Lists a folder. The result is empty if the folder is missing. Opens no file.
+///
+/// # Errors
+/// The folder can't be read.
+pub fn list_all(dir: &Path) -> io::Result<SegmentList> {
+    let mut list = SegmentList::default();
+    for entry in file::if_exists(fs::read_dir(dir))?.into_iter().flatten() {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(parse_number) else {
+            continue;
+        };
+        // The file is missing if the writing program has evicted the segment since the directory
+        // was read.
+        let Some(meta) = file::if_exists(entry.metadata())? else {
+            continue;
+        };
+        let is_canonical = (1..=NUMBER_MAX).contains(&number);
+        let is_segment = is_canonical && path(dir, number).file_name() == Some(&*name);
+        let is_draft = is_canonical && temporary_path(dir, number).file_name() == Some(&*name);
+        if meta.is_file() && is_draft {
+            continue;
+        }
+        if meta.is_file() && is_segment {
+            let bytes = meta.len();
+            list.segments.push(SegmentFile { number, bytes });
+        } else {
+            list.odd.push(entry.path());
+        }
+        if is_canonical {
+            list.highest_number = list.highest_number.max(number);
+        }
+    }
+    list.segments.sort_unstable();
+    list.odd.sort_unstable();
+    Ok(list)
 }
 
 /// The segments of a folder, in ascending order of their numbers. Empty if the folder is missing.
@@ -82,21 +138,7 @@ pub fn temporary_path(dir: &Path, number: u64) -> PathBuf {
 /// # Errors
 /// The folder can't be read.
 pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
-    let mut segments = Vec::new();
-    for entry in file::if_exists(fs::read_dir(dir))?.into_iter().flatten() {
-        let entry = entry?;
-        let Some(number) = entry.file_name().to_str().and_then(parse_number) else {
-            continue;
-        };
-        // The file is missing if the writing program has evicted the segment since the directory
-        // was read.
-        if let Some(meta) = file::if_exists(entry.metadata())? {
-            let bytes = meta.len();
-            segments.push(SegmentFile { number, bytes });
-        }
-    }
-    segments.sort_unstable();
-    Ok(segments)
+    Ok(list_all(dir)?.segments)
 }
 
 /// The numbers of the segments of a folder, as [`list`] returns them.
@@ -115,8 +157,11 @@ pub fn folder_bytes(dir: &Path) -> io::Result<u64> {
     Ok(list(dir)?.iter().map(|segment| segment.bytes).sum())
 }
 
+/// The number in the name of a segment or of its temporary file. `u64::MAX`: it has too many
+/// digits.
 fn parse_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SEGMENT_EXTENSION)?;
-    let is_number = digits.len() >= NUMBER_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten()
+    let extensions = [SEGMENT_EXTENSION, TEMPORARY_EXTENSION];
+    let digits = extensions.iter().find_map(|it| name.strip_suffix(*it))?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use crate::base::batch::{BATCH_MAX_BYTES, Batch};
 use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::NetworkTag;
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
 use crate::shell::store::segment::segment_file;
 
@@ -57,7 +57,7 @@ impl SegmentReader {
     /// # Errors
     /// The file can't be opened or read.
     pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
-        let file = File::open(segment_file::path(dir, number))?;
+        let file = file::open_regular(&segment_file::path(dir, number), Access::Read)?;
         let mut head = [0; GENERATION_END];
         let n = file.read_at(&mut head, 0)?;
         Ok(SegmentReader {
