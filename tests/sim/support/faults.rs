@@ -226,9 +226,7 @@ impl Lan {
         copy.disk = original.disk.clone();
         copy.resume_state = original.resume_state.clone();
         self.invariants
-            .record_restore(clone, &self.peers[clone].disk);
-        self.invariants.observations[who].has_copy = true;
-        self.invariants.observations[who].lost_lines = true;
+            .record_clone(who, clone, &self.peers[clone].disk);
         clone
     }
 

@@ -194,6 +194,14 @@ impl Invariants {
         self.record_lost_tail(who, disk);
     }
 
+    /// The directory of `who` was copied. The copy may republish the lines that it stores.
+    pub fn record_clone(&mut self, who: PeerIndex, clone: PeerIndex, disk: &Disk) {
+        self.record_restore(clone, disk);
+        let original = &mut self.observations[who];
+        (original.has_copy, original.lost_lines) = (true, true);
+        self.observations[clone].stored_lines = self.observations[who].stored_lines.clone();
+    }
+
     /// The directory lost stored lines: later saves and notices are judged by what is left.
     pub fn record_lost_tail(&mut self, who: PeerIndex, disk: &Disk) {
         let observed = &mut self.observations[who];
