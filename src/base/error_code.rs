@@ -33,12 +33,14 @@ pub enum ErrorCode {
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
+    /// `unreachable`: a host of `--peer` does not answer, or its name cannot be resolved.
+    Unreachable,
     /// `failed`: any other error. An IPC client also uses this value for unknown codes.
     Failed,
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 13] = [
+    const ALL: [ErrorCode; 14] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
@@ -51,6 +53,7 @@ impl ErrorCode {
         ErrorCode::TooManyLogs,
         ErrorCode::Store,
         ErrorCode::InvalidLine,
+        ErrorCode::Unreachable,
         ErrorCode::Failed,
     ];
 
@@ -69,6 +72,7 @@ impl ErrorCode {
             ErrorCode::TooManyLogs => "logs",
             ErrorCode::Store => "store",
             ErrorCode::InvalidLine => "line",
+            ErrorCode::Unreachable => "unreachable",
             ErrorCode::Failed => "failed",
         }
     }

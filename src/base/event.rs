@@ -185,14 +185,14 @@ pub enum Input<'a> {
         /// The stream.
         stream: StreamId,
     },
-    /// An address where a peer may listen.
-    Candidate {
-        /// The address to dial.
-        address: SocketAddr,
-        /// The key expected at the address, if known.
+    /// A static endpoint was resolved, for the first time or anew.
+    EndpointResolved {
+        /// Host and port, as the user gave them. They name the endpoint.
+        endpoint: String,
+        /// The addresses of the host. They replace the addresses of the last time.
+        addresses: Vec<SocketAddr>,
+        /// The key that the user expects there, if the user gave one.
         peer: Option<PeerId>,
-        /// How the address was found.
-        found_via: FoundVia,
     },
     /// The store opened a folder. If the folder belongs to a room, the core joins that room. At the
     /// start, the folders of rooms come first. The folders of direct messages follow, before any
@@ -251,6 +251,12 @@ pub enum Output {
         stream: StreamId,
         /// The address.
         address: SocketAddr,
+    },
+    /// Resolve a static endpoint again, because none of its addresses answers. Answered by
+    /// [`Input::EndpointResolved`].
+    Resolve {
+        /// The endpoint, as [`Input::EndpointResolved`] named it.
+        endpoint: String,
     },
     /// Write bytes to a stream. If the socket does not accept all of them, [`Input::Blocked`]
     /// follows.

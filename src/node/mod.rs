@@ -25,7 +25,7 @@
 //!    for [`ReaderStart`](crate::ReaderStart). Without a reader, all lines are history.
 //! 5. Pass the interfaces with
 //!    [`Input::InterfacesChanged`](crate::Input::InterfacesChanged). Commands and
-//!    [`Input::Candidate`](crate::Input::Candidate) follow.
+//!    [`Input::EndpointResolved`](crate::Input::EndpointResolved) follow.
 //!
 //! ## In each turn
 //!

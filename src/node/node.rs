@@ -194,12 +194,13 @@ impl Node {
                 self.handshakes.handle_closed(ctx, stream, events);
                 liveness::handle_closed(ctx, stream, events);
             }
-            Input::Candidate {
-                address,
+            Input::EndpointResolved {
+                endpoint,
+                addresses,
                 peer,
-                found_via,
             } => {
-                self.dialer.handle_candidate(ctx, address, peer, found_via);
+                self.dialer
+                    .handle_endpoint(ctx, &endpoint, &addresses, peer);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
             Input::FolderOpened {

@@ -139,6 +139,16 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// Shows host and port, as in `--peer`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// Parses the value of `--peer`: `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is a
 /// host name, an IPv4 address or an IPv6 address. An IPv6 address needs brackets if a port
 /// follows. Returns 1 to [`ADDRESSES_MAX`] endpoints.

@@ -73,6 +73,33 @@ fn a_static_peer_is_dialed_without_beacons() {
     lan.run_until_linked(alice, bob, 3_000);
 }
 
+/// A static name is resolved again when none of its addresses answers. The user is told once that
+/// it does not answer. Names that answer are left alone.
+#[test]
+fn a_static_name_is_resolved_again_when_it_does_not_answer() {
+    let mut lan = Lan::new(5);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    for who in [alice, bob] {
+        lan.peers[who].beacons_enabled = false;
+    }
+    let nobody = SocketAddr::from(([10, 0, 9, 9], 9999));
+    let name = "bob.lan:9999".to_owned();
+    lan.endpoints.insert(name.clone(), (vec![nobody], None));
+    lan.start(alice);
+    lan.start(bob);
+    let resolved = lan.resolve(name.clone());
+    lan.feed(alice, resolved);
+    lan.run_for(60_000);
+    assert_eq!(lan.peers[alice].error_count("unreachable"), 1);
+    let bobs = lan.address(bob);
+    lan.endpoints.insert(name, (vec![bobs], None));
+    lan.run_until_linked(alice, bob, 64_000 + 20_000);
+    let dials = lan.network.dial_count;
+    lan.run_for(300_000);
+    assert_eq!(lan.network.dial_count, dials);
+    assert_eq!(lan.peers[alice].error_count("unreachable"), 1);
+}
+
 /// A static peer that turns out to be ourselves is dialed once and never again.
 #[test]
 fn the_own_address_is_dialed_once() {

@@ -206,15 +206,15 @@ impl Dialer {
             .update(ctx, &self.discovered, &self.static_peers);
     }
 
-    /// Adds an address that did not come from a beacon, such as one given with `--peer`.
-    pub fn handle_candidate(
+    /// Replaces the addresses of a static endpoint.
+    pub fn handle_endpoint(
         &mut self,
         ctx: &mut Context,
-        address: SocketAddr,
+        endpoint: &str,
+        addresses: &[SocketAddr],
         peer: Option<PeerId>,
-        found_via: FoundVia,
     ) {
-        if static_peers::add(&mut self.static_peers, address, peer, found_via) {
+        if static_peers::set_addresses(&mut self.static_peers, endpoint, addresses, peer) {
             ctx.last_peer_event = ctx.now.time;
             self.is_next_dial_stale = true;
         }
@@ -347,6 +347,7 @@ impl Dialer {
             }
         }
         static_peers::report_mismatches(&mut self.static_peers, ctx);
+        static_peers::resolve_unreachable(&mut self.static_peers, ctx, stream);
         self.topology_updater.mark_stale();
         if let Some(dial) = self.clear_dial(stream) {
             self.discovered

@@ -1,8 +1,9 @@
-//! Static peers: addresses from `--peer`, and the peer expected at each address.
+//! Static peers: the addresses of the endpoints from `--peer`, and the peer expected at each
+//! address.
 use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{FoundVia, Notice, Peer, StreamId};
+use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -16,8 +17,7 @@ const STATIC_PEERS_MAX: usize = 64;
 enum ExpectedPeer {
     /// No peer is known at the address yet.
     Any,
-    /// The peer that answered last. Until a peer answers, this is the peer with which the address
-    /// was added. A link to another peer is accepted as well.
+    /// The peer that answered last. A link to another peer is accepted as well.
     LastSeen(PeerId),
     /// The user named this peer. A link to any other peer is refused.
     Pinned(PeerId),
@@ -33,8 +33,10 @@ enum Mismatch {
     Reported,
 }
 
-/// An address that did not come from a beacon, such as one given with `--peer`.
+/// An address of a static endpoint.
 pub struct StaticPeer {
+    /// The endpoint: host and port, as the user gave them.
+    endpoint: String,
     /// The address, and when it may be dialed.
     pub candidate: Candidate,
     /// The dial under way.
@@ -43,6 +45,8 @@ pub struct StaticPeer {
     mismatch: Mismatch,
     /// The address is our own. It is never dialed again.
     pub is_self: bool,
+    /// The user was told that the endpoint does not answer.
+    is_reported: bool,
 }
 
 impl StaticPeer {
@@ -52,6 +56,12 @@ impl StaticPeer {
     pub fn needs_dial(&self, ctx: &Context) -> bool {
         let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
         self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
+    }
+
+    /// Whether the last dial to this address has failed, and its peer is not linked at another.
+    fn is_unreachable(&self, ctx: &Context) -> bool {
+        let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
+        self.candidate.backoff.has_failed() && !self.peer().as_ref().is_some_and(is_linked)
     }
 
     /// The peer expected at this address, if one is known.
@@ -79,39 +89,73 @@ impl StaticPeer {
     }
 }
 
-/// Adds an address, unless it is known or the list is full. Returns whether the address was added.
-/// A peer named by the user is pinned, even at a known address. A pin is never replaced.
-pub fn add(
+/// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer, and
+/// one that another endpoint has is left out. A peer named by the user is pinned, even at a known
+/// address. A pin is never replaced. Returns whether an address was added.
+pub fn set_addresses(
     static_peers: &mut Vec<StaticPeer>,
-    address: SocketAddr,
-    peer: Option<PeerId>,
-    found_via: FoundVia,
+    endpoint: &str,
+    addresses: &[SocketAddr],
+    pinned: Option<PeerId>,
 ) -> bool {
-    let expected = match peer {
-        Some(peer) if found_via == FoundVia::Static => ExpectedPeer::Pinned(peer),
-        Some(peer) => ExpectedPeer::LastSeen(peer),
-        None => ExpectedPeer::Any,
-    };
-    let known = static_peers
-        .iter_mut()
-        .find(|known| known.candidate.address == address);
-    if let Some(known) = known {
-        if matches!(expected, ExpectedPeer::Pinned(_)) && known.pinned_peer().is_none() {
-            known.expected = expected;
+    let is_reported = static_peers
+        .iter()
+        .any(|known| known.endpoint == endpoint && known.is_reported);
+    static_peers
+        .retain(|known| known.endpoint != endpoint || addresses.contains(&known.candidate.address));
+    let mut has_added = false;
+    for address in addresses {
+        let expected = pinned.map_or(ExpectedPeer::Any, ExpectedPeer::Pinned);
+        let known = static_peers
+            .iter_mut()
+            .find(|known| known.candidate.address == *address);
+        if let Some(known) = known {
+            if pinned.is_some() && known.pinned_peer().is_none() {
+                known.expected = expected;
+            }
+        } else if static_peers.len() < STATIC_PEERS_MAX {
+            static_peers.push(StaticPeer {
+                endpoint: endpoint.to_owned(),
+                candidate: Candidate::new(*address, Time(0)),
+                dialing: None,
+                expected,
+                mismatch: Mismatch::None,
+                is_self: false,
+                is_reported,
+            });
+            has_added = true;
         }
-        return false;
     }
-    let has_place = static_peers.len() < STATIC_PEERS_MAX;
-    if has_place {
-        static_peers.push(StaticPeer {
-            candidate: Candidate::new(address, Time(0)),
-            dialing: None,
-            expected,
-            mismatch: Mismatch::None,
-            is_self: false,
-        });
+    has_added
+}
+
+/// Has the endpoint of a failed dial resolved again, if the dials to all of its addresses have
+/// failed: its name may stand for another address now. Tells the user once that it does not answer.
+pub fn resolve_unreachable(static_peers: &mut [StaticPeer], ctx: &mut Context, failed: StreamId) {
+    let dialed = static_peers
+        .iter()
+        .find(|static_peer| static_peer.dialing == Some(failed) && !static_peer.is_self);
+    let Some(endpoint) = dialed.map(|static_peer| static_peer.endpoint.clone()) else {
+        return;
+    };
+    let mut same = static_peers
+        .iter_mut()
+        .filter(|static_peer| static_peer.endpoint == endpoint);
+    if !same.all(|static_peer| static_peer.is_unreachable(ctx)) {
+        return;
     }
-    has_place
+    let mut is_reported = true;
+    for static_peer in static_peers {
+        if static_peer.endpoint == endpoint {
+            is_reported &= std::mem::replace(&mut static_peer.is_reported, true);
+        }
+    }
+    if !is_reported {
+        let content = format!("--peer {endpoint} does not answer: it is tried again");
+        let code = ErrorCode::Unreachable;
+        ctx.notify(Notice::Error { code, content });
+    }
+    ctx.emit(Output::Resolve { endpoint });
 }
 
 /// Records that this peer answered a dial, although another peer is pinned at the address.

@@ -1,15 +1,20 @@
-//! Resolves the host names of `--peer` in a helper thread. Otherwise a slow name server would block
-//! the event loop.
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+//! Resolves the host names of static endpoints (`--peer`) in helper threads. Otherwise a slow name
+//! server would block the event loop.
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::base::identity::PeerId;
+use mio::Waker;
+
+use crate::shell::os::poll::wake;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Time to the first retry if some names were not found. Each further retry doubles the time, up to
+/// Maximum number of endpoints. Further endpoints are ignored.
+const ENDPOINTS_MAX: usize = 64;
+/// Time to the first retry if a name was not found. Each further retry doubles the time, up to
 /// [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two retries.
@@ -17,70 +22,122 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Maximum number of addresses used per name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
 
-/// A resolved candidate: an address where a peer may be.
-pub struct Resolved {
-    /// Where to dial.
-    pub address: SocketAddr,
-    /// The peer expected at the address, if `--peer` gives its id.
-    pub peer: Option<PeerId>,
+/// What became of the host name of an endpoint.
+pub struct Resolution {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its addresses, at least one. If there is an error, the name is tried again.
+    pub addresses: io::Result<Vec<SocketAddr>>,
 }
 
-/// Addresses that helper threads have found and that the event loop has not yet taken. A mutex
-/// needs less code here than a channel.
-#[derive(Clone, Default)]
-pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
-
-impl ResolvedQueue {
-    /// Takes all addresses out of the queue.
-    pub fn take(&self) -> Vec<Resolved> {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut queue)
-    }
-
-    fn push(&self, resolved: Resolved) {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.push(resolved);
-    }
+/// What the event loop shares with the helper threads.
+#[derive(Default)]
+struct Shared {
+    resolutions: Vec<Resolution>,
+    /// The endpoints whose names are being resolved, each by a thread of its own.
+    in_progress: Vec<Endpoint>,
 }
 
-/// Starts a thread that resolves all endpoints and puts their addresses into `resolved`. The thread
-/// retries until every endpoint has an address. Each time an endpoint is resolved, the thread calls
-/// `wake`.
-pub fn spawn_resolver(
+/// The static endpoints of a run, and the resolutions of their names.
+pub struct Resolver {
     endpoints: Vec<Endpoint>,
-    resolved: ResolvedQueue,
-    wake: impl Fn() + Send + 'static,
-) {
-    if endpoints.is_empty() {
-        return;
-    }
-    let work = move || {
-        let mut endpoints = endpoints;
-        let mut wait = RETRY_MIN;
-        while !endpoints.is_empty() {
-            endpoints.retain(|endpoint| {
-                let Ok(addresses) = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()
-                else {
-                    return true;
-                };
-                let mut is_missing = true;
-                for address in addresses.take(ADDRESSES_PER_NAME_MAX) {
-                    is_missing = false;
-                    resolved.push(Resolved {
-                        address,
-                        peer: endpoint.peer,
-                    });
-                }
-                wake();
-                is_missing
-            });
-            if !endpoints.is_empty() {
-                sleep(wait);
-                wait = (wait * 2).min(RETRY_MAX);
-            }
+    shared: Arc<Mutex<Shared>>,
+    /// Held for the whole run. If the last waker were dropped, a pending wake-up would be lost.
+    waker: Arc<Waker>,
+}
+
+impl Resolver {
+    /// A resolver without endpoints. It wakes the event loop for each resolution.
+    pub fn new(waker: Arc<Waker>) -> Resolver {
+        Resolver {
+            endpoints: Vec::new(),
+            shared: Arc::default(),
+            waker,
         }
-    };
-    // Without the thread, no name is resolved and no static peer is dialed. Beacons still find
-    // other peers.
-    let _ = thread::spawn_helper("resolver", Box::new(work));
+    }
+
+    /// Adds an endpoint, and resolves it. Does nothing if the endpoint is known, or the list is
+    /// full.
+    pub fn add(&mut self, endpoint: &Endpoint) {
+        if !self.endpoints.contains(endpoint) && self.endpoints.len() < ENDPOINTS_MAX {
+            self.endpoints.push(endpoint.clone());
+            self.resolve(endpoint);
+        }
+    }
+
+    /// Resolves all endpoints again.
+    pub fn resolve_all(&self) {
+        self.endpoints.iter().for_each(|e| self.resolve(e));
+    }
+
+    /// Resolves the endpoints with this text again.
+    pub fn resolve_named(&self, text: &str) {
+        let named = self.endpoints.iter().filter(|e| e.to_string() == text);
+        named.for_each(|e| self.resolve(e));
+    }
+
+    /// Takes the resolutions that no call has returned yet. A name that cannot be resolved has one
+    /// with the error, and another when it is resolved at last.
+    pub fn take_resolutions(&self) -> Vec<Resolution> {
+        std::mem::take(&mut lock(&self.shared).resolutions)
+    }
+
+    /// Starts a thread that resolves an endpoint, unless one is at it. An address needs no thread.
+    fn resolve(&self, endpoint: &Endpoint) {
+        let mut shared = lock(&self.shared);
+        if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
+            shared.resolutions.push(Resolution {
+                endpoint: endpoint.clone(),
+                addresses: Ok(vec![SocketAddr::new(ip, endpoint.port)]),
+            });
+        } else if !shared.in_progress.contains(endpoint) {
+            shared.in_progress.push(endpoint.clone());
+            let (endpoint, shared) = (endpoint.clone(), Arc::clone(&self.shared));
+            let waker = Arc::clone(&self.waker);
+            let work = move || resolve_until_found(&endpoint, &shared, &waker);
+            // Without the thread, the endpoint is not dialed. Beacons still find other peers.
+            let _ = thread::spawn_helper("resolver", Box::new(work));
+        }
+    }
+}
+
+/// Resolves an endpoint, if need be many times. Reports the first error, and the addresses.
+fn resolve_until_found(endpoint: &Endpoint, shared: &Mutex<Shared>, waker: &Waker) {
+    let mut retry_after = RETRY_MIN;
+    let mut has_failed = false;
+    loop {
+        let addresses = look_up(endpoint);
+        let is_found = addresses.is_ok();
+        if is_found || !has_failed {
+            let mut shared = lock(shared);
+            shared
+                .in_progress
+                .retain(|other| !is_found || other != endpoint);
+            let endpoint = endpoint.clone();
+            shared.resolutions.push(Resolution {
+                endpoint,
+                addresses,
+            });
+        }
+        wake(waker);
+        if is_found {
+            return;
+        }
+        has_failed = true;
+        sleep(retry_after);
+        retry_after = (retry_after * 2).min(RETRY_MAX);
+    }
+}
+
+fn look_up(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    let addresses = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()?;
+    let addresses: Vec<SocketAddr> = addresses.take(ADDRESSES_PER_NAME_MAX).collect();
+    if addresses.is_empty() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    Ok(addresses)
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use mio::{Poll, Waker};
+use mio::Poll;
 
 use crate::base::event::{KnownPeer, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -19,11 +19,10 @@ use crate::shell::config::values::Verbosity;
 use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
 use crate::shell::net::interfaces;
-use crate::shell::net::resolver;
-use crate::shell::net::resolver::ResolvedQueue;
+use crate::shell::net::resolver::Resolver;
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
-use crate::shell::os::poll::{create_poll, wake};
+use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::poll_sources;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
@@ -36,7 +35,7 @@ use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
-use crate::wire::code::{DEFAULT_PORT, Endpoint};
+use crate::wire::code::DEFAULT_PORT;
 use crate::wire::message::ROOMS_MAX;
 
 /// Runs a command that has a session. Returns the exit status at the end of the run.
@@ -109,8 +108,8 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         resume,
         identity,
     };
-    let (resolved, resolve_hosts) = create_resolver(builder.waker);
-    resolve_hosts(options.static_peers.clone());
+    let mut resolver = Resolver::new(builder.waker);
+    options.static_peers.iter().for_each(|e| resolver.add(e));
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,
@@ -120,8 +119,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         opened_folders,
         streams,
         multicast: poll_sources::create_multicast(options.multicast),
-        resolved,
-        resolve_hosts: Box::new(resolve_hosts),
+        resolver,
         options,
         session,
         frontend,
@@ -162,21 +160,6 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
     for known in known_peers {
         renderer.record_known_name(known.id, &known.nick);
     }
-}
-
-/// Creates a function that looks up host names in a helper thread. The thread puts the found
-/// addresses into the queue, which is returned as well.
-///
-/// The function holds the waker for the whole run. If the last waker were dropped, a pending
-/// wake-up would be lost.
-fn create_resolver(waker: Arc<Waker>) -> (ResolvedQueue, impl Fn(Vec<Endpoint>)) {
-    let resolved = ResolvedQueue::default();
-    let queue = resolved.clone();
-    let resolve_hosts = move |names| {
-        let waker = Arc::clone(&waker);
-        resolver::spawn_resolver(names, queue.clone(), move || wake(&waker));
-    };
-    (resolved, resolve_hosts)
 }
 
 /// Opens the store, and the folders of `rooms`, of direct messages and of carried lines. Then opens

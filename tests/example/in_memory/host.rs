@@ -179,6 +179,8 @@ impl Host {
             }
             Output::Close { stream } => network.close(owner, stream),
             Output::SendBeacon { bytes } => network.broadcast(owner, &bytes),
+            // The hosts of this network have no names.
+            Output::Resolve { .. } => {}
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
             Output::Notice(notice) => self.notices.push(notice),

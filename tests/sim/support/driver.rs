@@ -191,6 +191,7 @@ impl Lan {
             Output::Close { stream } => self.close_stream(who, stream),
             Output::SendBeacon { bytes } => self.broadcast_beacon(who, &bytes),
             Output::Dial { stream, address } => self.dial(who, stream, address),
+            Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
             Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
                 0 => todo.push_back(self.read_disk(who, request)),
                 slow => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::{Command, FoundVia, Input, LoadRequest, StreamId};
+use p2pchat::base::event::{Command, Input, LoadRequest, StreamId};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, PeerSelector, Room};
 use p2pchat::node::node::Node;
@@ -88,6 +88,8 @@ pub struct Lan {
     pub external_writes: BTreeMap<(PeerIndex, StreamId), Vec<u8>>,
     /// Streams of scripted peers that the nodes closed.
     pub closed_external_streams: BTreeSet<(PeerIndex, StreamId)>,
+    /// What the name server answers for each static endpoint, and the id in its `--peer`.
+    pub endpoints: BTreeMap<String, (Vec<SocketAddr>, Option<PeerId>)>,
     /// The newest beacon that any node sent.
     pub last_beacon: Vec<u8>,
     /// Print every input and output: set by the variable `P2PCHAT_TRACE`.
@@ -110,6 +112,7 @@ impl Lan {
             trace_hash: 0xcbf2_9ce4_8422_2325,
             external_writes: BTreeMap::new(),
             closed_external_streams: BTreeSet::new(),
+            endpoints: BTreeMap::new(),
             last_beacon: Vec::new(),
             trace_enabled: std::env::var_os("P2PCHAT_TRACE").is_some(),
         }
@@ -383,14 +386,21 @@ impl Lan {
 
     /// Gives the option `--peer ID@HOST`; without an id, `--peer HOST`.
     pub fn add_candidate(&mut self, who: PeerIndex, address: SocketAddr, peer: Option<PeerId>) {
-        self.feed(
-            who,
-            Input::Candidate {
-                address,
-                peer,
-                found_via: FoundVia::Static,
-            },
-        );
+        let endpoint = address.to_string();
+        self.endpoints
+            .insert(endpoint.clone(), (vec![address], peer));
+        let resolved = self.resolve(endpoint);
+        self.feed(who, resolved);
+    }
+
+    /// The answer of the name server for this static endpoint.
+    pub fn resolve(&self, endpoint: String) -> Input<'static> {
+        let (addresses, peer) = self.endpoints[&endpoint].clone();
+        Input::EndpointResolved {
+            endpoint,
+            addresses,
+            peer,
+        }
     }
 
     /// Queues an event for `wait_ms` milliseconds from now.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
+use crate::base::error_code::ErrorCode;
 use crate::base::error_code::Refusal;
-use crate::base::event::{FoundVia, Input, LoadRequest};
+use crate::base::event::{Input, LoadRequest, Notice};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
@@ -21,7 +22,7 @@ use crate::shell::config::options::Options;
 use crate::shell::ipc::server::Server;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::Multicast;
-use crate::shell::net::resolver::ResolvedQueue;
+use crate::shell::net::resolver::{Resolution, Resolver};
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN, WAKE_TOKEN};
@@ -33,7 +34,6 @@ use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::store::Store;
-use crate::wire::code::Endpoint;
 
 /// The folders opened at the start of a run. The ranges tell which lines of each log the folder
 /// contains.
@@ -72,10 +72,8 @@ pub struct EventLoopParts {
     pub streams: TcpStreams,
     /// The sockets of the beacons.
     pub multicast: Multicast,
-    /// The queue for the addresses that `resolve_hosts` finds.
-    pub resolved: ResolvedQueue,
-    /// Looks up the addresses of static peers in a helper thread.
-    pub resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
+    /// The static endpoints.
+    pub resolver: Resolver,
     /// The options of the run.
     pub options: Options,
     /// The user's session.
@@ -102,8 +100,7 @@ pub struct EventLoop {
     pub(super) opened_folders: OpenedFolders,
     pub(super) streams: TcpStreams,
     pub(super) multicast: Multicast,
-    pub(super) resolved: ResolvedQueue,
-    pub(super) resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
+    pub(super) resolver: Resolver,
     pub(super) options: Options,
     pub(super) interface_watch: InterfaceWatch,
     pub(super) signals: Signals,
@@ -155,8 +152,7 @@ impl EventLoop {
             opened_folders: parts.opened_folders,
             streams: parts.streams,
             multicast: parts.multicast,
-            resolved: parts.resolved,
-            resolve_hosts: parts.resolve_hosts,
+            resolver: parts.resolver,
             options: parts.options,
             interface_watch,
             signals: parts.signals,
@@ -283,7 +279,7 @@ impl EventLoop {
         self.read_datagrams();
         self.read_streams();
         self.load_pending();
-        self.add_resolved_candidates();
+        self.handle_resolutions();
         self.handle_requests();
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
@@ -295,14 +291,28 @@ impl EventLoop {
         }
     }
 
-    /// Passes the resolved addresses of static peers to the core.
-    fn add_resolved_candidates(&mut self) {
-        for resolved in self.resolved.take() {
-            self.handle_input(Input::Candidate {
-                address: resolved.address,
-                peer: resolved.peer,
-                found_via: FoundVia::Static,
-            });
+    /// Passes the addresses of static endpoints to the core. Warns of a name that cannot be
+    /// resolved.
+    fn handle_resolutions(&mut self) {
+        for Resolution {
+            endpoint,
+            addresses,
+        } in self.resolver.take_resolutions()
+        {
+            match addresses {
+                Ok(addresses) => self.handle_input(Input::EndpointResolved {
+                    endpoint: endpoint.to_string(),
+                    addresses,
+                    peer: endpoint.peer,
+                }),
+                Err(error) => self.notify(Notice::Error {
+                    code: ErrorCode::Unreachable,
+                    content: format!(
+                        "--peer {endpoint}: the name cannot be resolved ({error}): it is tried \
+                         again"
+                    ),
+                }),
+            }
         }
     }
 

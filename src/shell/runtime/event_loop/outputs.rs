@@ -26,6 +26,7 @@ impl EventLoop {
                 self.multicast.send(&bytes);
             }
             Output::Dial { stream, address } => self.dial(stream, address),
+            Output::Resolve { endpoint } => self.resolver.resolve_named(&endpoint),
             Output::Write { stream, bytes } => self.write(stream, &bytes),
             Output::Close { stream } => {
                 self.frontend.stderr.debug(|| format!("close {stream:?}"));

@@ -7,7 +7,6 @@ use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Input, KnownPeer, Notice, Peer};
 use crate::base::name::Room;
-use crate::shell::config::options::OPTION_REPEATS_MAX;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
@@ -150,7 +149,7 @@ impl EventLoop {
             }
             SessionAction::Command(command) => self.handle_input(Input::Command(command)),
             SessionAction::Dial { host, port, peer } => {
-                self.add_static_peer(Endpoint { peer, host, port });
+                self.resolver.add(&Endpoint { peer, host, port });
             }
         }
         self.with_session(key, |session, _, sink| session.finish_action(sink));
@@ -185,14 +184,6 @@ impl EventLoop {
         self.with_session(key, |session, around, sink| {
             session.listen(listen, around, sink)
         });
-    }
-
-    fn add_static_peer(&mut self, endpoint: Endpoint) {
-        let static_peers = &mut self.options.static_peers;
-        if !static_peers.contains(&endpoint) && static_peers.len() < OPTION_REPEATS_MAX {
-            (self.resolve_hosts)(vec![endpoint.clone()]);
-            static_peers.push(endpoint);
-        }
     }
 
     /// Publishes the lines whose recipients the core has found.

@@ -20,12 +20,14 @@ impl EventLoop {
         let mut warnings = Vec::new();
         match options::from_process() {
             Ok(options) => {
-                let (commands, names) = reload::diff_options(&self.options, &options);
+                let commands = reload::diff_options(&self.options, &options);
                 self.options.username = options.username;
                 self.options.rooms = options.rooms;
-                self.options.static_peers = options.static_peers;
                 self.frontend.queue_commands(commands);
-                (self.resolve_hosts)(names);
+                self.resolver.resolve_all();
+                for endpoint in &options.static_peers {
+                    self.resolver.add(endpoint);
+                }
             }
             Err(failure) => warnings.push(failure.message),
         }
