@@ -41,8 +41,7 @@ impl StreamId {
 pub enum LoadPurpose {
     /// To send the batches over the link with this id. The linked peer lacks them.
     Send(StreamId),
-    /// To compare one of our batches with a peer's batch. Repeated comparisons find the first line
-    /// that differs.
+    /// To compare one of our batches with a peer's. Repeated, this finds the first different line.
     Compare,
     /// To publish lines of ours again in a new incarnation. A fork made the sequences of these
     /// lines ambiguous.
@@ -56,8 +55,7 @@ pub struct LoadRequest {
     pub purpose: LoadPurpose,
     /// The log to read.
     pub log: LogId,
-    /// Sequence of the first requested line. The reply begins with the batch that contains this
-    /// line.
+    /// Sequence of the first requested line. The reply begins with the batch that contains it.
     pub from: u64,
     /// Where the store starts to read: the `next_position` of an earlier reply. `None`: the store
     /// searches for the requested first line.
@@ -416,12 +414,6 @@ pub struct PeerInfo {
     pub rooms: Vec<Room>,
 }
 
-/// Number of peers whose state is not [`PeerState::Gone`].
-pub fn count_present(peers: &[PeerInfo]) -> u64 {
-    let is_present = |info: &&PeerInfo| info.state != PeerState::Gone;
-    peers.iter().filter(is_present).count() as u64
-}
-
 /// Whether a peer can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
@@ -565,8 +557,23 @@ pub struct Chat {
     pub is_own: bool,
 }
 
+/// Lines to one target that not enough peers store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The room or the recipient.
+    pub target: Target,
+    /// As [`Delivery::acked_peers`], for this target.
+    pub acked_peers: u64,
+    /// As [`Delivery::required_peers`], for this target.
+    pub required_peers: u64,
+    /// The first few recipients or reachable room members that lack lines.
+    pub lacking: Vec<Peer>,
+    /// Number of all such peers.
+    pub lacking_peers: u64,
+}
+
 /// How far the lines published in this run are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Peer};
+use crate::base::event::{Delivery, Peer, Undelivered};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
@@ -43,6 +43,30 @@ impl Node {
             required_peers,
             self.is_expecting_link(),
         )
+    }
+
+    /// The targets of these lines that not enough peers have acknowledged, with the peers that lack
+    /// lines. For the arguments, see [`Node::delivery_of`].
+    pub fn undelivered(
+        &self,
+        lines: &[(&LogId, RangeInclusive<u64>)],
+        required_peers: Option<u64>,
+    ) -> Vec<Undelivered> {
+        let lines = lines.iter();
+        let mut undelivered: Vec<Undelivered> = lines
+            .filter_map(|(log, lines)| {
+                let tracker = &self.delivery_tracker;
+                tracker.undelivered(&self.ctx, &self.logs, log, lines, required_peers)
+            })
+            .collect();
+        for peer in undelivered.iter_mut().flat_map(|it| &mut it.lacking) {
+            if !self.ctx.stream_by_peer.contains_key(&peer.id)
+                && let Some(nick) = self.known_peers.nick_of(&peer.id)
+            {
+                peer.nick = nick.clone();
+            }
+        }
+        undelivered
     }
 
     /// Whether another peer is likely to be linked soon.

@@ -260,6 +260,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
                 is_settled: fields.flag("settled")?,
                 recheck_at: None,
             },
+            undelivered: fields.text("reason").unwrap_or_default().to_owned(),
         }),
         "status" => EventKind::Status(Status {
             has_linked_peer: fields.flag("linked")?,

@@ -14,3 +14,4 @@ pub mod session_event;
 pub mod tables;
 pub mod terminal;
 pub mod text;
+pub mod undelivered;

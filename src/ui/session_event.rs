@@ -102,13 +102,15 @@ impl StoredLines {
 }
 
 /// How far the lines of a session are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryReport {
     /// Whether a peer is linked.
     pub has_linked_peer: bool,
     /// The state of the delivery. Its `recheck_at` is `None`, because clients need not check again.
     /// The running program reports each change.
     pub delivery: Delivery,
+    /// Which rooms lack the lines, and who lacks them there. Empty if the delivery is settled.
+    pub undelivered: String,
 }
 
 /// The first event of a session. It describes the running program.

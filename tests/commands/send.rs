@@ -31,6 +31,38 @@ fn a_delivered_line_is_silent_success() {
     assert_eq!(bob.out.all().len(), 1, "{:?}", bob.out.all());
 }
 
+/// At 75 the room is named, and who lacks the lines, also at the end of a piped chat.
+#[test]
+fn the_peers_that_lack_lines_are_named() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let carol = lo.start("carol", &["listen"]);
+    let commands = [&["send"][..], &[], &["send", "-t", "@bob"]];
+    for (n, command) in commands.into_iter().enumerate() {
+        let is_direct = command.contains(&"-t");
+        let mut alice = lo.spawn("alice", &[command, &["-W", "1"]].concat());
+        let before = format!("before {n}");
+        alice.say(&before);
+        wait_line(&bob, &before);
+        if !is_direct {
+            wait_line(&carol, &before);
+        }
+        bob.signal(Signal::SIGSTOP);
+        let outcome = finish(alice, b"after");
+        bob.signal(Signal::SIGCONT);
+        outcome.assert_code(75);
+        let sentence = outcome.err.last().expect("a sentence");
+        let is_named = match is_direct {
+            true => sentence.starts_with("p2pchat: @bob~"),
+            false => {
+                sentence.starts_with("p2pchat: #general: bob~")
+                    && sentence.contains(" lacks lines, 1 of 2 peers have received all: ")
+            }
+        };
+        assert!(is_named && sentence.ends_with(STORED), "{outcome:?}");
+    }
+}
+
 /// Without a peer `send` ends with 69 and says that the line is stored; the next run of any
 /// kind sends it.
 #[test]
@@ -42,7 +74,8 @@ fn an_undelivered_line_is_sent_by_the_next_run() {
     let outcome = run(&lo, "alice", &["send", "-W", "0.3", "first"]);
     outcome.assert_code(69);
     assert!(
-        outcome.err.len() == 1 && outcome.err[0].starts_with("p2pchat: no peer is connected: "),
+        outcome.err.len() == 1
+            && outcome.err[0].starts_with("p2pchat: #general: no peer is connected: "),
         "{outcome:?}"
     );
     assert!(outcome.err[0].ends_with(STORED), "{outcome:?}");
@@ -281,7 +314,7 @@ fn send_without_beacons_ends_after_its_wait() {
     assert!(
         errors
             .concat()
-            .starts_with("p2pchat: no peer is connected: the lines are stored"),
+            .starts_with("p2pchat: #general: no peer is connected: the lines are stored"),
         "{errors:?}"
     );
 }

@@ -8,3 +8,4 @@ mod sanitize;
 mod support;
 mod tables;
 mod text;
+mod undelivered;

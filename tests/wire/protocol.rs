@@ -13,8 +13,9 @@ use crate::documents::examples;
 
 const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
-/// Lengths and numbers that follow from the formats, so the document states them without a name.
-const UNNAMED: [&str; 18] = [
+/// Lengths and numbers that follow from the formats, so the document states them without a name. And
+/// numbers that no other peer notices.
+const UNNAMED: [&str; 19] = [
     "DEFAULT_PORT",
     "DIGEST_CHARS",
     "HEADER_BYTES",
@@ -23,6 +24,7 @@ const UNNAMED: [&str; 18] = [
     "ID_MAX_BYTES",
     "ID_PREFIX_MIN_CHARS",
     "KEY_BYTES",
+    "LACKING_NAMED_MAX",
     "LAMPORTS_PER_MS",
     "NEIGHBOURS_PER_SIDE",
     "NONCE_BITS",

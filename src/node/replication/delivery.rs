@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Notice, Output, StreamId};
+use crate::base::event::{Delivery, Notice, Output, StreamId, Undelivered};
 use crate::base::identity::{PeerId, verify_signature};
-use crate::base::name::Room;
+use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -30,6 +30,8 @@ const TRACKED_PEERS_MAX: usize = 4096;
 /// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
 /// emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
+/// How many peers that lack lines [`DeliveryTracker::undelivered`] names.
+const LACKING_NAMED_MAX: usize = 3;
 
 /// The state from which we decide whether our lines are delivered. The acknowledgements themselves
 /// are in the [`LogState`] of each log.
@@ -54,9 +56,15 @@ struct RoomLogDelivery {
     required_peers: u64,
     /// Whether a peer that is not transient stores all these lines.
     has_lasting_holder: bool,
-    /// Whether a linked or reachable peer lacks some of these lines. Also true if no peer stores
-    /// all of them.
-    has_undelivered: bool,
+    /// The linked and reachable peers that lack some of these lines.
+    lacking: SortedSet<PeerId>,
+}
+
+impl RoomLogDelivery {
+    /// Whether a linked or reachable peer lacks some of the lines, or no peer stores all of them.
+    fn has_undelivered(&self) -> bool {
+        self.acked_peers == 0 || !self.lacking.is_empty()
+    }
 }
 
 impl DeliveryTracker {
@@ -334,7 +342,7 @@ impl DeliveryTracker {
             }
             let of_log = self.room_log_delivery(ctx, logs.state(log), room, lines, required_peers);
             have_lasting_holders &= of_log.has_lasting_holder;
-            has_undelivered |= of_log.has_undelivered;
+            has_undelivered |= of_log.has_undelivered();
             let fewest = least.as_ref().map(|least| least.acked_peers);
             if fewest.is_none_or(|fewest| of_log.acked_peers < fewest) {
                 least = Some(of_log);
@@ -356,6 +364,42 @@ impl DeliveryTracker {
             is_settled,
             recheck_at: waits_for_quiet.then_some(quiet_at),
         }
+    }
+
+    /// The lines of one log, if not enough peers have acknowledged them.
+    pub fn undelivered(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        log: &LogId,
+        lines: &RangeInclusive<u64>,
+        required_peers: Option<u64>,
+    ) -> Option<Undelivered> {
+        let state = logs.state(log);
+        let of_log = match &log.target {
+            Target::Room(room) => self.room_log_delivery(ctx, state, room, lines, required_peers),
+            Target::Peer(recipient) => {
+                let is_acked = state.is_held_by(recipient, lines);
+                RoomLogDelivery {
+                    acked_peers: u64::from(is_acked),
+                    required_peers: required_peers.unwrap_or(1).min(1),
+                    has_lasting_holder: is_acked,
+                    lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
+                }
+            }
+        };
+        let is_delivered = match required_peers {
+            Some(_) => of_log.acked_peers >= of_log.required_peers,
+            None => !of_log.has_undelivered(),
+        };
+        let lacking = of_log.lacking.iter().take(LACKING_NAMED_MAX);
+        (!is_delivered).then(|| Undelivered {
+            target: log.target.clone(),
+            acked_peers: of_log.acked_peers,
+            required_peers: of_log.required_peers,
+            lacking: lacking.map(|peer| ctx.display_peer(peer)).collect(),
+            lacking_peers: of_log.lacking.len() as u64,
+        })
     }
 
     fn room_log_delivery(
@@ -390,7 +434,7 @@ impl DeliveryTracker {
             acked_peers,
             required_peers: required_peers.unwrap_or(everyone),
             has_lasting_holder,
-            has_undelivered: acked_peers == 0 || !lacking.is_empty(),
+            lacking,
         }
     }
 

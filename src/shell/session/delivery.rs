@@ -1,6 +1,5 @@
 //! The part of a session that reports what becomes of its lines.
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::node::node::Node;
 use crate::shell::session::event_sink::EventSink;
@@ -9,6 +8,7 @@ use crate::shell::store::store::Store;
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines, TRACKED_LOGS_MAX,
 };
+use crate::ui::undelivered;
 
 impl Session {
     /// Awaits the delivery of lines.
@@ -62,24 +62,18 @@ impl Session {
             return None;
         }
         let required_peers = self.finish.as_ref()?.required_peers;
-        let delivery = self.compute_delivery(node, required_peers);
-        let report = DeliveryReport {
-            has_linked_peer,
-            delivery: Delivery {
-                recheck_at: None,
-                ..delivery
-            },
-        };
+        let mut report = self.report_delivery(node, required_peers);
+        let recheck_at = report.delivery.recheck_at.take();
         if let Some(finish) = &mut self.finish
-            && finish.last_report != Some(report)
+            && finish.last_report.as_ref() != Some(&report)
             && can_report
         {
-            finish.last_report = Some(report);
+            finish.last_report = Some(report.clone());
             emit(sink, None, EventKind::Delivery(report));
             self.current_id = finish.id.take();
             self.answer(Done::default(), sink);
         }
-        delivery.recheck_at
+        recheck_at
     }
 
     pub(super) fn confirm_sends(&mut self, store: &Store, node: &Node, sink: &mut dyn EventSink) {
@@ -113,16 +107,12 @@ impl Session {
     }
 
     /// How far the lines of this session are delivered.
-    pub fn delivery(&mut self, node: &Node) -> Delivery {
+    pub fn delivery(&mut self, node: &Node) -> DeliveryReport {
         let finish = self.finish.as_ref();
-        self.compute_delivery(node, finish.and_then(|finish| finish.required_peers))
+        self.report_delivery(node, finish.and_then(|finish| finish.required_peers))
     }
 
-    pub(super) fn compute_delivery(
-        &mut self,
-        node: &Node,
-        required_peers: Option<u64>,
-    ) -> Delivery {
+    fn report_delivery(&mut self, node: &Node, required_peers: Option<u64>) -> DeliveryReport {
         // Fork repair may have published the lines again, under other numbers.
         for lines in self.tracked_lines.values_mut() {
             if let Some((log, sequence)) = node.republished_position(&lines.log, lines.sequence) {
@@ -138,6 +128,17 @@ impl Session {
         let lines = self.tracked_lines.values();
         let lines = lines.map(|lines| (&lines.log, lines.first..=lines.sequence));
         let lines: Vec<_> = lines.collect();
-        node.delivery_of(&lines, required_peers)
+        let delivery = node.delivery_of(&lines, required_peers);
+        let has_linked_peer = node.link_count() > 0;
+        let mut undelivered = String::new();
+        if !delivery.is_settled {
+            let targets = node.undelivered(&lines, required_peers);
+            undelivered = undelivered::describe(&targets, has_linked_peer);
+        }
+        DeliveryReport {
+            has_linked_peer,
+            delivery,
+            undelivered,
+        }
     }
 }

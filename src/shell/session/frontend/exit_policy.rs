@@ -1,7 +1,7 @@
 //! Decides when a run is over, and with which exit status.
-use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::shell::config::exit_status::ExitStatus;
+use crate::ui::session_event::DeliveryReport;
 
 /// How long `peers` looks for peers if --wait is not given, in milliseconds.
 pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
@@ -269,7 +269,12 @@ impl ExitPolicy {
 
     /// Decides whether the run is over, and how; `None` while the run goes on. `is_all_stored`:
     /// whether every line passed to the core is stored.
-    pub fn decide(&mut self, now: Time, is_all_stored: bool, delivery: &Delivery) -> Option<Exit> {
+    pub fn decide(
+        &mut self,
+        now: Time,
+        is_all_stored: bool,
+        report: &DeliveryReport,
+    ) -> Option<Exit> {
         if let Some(status) = self.exit_status() {
             return Some(Exit {
                 status,
@@ -296,7 +301,7 @@ impl ExitPolicy {
                 status: ExitStatus::GeneralError,
                 message: Some("the last lines could not be stored, and are lost".to_owned()),
             },
-            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(delivery),
+            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(report),
         })
     }
 
@@ -312,15 +317,15 @@ impl ExitPolicy {
     }
 
     /// The exit of a run whose time limit for delivery has passed.
-    fn exit_undelivered(&self, delivery: &Delivery) -> Exit {
-        if delivery.is_settled {
+    fn exit_undelivered(&self, report: &DeliveryReport) -> Exit {
+        if report.delivery.is_settled {
             return self.exit_unless_refused(ExitStatus::Success, None);
         }
         let status = match self.has_linked {
             true => ExitStatus::PartialDelivery,
             false => ExitStatus::NoPeer,
         };
-        let mut message = self.undelivered_message(delivery);
+        let mut message = self.undelivered_message(report);
         if !self.has_input_ended() {
             message.push_str(", and the rest of stdin was not read");
         }
@@ -328,32 +333,29 @@ impl ExitPolicy {
     }
 
     /// The sentence that says why lines are undelivered, and what happens to them.
-    fn undelivered_message(&self, delivery: &Delivery) -> String {
+    fn undelivered_message(&self, report: &DeliveryReport) -> String {
         let fate = match self.retention {
             Retention::Lost => "the lines are lost with this program",
             Retention::Server => "the lines are stored, and sent by the p2pchat that runs here",
             Retention::NextRun => "the lines are stored, and sent by the next run",
         };
-        let acked = delivery.acked_peers;
-        // All linked peers may have acknowledged the lines. At least one more peer then lacks
-        // them: a peer that is away or has left.
-        let required = delivery.required_peers.max(acked + 1);
-        match (self.has_linked, delivery.linked_peers) {
-            (false, _) => format!("no peer is connected: {fate}"),
-            (true, 0) => format!("nobody who should get the lines is connected: {fate}"),
-            _ => format!("{acked} of {required} peers have received all lines: {fate}"),
-        }
+        let reason = match &report.undelivered[..] {
+            "" => "not all peers have received all lines",
+            reason => reason,
+        };
+        format!("{reason}: {fate}")
     }
 
     /// A sentence for stderr if the end of this run loses lines. `None` if no lines are lost, or if
     /// the reader of stdout is gone.
-    pub fn loss_warning(&self, delivery: &Delivery) -> Option<String> {
+    pub fn loss_warning(&self, report: &DeliveryReport) -> Option<String> {
         if self.retention != Retention::Lost || self.exit_status() == Some(ExitStatus::StdoutClosed)
         {
             return None;
         }
-        delivery
+        report
+            .delivery
             .has_undelivered
-            .then(|| self.undelivered_message(delivery))
+            .then(|| self.undelivered_message(report))
     }
 }

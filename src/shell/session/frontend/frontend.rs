@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Delivery, Notice, count_present};
+use crate::base::event::{Command, Notice, PeerState};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room};
@@ -95,7 +95,7 @@ pub struct Frontend {
     /// Whether the input has ended, but the session was not asked to await delivery yet.
     pub(super) is_finish_due: bool,
     /// How far the lines are delivered, as the session reported last.
-    pub(super) delivery: Delivery,
+    pub(super) delivery: DeliveryReport,
     /// Whether lines must wait, because nobody is linked and the store is full.
     pub(super) is_blocked: bool,
     /// Whether the user was warned that a part of the history cannot be read.
@@ -182,14 +182,7 @@ impl Frontend {
             cursors: SortedMap::new(),
             blocked_input: None,
             is_finish_due: false,
-            delivery: Delivery {
-                linked_peers: 0,
-                acked_peers: 0,
-                required_peers: 0,
-                has_undelivered: false,
-                is_settled: false,
-                recheck_at: None,
-            },
+            delivery: DeliveryReport::default(),
             is_blocked: false,
             is_read_error_reported: false,
             pending_output: Vec::new(),
@@ -237,7 +230,7 @@ impl Frontend {
         if ready.has_linked_peer {
             self.exit_policy.record_linked_peer();
         }
-        self.delivery.is_settled = false;
+        self.delivery.delivery.is_settled = false;
         self.is_finish_due |= self.exit_policy.has_input_ended();
         self.announce_ready(ready);
     }
@@ -449,13 +442,11 @@ impl Frontend {
                 }
             }
             EventKind::Known(peer) => self.renderer.record_known_name(peer.id, &peer.nick),
-            EventKind::Delivery(DeliveryReport {
-                has_linked_peer,
-                delivery,
-            }) => {
-                self.delivery = delivery;
-                self.handle_status(has_linked_peer);
-                if delivery.is_settled && !self.pending.has_lines() {
+            EventKind::Delivery(report) => {
+                self.handle_status(report.has_linked_peer);
+                let is_settled = report.delivery.is_settled;
+                self.delivery = report;
+                if is_settled && !self.pending.has_lines() {
                     self.exit_policy.record_delivery_complete();
                 }
             }
@@ -555,11 +546,11 @@ impl Frontend {
         self.resize();
     }
 
-    /// Counts the peers of a reply for the command `peers`.
+    /// Records whether a reply to the command `peers` contains a present peer.
     pub(super) fn record_peers(&mut self, notice: &Notice) {
         if let Notice::Peers(views) = notice
             && self.exit_policy.mode == SessionMode::Peers
-            && count_present(views) > 0
+            && views.iter().any(|view| view.state != PeerState::Gone)
         {
             self.exit_policy.record_linked_peer();
         }

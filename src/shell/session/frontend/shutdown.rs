@@ -1,7 +1,6 @@
 //! The end of a run: waits until the lines are delivered and the output is written to stdout.
 use std::time::{Duration, Instant};
 
-use crate::base::event::Delivery;
 use crate::base::name::FolderName;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
@@ -11,6 +10,7 @@ use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::terminal;
 use crate::ui::request::RequestKind;
+use crate::ui::session_event::DeliveryReport;
 
 /// How long an ended run waits until its last bytes are sent to peers or to its server, in
 /// milliseconds. Together with [`CLOSE_TIMEOUT_MS`] this is below two seconds: a signal must end
@@ -92,7 +92,7 @@ impl Frontend {
 
     /// Sets how far the lines are delivered. An ephemeral run warns about lines that it loses at
     /// its end.
-    pub fn set_delivery(&mut self, delivery: Delivery) {
+    pub fn set_delivery(&mut self, delivery: DeliveryReport) {
         self.delivery = delivery;
     }
 

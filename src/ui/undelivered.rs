@@ -1,0 +1,70 @@
+//! Says in which rooms lines are undelivered, and who lacks them.
+use std::fmt::Write as _;
+
+use crate::base::event::Undelivered;
+use crate::base::name::Target;
+
+/// How many targets are named.
+const TARGETS_NAMED_MAX: usize = 3;
+
+/// Describes undelivered lines, such as `#ops: bob~k7mq lacks lines, 1 of 2 peers have received
+/// all`. `has_linked_peer`: whether any peer is linked.
+pub fn describe(undelivered: &[Undelivered], has_linked_peer: bool) -> String {
+    let mut text = String::new();
+    for (i, of_target) in undelivered.iter().take(TARGETS_NAMED_MAX).enumerate() {
+        if i > 0 {
+            text.push_str("; ");
+        }
+        append_target(of_target, has_linked_peer, &mut text);
+    }
+    if let more @ 1.. = undelivered.len().saturating_sub(TARGETS_NAMED_MAX) {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "; and {more} more");
+    }
+    text
+}
+
+fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut String) {
+    let acked = of_target.acked_peers;
+    // All known peers may have acknowledged the lines. At least one more peer then lacks them: a
+    // peer that is away.
+    let required = of_target.required_peers.max(acked + 1);
+    let _ = match (&of_target.target, &of_target.lacking[..]) {
+        (Target::Peer(_), [recipient, ..]) => write!(text, "@{recipient}: "),
+        (target, _) => write!(text, "{target}: "),
+    };
+    let _ = match &of_target.lacking[..] {
+        _ if !has_linked_peer => write!(text, "no peer is connected"),
+        [] if acked == 0 => write!(text, "nobody in the room is connected"),
+        [] => write!(text, "{acked} of {required} peers have received all lines"),
+        _ if of_target.target.room().is_none() => write!(text, "the lines have not arrived"),
+        _ => {
+            append_names(of_target, text);
+            write!(
+                text,
+                " lines, {acked} of {required} peers have received all"
+            )
+        }
+    };
+}
+
+/// Appends who lacks lines, such as `bob~k7mq, carol~x2fe and 4 more lack`.
+fn append_names(of_target: &Undelivered, text: &mut String) {
+    let lacking = &of_target.lacking;
+    let more = of_target.lacking_peers.saturating_sub(lacking.len() as u64);
+    for (i, peer) in lacking.iter().enumerate() {
+        let separator = match i {
+            0 => "",
+            _ if more == 0 && i + 1 == lacking.len() => " and ",
+            _ => ", ",
+        };
+        let _ = write!(text, "{separator}{peer}");
+    }
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text.push_str(match of_target.lacking_peers {
+        1 => " lacks",
+        _ => " lack",
+    });
+}

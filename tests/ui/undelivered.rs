@@ -1,0 +1,81 @@
+//! How undelivered lines are described.
+use p2pchat::base::event::{Peer, Undelivered};
+use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::ui::undelivered::describe;
+
+fn peers(nicks: &[&str]) -> Vec<Peer> {
+    let peer = |nick: &&str| Peer {
+        id: PeerId([0; 32]),
+        nick: Nick::new(nick).expect("a name"),
+    };
+    nicks.iter().map(peer).collect()
+}
+
+fn in_room(room: &str, (acked_peers, required_peers): (u64, u64), nicks: &[&str]) -> Undelivered {
+    Undelivered {
+        target: Target::Room(Room::new(room).expect("a room")),
+        acked_peers,
+        required_peers,
+        lacking: peers(nicks),
+        lacking_peers: nicks.len() as u64,
+    }
+}
+
+/// Each sentence names the room, and the first few peers that lack lines.
+#[test]
+fn rooms_and_peers_are_named() {
+    let many = Undelivered {
+        lacking_peers: 9,
+        ..in_room("#ops", (1, 10), &["bob", "carol", "dave"])
+    };
+    for (undelivered, text) in [
+        (
+            in_room("#ops", (1, 2), &["bob"]),
+            "#ops: bob~aaaa lacks lines, 1 of 2 peers have received all",
+        ),
+        (
+            in_room("#ops", (0, 2), &["bob", "eve"]),
+            "#ops: bob~aaaa and eve~aaaa lack lines, 0 of 2 peers have received all",
+        ),
+        (
+            many,
+            "#ops: bob~aaaa, carol~aaaa, dave~aaaa and 6 more lack lines, 1 of 10 peers have received all",
+        ),
+        (
+            in_room("#ops", (0, 1), &[]),
+            "#ops: nobody in the room is connected",
+        ),
+        (
+            in_room("#ops", (1, 3), &[]),
+            "#ops: 1 of 3 peers have received all lines",
+        ),
+        (
+            in_room("#ops", (1, 1), &[]),
+            "#ops: 1 of 2 peers have received all lines",
+        ),
+        (
+            Undelivered {
+                target: Target::Peer(PeerId([0; 32])),
+                ..in_room("#ops", (0, 1), &["bob"])
+            },
+            "@bob~aaaa: the lines have not arrived",
+        ),
+    ] {
+        assert_eq!(describe(&[undelivered], true), text);
+    }
+}
+
+/// Without any link the rooms are named. Many rooms are counted.
+#[test]
+fn the_first_rooms_are_named() {
+    let rooms = ["#a", "#b", "#c", "#d", "#e"];
+    let rooms: Vec<Undelivered> = rooms
+        .iter()
+        .map(|room| in_room(room, (0, 1), &[]))
+        .collect();
+    let text = "#a: no peer is connected; #b: no peer is connected";
+    assert_eq!(describe(&rooms[..2], false), text);
+    let text = format!("{text}; #c: no peer is connected; and 2 more");
+    assert_eq!(describe(&rooms, false), text);
+}
