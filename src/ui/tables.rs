@@ -1,8 +1,17 @@
 //! Formats the answers to commands as tables.
 use std::borrow::Cow;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::base::event::PeerInfo;
 use crate::base::name::Room;
+
+/// The heading of `p2pchat peers` at a terminal.
+const PEER_HEADING: [&str; 7] = ["NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS"];
+/// Length of an id in a table for a person. A selector accepts such a prefix.
+const SHORT_ID_CHARS: usize = 8;
+/// Number of blanks between two columns.
+const COLUMN_GAP: usize = 2;
 
 fn format_address(info: &PeerInfo) -> String {
     match (&info.via, info.address) {
@@ -28,16 +37,46 @@ fn format_shared_rooms(info: &PeerInfo) -> String {
 pub fn format_peer_rows(peers: &[PeerInfo]) -> String {
     let mut out = String::new();
     for info in peers {
-        let row = [
-            info.peer.to_string(),
-            info.peer.id.to_string(),
-            format_address(info),
-            info.found_via.as_str().into(),
-            info.state.as_str().into(),
-            format_rtt(info),
-            format_shared_rooms(info),
-        ];
-        out.push_str(&row.join("\t"));
+        out.push_str(&peer_columns(info).join("\t"));
+        out.push('\n');
+    }
+    out
+}
+
+fn peer_columns(info: &PeerInfo) -> [String; PEER_HEADING.len()] {
+    [
+        info.peer.to_string(),
+        info.peer.id.to_string(),
+        format_address(info),
+        info.found_via.as_str().into(),
+        info.state.as_str().into(),
+        format_rtt(info),
+        format_shared_rooms(info),
+    ]
+}
+
+/// Formats the answer of `p2pchat peers` for a person: the columns of [`format_peer_rows`] with a
+/// heading, aligned, and with short ids. Empty without peers.
+pub fn format_peer_table(peers: &[PeerInfo]) -> String {
+    if peers.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![PEER_HEADING.map(str::to_owned)];
+    for info in peers {
+        let mut row = peer_columns(info);
+        row[1].truncate(SHORT_ID_CHARS);
+        rows.push(row);
+    }
+    let mut out = String::new();
+    for row in &rows {
+        for (column, cell) in row.iter().enumerate() {
+            let cells = rows.iter().map(|row| row[column].width());
+            let width = cells.max().unwrap_or(0) + COLUMN_GAP;
+            out.push_str(cell);
+            if column + 1 < row.len() {
+                out.extend(std::iter::repeat_n(' ', width - cell.width()));
+            }
+        }
         out.push('\n');
     }
     out

@@ -181,3 +181,27 @@ fn peers_prints_a_table_at_a_terminal() {
     // `peers` is not announced.
     assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
 }
+
+/// At a terminal, `peers` prints aligned columns with a heading and short ids.
+#[test]
+fn peers_are_a_table_at_a_terminal() {
+    let Some(lo) = Loopback::new() else { return };
+    let _bob = lo.start("bob", &["listen"]);
+    let mut alice = AtTerminal::run(command(&lo.host, "alice", &["peers", "-W", "1"]), |_| {});
+    // Before the list is printed: the screen is too narrow for it.
+    alice.pty.resize(100, 24);
+    alice.assert_exit(0);
+    alice.pty.wait_row("#general");
+    let mut rows = alice.pty.with_screen(|screen| screen.lines());
+    rows.retain(|row| !row.trim().is_empty());
+    let [heading, bob] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert!(heading.starts_with("NAME "), "{heading}");
+    assert!(bob.starts_with("bob~"), "{bob}");
+    for (title, cell) in [("STATE", "linked"), ("ROOMS", "#general")] {
+        assert_eq!(heading.find(title), bob.find(cell), "{rows:?}");
+    }
+    let id = bob.split_whitespace().nth(1).expect("an id");
+    assert_eq!(id.len(), 8, "{bob}");
+}

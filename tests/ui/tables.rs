@@ -1,6 +1,7 @@
 //! The tables of peers and rooms, for scripts and for people.
 
-use p2pchat::base::event::PeerInfo;
+use p2pchat::base::event::{Peer, PeerInfo};
+use p2pchat::base::name::Nick;
 use p2pchat::ui::tables;
 
 use super::support::{bob_info, identity, short};
@@ -22,6 +23,24 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
              bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
         )
     );
+    let wide = PeerInfo {
+        peer: Peer {
+            nick: Nick::new("日本").expect("a name"),
+            ..bob_info().peer
+        },
+        address: None,
+        ..bob_info()
+    };
+    let prefix = &id.to_string()[..8];
+    assert_eq!(
+        tables::format_peer_table(&[bob_info(), wide]),
+        format!(
+            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS\n\
+             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops\n\
+             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops\n"
+        )
+    );
+    assert_eq!(tables::format_peer_table(&[]), "");
     assert_eq!(
         tables::format_users(&[bob_info()]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")

@@ -29,7 +29,11 @@ impl Frontend {
                     if let Notice::Peers(views) = &**notice
                         && self.exit_policy.mode == SessionMode::Peers =>
                 {
-                    return self.print_lines(tables::format_peer_rows(views).into_bytes());
+                    let table = match self.is_stdout_terminal {
+                        true => tables::format_peer_table(views),
+                        false => tables::format_peer_rows(views),
+                    };
+                    return self.print_lines(table.into_bytes());
                 }
                 kind => self.renderer.append_reply(kind, self.today, &mut out),
             }
