@@ -175,7 +175,8 @@ fn a_closed_stdout_or_missing_directory_is_no_error() {
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let broken = lo.host.folder("broken");
-    fs::create_dir_all(broken.join("history/open/#general/000001.ndjson")).expect("a folder");
+    fs::create_dir_all(broken.join("history")).expect("a folder");
+    fs::write(broken.join("history/open"), "no folder").expect("a file");
     fs::write(broken.join("history/format"), "2\n").expect("a file");
     let outcome = run(&lo, "broken", &["history"]);
     outcome.assert_code(78);
@@ -298,3 +299,26 @@ fn memory_does_not_grow_with_the_history() {
 /// Address space in KiB within which any history must be read; the program alone takes most of
 /// it.
 const ADDRESS_SPACE_KIB: u64 = 11_000;
+
+/// What has the name of a segment and is none is named, and holds nothing up: a FIFO is not opened.
+#[test]
+fn odd_objects_in_a_folder_are_named() {
+    let Some(lo) = Loopback::new() else { return };
+    run(&lo, "bob", &["send", "--need", "0", "line"]).assert_code(0);
+    let room = lo.host.folder("bob").join("history/open/#general");
+    fs::create_dir(room.join("000002.ndjson")).expect("a folder");
+    let mut mkfifo = lo.host.command("mkfifo");
+    mkfifo.arg(room.join("000003.ndjson"));
+    assert!(mkfifo.status().expect("mkfifo").success());
+    let history = run(&lo, "bob", &["history"]);
+    history.assert_code(0);
+    assert_eq!(history.out.len(), 1, "{history:?}");
+    let named = |lines: &[String], name: &str| lines.iter().any(|line| line.contains(name));
+    for name in ["000002.ndjson", "000003.ndjson"] {
+        assert!(named(&history.err, name), "{history:?}");
+    }
+    let listen = run(&lo, "bob", &["listen", "-W", "0.1"]);
+    for name in ["000002.ndjson", "000003.ndjson"] {
+        assert!(named(&listen.err, name), "{listen:?}");
+    }
+}

@@ -1,5 +1,5 @@
 //! `p2pchat history`: prints the stored lines in their total order.
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 
 use crate::base::event::{KnownPeer, Peer};
@@ -17,13 +17,12 @@ use crate::shell::os::clock::Clock;
 use crate::shell::session::frontend::builder;
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::session::history_query;
-use crate::shell::session::history_query::HistoryQuery;
+use crate::shell::session::history_query::{HistoryQuery, QueryOutput};
 use crate::shell::state::history_format::check_history_format;
 use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{StateDir, check_directory, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
-use crate::shell::store::damage::DamageReport;
 use crate::shell::store::scan::{FolderSpan, HistorySource};
 use crate::ui::session_event::SessionEvent;
 
@@ -76,19 +75,30 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
             Err(error) => Err(error.kind().into()),
         }
     };
-    let mut damage = Vec::new();
-    let mut report_damage = |report: DamageReport| damage.push(report.to_string());
-    let queried =
-        history_query::run_query(&source, network, &query, &mut report_damage, &mut |kind| {
+    let (mut damage, mut odd) = (Vec::new(), Vec::new());
+    let output = QueryOutput {
+        emit: &mut |kind| {
             let event = SessionEvent { id: None, kind };
             renderer.append_event(&event, now, &mut out);
             match out.len() >= CHUNK_BYTES {
                 true => write(&mut out),
                 false => Ok(()),
             }
-        });
+        },
+        skip_unreadable: &mut |error| match error.kind() {
+            ErrorKind::InvalidInput => {
+                odd.push(format!("{error}: passed over"));
+                Ok(())
+            }
+            _ => Err(error),
+        },
+        report_damage: &mut |report| damage.push(report.to_string()),
+        backlog_of: None,
+    };
+    let queried = history_query::run_query_to(&source, network, &query, output);
     let queried = queried.and_then(|()| write(&mut out));
     if options.verbosity > Verbosity::Quiet {
+        print_warnings(&odd);
         print_warnings(&damage);
     }
     if running.is_some() && !damage.is_empty() {

@@ -39,7 +39,7 @@ pub enum Access {
 /// Opens a regular file, which must exist. Never waits, whatever lies at `path`.
 ///
 /// # Errors
-/// The file is missing, can't be opened, or is no regular file.
+/// The file is missing, can't be opened, or is no regular file: `InvalidInput`, with the path.
 pub fn open_regular(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
     match access {
@@ -48,11 +48,14 @@ pub fn open_regular(path: &Path, access: Access) -> io::Result<File> {
         Access::Append => options.append(true),
     };
     options.custom_flags(CAUTIOUS_FLAGS);
-    let file = options.open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(ErrorKind::InvalidInput.into()),
+    let is_odd = |number| [libc::ELOOP, libc::ENXIO, libc::EISDIR].contains(&number);
+    match options.open(path) {
+        Ok(file) if file.metadata()?.is_file() => return Ok(file),
+        Err(error) if !error.raw_os_error().is_some_and(is_odd) => return Err(error),
+        _ => {}
     }
+    let sentence = format!("{} is no regular file", path.display());
+    Err(io::Error::new(ErrorKind::InvalidInput, sentence))
 }
 
 /// Creates a directory and its missing parents with mode 0700. An existing directory keeps its

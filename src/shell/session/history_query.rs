@@ -1,6 +1,6 @@
 //! Selects stored lines in the order of the history. A query can ask for all matching lines or only
 //! for the last ones.
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::base::event::Notice;
 use crate::base::gap_notice::gap_notice;
@@ -57,7 +57,11 @@ pub fn run_query(
 ) -> io::Result<()> {
     let output = QueryOutput {
         emit,
-        skip_unreadable: &mut Err,
+        skip_unreadable: &mut |error| match error.kind() {
+            // The event loop has named it at the start.
+            ErrorKind::InvalidInput => Ok(()),
+            _ => Err(error),
+        },
         report_damage,
         backlog_of: None,
     };

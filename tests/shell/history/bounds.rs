@@ -2,7 +2,7 @@
 use std::fs;
 
 use p2pchat::base::batch::Batch;
-use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
+use p2pchat::shell::session::history_query::{HistoryQuery, QueryOutput, run_query_to};
 
 use super::support::{
     Author, NET, contents, disk_source, last_lines, store_on_disk, whole_history,
@@ -38,10 +38,13 @@ fn reads_older_half(folder: &TempDir, lines: u64) -> bool {
         limit: Some(lines),
         ..HistoryQuery::default()
     };
-    run_query(&disk_source(folder), NET, &query, &mut |_| {}, &mut |_| {
-        Ok(())
-    })
-    .is_err()
+    let output = QueryOutput {
+        emit: &mut |_| Ok(()),
+        skip_unreadable: &mut Err,
+        report_damage: &mut |_| {},
+        backlog_of: None,
+    };
+    run_query_to(&disk_source(folder), NET, &query, output).is_err()
 }
 
 /// The last lines are found without reading old segments, even if old lines arrived late.

@@ -141,12 +141,23 @@ pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
     Ok(list_all(dir)?.segments)
 }
 
-/// The numbers of the segments of a folder, as [`list`] returns them.
+/// The numbers under which segments may be read, in ascending order. Includes those of objects that
+/// are no regular files: to open them is an error, which tells the user.
 ///
 /// # Errors
 /// The folder can't be read.
 pub fn list_numbers(dir: &Path) -> io::Result<Vec<u64>> {
-    Ok(list(dir)?.iter().map(|segment| segment.number).collect())
+    let list = list_all(dir)?;
+    let mut numbers: Vec<u64> = list.segments.iter().map(|segment| segment.number).collect();
+    let odd = list
+        .odd
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str());
+    let odd = odd.filter(|name| name.ends_with(SEGMENT_EXTENSION));
+    numbers.extend(odd.filter_map(parse_number).filter(|n| *n <= NUMBER_MAX));
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }
 
 /// Bytes of all segments of a folder.
