@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
+use crate::shell::store::store_io;
 
 /// A sync of waiting files begins at most this long after the first request. A power cut may lose
 /// writes that are not synced.
@@ -123,7 +124,7 @@ fn sync_loop(shared: &Shared) {
         };
         for SyncRequest { file, pending } in requests {
             pending.0.store(false, Ordering::Release);
-            if file.sync_data().is_err() {
+            if store_io::sync(&file).is_err() {
                 shared.failed.store(true, Ordering::Relaxed);
             }
         }

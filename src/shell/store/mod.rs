@@ -21,4 +21,5 @@ pub mod scan;
 pub mod segment;
 #[allow(clippy::module_inception)]
 pub mod store;
+pub mod store_io;
 pub mod unacknowledged_marker;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod damage;
+mod faults;
 mod format;
 mod gaps;
 mod memory;

@@ -1,11 +1,12 @@
 //! The last segment of a folder. New batches are appended to it.
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
+use crate::shell::store::store_io;
 
 /// A clean end appends a frontier line if more than this many bytes follow the last frontier line.
 /// The next start then need not read these bytes.
@@ -73,7 +74,7 @@ impl ActiveSegment {
         let path = segment_file::path(dir, number);
         let created = file::create_private_dir(dir)
             .and_then(|()| file::create_private_file(&draft))
-            .and_then(|mut file| file.write_all(frontier))
+            .and_then(|file| store_io::write_all(&file, frontier))
             .and_then(|()| fs::rename(&draft, &path))
             .and_then(|()| open_for_append(&path));
         let file = created.inspect_err(|_| {
@@ -112,12 +113,12 @@ impl ActiveSegment {
     /// The disk is full or broken. Nothing was appended.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.has_torn_tail {
-            self.file.set_len(self.bytes)?;
+            store_io::set_len(&self.file, self.bytes)?;
             self.has_torn_tail = false;
         }
         self.restore_length()?;
-        if let Err(error) = self.file.write_all(lines) {
-            self.has_torn_tail = self.file.set_len(self.bytes).is_err();
+        if let Err(error) = store_io::write_all(&self.file, lines) {
+            self.has_torn_tail = store_io::set_len(&self.file, self.bytes).is_err();
             return Err(error);
         }
         self.bytes += lines.len() as u64;
@@ -140,7 +141,7 @@ impl ActiveSegment {
                 *end = b'\n';
             }
         }
-        self.file.write_all(&filler)?;
+        store_io::write_all(&self.file, &filler)?;
         self.bytes = bytes + filler.len() as u64;
         Ok(())
     }
@@ -177,7 +178,7 @@ impl ActiveSegment {
     /// # Errors
     /// The disk reports an error.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        store_io::sync(&self.file)
     }
 }
 

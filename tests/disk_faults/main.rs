@@ -1,0 +1,203 @@
+//! The real program on a disk with faults: no line is sent before it is stored, and none is
+//! acknowledged before.
+//!
+//! This binary is the program as well. With the variable `FAULT_FILE` it runs [`program::main`], and
+//! the file of that name tells what is wrong with the disk: nothing, or a word of [`FaultyDisk`].
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use p2pchat::shell::program;
+use p2pchat::shell::store::store_io::{StoreIo, install};
+
+#[path = "../support/hosts/mod.rs"]
+mod hosts;
+
+use hosts::host::Loopback;
+use hosts::program::{Program, TIMEOUT};
+use hosts::wait::wait_until;
+
+const FAULT_FILE: &str = "FAULT_FILE";
+/// How long a write takes on a slow disk.
+const SLOW_WRITE: Duration = Duration::from_millis(700);
+/// For so long nothing may come that must not come.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+/// Has the fault that the file names.
+struct FaultyDisk(PathBuf);
+
+impl FaultyDisk {
+    fn fault(&self) -> String {
+        fs::read_to_string(&self.0).unwrap_or_default()
+    }
+}
+
+impl StoreIo for FaultyDisk {
+    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        match self.fault().as_str() {
+            "full" => Err(ErrorKind::StorageFull.into()),
+            "slow" => {
+                sleep(SLOW_WRITE);
+                file.write(bytes)
+            }
+            _ => file.write(bytes),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        match self.fault().as_str() {
+            "unsynced" => Err(io::Error::other("a test")),
+            _ => file.sync_data(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(path) = std::env::var_os(FAULT_FILE) {
+        install(Box::new(FaultyDisk(path.into())));
+        return ExitCode::from(program::main().code());
+    }
+    let filters: Vec<String> = std::env::args().skip(1).collect();
+    let filters: Vec<&String> = filters.iter().filter(|it| !it.starts_with('-')).collect();
+    let tests: [(&str, fn()); 4] = [
+        (
+            "a_line_is_stored_before_it_is_sent",
+            a_line_is_stored_before_it_is_sent,
+        ),
+        (
+            "a_line_is_stored_before_it_is_acknowledged",
+            a_line_is_stored_before_it_is_acknowledged,
+        ),
+        (
+            "a_line_that_cannot_be_stored_is_not_sent",
+            a_line_that_cannot_be_stored_is_not_sent,
+        ),
+        ("a_failed_sync_is_told", a_failed_sync_is_told),
+    ];
+    let mut is_failed = false;
+    for (name, test) in tests {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            let passed = catch_unwind(test).is_ok();
+            println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+            is_failed |= !passed;
+        }
+    }
+    ExitCode::from(u8::from(is_failed))
+}
+
+/// Starts this binary as the program of `user`, on a disk without a fault.
+fn start_faulty(lo: &Loopback, user: &str) -> Program {
+    set_fault(lo, user, "");
+    let binary = std::env::current_exe().expect("this binary");
+    let mut command = lo.host.command(binary.to_str().expect("UTF-8"));
+    command
+        .args(["--interface", "lo"])
+        .env("P2PCHAT_USERNAME", user);
+    command
+        .env("P2PCHAT_DIR", lo.host.folder(user))
+        .env(FAULT_FILE, fault_file(lo, user));
+    let program = Program::spawn(user, command);
+    program.wait_ready();
+    program
+}
+
+fn fault_file(lo: &Loopback, user: &str) -> PathBuf {
+    lo.host.folder(user).with_extension("fault")
+}
+
+fn set_fault(lo: &Loopback, user: &str, fault: &str) {
+    fs::write(fault_file(lo, user), fault).expect("written");
+}
+
+fn wait_line(program: &Program, end: &str) {
+    program.out.wait_for(TIMEOUT, |line| line.ends_with(end));
+}
+
+fn is_stored(lo: &Loopback, user: &str, text: &str) -> bool {
+    let room = lo.host.folder(user).join("history/open/#general");
+    let holds = |path: &Path| fs::read_to_string(path).is_ok_and(|all| all.contains(text));
+    let entries = fs::read_dir(room).expect("a room");
+    entries.flatten().any(|entry| holds(&entry.path()))
+}
+
+/// The disk takes its time: when bob has the line, alice's disk has it.
+fn a_line_is_stored_before_it_is_sent() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = start_faulty(&lo, "alice");
+    wait_line(&bob, " joined");
+    for n in 0..3 {
+        set_fault(&lo, "alice", "slow");
+        alice.say(&format!("line {n}"));
+        wait_line(&bob, &format!("line {n}"));
+        assert!(is_stored(&lo, "alice", &format!("line {n}")));
+    }
+}
+
+/// The same for what is received: when `send` says that bob has the line, bob's disk has it.
+fn a_line_is_stored_before_it_is_acknowledged() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = start_faulty(&lo, "bob");
+    set_fault(&lo, "bob", "slow");
+    let mut send = lo.spawn("alice", &["-W", "20", "send", "line"]);
+    assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
+    assert!(is_stored(&lo, "bob", "\"line\""));
+    wait_line(&bob, ": line");
+    // A full disk acknowledges nothing. When it has space again, the line comes.
+    set_fault(&lo, "bob", "full");
+    let mut send = lo.spawn("alice", &["-W", "2", "send", "another"]);
+    assert_eq!(send.wait_code(TIMEOUT), 75, "{:?}", send.err.all());
+    assert!(!is_stored(&lo, "bob", "\"another\""));
+    set_fault(&lo, "bob", "");
+    let mut send = lo.spawn("alice", &["-W", "20", "send", "third"]);
+    assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
+    wait_line(&bob, ": another");
+    wait_line(&bob, ": third");
+}
+
+/// The disk is full: bob gets nothing, and alice is told. When there is space again, he gets each
+/// line once.
+fn a_line_that_cannot_be_stored_is_not_sent() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = start_faulty(&lo, "alice");
+    wait_line(&bob, " joined");
+    alice.say("before");
+    wait_line(&bob, ": before");
+    set_fault(&lo, "alice", "full");
+    alice.say("during");
+    alice.err.wait_for(TIMEOUT, |line| {
+        line.contains("the history cannot be written")
+    });
+    sleep(QUIET);
+    assert!(!bob.out.all().iter().any(|line| line.ends_with(": during")));
+    assert!(!is_stored(&lo, "alice", "during"));
+    set_fault(&lo, "alice", "");
+    wait_line(&bob, ": during");
+    alice.say("after");
+    wait_line(&bob, ": after");
+    let lines = bob.out.all();
+    let said: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| Some(line.split_once(": ")?.1))
+        .collect();
+    assert_eq!(said, ["before", "during", "after"]);
+    wait_until("alice has stored all", TIMEOUT, || {
+        is_stored(&lo, "alice", "after")
+    });
+}
+
+/// A disk that cannot sync is told of: a power cut may lose what it has taken.
+fn a_failed_sync_is_told() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = start_faulty(&lo, "alice");
+    set_fault(&lo, "alice", "unsynced");
+    alice.say("line");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("cannot be synced"));
+}

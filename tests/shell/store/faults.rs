@@ -1,0 +1,200 @@
+//! The store on a disk with faults: short writes, full and broken disks, failed syncs, lost tails.
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::sync::Once;
+
+use p2pchat::base::batch::LocalFields;
+use p2pchat::shell::store::store_io::{StoreIo, install};
+
+use super::support::{Author, GENERAL, RecordedState, load, open};
+use crate::folders::TempDir;
+
+/// What is wrong with the disk of this thread's test.
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    /// Longest write.
+    write_max_bytes: Option<usize>,
+    /// The disk is full after so many bytes.
+    left_bytes: Option<usize>,
+    /// A file can't be cut.
+    is_stuck: bool,
+    is_unsynced: bool,
+}
+
+thread_local! {
+    static FAULTS: RefCell<Faults> = RefCell::default();
+}
+
+/// The disk of all tests of this process: each thread has its own faults.
+struct FaultyDisk;
+
+impl StoreIo for FaultyDisk {
+    fn write(&self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        FAULTS.with_borrow_mut(|faults| {
+            let mut length = bytes
+                .len()
+                .min(faults.write_max_bytes.unwrap_or(usize::MAX));
+            if let Some(left) = &mut faults.left_bytes {
+                length = length.min(*left);
+                *left -= length;
+                if length == 0 {
+                    return Err(ErrorKind::StorageFull.into());
+                }
+            }
+            file.write(&bytes[..length])
+        })
+    }
+
+    fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        match FAULTS.with_borrow(|faults| faults.is_stuck) {
+            true => Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32)),
+            false => file.set_len(bytes),
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        match FAULTS.with_borrow(|faults| faults.is_unsynced) {
+            true => Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32)),
+            false => file.sync_data(),
+        }
+    }
+}
+
+fn set_faults(faults: Faults) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| install(Box::new(FaultyDisk)));
+    FAULTS.set(faults);
+}
+
+/// Writes of one byte at a time store the same bytes.
+#[test]
+fn short_writes_store_whole_lines() {
+    set_faults(Faults {
+        write_max_bytes: Some(1),
+        ..Faults::default()
+    });
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    for n in 0..30 {
+        core.save(&mut store, &bob.say(&[&format!("line {n}")]));
+    }
+    drop(store);
+    assert_eq!(open(&folder).1, core.sorted());
+}
+
+/// Wherever the disk is full or broken in the midst of a write, the batch is not stored, nothing of
+/// it is left, and the next one follows the last whole one.
+#[test]
+fn a_write_that_fails_anywhere_leaves_nothing() {
+    for is_stuck in [false, true] {
+        for left in (0..600).step_by(23) {
+            set_faults(Faults::default());
+            let folder = TempDir::new();
+            let (mut store, _) = open(&folder);
+            let core = RecordedState::default();
+            let mut bob = Author::new(2);
+            core.save(&mut store, &bob.say(&["first"]));
+            let mut carol = Author::new(3);
+            set_faults(Faults {
+                left_bytes: Some(left),
+                is_stuck,
+                ..Faults::default()
+            });
+            let failed = bob.say(&["failed"]);
+            let error = store.save(&failed, LocalFields::default());
+            if error.is_ok() {
+                continue;
+            }
+            set_faults(Faults::default());
+            core.save(&mut store, &carol.say(&["next"]));
+            assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1]);
+            assert_eq!(load(&store, &carol.log(), 1, 1 << 20), [1]);
+            drop(store);
+            let (mut store, ranges) = open(&folder);
+            assert_eq!(ranges, core.sorted(), "{left} bytes, {is_stuck}");
+            assert_eq!(store.take_damage(), []);
+        }
+    }
+}
+
+/// A disk that is full when a segment is due keeps the old one, and the store goes on when there is
+/// space again.
+#[test]
+fn a_segment_that_cannot_be_started_is_started_later() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let text = "x".repeat(1_000);
+    let mut failures = 0;
+    for _ in 0..20 {
+        // The batch fits, and the frontier of a new segment does not.
+        set_faults(Faults {
+            left_bytes: Some(1_600),
+            ..Faults::default()
+        });
+        let batch = bob.say(&[&text]);
+        store.save(&batch, LocalFields::default()).unwrap();
+        core.record(&batch);
+        failures += usize::from(store.enforce_limits(&core).is_err());
+    }
+    assert!(failures > 0 && folder.segments(GENERAL).len() == 1);
+    set_faults(Faults::default());
+    for _ in 0..80 {
+        core.save(&mut store, &bob.say(&[&text]));
+    }
+    assert!(folder.segments(GENERAL).len() > 2);
+    drop(store);
+    assert_eq!(open(&folder).1, core.sorted());
+}
+
+/// A failed sync prevents the marker of a clean end.
+#[test]
+fn a_failed_sync_is_an_error() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    core.save(&mut store, &Author::new(2).say(&["line"]));
+    assert!(store.sync().is_ok());
+    set_faults(Faults {
+        is_unsynced: true,
+        ..Faults::default()
+    });
+    assert!(store.sync().is_err());
+    assert!(store.close(&core).is_err());
+}
+
+/// A power cut loses what was not synced: any tail of the active segment, or all of it.
+#[test]
+fn a_lost_tail_costs_the_lines_of_the_tail() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let mut ends = Vec::new();
+    let path = {
+        core.save(&mut store, &bob.say(&["first"]));
+        folder.segments(GENERAL)[0].clone()
+    };
+    for n in 0..5 {
+        ends.push(fs::metadata(&path).unwrap().len());
+        core.save(&mut store, &bob.say(&[&format!("line {n}")]));
+    }
+    drop(store);
+    let bytes = fs::read(&path).unwrap();
+    for length in (ends[0] as usize..bytes.len()).step_by(31) {
+        fs::write(&path, &bytes[..length]).unwrap();
+        let (mut store, ranges) = open(&folder);
+        let whole = ends.iter().filter(|end| **end <= length as u64).count() as u64;
+        assert_eq!((ranges[0].high, ranges[0].gaps.len()), (whole, 0));
+        assert_eq!(store.take_damage(), []);
+    }
+    fs::write(&path, "").unwrap();
+    assert_eq!(open(&folder).1, []);
+}
