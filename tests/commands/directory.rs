@@ -70,7 +70,7 @@ fn a_directory_that_others_control_is_refused() {
     let path = lo.host.folder("bob");
     fs::create_dir(&path).expect("a folder");
     chown(&path, Some(1), None).expect("the right to give it away");
-    refused(" belongs to daemon: give one of your own");
+    refused(" belongs to daemon: make a directory in it, or run as daemon, or give another");
     chown(&path, Some(4_000_000), None).expect("the right to give it away");
     refused(" belongs to user 4000000: ");
     chown(&path, Some(0), None).expect("the right to take it back");

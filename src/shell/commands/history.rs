@@ -46,10 +46,10 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     check_history_format(&history_dir(directory))?;
     // A run in this directory reports bad lines of the file.
     let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut Vec::new())?;
-    let running = attach::probe_running(directory, &mut warnings)?;
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
     }
+    let running = attach::probe_running(directory, "its network may be another")?;
     if let Some(ready) = &running {
         attach::check_compatible(options, directory, ready)?;
     }

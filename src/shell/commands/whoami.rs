@@ -33,10 +33,11 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     };
     let mut port = options.port.unwrap_or(0);
     let mut interfaces = &options.interfaces;
-    let directory = options.directory.as_deref();
-    let running = directory.map(|directory| attach::probe_running(directory, &mut warnings));
-    let running = running.transpose()?.flatten();
     print_warnings(&warnings);
+    let directory = options.directory.as_deref();
+    let consequence = "its name and port may differ";
+    let running = directory.map(|directory| attach::probe_running(directory, consequence));
+    let running = running.transpose()?.flatten();
     if let (Some(directory), Some(ready)) = (directory, &running) {
         attach::check_compatible(options, directory, ready)?;
         me.nick = ready.me.nick.clone();

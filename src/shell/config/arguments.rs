@@ -12,6 +12,10 @@ use crate::shell::config::option_specs::{
 use crate::shell::config::options_file::OptionsFile;
 use crate::shell::config::subcommand::Subcommand;
 
+/// Maximum number of rooms that a run may join. The same bound holds for interfaces and static
+/// peers.
+pub const OPTION_REPEATS_MAX: usize = 64;
+
 /// Commands that are planned but do not exist yet. The error for such a command says so.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
@@ -106,12 +110,20 @@ fn is_repeated(earlier: &[ParsedOption], option: &ParsedOption) -> bool {
     !option.id.is_repeatable() && earlier.iter().any(|other| other.id == option.id)
 }
 
+/// The failure of an option that is given more than [`OPTION_REPEATS_MAX`] times.
+pub fn too_many_repeats(id: OptionId) -> Failure {
+    Failure::usage(format!(
+        "{} was given more than {OPTION_REPEATS_MAX} times",
+        id.long()
+    ))
+}
+
 /// Parses the options file. Each line has one option: `-r ops`, `--room=ops` or `--room ops`. The
 /// value may be quoted. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// Exit status 2: a line is not an option, repeats an option that is not repeatable, or has an
-/// option of the command line only. The message gives the file and the line.
+/// Exit status 2: a line is not an option, repeats an option too often, or has an option of the
+/// command line only. The message gives the file and the line.
 pub fn parse_options_file(file: &OptionsFile) -> Result<Vec<ParsedOption>, Failure> {
     let mut options: Vec<ParsedOption> = Vec::new();
     for (i, text) in file.text.lines().enumerate() {
@@ -127,6 +139,10 @@ pub fn parse_options_file(file: &OptionsFile) -> Result<Vec<ParsedOption>, Failu
             if is_repeated(earlier, option) {
                 let sentence = format!("{} was given before: give it once", option.id.long());
                 return Err(file.failure(number, &Failure::usage(sentence)));
+            }
+            let same = earlier.iter().filter(|other| other.id == option.id);
+            if same.count() >= OPTION_REPEATS_MAX {
+                return Err(file.failure(number, &too_many_repeats(option.id)));
             }
         }
     }

@@ -10,7 +10,8 @@ use pico_args::Arguments;
 
 use crate::base::name::{Nick, PeerSelector, Room};
 use crate::shell::config::arguments::{
-    ParsedArguments, ParsedOption, parse_arguments, parse_options_file,
+    OPTION_REPEATS_MAX, ParsedArguments, ParsedOption, parse_arguments, parse_options_file,
+    too_many_repeats,
 };
 use crate::shell::config::environment::{EnvLookup, absolute_path_variable, non_empty_variable};
 use crate::shell::config::failure::Failure;
@@ -24,9 +25,6 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Maximum number of rooms that a run may join. The same bound holds for interfaces and static
-/// peers.
-pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
@@ -414,10 +412,7 @@ fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure
 
 fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {
     if list.len() > OPTION_REPEATS_MAX {
-        return Err(Failure::usage(format!(
-            "{} was given more than {OPTION_REPEATS_MAX} times",
-            id.long()
-        )));
+        return Err(too_many_repeats(id));
     }
     Ok(list)
 }

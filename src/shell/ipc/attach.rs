@@ -16,6 +16,7 @@ use crate::shell::ipc::socket;
 use crate::shell::session::frontend::builder::FrontendBuilder;
 use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::{create_directory, lock_directory};
+use crate::shell::stdio::stderr::print_sentence;
 use crate::ui::json;
 use crate::ui::json_parser::parse_event;
 use crate::ui::request::{Request, RequestKind};
@@ -109,15 +110,13 @@ fn connect(directory: &Path, timeout_ms: u64) -> Result<Option<(UnixStream, Read
 }
 
 /// Reads the `ready` event of the program that runs in the directory. `None`: this user runs no
-/// program there, or the program does not answer within 2 seconds. In the second case, adds a
-/// warning.
+/// program there, or the program does not answer within 2 seconds. In the second case, prints a
+/// warning, which ends with `consequence`. --quiet does not hide it, because the output may mislead
+/// without it.
 ///
 /// # Errors
 /// Exit status 1: the running program is of another version.
-pub fn probe_running(
-    directory: &Path,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Ready>, Failure> {
+pub fn probe_running(directory: &Path, consequence: &str) -> Result<Option<Ready>, Failure> {
     let ready = match socket::connect(directory) {
         Ok(stream) if is_same_user(&stream) => read_first_event(stream, RESPONSE_TIMEOUT_MIN_MS),
         Err(error) if error.kind() == ErrorKind::WouldBlock => FirstEvent::Missing,
@@ -128,9 +127,8 @@ pub fn probe_running(
         FirstEvent::Closed => Ok(None),
         FirstEvent::OtherVersion => Err(other_version_failure(directory)),
         FirstEvent::Missing => {
-            warnings.push(format!(
-                "the p2pchat that runs in {} does not answer: its files are read, with the \
-                 options of this command",
+            print_sentence(&format!(
+                "the p2pchat that runs in {} does not answer: its files are read, and {consequence}",
                 directory.display()
             ));
             Ok(None)

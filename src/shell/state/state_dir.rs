@@ -243,20 +243,21 @@ pub fn check_directory(directory: &Path) -> Result<(), Failure> {
     };
     let is_own = metadata.uid() == geteuid().as_raw();
     let is_open = metadata.mode() & WORLD_WRITABLE != 0;
-    let (what, remedy) = match (is_own, is_open) {
-        (true, false) => return Ok(()),
-        (true, true) => (
-            "can be written by everyone, and ",
-            "chmod o-w it, or give another",
-        ),
-        (false, true) => ("can be written by everyone, and ", "give one of your own"),
-        (false, false) => ("", "give one of your own"),
-    };
     let owner = user_name(metadata.uid());
+    let what = match is_open {
+        true => "can be written by everyone, and ",
+        false => "",
+    };
+    let remedy = match (is_own, is_open) {
+        (true, false) => return Ok(()),
+        (true, true) => "chmod o-w it".to_owned(),
+        // A file system may map all its files to one owner (vfat, or NFS with squashed users).
+        (false, _) => format!("make a directory in it, or run as {owner}"),
+    };
     let directory = directory.display();
     Err(Failure::config(format!(
-        "the state directory {directory} {what}belongs to {owner}: {remedy} with --dir, or \
-         --ephemeral",
+        "the state directory {directory} {what}belongs to {owner}: {remedy}, or give another with \
+         --dir, or --ephemeral",
     )))
 }
 

@@ -168,6 +168,13 @@ fn a_repeated_option_is_refused_in_each_source() {
         assert!(sentence.starts_with(&at_line(line)), "{sentence}");
         assert!(sentence.contains("give it once"), "{sentence}");
     }
+    for option in ["-r", "--peer", "--interface"] {
+        let lines: Vec<String> = (0..65).map(|n| format!("{option} x{n}\n")).collect();
+        let sentence = refusal("", Some(&lines.concat()));
+        assert!(sentence.starts_with(&at_line(65)), "{sentence}");
+        assert!(sentence.ends_with("more than 64 times"), "{sentence}");
+        assert!(parse_line("", ALICE_ENV, Some(&lines[..64].concat())).is_ok());
+    }
     let options = parse_line("-u line --json", ALICE_ENV, Some("-u file\n--json")).unwrap();
     assert_eq!(options.username.as_str(), "line");
     let line = "-r a -r b --interface x --interface y --peer p --peer q";
