@@ -303,16 +303,7 @@ pub struct KnownPeer {
 /// A request from a user or a script to the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Publish lines in a room.
-    SendToRoom {
-        /// The room. `None`: the current room.
-        room: Option<Room>,
-        /// The lines.
-        lines: Lines,
-        /// Are the lines actions (`/me`)?
-        action: bool,
-    },
-    /// Publish lines of a client's request.
+    /// Publish lines.
     Publish {
         /// A joined room, or the recipient.
         target: Target,
@@ -320,29 +311,19 @@ pub enum Command {
         lines: Lines,
         /// Are the lines actions (`/me`)?
         action: bool,
-        /// The id of the request. It is stored with the lines, so that the client finds them again.
+        /// The id of the client's request. It is stored with the lines, so that the client finds
+        /// them again.
         request: Option<RequestId>,
     },
-    /// Publish lines as direct messages to one peer.
-    SendToPeer {
-        /// The recipient.
-        selector: PeerSelector,
-        /// The lines.
-        lines: Lines,
-        /// Are the lines actions (`/me`)?
-        action: bool,
-        /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
-        /// already.
-        timeout_ms: u64,
-    },
-    /// Find a peer and bind its name, as [`Command::SendToPeer`] does, but send nothing. Answered
-    /// by [`Notice::Resolved`].
+    /// Find the peer to which a user wants to send, and bind its name to its key. Answered by
+    /// [`Notice::Resolved`].
     Resolve {
         /// An arbitrary number. The answer contains the same number.
         request_id: u64,
         /// The peer to find.
         selector: PeerSelector,
-        /// How long to wait for a matching peer, in milliseconds.
+        /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
+        /// already.
         timeout_ms: u64,
     },
     /// Make a room the current room. The shell opens the room's folder before this command, and the

@@ -2,7 +2,7 @@
 //! decisions itself.
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::{FolderName, Nick, Target};
+use crate::base::name::{FolderName, Nick};
 use crate::base::range::LogRange;
 use crate::base::time::{Now, Time};
 use crate::node::author_clocks::AuthorClock;
@@ -87,7 +87,10 @@ impl Node {
             self.handle_timeouts(&mut events);
             self.dispatch(input, &mut events);
             self.handle_link_events(events);
-            self.send_resolved();
+            let is_expecting_link = self.is_expecting_link();
+            let known_peers = &mut self.known_peers;
+            self.name_resolution
+                .end_turn(&mut self.ctx, known_peers, is_expecting_link);
             self.delivery_tracker
                 .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();
@@ -144,24 +147,6 @@ impl Node {
         self.dialer.prune_links(&mut self.ctx, events);
         self.replication
             .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
-    }
-
-    /// Publishes the direct lines whose recipient is now resolved.
-    fn send_resolved(&mut self) {
-        let is_expecting_link = self.is_expecting_link();
-        let ctx = &mut self.ctx;
-        for message in
-            self.name_resolution
-                .resolve_pending(ctx, &mut self.known_peers, is_expecting_link)
-        {
-            let publication = Publication {
-                target: Target::Peer(message.recipient),
-                lines: message.lines,
-                action: message.is_action,
-                request: None,
-            };
-            self.replication.publish(ctx, &mut self.logs, publication);
-        }
     }
 
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<LinkEvent>) {
@@ -235,21 +220,6 @@ impl Node {
     fn handle_command(&mut self, command: Command) {
         let ctx = &mut self.ctx;
         match command {
-            Command::SendToRoom {
-                room,
-                lines,
-                action,
-            } => {
-                if let Some(room) = self.rooms.resolve(ctx, room) {
-                    let publication = Publication {
-                        target: Target::Room(room),
-                        lines,
-                        action,
-                        request: None,
-                    };
-                    self.replication.publish(ctx, &mut self.logs, publication);
-                }
-            }
             Command::Publish {
                 target,
                 lines,
@@ -267,14 +237,6 @@ impl Node {
                     self.replication.publish(ctx, &mut self.logs, publication);
                 }
             }
-            Command::SendToPeer {
-                selector,
-                lines,
-                action,
-                timeout_ms,
-            } => self
-                .name_resolution
-                .resolve_and_send(ctx, selector, lines, action, timeout_ms),
             Command::Resolve {
                 request_id,
                 selector,

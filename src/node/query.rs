@@ -19,10 +19,7 @@ impl Node {
         let lines: Vec<_> = logs
             .filter_map(|(log, state)| Some((log, state.run_lines()?)))
             .collect();
-        let mut delivery = self.delivery_of(&lines, required_peers);
-        // Lines whose recipient is not resolved are not published yet.
-        delivery.is_settled &= self.name_resolution.has_resolved_all();
-        delivery
+        self.delivery_of(&lines, required_peers)
     }
 
     /// How far some of our lines are acknowledged. `lines` lists logs, each with the lines that
@@ -106,10 +103,9 @@ impl Node {
         stats.into_iter().map(borrow).collect()
     }
 
-    /// Whether lines may be published: the store works, and no lines wait for their recipient to
-    /// be resolved.
+    /// Whether lines may be published: the store works.
     pub fn can_accept(&self) -> bool {
-        self.replication.can_accept() && self.name_resolution.has_resolved_all()
+        self.replication.can_accept()
     }
 
     /// The ranges of all logs in a folder, for the store's frontier line.

@@ -8,6 +8,27 @@ use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 pub enum UserCommand {
     /// A command for the core.
     Core(Command),
+    /// Publish lines in a room.
+    SendToRoom {
+        /// The room. `None`: the current room.
+        room: Option<Room>,
+        /// The lines.
+        lines: Lines,
+        /// Are the lines actions (`/me`)?
+        action: bool,
+    },
+    /// Publish lines as direct messages to one peer.
+    SendToPeer {
+        /// The recipient.
+        selector: PeerSelector,
+        /// The lines.
+        lines: Lines,
+        /// Are the lines actions (`/me`)?
+        action: bool,
+        /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
+        /// already.
+        timeout_ms: u64,
+    },
     /// Show the last stored lines of the current room. The field is their number, at least 1.
     History(u64),
     /// Show every stored line, of any room, that contains this text.
@@ -107,11 +128,11 @@ pub fn build_room_message(
     action: bool,
 ) -> Result<UserCommand, String> {
     let lines = parse_lines(text)?;
-    Ok(UserCommand::Core(Command::SendToRoom {
+    Ok(UserCommand::SendToRoom {
         room,
         lines,
         action,
-    }))
+    })
 }
 
 /// Builds the command that sends text to a peer. `name` is a selector. The core resolves it later,
@@ -122,12 +143,12 @@ pub fn build_room_message(
 pub fn build_direct_message(name: &str, text: &str, action: bool) -> Result<UserCommand, String> {
     let selector = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
     let lines = parse_lines(text)?;
-    Ok(UserCommand::Core(Command::SendToPeer {
+    Ok(UserCommand::SendToPeer {
         selector,
         lines,
         action,
         timeout_ms: 0,
-    }))
+    })
 }
 
 fn parse_lines(text: &str) -> Result<Lines, String> {

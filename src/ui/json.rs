@@ -178,25 +178,25 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Rooms => "/rooms".to_owned(),
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
+        UserCommand::SendToRoom {
+            room,
+            lines,
+            action,
+        } => {
+            let target = room.as_ref().map(Room::as_str);
+            return append_send(target, lines, *action, None, after, out);
+        }
+        UserCommand::SendToPeer {
+            selector,
+            lines,
+            action,
+            timeout_ms,
+        } => {
+            let target = Some(selector.to_string());
+            let (target, wait) = (target.as_deref(), Some(*timeout_ms));
+            return append_send(target, lines, *action, wait, after, out);
+        }
         UserCommand::Core(command) => match command {
-            Command::SendToRoom {
-                room,
-                lines,
-                action,
-            } => {
-                let target = room.as_ref().map(Room::as_str);
-                return append_send(target, lines, *action, None, after, out);
-            }
-            Command::SendToPeer {
-                selector,
-                lines,
-                action,
-                timeout_ms,
-            } => {
-                let target = Some(selector.to_string());
-                let (target, wait) = (target.as_deref(), Some(*timeout_ms));
-                return append_send(target, lines, *action, wait, after, out);
-            }
             Command::Join(room) => format!("/join {room}"),
             Command::Part(Some(room)) => format!("/part {room}"),
             Command::Part(None) => "/part".to_owned(),

@@ -205,20 +205,20 @@ fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
         }
     }
     let action = fields.flag("action").unwrap_or(false);
-    Ok(UserCommand::Core(match fields.text("target") {
-        Some(name) if name.starts_with('@') => Command::SendToPeer {
+    Ok(match fields.text("target") {
+        Some(name) if name.starts_with('@') => UserCommand::SendToPeer {
             selector: PeerSelector::parse(name)
                 .map_err(|error| format!("the name {name} {error}"))?,
             lines,
             action,
             timeout_ms: fields.number("wait_ms").unwrap_or(0),
         },
-        target => Command::SendToRoom {
+        target => UserCommand::SendToRoom {
             room: target.map(command::parse_room).transpose()?,
             lines,
             action,
         },
-    }))
+    })
 }
 
 /// Parses the fields that identify a log. `author` is the log's author.

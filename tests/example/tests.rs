@@ -1,5 +1,5 @@
 //! What the example prints, and the rules of a host: each test fails if the host breaks one.
-use p2pchat::{Command, FolderName, Lines, Notice, PeerSelector, Room};
+use p2pchat::{Command, FolderName, Lines, Notice, Room, Target};
 
 use super::in_memory::host::HISTORY_MAX_BYTES;
 use super::in_memory::lan::Lan;
@@ -51,16 +51,17 @@ fn fill_history(lan: &mut Lan, host: HostIndex) -> Vec<String> {
     let count = HISTORY_MAX_BYTES * 2 / 1024;
     let texts: Vec<String> = (0..count).map(|n| format!("{n:01024}")).collect();
     for piece in texts.chunks(32) {
-        lan.command(host, say_in_current_room(piece));
+        lan.command(host, publish(Target::Room(Room::general()), piece));
     }
     texts
 }
 
-fn say_in_current_room(texts: &[impl AsRef<str>]) -> Command {
-    Command::SendToRoom {
-        room: None,
+fn publish(target: Target, texts: &[impl AsRef<str>]) -> Command {
+    Command::Publish {
+        target,
         lines: lines(texts),
         action: false,
+        request: None,
     }
 }
 
@@ -168,13 +169,8 @@ fn the_beginning_of_a_reader_is_kept() {
 fn the_next_run_continues_where_the_last_one_ended() {
     let (mut lan, alice, bob) = linked_pair();
     lan.command(alice, say("one"));
-    let direct = Command::SendToPeer {
-        selector: PeerSelector::parse("@bob").expect("a valid name"),
-        lines: lines(&["psst"]),
-        action: false,
-        timeout_ms: 0,
-    };
-    lan.command(alice, direct);
+    let bob_id = lan.hosts[bob].node().own_peer().id;
+    lan.command(alice, publish(Target::Peer(bob_id), &["psst"]));
     lan.run_for(SETTLE_MS);
     assert_eq!(received(&mut lan, "bob"), ["one", "psst"]);
 
@@ -183,7 +179,7 @@ fn the_next_run_continues_where_the_last_one_ended() {
     assert_eq!(stored(&lan, alice, &Room::general()), [(1, 1)]);
     let node = lan.hosts[alice].node();
     assert!(node.is_acknowledged(&FolderName::direct()));
-    assert!(node.is_known(&lan.hosts[bob].node().own_peer().id));
+    assert!(node.is_known(&bob_id));
     lan.command(alice, say("two"));
     lan.run_for(SETTLE_MS);
     assert_eq!(received(&mut lan, "bob"), ["two"]);
@@ -196,7 +192,10 @@ fn a_room_is_joined_by_opening_its_folder() {
     let (mut lan, alice, bob) = linked_pair();
     let ops = Room::new("#ops").expect("a valid room");
     lan.join(alice, ops.clone());
-    lan.command(alice, say_in_current_room(&["the disk is full"]));
+    lan.command(
+        alice,
+        publish(Target::Room(ops.clone()), &["the disk is full"]),
+    );
     lan.run_for(SETTLE_MS);
     assert_eq!(stored(&lan, alice, &ops), [(1, 1)]);
     assert_eq!(stored(&lan, bob, &ops), []);

@@ -5,7 +5,7 @@ mod in_memory;
 mod tests;
 
 use in_memory::lan::Lan;
-use p2pchat::{Command, Lines, Notice, Room};
+use p2pchat::{Command, Lines, Notice, Room, Target};
 
 const SECOND_MS: u64 = 1_000;
 
@@ -35,10 +35,11 @@ fn run() -> Vec<String> {
 fn say(text: &str) -> Command {
     let mut lines = Lines::default();
     lines.push(text.as_bytes()).expect("a short line");
-    Command::SendToRoom {
-        room: Some(Room::general()),
+    Command::Publish {
+        target: Target::Room(Room::general()),
         lines,
         action: false,
+        request: None,
     }
 }
 

@@ -169,10 +169,11 @@ fn a_line_dated_before_its_cause_is_caught() {
 #[should_panic(expected = "stored what was not said")]
 fn a_line_that_nobody_said_is_caught() {
     let (mut lan, alice, _) = linked_pair(12);
-    let say = Command::SendToRoom {
-        room: None,
+    let say = Command::Publish {
+        target: Target::Room(Room::general()),
         lines: lines(&["not mine"]),
         action: false,
+        request: None,
     };
     lan.feed(alice, Input::Command(say));
 }

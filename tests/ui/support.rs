@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Chat, Command, FoundVia, Notice, Peer, PeerInfo, PeerState};
+use p2pchat::base::event::{Chat, FoundVia, Notice, Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
@@ -152,9 +152,9 @@ pub fn bob_info() -> PeerInfo {
 
 /// The command that sends lines to a room, or to the current one.
 pub fn say(room: Option<&str>, text: &[&str], action: bool) -> UserCommand {
-    UserCommand::Core(Command::SendToRoom {
+    UserCommand::SendToRoom {
         room: room.map(|r| Room::new(r).unwrap()),
         lines: lines(text),
         action,
-    })
+    }
 }

@@ -2,8 +2,6 @@
 //! that name comes.
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
-use crate::base::identity::PeerId;
-use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -23,18 +21,11 @@ const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who
 /// bound exceeds the number of attached clients, and each client needs only its latest query.
 const QUERIES_MAX: usize = 64;
 
-/// What to do once the recipient is known.
-enum OnResolved {
-    /// Publish these lines to the recipient.
-    Send { lines: Lines, is_action: bool },
-    /// Answer the command [`Command::Resolve`](crate::base::event::Command::Resolve).
-    Reply { request_id: u64 },
-}
-
 /// A selector that is not resolved yet.
 struct PendingResolution {
     selector: PeerSelector,
-    on_resolved: OnResolved,
+    /// The number that the answer contains.
+    request_id: u64,
     started_at: Time,
     timeout_ms: u64,
 }
@@ -47,37 +38,13 @@ impl PendingResolution {
     }
 }
 
-/// Direct lines whose recipient is known.
-pub struct ResolvedMessage {
-    /// The recipient's key.
-    pub recipient: PeerId,
-    /// The lines to publish.
-    pub lines: Lines,
-    /// The lines are an action, as typed with `/me`.
-    pub is_action: bool,
-}
-
-/// Commands whose selector, such as `@bob`, is not resolved yet.
+/// Queries whose selector, such as `@bob`, is not resolved yet.
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,
 }
 
 impl NameResolution {
-    /// Keeps lines until their recipient is resolved, as
-    /// [`Command::SendToPeer`](crate::base::event::Command::SendToPeer) describes.
-    pub fn resolve_and_send(
-        &mut self,
-        ctx: &Context,
-        selector: PeerSelector,
-        lines: Lines,
-        is_action: bool,
-        timeout_ms: u64,
-    ) {
-        let on_resolved = OnResolved::Send { lines, is_action };
-        self.enqueue(ctx, selector, on_resolved, timeout_ms);
-    }
-
     /// Keeps a query until its selector is resolved, as
     /// [`Command::Resolve`](crate::base::event::Command::Resolve) describes.
     pub fn resolve(
@@ -87,52 +54,28 @@ impl NameResolution {
         selector: PeerSelector,
         timeout_ms: u64,
     ) {
-        let is_query =
-            |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Reply { .. });
-        let queries = self.pending.iter().filter(|pending| is_query(pending));
-        if queries.count() >= QUERIES_MAX
-            && let Some(oldest) = self.pending.iter().position(is_query)
-        {
-            self.pending.remove(oldest);
+        if self.pending.len() >= QUERIES_MAX {
+            self.pending.remove(0);
         }
-        self.enqueue(ctx, selector, OnResolved::Reply { request_id }, timeout_ms);
-    }
-
-    fn enqueue(
-        &mut self,
-        ctx: &Context,
-        selector: PeerSelector,
-        on_resolved: OnResolved,
-        timeout_ms: u64,
-    ) {
         self.pending.push(PendingResolution {
             selector,
-            on_resolved,
+            request_id,
             started_at: ctx.now.time,
             timeout_ms,
         });
     }
 
-    /// Whether the recipients of all lines are resolved. Queries may still wait.
-    pub fn has_resolved_all(&self) -> bool {
-        let has_lines =
-            |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Send { .. });
-        !self.pending.iter().any(has_lines)
-    }
-
-    /// Decides each selector that can be decided now. If a selector means one peer, binds the name
-    /// of this peer to its key. Returns the lines whose recipient is now known. Emits an error
-    /// notice for refused lines, and an answer for each decided query. `is_expecting_link` means
-    /// that a further peer is likely to be linked soon.
-    pub fn resolve_pending(
+    /// Decides each selector that can be decided now, and answers its query. If a selector means
+    /// one peer, binds the name of this peer to its key. `is_expecting_link` means that a further
+    /// peer is likely to be linked soon.
+    pub fn end_turn(
         &mut self,
         ctx: &mut Context,
         known_peers: &mut KnownPeers,
         is_expecting_link: bool,
-    ) -> Vec<ResolvedMessage> {
-        let mut ready = Vec::new();
+    ) {
         if self.pending.is_empty() {
-            return ready;
+            return;
         }
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
@@ -159,7 +102,7 @@ impl NameResolution {
                 })
             };
             let is_you = || refuse(ErrorCode::Target, "that is you".to_owned());
-            let recipient = match resolved {
+            let result = match resolved {
                 ResolvedPeer::Unique(peer) if peer.id == ctx.own_id() => is_you(),
                 ResolvedPeer::Unique(peer) => {
                     known_peers.bind(ctx, &peer);
@@ -176,23 +119,9 @@ impl NameResolution {
                     refuse(ErrorCode::WrongKey, key_mismatch_message(&peer, &bound))
                 }
             };
-            match (pending.on_resolved, recipient) {
-                (OnResolved::Send { lines, is_action }, Ok(recipient)) => {
-                    ready.push(ResolvedMessage {
-                        recipient,
-                        lines,
-                        is_action,
-                    })
-                }
-                (OnResolved::Send { .. }, Err(Refusal { code, content })) => {
-                    ctx.notify(Notice::Error { code, content });
-                }
-                (OnResolved::Reply { request_id }, result) => {
-                    ctx.notify(Notice::Resolved { request_id, result })
-                }
-            }
+            let request_id = pending.request_id;
+            ctx.notify(Notice::Resolved { request_id, result });
         }
-        ready
     }
 
     /// Adds the times at which a selector may be decided.

@@ -35,15 +35,9 @@ impl Session {
         sink: &mut dyn EventSink,
     ) -> Option<SessionAction> {
         match kind {
-            RequestKind::Command(UserCommand::Core(command)) => {
-                return self.start_command(command, None, around, sink);
-            }
-            RequestKind::Resend {
-                command: UserCommand::Core(command),
-                after,
-            } => return self.start_command(command, Some(after), around, sink),
-            RequestKind::Command(command) | RequestKind::Resend { command, .. } => {
-                self.start_query(command, around, sink);
+            RequestKind::Command(command) => return self.execute(command, None, around, sink),
+            RequestKind::Resend { command, after } => {
+                return self.execute(command, Some(after), around, sink);
             }
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
             RequestKind::Audit => around.store.report_damage(),
@@ -89,40 +83,84 @@ impl Session {
         }
     }
 
-    /// Starts /history, /search, /rooms, /help or /quit. The core does not know these commands.
-    pub(super) fn start_query(
+    /// Executes a command. `after`: see [`RequestKind::Resend`].
+    fn execute(
         &mut self,
         command: UserCommand,
+        after: Option<FolderCursor>,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        match command {
+            UserCommand::Core(command) => {
+                return self.start_command(command, after, around, sink);
+            }
+            UserCommand::SendToRoom {
+                room,
+                lines,
+                action,
+            } => {
+                let room = self.find_room(room, true, around, sink)?;
+                return self.publish(Target::Room(room), lines, action, after, around, sink);
+            }
+            UserCommand::SendToPeer {
+                selector,
+                lines,
+                action,
+                timeout_ms,
+            } => {
+                self.is_answered = true;
+                let timeout_ms = match self.last_selector.as_ref() == Some(&selector) {
+                    true => 0,
+                    false => timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
+                };
+                self.last_selector = Some(selector.clone());
+                self.pending = Pending::Resolve {
+                    id: self.current_id.take(),
+                    search_id: 0,
+                    lines,
+                    action,
+                    after,
+                };
+                return Some(SessionAction::Resolve {
+                    selector,
+                    timeout_ms,
+                });
+            }
+            UserCommand::History(lines) => {
+                // Without a current room: the history of all folders.
+                let folders = self.enter_rooms(around).first().into_iter();
+                let query = HistoryQuery {
+                    folders: folders.map(FolderSpan::from).collect(),
+                    limit: Some(lines.min(HISTORY_LINES_MAX)),
+                    ..HistoryQuery::default()
+                };
+                self.start_query(query, around, sink);
+            }
+            UserCommand::Search(text) => {
+                let query = HistoryQuery {
+                    search: Some(text),
+                    limit: Some(SEARCH_LINES_MAX),
+                    ..HistoryQuery::default()
+                };
+                self.start_query(query, around, sink);
+            }
+            UserCommand::Rooms => {
+                let rooms = self.enter_rooms(around).clone();
+                self.reply(Notice::Rooms(rooms).into(), sink);
+            }
+            UserCommand::Help => self.reply(EventKind::Help(HELP.to_owned()), sink),
+            UserCommand::Quit => self.has_quit = true,
+        }
+        None
+    }
+
+    fn start_query(
+        &mut self,
+        query: HistoryQuery,
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) {
-        let query = match command {
-            UserCommand::History(lines) => HistoryQuery {
-                // Without a current room: the history of all folders.
-                folders: self
-                    .enter_rooms(around)
-                    .first()
-                    .into_iter()
-                    .map(FolderSpan::from)
-                    .collect(),
-                limit: Some(lines.min(HISTORY_LINES_MAX)),
-                ..HistoryQuery::default()
-            },
-            UserCommand::Search(text) => HistoryQuery {
-                search: Some(text),
-                limit: Some(SEARCH_LINES_MAX),
-                ..HistoryQuery::default()
-            },
-            UserCommand::Rooms => {
-                let rooms = self.enter_rooms(around).clone();
-                return self.reply(Notice::Rooms(rooms).into(), sink);
-            }
-            UserCommand::Help => return self.reply(EventKind::Help(HELP.to_owned()), sink),
-            UserCommand::Quit | UserCommand::Core(_) => {
-                self.has_quit = true;
-                return;
-            }
-        };
         self.pending = Pending::History;
         self.is_answered = true;
         self.history_worker
@@ -159,38 +197,6 @@ impl Session {
         sink: &mut dyn EventSink,
     ) -> Option<SessionAction> {
         match command {
-            Command::SendToRoom {
-                room,
-                lines,
-                action,
-            } => {
-                let room = self.find_room(room, true, around, sink)?;
-                return self.publish(Target::Room(room), lines, action, after, around, sink);
-            }
-            Command::SendToPeer {
-                selector,
-                lines,
-                action,
-                timeout_ms,
-            } => {
-                self.is_answered = true;
-                let timeout_ms = match self.last_selector.as_ref() == Some(&selector) {
-                    true => 0,
-                    false => timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
-                };
-                self.last_selector = Some(selector.clone());
-                self.pending = Pending::Resolve {
-                    id: self.current_id.take(),
-                    search_id: 0,
-                    lines,
-                    action,
-                    after,
-                };
-                return Some(SessionAction::Resolve {
-                    selector,
-                    timeout_ms,
-                });
-            }
             Command::Join(room) => return Some(SessionAction::Join { room, after }),
             Command::Part(room) => {
                 let room = self.find_room(room, false, around, sink)?;

@@ -295,21 +295,13 @@ impl Session {
 /// Whether this request publishes lines.
 fn publishes(kind: &RequestKind) -> bool {
     matches!(
-        core_command(kind),
-        Some(Command::SendToRoom { .. } | Command::SendToPeer { .. })
+        kind,
+        RequestKind::Command(UserCommand::SendToRoom { .. } | UserCommand::SendToPeer { .. })
+            | RequestKind::Resend {
+                command: UserCommand::SendToRoom { .. } | UserCommand::SendToPeer { .. },
+                ..
+            }
     )
-}
-
-/// The command of the core in this request. `None`: it contains none.
-fn core_command(kind: &RequestKind) -> Option<&Command> {
-    match kind {
-        RequestKind::Command(UserCommand::Core(command))
-        | RequestKind::Resend {
-            command: UserCommand::Core(command),
-            ..
-        } => Some(command),
-        _ => None,
-    }
 }
 
 /// The folder that stores our lines to this target.

@@ -2,8 +2,10 @@
 //! invariants after each.
 use std::collections::VecDeque;
 
+use p2pchat::base::error_code::Refusal;
 use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState};
 use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::Target;
 use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::support::lan::{Event, Lan, RunEvent, TRACE_SAVE};
@@ -204,6 +206,23 @@ impl Lan {
                 self.peers[who].known_peers.push(known);
             }
             Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
+            Output::Notice(Notice::Resolved { request_id, result }) => {
+                let lines = self.peers[who].unaddressed.remove(&request_id);
+                match (lines, result) {
+                    (Some(lines), Ok(recipient)) => {
+                        todo.push_back(Input::Command(Command::Publish {
+                            target: Target::Peer(recipient),
+                            lines,
+                            action: false,
+                            request: None,
+                        }))
+                    }
+                    (_, Ok(_)) => {}
+                    (_, Err(Refusal { code, content })) => {
+                        self.record_notice(who, Notice::Error { code, content });
+                    }
+                }
+            }
             Output::Notice(notice) => self.record_notice(who, notice),
         }
     }

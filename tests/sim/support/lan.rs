@@ -7,7 +7,7 @@ use std::sync::Arc;
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Command, Input, LoadRequest, StreamId};
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::{FolderName, PeerSelector, Room};
+use p2pchat::base::name::{FolderName, PeerSelector, Room, Target};
 use p2pchat::node::node::Node;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -204,13 +204,16 @@ impl Lan {
         text: &str,
         within_ms: u64,
     ) {
-        let send = Command::SendToPeer {
+        let peer = &mut self.peers[who];
+        peer.searches += 1;
+        let request_id = peer.searches;
+        peer.unaddressed.insert(request_id, lines(&[text]));
+        let resolve = Command::Resolve {
+            request_id,
             selector: PeerSelector::parse(selector).expect("a valid name"),
-            lines: lines(&[text]),
-            action: false,
             timeout_ms: within_ms,
         };
-        self.feed(who, Input::Command(send));
+        self.feed(who, Input::Command(resolve));
     }
 
     /// Opens a room's folder, as the shell does at start and at `/join`.
@@ -297,14 +300,21 @@ impl Lan {
             return;
         };
         let target = room.clone().or_else(|| node.current_room().cloned());
-        if let Some(room) = target.filter(|room| node.joined_rooms().contains(room)) {
-            self.invariants.record_said(who, &room, texts);
+        if let Some(room) = target
+            .as_ref()
+            .filter(|room| node.joined_rooms().contains(room))
+        {
+            self.invariants.record_said(who, room, texts);
         }
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let say = Command::SendToRoom {
-            room,
+        let Some(room) = target else {
+            return;
+        };
+        let say = Command::Publish {
+            target: Target::Room(room),
             lines: lines(&texts),
             action: false,
+            request: None,
         };
         self.feed(who, Input::Command(say));
     }

@@ -1,5 +1,6 @@
 //! Peers and hosts: a peer is a directory (identity, history) on a host, and the program that
 //! runs in it, if one does.
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use p2pchat::base::event::{KnownPeer, Notice, Output};
@@ -121,6 +122,10 @@ pub struct SimPeer {
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
     pub bytes_sent: u64,
+    /// Direct lines whose recipient is not found yet, by the number of the search.
+    pub unaddressed: BTreeMap<u64, Lines>,
+    /// How often it has searched for a recipient.
+    pub searches: u64,
     /// Whether the run waits for the delivery of its lines.
     pub wait: Wait,
     /// The program is killed after so many further outputs.
@@ -161,6 +166,8 @@ impl SimPeer {
             notices: Vec::new(),
             beacons_sent: 0,
             bytes_sent: 0,
+            unaddressed: BTreeMap::new(),
+            searches: 0,
             wait: Wait::None,
             dies_after_outputs: None,
             executes: |_| true,
@@ -194,6 +201,7 @@ impl SimPeer {
     pub fn start_process(&mut self, clock: u64, seed: [u8; 32]) {
         self.run += 1;
         self.wait = Wait::None;
+        self.unaddressed.clear();
         (self.started_at_ms, self.clock_lag_ms) = (clock, 0);
         (self.frozen, self.stopped_reading, self.wake_at_ms) = (false, false, None);
         self.deferred.clear();
@@ -308,7 +316,7 @@ impl SimPeer {
             return None;
         };
         let delivery = node.delivery(required_peers);
-        if delivery.is_settled {
+        if delivery.is_settled && self.unaddressed.is_empty() {
             self.wait = Wait::Settled;
         }
         delivery.recheck_at

@@ -1,7 +1,6 @@
 //! The queue of the user's commands, in the order in which the user gave them.
 use std::collections::VecDeque;
 
-use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 use crate::ui::command::UserCommand;
@@ -67,8 +66,8 @@ impl CommandQueue {
     /// only the lines of the first batch. The remaining lines stay queued.
     pub fn pop_batch(&mut self) -> Option<QueuedCommand> {
         let front = self.queue.front_mut()?;
-        let (UserCommand::Core(Command::SendToRoom { lines, .. })
-        | UserCommand::Core(Command::SendToPeer { lines, .. })) = &mut front.command
+        let (UserCommand::SendToRoom { lines, .. } | UserCommand::SendToPeer { lines, .. }) =
+            &mut front.command
         else {
             return self.pop();
         };
@@ -90,12 +89,12 @@ impl CommandQueue {
     /// Queues lines without a target. The lines go to the recipient of `send --to`, or to the
     /// current room.
     pub fn push_lines(&mut self, lines: Lines) {
-        let command = Command::SendToRoom {
+        let command = UserCommand::SendToRoom {
             room: None,
             lines,
             action: false,
         };
-        self.push(UserCommand::Core(command), None, None);
+        self.push(command, None, None);
     }
 
     /// Queues a command. `line_number`: the number of the stdin line that contains the command. If
@@ -111,24 +110,24 @@ impl CommandQueue {
         if let (
             Some(last),
             None,
-            UserCommand::Core(Command::SendToRoom {
+            UserCommand::SendToRoom {
                 room,
                 lines,
                 action: false,
-            }),
+            },
         ) = (self.queue.back_mut(), &user_id, &mut command)
             && last.user_id.is_none()
-            && let UserCommand::Core(Command::SendToRoom {
+            && let UserCommand::SendToRoom {
                 room: last_room,
                 lines: last_lines,
                 action: false,
-            }) = &mut last.command
+            } = &mut last.command
             && last_room == room
         {
             last.line_numbers.extend(line_number);
             return last_lines.append(lines);
         }
-        let is_for_room = matches!(command, UserCommand::Core(Command::SendToRoom { .. }));
+        let is_for_room = matches!(command, UserCommand::SendToRoom { .. });
         self.queue.push_back(QueuedCommand {
             command,
             line_numbers: line_number.filter(|_| is_for_room).into_iter().collect(),
@@ -139,40 +138,37 @@ impl CommandQueue {
     /// Addresses lines without a target to the recipient of `send --to`, if that option was given.
     /// Sets the time limit for finding the recipient of a direct message.
     fn with_recipient(&self, command: UserCommand) -> UserCommand {
-        let UserCommand::Core(command) = command else {
-            return command;
-        };
         let timeout_ms = self.resolve_timeout_ms;
-        UserCommand::Core(match (command, &self.to_peer) {
+        match (command, &self.to_peer) {
             (
-                Command::SendToRoom {
+                UserCommand::SendToRoom {
                     room: None,
                     lines,
                     action,
                 },
                 Some(selector),
-            ) => Command::SendToPeer {
+            ) => UserCommand::SendToPeer {
                 selector: selector.clone(),
                 lines,
                 action,
                 timeout_ms,
             },
             (
-                Command::SendToPeer {
+                UserCommand::SendToPeer {
                     selector,
                     lines,
                     action,
                     ..
                 },
                 _,
-            ) => Command::SendToPeer {
+            ) => UserCommand::SendToPeer {
                 selector,
                 lines,
                 action,
                 timeout_ms,
             },
             (command, _) => command,
-        })
+        }
     }
 }
 
@@ -184,18 +180,15 @@ pub fn sends_lines(command: &UserCommand) -> bool {
 /// The lines that the command sends; `None`: it sends none.
 pub fn lines_of(command: &UserCommand) -> Option<&Lines> {
     match command {
-        UserCommand::Core(
-            Command::SendToRoom { lines, .. } | Command::SendToPeer { lines, .. },
-        ) => Some(lines),
+        UserCommand::SendToRoom { lines, .. } | UserCommand::SendToPeer { lines, .. } => {
+            Some(lines)
+        }
         _ => None,
     }
 }
 
 fn set_lines(command: &mut UserCommand, new: Lines) {
-    if let UserCommand::Core(
-        Command::SendToRoom { lines, .. } | Command::SendToPeer { lines, .. },
-    ) = command
-    {
+    if let UserCommand::SendToRoom { lines, .. } | UserCommand::SendToPeer { lines, .. } = command {
         *lines = new;
     }
 }
@@ -203,24 +196,22 @@ fn set_lines(command: &mut UserCommand, new: Lines) {
 /// A copy of a command that sends lines, without its lines.
 fn without_lines(command: &UserCommand) -> UserCommand {
     match command {
-        UserCommand::Core(Command::SendToRoom { room, action, .. }) => {
-            UserCommand::Core(Command::SendToRoom {
-                room: room.clone(),
-                lines: Lines::default(),
-                action: *action,
-            })
-        }
-        UserCommand::Core(Command::SendToPeer {
+        UserCommand::SendToRoom { room, action, .. } => UserCommand::SendToRoom {
+            room: room.clone(),
+            lines: Lines::default(),
+            action: *action,
+        },
+        UserCommand::SendToPeer {
             selector,
             action,
             timeout_ms,
             ..
-        }) => UserCommand::Core(Command::SendToPeer {
+        } => UserCommand::SendToPeer {
             selector: selector.clone(),
             lines: Lines::default(),
             action: *action,
             timeout_ms: *timeout_ms,
-        }),
+        },
         command => command.clone(),
     }
 }

@@ -156,7 +156,7 @@ impl Frontend {
                     self.quit();
                     return None;
                 }
-                UserCommand::Core(Command::SendToRoom { room, .. }) if is_attached => {
+                UserCommand::SendToRoom { room, .. } if is_attached => {
                     // The next program may have another current room.
                     *room = room.take().or_else(|| self.rooms.first().cloned());
                 }
@@ -171,7 +171,7 @@ impl Frontend {
 
     /// Limits the search for a recipient to the time until the run's deadline.
     fn limit_wait(&self, command: &mut UserCommand, now: Time) {
-        if let UserCommand::Core(Command::SendToPeer { timeout_ms, .. }) = command
+        if let UserCommand::SendToPeer { timeout_ms, .. } = command
             && let Some(deadline) = self.exit_policy.deadline()
         {
             *timeout_ms = deadline.ms_since(now).min(*timeout_ms);

@@ -136,11 +136,11 @@ impl PendingRequests {
         let kept = match is_attached || lines_bytes == 0 {
             true => kind.clone(),
             // Only the kind of the request is of interest then.
-            false => UserCommand::Core(Command::SendToRoom {
+            false => UserCommand::SendToRoom {
                 room: None,
                 lines: Default::default(),
                 action: false,
-            })
+            }
             .into(),
         };
         self.lines_bytes += lines_bytes;
@@ -169,13 +169,10 @@ impl PendingRequests {
 
     fn end_of(&self, kind: &RequestKind) -> FolderCursor {
         let folder = match kind {
-            RequestKind::Command(UserCommand::Core(Command::SendToRoom {
-                room: Some(room),
-                ..
-            })) => FolderName::from(room),
-            RequestKind::Command(UserCommand::Core(Command::SendToPeer { .. })) => {
-                FolderName::direct()
-            }
+            RequestKind::Command(UserCommand::SendToRoom {
+                room: Some(room), ..
+            }) => FolderName::from(room),
+            RequestKind::Command(UserCommand::SendToPeer { .. }) => FolderName::direct(),
             _ => return FolderCursor::default(),
         };
         self.ends.get(&folder).copied().unwrap_or_default()
@@ -226,7 +223,7 @@ impl PendingRequests {
         let mut cancelled = Vec::new();
         let lines_bytes = &mut self.lines_bytes;
         self.queue.retain(|pending| match &pending.kind {
-            RequestKind::Command(UserCommand::Core(Command::SendToPeer { selector, .. })) => {
+            RequestKind::Command(UserCommand::SendToPeer { selector, .. }) => {
                 cancelled.push(selector.to_string());
                 *lines_bytes -= pending.lines_bytes;
                 false
@@ -313,9 +310,7 @@ impl PendingRequest {
     /// for other requests.
     pub fn wait_ms(&self) -> u64 {
         match &self.kind {
-            RequestKind::Command(UserCommand::Core(Command::SendToPeer { timeout_ms, .. })) => {
-                *timeout_ms
-            }
+            RequestKind::Command(UserCommand::SendToPeer { timeout_ms, .. }) => *timeout_ms,
             _ => 0,
         }
     }
