@@ -6,7 +6,10 @@ use crate::node::context::Context;
 /// backoff.
 pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest backoff, in milliseconds.
-const BACKOFF_MAX_MS: u64 = 64_000;
+pub const BACKOFF_MAX_MS: u64 = 64_000;
+/// Longest backoff of an address from which beacons still arrive, in milliseconds. The peer runs
+/// there, so what blocks its port may end at any time: a firewall that is still being loaded.
+pub const BACKOFF_DISCOVERED_MAX_MS: u64 = 8_000;
 
 /// The failed dials of one address, and the earliest time of the next dial.
 pub struct Backoff {
@@ -41,9 +44,9 @@ impl Backoff {
     }
 
     /// Counts a failed dial. Delays the next dial by a random time between half of the backoff and
-    /// all of it.
-    pub fn record_failure(&mut self, ctx: &mut Context) {
-        let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
+    /// all of it. The backoff is at most `longest_ms`.
+    pub fn record_failure(&mut self, ctx: &mut Context, longest_ms: u64) {
+        let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(longest_ms);
         self.failures += 1;
         self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }

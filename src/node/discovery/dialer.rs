@@ -12,7 +12,7 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
-use crate::node::discovery::backoff::BACKOFF_MIN_MS;
+use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS};
 use crate::node::discovery::beacon::BeaconSchedule;
 use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
 use crate::node::discovery::dials::{Dial, Dials};
@@ -342,7 +342,10 @@ impl Dialer {
         }
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
-                static_peer.candidate.backoff.record_failure(ctx);
+                static_peer
+                    .candidate
+                    .backoff
+                    .record_failure(ctx, BACKOFF_MAX_MS);
                 static_peer.is_self |= failure == HandshakeFailure::OwnProgram;
             }
         }
@@ -387,7 +390,7 @@ impl Dialer {
             if was_stable {
                 candidate.backoff.reset(ctx, delay_ms);
             } else {
-                candidate.backoff.record_failure(ctx);
+                candidate.backoff.record_failure(ctx, BACKOFF_MAX_MS);
             }
         }
     }
