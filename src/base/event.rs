@@ -238,8 +238,10 @@ pub enum Input<'a> {
 /// An action that the core requests from the shell. The shell executes outputs in order.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a beacon on every usable interface, by multicast and directed broadcast.
+    /// Send a beacon by multicast and directed broadcast.
     SendBeacon {
+        /// The index of the only interface on which to send it. `None`: on every usable interface.
+        interface: Option<u32>,
         /// The datagram.
         bytes: Vec<u8>,
     },

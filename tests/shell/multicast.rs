@@ -70,7 +70,7 @@ impl Sockets {
     /// Sends the text to every destination; returns how many sends succeeded.
     fn send_to_all(&mut self, host: &Host, text: &str) -> usize {
         host.namespace
-            .inside(|| self.datagrams.send(text.as_bytes()))
+            .inside(|| self.datagrams.send(None, text.as_bytes()))
     }
 
     /// Receives the datagrams that are there now, without waiting.
@@ -459,7 +459,7 @@ fn without_a_group_there_are_no_sockets() {
         let interfaces = list_usable(&[]).expect("interfaces");
         let mut none = Multicast::new(None, FIRST_TOKEN..FIRST_TOKEN + LISTENERS_MAX);
         assert_eq!(none.set_interfaces(poll.registry(), &interfaces), 0);
-        assert_eq!(none.send(b"hello"), 0);
+        assert_eq!(none.send(None, b"hello"), 0);
         assert_eq!(none.receive(&mut [0; DATAGRAM_MAX_BYTES]), None);
     });
     wait_listening(&lan.hosts[0], 0);

@@ -248,6 +248,29 @@ fn networks_with_different_secrets_do_not_link() {
     assert!(lan.linked_peers(open).is_empty() && lan.linked_peers(blue).is_empty());
 }
 
+/// An interface that comes and goes causes no beacons on the others. Peers on its network are found
+/// at once.
+#[test]
+fn a_new_interface_causes_no_beacons_elsewhere() {
+    let mut lan = Lan::new(6);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    let (host, carols) = (lan.peers[alice].host, lan.peers[carol].host);
+    lan.hosts[carols].networks = vec![1];
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(30_000);
+    let count = |lan: &Lan, network| lan.network.beacon_counts.get(&network).copied();
+    let quiet = count(&lan, 0).expect("beacons");
+    for networks in [vec![0, 1], vec![0]].into_iter().cycle().take(51) {
+        lan.hosts[host].networks = networks;
+        lan.set_plugged(alice, true);
+        lan.run_for(600);
+    }
+    assert!(lan.are_linked(alice, carol));
+    // Alice and bob send one each 10 s.
+    let in_churn = count(&lan, 0).expect("beacons") - quiet;
+    assert!((4..=8).contains(&in_churn), "{in_churn} beacons in 31 s");
+}
+
 /// A firewall lets beacons through and opens for TCP after minutes. The link stands within 15 s of
 /// that, whatever the backoff has grown to.
 #[test]

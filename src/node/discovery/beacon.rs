@@ -1,13 +1,14 @@
 //! Our own beacon: what it contains, and when it is broadcast.
 use crate::base::event::Output;
+use crate::base::interface::Interface;
 use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Milliseconds between our first beacons. Starts over from the first interval whenever an
-/// interface appears.
+/// Milliseconds between our first beacons. An interface that appears later has first beacons of its
+/// own, with the same intervals.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 /// A startup interval is at least this many milliseconds times the number of discovered peers.
 const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
@@ -32,9 +33,21 @@ pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     }
 }
 
+/// The first beacons on an interface that has appeared while others were in use.
+struct InterfaceStart {
+    /// The index of the interface.
+    interface: u32,
+    next_at: Time,
+    /// Number of beacons sent on this interface alone.
+    step: usize,
+}
+
 /// Decides when to send our beacons. The intervals start short and grow.
 pub struct BeaconSchedule {
     is_enabled: bool,
+    /// The interfaces that have appeared lately. They get short intervals of their own, so that
+    /// their coming causes no traffic elsewhere.
+    starts: Vec<InterfaceStart>,
     /// When to send the next beacon. `None` until the first interface appears.
     next_at: Option<Time>,
     last_sent_at: Time,
@@ -50,6 +63,7 @@ impl BeaconSchedule {
     pub fn new(is_enabled: bool) -> BeaconSchedule {
         BeaconSchedule {
             is_enabled,
+            starts: Vec::new(),
             next_at: None,
             last_sent_at: Time(0),
             sent_count: 0,
@@ -57,10 +71,24 @@ impl BeaconSchedule {
         }
     }
 
-    /// Makes a beacon due now, and begins again with the short intervals. Called when an interface
-    /// appears, as nobody on its network has received our beacon.
-    pub fn restart(&mut self, now: Time) {
-        if self.is_enabled {
+    /// Makes a beacon due now on each interface that has appeared or changed, and begins with the
+    /// short intervals there: nobody on its network has received our beacon. If no interface stays
+    /// as it was, the whole schedule begins again.
+    pub fn handle_interfaces(&mut self, now: Time, old: &[Interface], new: &[Interface]) {
+        let is_usable = |start: &InterfaceStart| new.iter().any(|i| i.index == start.interface);
+        self.starts.retain(is_usable);
+        let appeared = new.iter().filter(|interface| !old.contains(interface));
+        if new.iter().any(|interface| old.contains(interface)) {
+            for Interface { index, .. } in appeared {
+                self.starts.retain(|start| start.interface != *index);
+                self.starts.push(InterfaceStart {
+                    interface: *index,
+                    next_at: now,
+                    step: 0,
+                });
+            }
+        } else if appeared.count() > 0 {
+            self.starts.clear();
             self.startup_step = 0;
             self.next_at = Some(now);
         }
@@ -77,13 +105,45 @@ impl BeaconSchedule {
 
     /// When to send the next beacon.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_at.filter(|_| self.is_enabled)
+        let starts = self.starts.iter().map(|start| start.next_at);
+        let next = self.next_at.into_iter().chain(starts).min();
+        next.filter(|_| self.is_enabled)
     }
 
-    /// Broadcasts a beacon if one is due.
+    /// Broadcasts the beacons that are due.
     pub fn handle_timeout(&mut self, ctx: &mut Context, rooms: &[Room], discovered_peers: usize) {
+        if self.is_enabled {
+            self.send_on_all(ctx, rooms, discovered_peers);
+            self.send_on_starting(ctx, rooms, discovered_peers);
+        }
+    }
+
+    /// Sends a beacon on each interface that appeared lately and where one is due. After the last
+    /// of them, the beacons on all interfaces suffice.
+    fn send_on_starting(&mut self, ctx: &mut Context, rooms: &[Room], discovered_peers: usize) {
         let now = ctx.now.time;
-        if self.deadline().is_none_or(|at| at > now) {
+        let shortest = min_interval_ms(discovered_peers);
+        let mut due = Vec::new();
+        for start in self.starts.iter_mut().filter(|start| start.next_at <= now) {
+            start.step += 1;
+            let interval = match STARTUP_INTERVALS_MS.get(start.step) {
+                Some(_) => startup_interval_ms(start.step - 1, discovered_peers).max(shortest),
+                None => LINKED_INTERVAL_MS.max(shortest),
+            };
+            start.next_at = now + interval.saturating_sub(shortest) + ctx.jitter(shortest);
+            due.push((start.interface, interval));
+        }
+        self.starts
+            .retain(|start| start.step < STARTUP_INTERVALS_MS.len());
+        for (interface, interval) in due {
+            self.broadcast(ctx, rooms, BeaconKind::Discover, interval, Some(interface));
+        }
+    }
+
+    /// Sends a beacon on all interfaces if one is due.
+    fn send_on_all(&mut self, ctx: &mut Context, rooms: &[Room], discovered_peers: usize) {
+        let now = ctx.now.time;
+        if self.next_at.is_none_or(|at| at > now) {
             return;
         }
         let min_interval = min_interval_ms(discovered_peers);
@@ -97,14 +157,12 @@ impl BeaconSchedule {
         let delay = interval.saturating_sub(min_interval) + ctx.jitter(min_interval);
         (self.last_sent_at, self.next_at) = (now, Some(now + delay));
         self.startup_step += 1;
-        self.broadcast(ctx, rooms, BeaconKind::Discover, interval);
+        self.broadcast(ctx, rooms, BeaconKind::Discover, interval, None);
     }
 
     fn interval_ms(&self, ctx: &Context, discovered_peers: usize) -> u64 {
         match STARTUP_INTERVALS_MS.get(self.startup_step) {
-            Some(interval) => {
-                (*interval).max(STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64)
-            }
+            Some(_) => startup_interval_ms(self.startup_step, discovered_peers),
             None if ctx.stream_by_peer.is_empty() => UNLINKED_INTERVAL_MS,
             None => LINKED_INTERVAL_MS,
         }
@@ -113,18 +171,19 @@ impl BeaconSchedule {
     /// Broadcasts that this program leaves. No further beacon is sent.
     pub fn withdraw(&mut self, ctx: &mut Context, rooms: &[Room]) {
         if std::mem::take(&mut self.is_enabled) {
-            self.broadcast(ctx, rooms, BeaconKind::Leave, 0);
+            self.broadcast(ctx, rooms, BeaconKind::Leave, 0, None);
         }
     }
 
-    /// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
-    /// milliseconds to the next beacon. `Leave` says that this program ends.
+    /// Broadcasts our beacon on this interface, or on all. `Discover` advertises the joined rooms
+    /// and the milliseconds to the next beacon. `Leave` says that this program ends.
     fn broadcast(
         &mut self,
         ctx: &mut Context,
         joined: &[Room],
         kind: BeaconKind,
         interval_ms: u64,
+        interface: Option<u32>,
     ) {
         self.sent_count += 1;
         let rooms = joined.iter();
@@ -143,6 +202,12 @@ impl BeaconSchedule {
         };
         let random = ctx.random_bytes();
         let bytes = beacon.encode(&ctx.network, ctx.beacon_key.as_ref(), &random);
-        ctx.emit(Output::SendBeacon { bytes });
+        ctx.emit(Output::SendBeacon { interface, bytes });
     }
+}
+
+/// Milliseconds from the beacon of this startup step to the next one.
+fn startup_interval_ms(step: usize, discovered_peers: usize) -> u64 {
+    let interval = STARTUP_INTERVALS_MS.get(step).copied().unwrap_or_default();
+    interval.max(STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64)
 }

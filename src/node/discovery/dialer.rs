@@ -84,13 +84,11 @@ impl Dialer {
         }
     }
 
-    /// Replaces the list of usable interfaces. A new interface restarts the beacon schedule.
+    /// Replaces the list of usable interfaces. Beacons are due on the new ones.
     pub fn handle_interfaces(&mut self, ctx: &mut Context, interfaces: Vec<Interface>) {
-        let has_new = interfaces.iter().any(|new| !ctx.interfaces.contains(new));
+        self.beacons
+            .handle_interfaces(ctx.now.time, &ctx.interfaces, &interfaces);
         ctx.interfaces = interfaces;
-        if has_new {
-            self.beacons.restart(ctx.now.time);
-        }
     }
 
     /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`

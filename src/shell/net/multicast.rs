@@ -298,17 +298,19 @@ impl Multicast {
         })
     }
 
-    /// Sends `bytes` on every interface: to the IPv4 group, to the IPv6 group and to the broadcast
-    /// addresses. Returns the number of datagrams sent.
+    /// Sends `bytes` on the interface with this index, or on every interface: to the IPv4 group, to
+    /// the IPv6 group and to the broadcast addresses. Returns the number of datagrams sent.
     ///
     /// The kernel delivers copies of these datagrams to our listeners before this call returns.
     /// This call therefore marks all listeners readable. The event loop then reads the copies
     /// without a wake-up.
-    pub fn send(&mut self, bytes: &[u8]) -> usize {
+    pub fn send(&mut self, only: Option<u32>, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
         for interface in std::mem::take(&mut self.interfaces) {
-            self.send_on(&interface, group, bytes);
+            if only.is_none_or(|index| index == interface.index) {
+                self.send_on(&interface, group, bytes);
+            }
             self.interfaces.push(interface);
         }
         for listener in self.listeners.iter_mut().flatten() {

@@ -178,7 +178,7 @@ impl Host {
                 }
             }
             Output::Close { stream } => network.close(owner, stream),
-            Output::SendBeacon { bytes } => network.broadcast(owner, &bytes),
+            Output::SendBeacon { bytes, .. } => network.broadcast(owner, &bytes),
             // The hosts of this network have no names.
             Output::Resolve { .. } => {}
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),

@@ -191,7 +191,9 @@ impl Lan {
             }
             Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
             Output::Close { stream } => self.close_stream(who, stream),
-            Output::SendBeacon { bytes } => self.broadcast_beacon(who, &bytes),
+            Output::SendBeacon { interface, bytes } => {
+                self.broadcast_beacon(who, interface, &bytes);
+            }
             Output::Dial { stream, address } => self.dial(who, stream, address),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
             Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {

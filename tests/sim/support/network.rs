@@ -110,6 +110,8 @@ pub struct Network {
     pub cut_paths: BTreeSet<(usize, usize)>,
     /// Paths that never exist, though both hosts are on one network. Healing keeps them.
     pub missing_paths: BTreeSet<(usize, usize)>,
+    /// Beacons sent on each network so far.
+    pub beacon_counts: BTreeMap<u8, u64>,
     /// Dials so far, also the number of the newest connection.
     pub dial_count: u64,
 }

@@ -16,13 +16,16 @@ const DIAL_TIMEOUT_MS: u64 = 20_000;
 
 impl Lan {
     /// Broadcasts a beacon on all networks of the sender's host.
-    pub fn broadcast_beacon(&mut self, who: PeerIndex, bytes: &[u8]) {
+    pub fn broadcast_beacon(&mut self, who: PeerIndex, interface: Option<u32>, bytes: &[u8]) {
         self.peers[who].beacons_sent += 1;
         self.last_beacon = bytes.to_vec();
         self.extend_trace(&[who as u64, TRACE_BEACON]);
         let host = self.peers[who].host;
         let bytes: Arc<[u8]> = bytes.into();
-        for network in self.hosts[host].networks.clone() {
+        let networks = self.hosts[host].networks.clone().into_iter();
+        let is_sent = |network: &u8| interface.is_none_or(|i| i == u32::from(*network) + 1);
+        for network in networks.filter(is_sent) {
+            *self.network.beacon_counts.entry(network).or_default() += 1;
             let source = SocketAddr::new(Host::address(host, network), 40_000 + who as u16);
             for other in 0..self.peers.len() {
                 let there = self.peers[other].host;

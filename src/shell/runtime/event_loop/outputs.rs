@@ -22,8 +22,8 @@ impl EventLoop {
 
     fn execute_output(&mut self, output: Output) {
         match output {
-            Output::SendBeacon { bytes } => {
-                self.multicast.send(&bytes);
+            Output::SendBeacon { interface, bytes } => {
+                self.multicast.send(interface, &bytes);
             }
             Output::Dial { stream, address } => self.dial(stream, address),
             Output::Resolve { endpoint } => self.resolver.resolve_named(&endpoint),
