@@ -236,6 +236,13 @@ impl LogRange {
         intervals.map(|interval| interval.first..=interval.last)
     }
 
+    /// The lines from the first stored one at or above `from` to the next gap or the head. `None`:
+    /// no such line is stored.
+    pub fn stored_from(&self, from: u64) -> Option<RangeInclusive<u64>> {
+        let lines = self.stored_lines().find(|lines| *lines.end() >= from)?;
+        Some(from.max(*lines.start())..=*lines.end())
+    }
+
     /// The stored intervals, in ascending order.
     fn intervals(&self) -> Vec<Interval> {
         let mut previous = None;

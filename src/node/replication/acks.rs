@@ -12,7 +12,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::have::{have_entry, send_have};
+use crate::node::replication::have::{have_entry, own_entry, send_have};
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
@@ -235,7 +235,10 @@ fn offer_entry(state: &LogState, link: &Link, range: &LogRange) -> HaveEntry {
     let log = &range.log;
     let mut entry = HaveEntry {
         read: state.shown_up_to(),
-        ..have_entry(range)
+        ..match state.own() {
+            Some(_) => own_entry(range),
+            None => have_entry(range),
+        }
     };
     // A carrier need not store lines that the recipient has acknowledged.
     if let Some(recipient) = log.target.recipient()

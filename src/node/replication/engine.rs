@@ -27,7 +27,9 @@ use crate::node::replication::carriers::{destinations, needs_carriers};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
-use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
+use crate::node::replication::have::{
+    have_entry, own_entry, send_have, third_party_digest, unequal_digest,
+};
 use crate::node::replication::logs::log_state::RolledBack;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
@@ -263,7 +265,10 @@ impl Replication {
             .inspect(|range| self.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {
                 high: logs.state(&range.log).last_served(),
-                ..have_entry(range)
+                ..match range.log.author == peer {
+                    true => have_entry(range),
+                    false => own_entry(range),
+                }
             })
             .collect();
         let target = Target::Room(room.clone());

@@ -25,6 +25,17 @@ pub fn have_entry(range: &LogRange) -> HaveEntry {
     }
 }
 
+/// The entry that offers a log that we wrote. Names all stored lines: those below a gap, too, which
+/// only the disk can leave in our log. A request for missing lines is corrected.
+pub fn own_entry(range: &LogRange) -> HaveEntry {
+    let entry = have_entry(range);
+    let lowest = range.stored_from(1).map(|lines| *lines.start());
+    HaveEntry {
+        low: lowest.unwrap_or(entry.low),
+        ..entry
+    }
+}
+
 /// Sends one `have` message. `digest`: see [`Have::digest`].
 pub fn send_have(
     ctx: &mut Context,

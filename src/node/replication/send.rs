@@ -223,10 +223,13 @@ impl Replication {
                 (WantRange::Gap { from, to }, Some(range)) => {
                     self.start_gap_send(ctx, logs, stream, range, from, to);
                 }
-                (WantRange::From(from), Some(range)) if from < range.low => {
-                    correct_offer(ctx, stream, range, range.low);
-                }
                 (WantRange::From(from), Some(range)) => {
+                    let next = range.stored_from(from).map(|lines| *lines.start());
+                    let next = next.unwrap_or(range.low);
+                    if from < next {
+                        correct_offer(ctx, stream, range, next);
+                        continue;
+                    }
                     self.start_send(stream, &log, from, logs.state(&range.log).last_served());
                 }
             }
@@ -255,9 +258,12 @@ impl Replication {
         from: u64,
         to: u64,
     ) {
-        let stored = range.low..=logs.state(&range.log).last_served();
-        if from > to || !stored.contains(&from) || !stored.contains(&to) {
-            return correct_offer(ctx, stream, range, range.low);
+        let stored = range.stored_from(from);
+        let next = stored.as_ref().map_or(range.low, |lines| *lines.start());
+        let last = stored.map_or(0, |lines| *lines.end());
+        let to = to.min(last).min(logs.state(&range.log).last_served());
+        if from > to || from < next {
+            return correct_offer(ctx, stream, range, next);
         }
         self.progress.link_mut(stream).gap_send = Some(GapSend {
             log: range.log.clone(),
@@ -314,6 +320,11 @@ impl Replication {
         let cursor = self.progress.cursor_mut(stream, log)?;
         cursor.position = reply.next_position;
         for batch in &reply.batches {
+            // The next read begins behind the missing lines, and corrects the offer.
+            if batch.sequence > cursor.next {
+                cursor.position = None;
+                break;
+            }
             if batch.last_sequence() >= cursor.next && batch.last_sequence() <= high {
                 send_and_track(ctx, stream, cursor, batch);
             }

@@ -102,3 +102,29 @@ fn an_author_gets_its_own_lines_back() {
         assert_eq!(continues, *lines.end() < 9, "{lines:?}");
     }
 }
+
+/// An author whose disk has lost a line sends all others to a newcomer, also those before it.
+#[test]
+fn an_author_sends_the_lines_around_lost_ones() {
+    for lines in [2..=2, 4..=5] {
+        let mut lan = Lan::new(3);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start_all([alice, bob]);
+        lan.run_for(1_000);
+        lan.stop(bob);
+        for text in numbered_lines("line", 1, 9) {
+            lan.say(alice, &text);
+        }
+        let log = lan.first_log(alice);
+        lose(&mut lan, alice, &log, lines.clone(), true);
+        lan.start(bob);
+        lan.run_for(3_000);
+        let kept: Vec<String> = numbered_lines("line", 1, 9)
+            .into_iter()
+            .zip(1..)
+            .filter_map(|(text, n)| (!lines.contains(&n)).then_some(text))
+            .collect();
+        assert_eq!(lan.peers[bob].received(), kept);
+        assert_eq!(gaps_shown(&lan, bob), [(*lines.start(), *lines.end())]);
+    }
+}

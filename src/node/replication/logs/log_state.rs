@@ -296,7 +296,11 @@ impl LogState {
     fn required_from(&self, peer: &PeerId) -> u64 {
         let reported = self.own().map_or(0, |own| own.reported_up_to);
         let delivered = self.delivered_to(peer).max(reported);
-        let stored_from = self.range.as_ref().map_or(1, |range| range.low);
+        let stored_from = self.range.as_ref().map_or(1, |range| match self.own() {
+            // Lines of ours that the disk has lost are not delivered before they come back.
+            Some(_) => range.gaps.first().map_or(range.low, |gap| gap.stored_from),
+            None => range.low,
+        });
         let published_from = self.run().map_or(1, |run| run.first);
         let undelivered_from = delivered.saturating_add(1);
         undelivered_from.max(stored_from).max(published_from)
