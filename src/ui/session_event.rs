@@ -8,6 +8,7 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Chat, Delivery, Notice, Peer, Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::{LineKey, ParseLineKeyError};
+use crate::base::lines::count_line_ends;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
 
@@ -340,7 +341,7 @@ impl ChatLines {
 
     /// Number of lines.
     pub fn count(&self) -> u64 {
-        self.text.bytes().filter(|byte| *byte == b'\n').count() as u64
+        count_line_ends(self.text.as_bytes())
     }
 
     /// Removes the first `count` lines.

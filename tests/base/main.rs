@@ -5,6 +5,7 @@ mod batch;
 mod batches;
 mod error_code;
 mod hex;
+mod lines;
 mod range;
 mod table;
 mod time;

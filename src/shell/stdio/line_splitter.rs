@@ -1,5 +1,5 @@
 //! Splits the bytes of stdin into numbered lines. Rejects lines that cannot be sent.
-use crate::base::lines::{LineError, LineRules, Lines};
+use crate::base::lines::{LineError, LineRules, Lines, count_line_ends};
 
 /// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl LineSplitter {
                 && text.len() <= self.rules.max_bytes
                 && block.lines.push_by(text, self.rules).is_ok()
             {
-                self.line_count += piece.iter().filter(|b| **b == b'\n').count() as u64;
+                self.line_count += count_line_ends(piece);
             } else {
                 for line in text.split(|b| *b == b'\n') {
                     self.push_line(line, block);

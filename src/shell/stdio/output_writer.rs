@@ -13,6 +13,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
+use crate::base::lines::count_line_ends;
 use crate::shell::os::thread;
 
 /// The queue is full once it contains this many bytes. A queue that is not full accepts a chunk of
@@ -43,7 +44,8 @@ struct Written {
 impl Written {
     fn add(&self, piece: &[u8]) {
         self.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        self.lines.fetch_add(count_lines(piece), Ordering::Relaxed);
+        self.lines
+            .fetch_add(count_line_ends(piece), Ordering::Relaxed);
     }
 }
 
@@ -242,11 +244,6 @@ fn copy_error(error: &io::Error) -> io::Error {
 pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let mut piece_len = bytes.len();
     write_in_pieces(fd, bytes, &mut piece_len, &Written::default())
-}
-
-/// Number of line ends in `bytes`.
-pub fn count_lines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 impl QueueState {

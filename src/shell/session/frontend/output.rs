@@ -6,10 +6,10 @@ use mio::event::Event;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
+use crate::base::lines::count_line_ends;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::session::frontend::frontend::Frontend;
-use crate::shell::stdio::output_writer::count_lines;
 use crate::ui::diagnostic;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, SessionEvent};
@@ -33,7 +33,7 @@ impl Frontend {
     fn send_to_stdout(&mut self, lines: Vec<u8>) {
         if let Some(stdout) = &self.stdout {
             let output = self.renderer.compose_output(lines);
-            self.printed.record_sent(count_lines(&output));
+            self.printed.record_sent(count_line_ends(&output));
             let _ = stdout.try_send(output);
         }
     }
