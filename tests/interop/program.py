@@ -30,9 +30,9 @@ class Directory:
     def start(self, command, *arguments, multicast="none"):
         return self.attach(command, "-p", "0", "-m", multicast, *arguments)
 
-    def attach(self, command, *arguments):
+    def attach(self, command, *arguments, stdin=subprocess.DEVNULL):
         """A command that acts through the program that runs in this directory."""
-        return Program(self, [PROGRAM, command, *self.options, *arguments])
+        return Program(self, [PROGRAM, command, *self.options, *arguments], stdin)
 
     def listen(self, **options):
         """A program that stays, with its port."""
@@ -44,20 +44,25 @@ class Directory:
 class Program:
     """A running p2pchat. A failed test shows its stderr."""
 
-    def __init__(self, directory, arguments):
+    def __init__(self, directory, arguments, stdin=subprocess.DEVNULL):
         self.test, self.events = directory.test, queue.Queue()
         self.stderr = tempfile.TemporaryFile()
         environment = {"HOME": directory.home, "PATH": os.environ["PATH"]}
         self.process = subprocess.Popen(
             arguments,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
         )
         self.test.addCleanup(self.end)
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
+
+    def say(self, line):
+        """Writes a line to stdin, which must be a pipe."""
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
 
     def read(self):
         for line in self.process.stdout:
@@ -96,4 +101,6 @@ class Program:
         self.process.wait()
         self.reader.join()
         self.process.stdout.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.stderr.close()

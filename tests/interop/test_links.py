@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import unittest
 
 from batch import Batch, sign_batch
@@ -200,10 +201,11 @@ class OpenNetwork(Case):
         directory, bob = self.directory(), self.peer()
         alice, carol = directory.listen(), self.directory().listen()
         to_alice = self.dial(bob, alice.port)
-        for line in ["one", "two"]:
-            directory.attach("send", line)
+        send = directory.attach("send", "--need", "2", stdin=subprocess.PIPE)
+        for line in ["one", "two", "three"]:
+            send.say(line)
             alice.event("chat", content=line)
-        send = directory.attach("send", "--need", "2", "three")
+        send.process.stdin.close()
         to_alice.serve(lambda: bob.text(ROOM) == ["one", "two", "three"])
         (log,) = bob.logs
         to_carol = self.dial(bob, carol.port)
