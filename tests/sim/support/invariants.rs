@@ -194,12 +194,15 @@ impl Invariants {
         self.record_lost_tail(who, disk);
     }
 
-    /// The directory of `who` was copied. The copy may republish the lines that it stores.
+    /// The directory of `who` was copied. The copy may republish the lines that it stores, and fill
+    /// the gaps that were reported.
     pub fn record_clone(&mut self, who: PeerIndex, clone: PeerIndex, disk: &Disk) {
         self.record_restore(clone, disk);
         let original = &mut self.observations[who];
         (original.has_copy, original.lost_lines) = (true, true);
-        self.observations[clone].stored_lines = self.observations[who].stored_lines.clone();
+        let (stored_lines, gaps) = (original.stored_lines.clone(), original.gaps.clone());
+        let copy = &mut self.observations[clone];
+        (copy.stored_lines, copy.gaps) = (stored_lines, gaps);
     }
 
     /// The directory lost stored lines: later saves and notices are judged by what is left.
