@@ -2,7 +2,7 @@
 //! reported.
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use crate::shell::store::segment::frontier::{self, FRONTIER_PREFIX};
 use crate::shell::store::segment::rewrite::rewrite_segment;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{FileLine, SegmentReader};
+use crate::shell::store::store_io;
 
 /// Maximum size of all files with damaged lines in one folder. At this bound, the oldest files are
 /// removed.
@@ -97,25 +98,33 @@ impl DamagedLines {
     /// # Errors
     /// The disk is full or broken. The segment is unchanged.
     pub fn set_aside(&self, dir: &Path, number: u64) -> io::Result<u64> {
-        let path = segment_file::path(dir, number).with_added_extension(DAMAGED_EXTENSION);
         make_room(dir)?;
-        let mut out = OpenOptions::new()
+        self.copy_aside(dir, number)?;
+        rewrite_segment(dir, number, &mut |reader| !self.has_line(reader))?;
+        Ok(segment_file::path(dir, number).metadata()?.len())
+    }
+
+    /// Appends these lines to a file beside the segment. Blocks until its data is on disk.
+    fn copy_aside(&self, dir: &Path, number: u64) -> io::Result<()> {
+        let path = segment_file::path(dir, number).with_added_extension(DAMAGED_EXTENSION);
+        let out = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(PRIVATE_FILE_MODE)
             .open(path)?;
-        let mut copied = Ok(());
-        rewrite_segment(dir, number, &mut |reader| {
-            let is_damaged = self
-                .offsets
-                .binary_search(&reader.file_line().offset)
-                .is_ok();
-            if is_damaged && copied.is_ok() {
-                copied = out.write_all(&[reader.line(), b"\n"].concat());
+        let mut reader = SegmentReader::open(dir, number)?;
+        while reader.advance()? {
+            if self.has_line(&reader) {
+                store_io::write_all(&out, &[reader.line(), b"\n"].concat())?;
             }
-            !is_damaged
-        })?;
-        Ok(segment_file::path(dir, number).metadata()?.len())
+        }
+        store_io::sync(&out)
+    }
+
+    /// Whether the current line of `reader` is one of these lines.
+    fn has_line(&self, reader: &SegmentReader) -> bool {
+        let offset = reader.file_line().offset;
+        self.offsets.binary_search(&offset).is_ok()
     }
 
     /// The report of these lines, for the user. `None`: no line is damaged.

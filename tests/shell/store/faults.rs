@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::sync::Once;
 
 use p2pchat::base::batch::LocalFields;
+use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 
 use super::support::{Author, GENERAL, RecordedState, load, open};
@@ -167,6 +168,46 @@ fn a_failed_sync_is_an_error() {
     });
     assert!(store.sync().is_err());
     assert!(store.close(&core).is_err());
+}
+
+/// Damaged lines leave their segment only when both files are on disk. If one of them can't be
+/// synced, or the damaged lines have no room, the lines stay where they are.
+#[test]
+fn damaged_lines_stay_unless_their_copy_is_on_disk() {
+    let unsynced = Faults {
+        is_unsynced: true,
+        ..Faults::default()
+    };
+    let full = Faults {
+        left_bytes: Some(0),
+        ..Faults::default()
+    };
+    for faults in [unsynced, full] {
+        set_faults(Faults::default());
+        let folder = TempDir::new();
+        let (mut store, _) = open(&folder);
+        let core = RecordedState::default();
+        let mut bob = Author::new(2);
+        for text in ["one", "two", "three"] {
+            core.save(&mut store, &bob.say(&[text]));
+        }
+        drop(store);
+        let path = folder.segments(GENERAL)[0].clone();
+        let damaged = fs::read_to_string(&path)
+            .unwrap()
+            .replace("\"two\"", "\"owt\"");
+        fs::write(&path, &damaged).unwrap();
+        set_faults(faults);
+        let (mut store, ranges) = open(&folder);
+        assert_eq!((ranges[0].high, ranges[0].gaps.len()), (3, 1));
+        assert_eq!(store.take_damage()[0].outcome, DamageOutcome::Left);
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+        set_faults(Faults::default());
+        assert_eq!(
+            open(&folder).0.take_damage()[0].outcome,
+            DamageOutcome::SetAside
+        );
+    }
 }
 
 /// A power cut loses what was not synced: any tail of the active segment, or all of it.

@@ -8,6 +8,8 @@ use p2pchat::base::range::LogRange;
 use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::segment::frontier::Frontier;
+use p2pchat::shell::store::segment::segment_file::dropped_line;
+use p2pchat::shell::store::segment::segment_reader::LINE_MAX_BYTES;
 
 use super::support::{
     Author, GENERAL, RecordedState, fill, general, load, open, open_with, read_all, save,
@@ -49,6 +51,55 @@ fn a_torn_batch_is_truncated_at_any_byte() {
     }
     fs::write(&path, &bytes).unwrap();
     assert_eq!(open(&folder).1, [bob.range(1)]);
+}
+
+/// A tail without a line end is cut off even if it is longer than any line, as zeros after a power
+/// cut may be. The next batch is a line of its own.
+#[test]
+fn a_torn_tail_longer_than_any_line_is_truncated() {
+    let folder = TempDir::new();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    save(&mut store, &bob.say(&["first"]));
+    drop(store);
+    let path = folder.segments(GENERAL)[0].clone();
+    let whole = fs::read(&path).unwrap();
+    for tail_bytes in [LINE_MAX_BYTES - 1, LINE_MAX_BYTES + 1, 3 * LINE_MAX_BYTES] {
+        let mut torn = whole.clone();
+        torn.resize(whole.len() + tail_bytes, 0);
+        fs::write(&path, torn).unwrap();
+        let (mut store, ranges) = open(&folder);
+        assert_eq!(ranges, [bob.range(1)]);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        let mut next = Author::new(2);
+        next.say(&["first"]);
+        save(&mut store, &next.say(&["second"]));
+        drop(store);
+        assert_eq!(open(&folder).1, [next.range(1)]);
+    }
+}
+
+/// A segment whose `dropped` lines claim more bytes than an offset can count is read to its end.
+#[test]
+fn dropped_lines_cannot_overflow_an_offset() {
+    let folder = TempDir::new();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    save(&mut store, &bob.say(&["first"]));
+    let path = folder.segments(GENERAL)[0].clone();
+    let text = fs::read_to_string(&path).unwrap();
+    let frontier = text.lines().next().unwrap();
+    let dropped = dropped_line(u64::MAX);
+    fs::write(
+        &path,
+        text.replace(
+            frontier,
+            format!("{frontier}\n{dropped}{dropped}").trim_end(),
+        ),
+    )
+    .unwrap();
+    let batches = store.load(&bob.log(), 1, &mut None, 1 << 20).unwrap();
+    assert_eq!(batches.len(), 1);
 }
 
 /// A crash during a rotation leaves a segment without a frontier; the next start deletes it.

@@ -8,6 +8,7 @@ use crate::shell::os::file;
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, with_next_generation};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::SegmentReader;
+use crate::shell::store::store_io;
 
 /// Replaces a segment by a copy. The copy has the first line, with a higher generation, and the
 /// further lines for which `keep` returns true. Frontier lines among them are left out. Returns how
@@ -63,7 +64,8 @@ fn write_kept_lines(
         kept_count += 1;
     }
     write_dropped(&mut out, written_to, reader.next_position().offset)?;
-    out.flush()?;
+    // A power cut after the rename must find the whole copy.
+    store_io::sync(&out.into_inner()?)?;
     Ok(kept_count)
 }
 

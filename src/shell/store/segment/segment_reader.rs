@@ -110,7 +110,8 @@ impl SegmentReader {
                 .ok()
                 .and_then(|digits| digits.parse().ok());
             let own_bytes = (self.next_line - self.line.start) as u64;
-            self.dropped_bytes += evicted_bytes.unwrap_or(own_bytes).saturating_sub(own_bytes);
+            let added_bytes = evicted_bytes.unwrap_or(own_bytes).saturating_sub(own_bytes);
+            self.dropped_bytes = self.dropped_bytes.saturating_add(added_bytes);
         }
         Ok(false)
     }
@@ -154,11 +155,18 @@ impl SegmentReader {
                 self.buffer.resize(self.buffered_end * 2, 0);
             }
             let at = self.buffer_offset + self.buffered_end as u64;
-            match self.file.read_at(&mut self.buffer[self.buffered_end..], at) {
-                Ok(0) => return Ok(false),
-                Ok(n) => self.buffered_end += n,
+            let read = self.file.read_at(&mut self.buffer[self.buffered_end..], at);
+            match read {
+                Ok(n) if n > 0 => self.buffered_end += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+                ended => {
+                    if is_overlong {
+                        // The line is not whole, so the reader stays before its beginning.
+                        self.buffer_offset = line_file_offset;
+                        self.buffered_end = 0;
+                    }
+                    return ended.map(|_| false);
+                }
             }
         }
     }
@@ -180,7 +188,7 @@ impl SegmentReader {
 
     /// The logical offset where the current line begins.
     pub fn line_offset(&self) -> u64 {
-        self.buffer_offset + self.line.start as u64 + self.dropped_bytes
+        (self.buffer_offset + self.line.start as u64).saturating_add(self.dropped_bytes)
     }
 
     /// The position of the beginning of the current line.
@@ -195,7 +203,7 @@ impl SegmentReader {
     pub fn next_position(&self) -> Position {
         Position {
             segment: self.segment_number,
-            offset: self.next_file_offset() + self.dropped_bytes,
+            offset: self.next_file_offset().saturating_add(self.dropped_bytes),
             generation: self.generation,
         }
     }
