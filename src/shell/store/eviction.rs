@@ -3,12 +3,12 @@
 //! rewrites the old segments.
 use std::fs;
 use std::io;
-use std::path::Path;
 
-use crate::base::batch::{Batch, LogId};
-use crate::base::identity::PeerId;
+use crate::base::batch::{Batch, LocalFields, LogId, MalformedBatch};
+use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
+use crate::shell::os::descriptors::is_shortage;
 use crate::shell::store::folder::{Folder, QuotaBlock};
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
@@ -74,14 +74,16 @@ impl Rotation<'_> {
         folder: &mut Folder,
         over: SortedMap<PeerId, u64>,
     ) -> io::Result<Vec<EvictedLog>> {
-        let plan = self.plan_eviction(folder, over)?;
+        let mut plan = self.plan_eviction(folder, over)?;
         folder.quota_block = plan.block;
         if !folder.is_rotation_due() && plan.first_kept.is_empty() {
             return Ok(Vec::new());
         }
         let mut ranges = self.core.frontier(self.folder_name);
         for range in &mut ranges {
-            if let Some(first_kept) = plan.first_kept.get(&range.log) {
+            if let Some(first_kept) = plan.first_kept.get_mut(&range.log) {
+                // The numbers above the head belong to lines that do not exist yet.
+                *first_kept = (*first_kept).min(range.high.saturating_add(1));
                 range.evict_below(*first_kept);
             }
         }
@@ -119,8 +121,25 @@ impl Rotation<'_> {
             .segment_numbers
             .partition_point(|number| *number < first_segment);
         let floor = |log: &LogId| self.core.retention_floor(log);
-        let segment_numbers = &folder.segment_numbers[first_index..];
-        let plan = plan_eviction(&folder.dir, segment_numbers, over, &floor)?;
+        let mut planner = EvictionPlanner {
+            folder,
+            floor: &floor,
+            over,
+            blocked: SortedMap::new(),
+            plan: EvictionPlan::default(),
+        };
+        for number in &folder.segment_numbers[first_index..] {
+            match planner.read_segment(*number) {
+                Ok(()) => {}
+                Err(error) if is_shortage(&error) => return Err(error),
+                // One bad segment must not end the rotation.
+                Err(_) => folder.mark_suspect(),
+            }
+            if planner.over.is_empty() {
+                break;
+            }
+        }
+        let plan = planner.finish();
         if plan.block.is_none() {
             for (author, segment) in &plan.last_segments {
                 folder.first_segments.insert(*author, *segment);
@@ -130,79 +149,99 @@ impl Rotation<'_> {
     }
 }
 
-/// Plans which batches each author in `over` loses, oldest first. `over` tells how many bytes each
-/// author should lose. `floor` returns the first sequence of a log that must be kept.
+/// Plans which batches each author loses, oldest first.
 ///
 /// Reads segments until every author loses enough bytes. In each of these segments, an author loses
 /// all batches below the floor. This may be more than enough, but the whole segment can then often
 /// be removed.
-///
-/// # Errors
-/// A segment can't be read.
-fn plan_eviction(
-    dir: &Path,
-    segment_numbers: &[u64],
-    mut over: SortedMap<PeerId, u64>,
-    floor: &dyn Fn(&LogId) -> u64,
-) -> io::Result<EvictionPlan> {
-    let mut plan = EvictionPlan::default();
-    // For each log that reached its floor, the last sequence of the first batch it keeps.
-    let mut blocked: SortedMap<LogId, u64> = SortedMap::new();
-    for number in segment_numbers {
-        for author in over.keys() {
-            plan.last_segments.insert(*author, *number);
-        }
-        let authors: Vec<String> = over.keys().map(PeerId::to_string).collect();
-        let mut reader = SegmentReader::open(dir, *number)?;
-        let (mut loses_batches, mut keeps_batches) = (false, false);
-        while reader.advance()? {
-            let Some((log, last)) = parse_outline(reader.line(), &authors) else {
-                keeps_batches |= !reader.line().starts_with(FRONTIER_PREFIX);
-                continue;
-            };
-            let is_over = over.contains_key(&log.author) && !blocked.contains_key(&log);
-            if !is_over || last >= floor(&log) {
-                keeps_batches = true;
-                if is_over {
-                    blocked.insert(log, last);
-                }
-                continue;
-            }
-            loses_batches = true;
-            let bytes = reader.line().len() as u64 + 1;
-            *plan.freed_bytes.get_or_default(log.author) += bytes;
-            let over_bytes = over.get_or_default(log.author);
-            *over_bytes = over_bytes.saturating_sub(bytes);
-            // Batches that filled a gap are stored after batches with higher sequences.
-            let first_kept = plan.first_kept.get_or_default(log);
-            *first_kept = (*first_kept).max(last + 1);
-        }
-        if loses_batches {
-            plan.segments.push(if keeps_batches {
-                SegmentEviction::Rewrite(*number)
-            } else {
-                SegmentEviction::Remove(*number)
-            });
-        }
-        over.retain(|_, bytes| *bytes > 0);
-        if over.is_empty() {
-            break;
-        }
-    }
-    let block = blocked
-        .into_iter()
-        .find(|(log, _)| over.contains_key(&log.author));
-    plan.block = block.map(|(log, last_sequence)| QuotaBlock { log, last_sequence });
-    Ok(plan)
+struct EvictionPlanner<'a> {
+    folder: &'a Folder,
+    /// Returns the first sequence of a log that must be kept.
+    floor: &'a dyn Fn(&LogId) -> u64,
+    /// How many bytes each author must still lose.
+    over: SortedMap<PeerId, u64>,
+    /// For each log that reached its floor, the last sequence of the first batch it keeps.
+    blocked: SortedMap<LogId, u64>,
+    plan: EvictionPlan,
 }
 
-/// Returns the log and the last sequence of a stored batch. `None`: the line is no batch. Most
-/// batches of authors outside `authors` also give `None`, because they are not parsed.
-fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
+impl EvictionPlanner<'_> {
+    /// Adds the evicted batches of a segment to the plan. Damaged batches are kept, because their
+    /// numbers may be wrong.
+    ///
+    /// # Errors
+    /// The segment can't be read. Its file stays as it is.
+    fn read_segment(&mut self, number: u64) -> io::Result<()> {
+        for author in self.over.keys() {
+            self.plan.last_segments.insert(*author, number);
+        }
+        let authors: Vec<String> = self.over.keys().map(PeerId::to_string).collect();
+        let mut reader = SegmentReader::open(&self.folder.dir, number)?;
+        let (mut loses_batches, mut keeps_batches) = (false, false);
+        while reader.advance()? {
+            let line = reader.line();
+            let is_evicted = match parse_batch(line, &authors, &self.folder.network) {
+                Some(Ok((batch, _))) => self.add_batch(&batch, line.len() as u64 + 1),
+                Some(Err(_)) => {
+                    self.folder.mark_unparsed(line);
+                    false
+                }
+                None => false,
+            };
+            loses_batches |= is_evicted;
+            keeps_batches |= !is_evicted && !line.starts_with(FRONTIER_PREFIX);
+        }
+        if loses_batches {
+            self.plan.segments.push(match keeps_batches {
+                true => SegmentEviction::Rewrite(number),
+                false => SegmentEviction::Remove(number),
+            });
+        }
+        self.over.retain(|_, bytes| *bytes > 0);
+        Ok(())
+    }
+
+    /// Adds a batch of `bytes` to the plan, unless it must be kept. Returns whether it is evicted.
+    fn add_batch(&mut self, batch: &Batch, bytes: u64) -> bool {
+        let (log, last) = (&batch.log, batch.last_sequence());
+        let Some(over_bytes) = self.over.get_mut(&log.author) else {
+            return false;
+        };
+        if self.blocked.contains_key(log) {
+            return false;
+        }
+        if last >= (self.floor)(log) {
+            self.blocked.insert(log.clone(), last);
+            return false;
+        }
+        *over_bytes = over_bytes.saturating_sub(bytes);
+        *self.plan.freed_bytes.get_or_default(log.author) += bytes;
+        // Batches that filled a gap are stored after batches with higher sequences.
+        let first_kept = self.plan.first_kept.get_or_default(log.clone());
+        *first_kept = (*first_kept).max(last + 1);
+        true
+    }
+
+    fn finish(self) -> EvictionPlan {
+        let mut blocked = self.blocked.into_iter();
+        let block = blocked.find(|(log, _)| self.over.contains_key(&log.author));
+        EvictionPlan {
+            block: block.map(|(log, last_sequence)| QuotaBlock { log, last_sequence }),
+            ..self.plan
+        }
+    }
+}
+
+/// Parses a stored batch of one of the authors. `None`: the line is a batch of another author. Most
+/// such batches are not parsed, to save time.
+fn parse_batch(
+    line: &[u8],
+    authors: &[String],
+    network: &NetworkTag,
+) -> Option<Result<(Batch, LocalFields), MalformedBatch>> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
-    let header = may_be_theirs.then(|| Batch::parse_header(line)).flatten()?;
-    Some((header.log, header.last_sequence))
+    may_be_theirs.then(|| Batch::parse_stored(line, network))
 }
 
 /// Removes or rewrites a segment. If that fails, the evicted lines remain in the file. They only
@@ -217,7 +256,7 @@ fn evict_from_segment(
     let old_bytes = path.metadata().map_or(0, |meta| meta.len());
     let new_bytes = match eviction {
         SegmentEviction::Remove(_) => fs::remove_file(&path).map(|()| 0),
-        SegmentEviction::Rewrite(_) => remove_batches(&folder.dir, number, first_kept),
+        SegmentEviction::Rewrite(_) => remove_batches(folder, number, first_kept),
     };
     if let Ok(new_bytes) = new_bytes {
         folder.total_bytes = (folder.total_bytes + new_bytes).saturating_sub(old_bytes);
@@ -233,17 +272,24 @@ fn evict_from_segment(
 ///
 /// # Errors
 /// The segment can't be read, replaced or removed. The segment is unchanged.
-fn remove_batches(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
+fn remove_batches(
+    folder: &Folder,
+    number: u64,
+    first_kept: &SortedMap<LogId, u64>,
+) -> io::Result<u64> {
     let authors = first_kept.keys().map(|log| log.author.to_string());
     let authors: Vec<String> = authors.collect();
-    let is_evicted = |(log, last): (LogId, u64)| {
-        let first_kept = first_kept.get(&log);
-        first_kept.is_some_and(|first_kept| last < *first_kept)
+    let is_evicted = |batch: &Batch| {
+        let first_kept = first_kept.get(&batch.log);
+        first_kept.is_some_and(|first_kept| batch.last_sequence() < *first_kept)
     };
-    let kept_count = rewrite_segment(dir, number, &mut |reader| {
-        !parse_outline(reader.line(), &authors).is_some_and(is_evicted)
+    let kept_count = rewrite_segment(&folder.dir, number, &mut |reader| {
+        !matches!(
+            parse_batch(reader.line(), &authors, &folder.network),
+            Some(Ok((batch, _))) if is_evicted(&batch)
+        )
     })?;
-    let path = segment_file::path(dir, number);
+    let path = segment_file::path(&folder.dir, number);
     if kept_count == 0 {
         fs::remove_file(&path)?;
         return Ok(0);

@@ -42,7 +42,8 @@ pub struct QuotaBlock {
 pub struct Folder {
     /// The path of the directory.
     pub dir: PathBuf,
-    network: NetworkTag,
+    /// The network of the folder.
+    pub network: NetworkTag,
     /// Whether the directory existed before this run.
     pub existed_before: bool,
     /// The numbers of the segments, in ascending order.
@@ -134,6 +135,19 @@ impl Folder {
     /// Takes the reports of damage that was found since the previous call.
     pub fn take_damage(&mut self) -> Vec<DamageReport> {
         std::mem::take(&mut self.damage)
+    }
+
+    /// Records that a read found less than it should, so that an audit follows.
+    pub fn mark_suspect(&self) {
+        self.is_suspect.set(true);
+    }
+
+    /// Records that a line is no undamaged batch. If the line begins as a batch does, the folder is
+    /// damaged.
+    pub fn mark_unparsed(&self, line: &[u8]) {
+        if segment_file::peek_author(line).is_some() {
+            self.mark_suspect();
+        }
     }
 
     /// Whether a read found damage since the previous call.
@@ -319,9 +333,7 @@ impl Folder {
                     }
                     Ok(_) => true,
                     Err(_) => {
-                        if segment_file::peek_author(line).is_some() {
-                            self.is_suspect.set(true);
-                        }
+                        self.mark_unparsed(line);
                         true
                     }
                 }
@@ -333,7 +345,7 @@ impl Folder {
                 ended => {
                     // The core requests lines that are stored.
                     if collector.is_empty() {
-                        self.is_suspect.set(true);
+                        self.mark_suspect();
                     }
                     if let Some(from) = collector.sequence_above_gap() {
                         return self.load(log, from, at, budget_bytes);

@@ -1,7 +1,8 @@
-//! The calls with which the store changes its files. A test can put faults in between: full and
-//! broken disks, short writes, failed syncs.
+//! The calls with which the store reads segments and changes its files. A test can put faults in
+//! between: full and broken disks, short writes, failed syncs.
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
 
 /// The calls of the store.
@@ -12,6 +13,14 @@ pub trait StoreIo: Send + Sync {
     /// The disk is full or broken.
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<usize> {
         (&*file).write(bytes)
+    }
+
+    /// Reads a part of a segment, as [`read_at`](std::os::unix::fs::FileExt::read_at) does.
+    ///
+    /// # Errors
+    /// The disk is broken.
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(bytes, offset)
     }
 
     /// Cuts a file at this length.
@@ -66,6 +75,14 @@ pub fn write_all(file: &File, bytes: &[u8]) -> io::Result<()> {
         }
     }
     Writer(file).write_all(bytes)
+}
+
+/// See [`StoreIo::read_at`].
+///
+/// # Errors
+/// The disk is broken.
+pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    calls().read_at(file, bytes, offset)
 }
 
 /// See [`StoreIo::set_len`].

@@ -1,5 +1,7 @@
 //! Quotas on disk: which lines each limit evicts first, and which it never evicts.
 
+use std::fs;
+
 use p2pchat::base::event::{Position, StoredBatch};
 use p2pchat::base::identity::PeerId;
 use p2pchat::shell::store::eviction::EvictedLog;
@@ -140,6 +142,81 @@ fn own_lines_above_the_retention_floor_are_never_evicted() {
     core.retention_floors.insert(own.log(), saved + 1);
     let evicted = store.enforce_limits(&core).unwrap();
     assert!(evicted[0].first_kept > 5 && !store.is_full());
+}
+
+/// A damaged sequence above the head neither evicts the rest of the log, nor blocks the quota until
+/// a line with this number is acknowledged. The damage is found.
+#[test]
+fn a_damaged_sequence_evicts_and_blocks_nothing() {
+    for seed in [1, 2] {
+        let folder = TempDir::new();
+        let limits = StoreLimits {
+            author_bytes: 16 * 1024,
+            own_bytes: 16 * 1024,
+            ..small_segments()
+        };
+        let (mut store, _) = open_with(&folder, limits);
+        let mut core = RecordedState::default();
+        let mut author = Author::new(seed);
+        let mut first_kept = 1;
+        for sequence in 1..=60 {
+            // All peers have acknowledged all but the newest line.
+            core.retention_floors.insert(author.log(), sequence);
+            for evicted in core.save(&mut store, &author.say(&["x".repeat(100).as_str()])) {
+                first_kept = evicted.first_kept;
+                assert!(first_kept <= sequence, "{first_kept} of {sequence}");
+            }
+            if sequence == 20 {
+                store.take_suspects();
+                let path = &folder.segments(GENERAL)[1];
+                let text = fs::read_to_string(path).unwrap();
+                assert!(text.contains("\"sequence\":12,"));
+                let damaged = text.replace("\"sequence\":12,", "\"sequence\":92,");
+                fs::write(path, damaged).unwrap();
+            }
+            assert!(!store.is_full());
+        }
+        assert!(first_kept > 12);
+        assert_eq!(store.take_suspects(), [general()]);
+        let rest: Vec<u64> = (first_kept..=60).collect();
+        assert_eq!(load(&store, &author.log(), first_kept, 5000), rest);
+    }
+}
+
+/// Segments that vanished or can't be opened cost their own lines. Rotation and quota go on.
+#[test]
+fn a_bad_segment_does_not_end_rotation_and_quota() {
+    let folder = TempDir::new();
+    let limits = StoreLimits {
+        author_bytes: 16 * 1024,
+        ..small_segments()
+    };
+    let (mut store, _) = open_with(&folder, limits);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let text = "x".repeat(100);
+    for _ in 0..25 {
+        core.save(&mut store, &bob.say(&[&text]));
+    }
+    store.take_suspects();
+    let segments = folder.segments(GENERAL);
+    fs::remove_file(&segments[0]).unwrap();
+    fs::remove_file(&segments[1]).unwrap();
+    fs::create_dir(&segments[1]).unwrap();
+    let mut first_kept = 1;
+    for _ in 0..60 {
+        for evicted in core.save(&mut store, &bob.say(&[&text])) {
+            first_kept = evicted.first_kept;
+        }
+    }
+    assert!(first_kept > 20, "{first_kept}");
+    assert_eq!(store.take_suspects(), [general()]);
+    let rest: Vec<u64> = (first_kept..=85).collect();
+    assert_eq!(load(&store, &bob.log(), first_kept, 5000), rest);
+    let files = folder.segments(GENERAL);
+    let files = files.iter().filter(|path| path.is_file());
+    let largest = files.map(|path| path.metadata().unwrap().len()).max();
+    assert!(largest.unwrap() < 3 * 4096, "{largest:?}");
 }
 
 /// The largest log of an unknown peer loses lines first, then known peers; own lines stay.

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead as _};
 use std::ops::Range as Span;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -18,6 +17,7 @@ use crate::base::identity::NetworkTag;
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
 use crate::shell::store::segment::segment_file;
+use crate::shell::store::store_io;
 
 /// Longest frontier line that is read, in bytes. Such a line has room for about 80 000 logs and
 /// gaps.
@@ -59,7 +59,7 @@ impl SegmentReader {
     pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
         let file = file::open_regular(&segment_file::path(dir, number), Access::Read)?;
         let mut head = [0; GENERATION_END];
-        let n = file.read_at(&mut head, 0)?;
+        let n = store_io::read_at(&file, &mut head, 0)?;
         Ok(SegmentReader {
             file,
             segment_number: number,
@@ -155,7 +155,8 @@ impl SegmentReader {
                 self.buffer.resize(self.buffered_end * 2, 0);
             }
             let at = self.buffer_offset + self.buffered_end as u64;
-            let read = self.file.read_at(&mut self.buffer[self.buffered_end..], at);
+            let free = &mut self.buffer[self.buffered_end..];
+            let read = store_io::read_at(&self.file, free, at);
             match read {
                 Ok(n) if n > 0 => self.buffered_end += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
