@@ -415,12 +415,11 @@ impl Dialer {
     fn dial_due(&mut self, ctx: &mut Context, handshakes: &mut Handshakes) {
         let now = ctx.now.time;
         let due = self.dial_times(ctx).filter(|(_, at)| *at <= now);
-        let mut due: Vec<_> = due
+        let due: SortedSet<_> = due
             .map(|(peer, at)| (!self.discovered.is_proven(&peer), at, peer))
             .collect();
-        due.sort_unstable();
-        for (_, _, peer) in due {
-            self.dial_discovered(ctx, handshakes, peer);
+        for (_, _, peer) in due.iter() {
+            self.dial_discovered(ctx, handshakes, *peer);
         }
         for i in 0..self.static_peers.len() {
             let can_dial = self.can_dial(ctx, handshakes);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::identity::NetworkTag;
+use crate::base::table::SortedMap;
 use crate::shell::os::file::{PRIVATE_FILE_MODE, if_exists};
 use crate::shell::store::segment::frontier::{self, FRONTIER_PREFIX};
 use crate::shell::store::segment::rewrite::rewrite_segment;
@@ -140,16 +141,15 @@ impl DamagedLines {
 
 /// Removes files with damaged lines, until a segment's lines have room.
 fn make_room(dir: &Path) -> io::Result<()> {
-    let mut files = Vec::new();
+    let mut files = SortedMap::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == DAMAGED_EXTENSION) {
             let bytes = if_exists(path.metadata())?.map_or(0, |meta| meta.len());
-            files.push((path, bytes));
+            files.insert(path, bytes);
         }
     }
-    files.sort_unstable();
-    let mut total: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let mut total: u64 = files.values().sum();
     for (path, bytes) in files {
         if total < SET_ASIDE_MAX_BYTES {
             break;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::identity::PeerId;
+use crate::base::table::SortedSet;
 use crate::shell::os::file;
 use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
 
@@ -90,7 +91,7 @@ pub struct SegmentList {
     pub segments: Vec<SegmentFile>,
     /// What has the name of a segment, or of its temporary file, and is none: a directory, a FIFO,
     /// a link, or a file whose number is not written as the store writes it.
-    pub odd: Vec<PathBuf>,
+    pub odd: SortedSet<PathBuf>,
     /// No name has a higher number.
     pub highest_number: u64,
 }
@@ -122,14 +123,13 @@ pub fn list_all(dir: &Path) -> io::Result<SegmentList> {
             let bytes = meta.len();
             list.segments.push(SegmentFile { number, bytes });
         } else {
-            list.odd.push(entry.path());
+            list.odd.insert(entry.path());
         }
         if is_canonical {
             list.highest_number = list.highest_number.max(number);
         }
     }
     list.segments.sort_unstable();
-    list.odd.sort_unstable();
     Ok(list)
 }
 
@@ -148,16 +148,15 @@ pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
 /// The folder can't be read.
 pub fn list_numbers(dir: &Path) -> io::Result<Vec<u64>> {
     let list = list_all(dir)?;
-    let mut numbers: Vec<u64> = list.segments.iter().map(|segment| segment.number).collect();
+    let segments = list.segments.iter().map(|segment| segment.number);
     let odd = list
         .odd
         .iter()
         .filter_map(|path| path.file_name()?.to_str());
     let odd = odd.filter(|name| name.ends_with(SEGMENT_EXTENSION));
-    numbers.extend(odd.filter_map(parse_number).filter(|n| *n <= NUMBER_MAX));
-    numbers.sort_unstable();
-    numbers.dedup();
-    Ok(numbers)
+    let odd = odd.filter_map(parse_number).filter(|n| *n <= NUMBER_MAX);
+    let numbers: SortedSet<u64> = segments.chain(odd).collect();
+    Ok(numbers.into_iter().collect())
 }
 
 /// Bytes of all segments of a folder.
