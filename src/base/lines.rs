@@ -145,16 +145,15 @@ impl Lines {
 /// Number of line ends in `bytes`. All bytes of a transcript pass through this function, so it
 /// counts 8 bytes at a time. This is six times as fast as byte by byte.
 pub fn count_line_ends(bytes: &[u8]) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const LOW_BITS: u64 = ONES * 0x7f;
-    const LINE_ENDS: u64 = ONES * b'\n' as u64;
+    let ones = u64::from_ne_bytes([1; 8]);
+    let (low_bits, line_ends) = (ones * 0x7f, ones * u64::from(b'\n'));
     let (words, rest) = bytes.as_chunks::<8>();
     let count_in = |word: &[u8; 8]| {
-        let other = u64::from_ne_bytes(*word) ^ LINE_ENDS;
+        let other = u64::from_ne_bytes(*word) ^ line_ends;
         // The highest bit of each byte that is zero in `other`, without a carry between bytes.
-        let equal = !(((other & LOW_BITS) + LOW_BITS) | other | LOW_BITS);
+        let equal = !(((other & low_bits) + low_bits) | other | low_bits);
         // The product has the sum of all bytes in its highest byte.
-        (equal >> 7).wrapping_mul(ONES) >> 56
+        (equal >> 7).wrapping_mul(ones) >> 56
     };
     let in_rest = rest.iter().filter(|byte| **byte == b'\n').count();
     words.iter().map(count_in).sum::<u64>() + in_rest as u64
