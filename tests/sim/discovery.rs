@@ -100,6 +100,57 @@ fn a_static_name_is_resolved_again_when_it_does_not_answer() {
     assert_eq!(lan.peers[alice].error_count("unreachable"), 1);
 }
 
+/// A name that stands for another address each time is dialed with one backoff.
+#[test]
+fn a_name_with_changing_addresses_is_dialed_with_backoff() {
+    let mut lan = Lan::new(7);
+    let [alice] = lan.add_peers(["alice"]);
+    lan.start(alice);
+    let name = "many.lan:9999".to_owned();
+    // Nothing listens on these ports of alice's own host, so each dial is refused at once.
+    let host = lan.address(alice).ip();
+    let address = |n: u16| SocketAddr::new(host, 20_000 + n);
+    lan.endpoints.insert(name.clone(), (vec![address(0)], None));
+    let resolved = lan.resolve(name.clone());
+    lan.feed(alice, resolved);
+    for n in 1..=200 {
+        lan.endpoints.insert(name.clone(), (vec![address(n)], None));
+        lan.run_for(500);
+    }
+    let dials = lan.network.dial_count;
+    assert!((4..=12).contains(&dials), "{dials} dials in 100 s");
+}
+
+/// Two names that trade their addresses lead to both peers again.
+#[test]
+fn names_that_trade_their_addresses_are_followed() {
+    let mut lan = Lan::new(8);
+    let peers = lan.add_peers(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = peers;
+    for who in peers {
+        lan.peers[who].beacons_enabled = false;
+    }
+    let names = ["bob.lan:1", "carol.lan:1"].map(str::to_owned);
+    let (bobs, carols) = (lan.address(bob), lan.address(carol));
+    let ids = [lan.id(bob), lan.id(carol)];
+    // At first each name stands for the other's address.
+    for (name, id, address) in [(&names[0], ids[0], carols), (&names[1], ids[1], bobs)] {
+        lan.endpoints
+            .insert(name.clone(), (vec![address], Some(id)));
+    }
+    lan.start_all(peers);
+    for name in &names {
+        let resolved = lan.resolve(name.clone());
+        lan.feed(alice, resolved);
+    }
+    lan.run_for(5_000);
+    for (name, address) in names.iter().zip([bobs, carols]) {
+        lan.endpoints.get_mut(name).expect("a name").0 = vec![address];
+    }
+    lan.run_until_linked(alice, bob, 64_000);
+    lan.run_until_linked(alice, carol, 64_000);
+}
+
 /// A static peer that turns out to be ourselves is dialed once and never again.
 #[test]
 fn the_own_address_is_dialed_once() {

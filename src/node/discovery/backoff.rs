@@ -9,9 +9,19 @@ pub const BACKOFF_MIN_MS: u64 = 1_000;
 pub const BACKOFF_MAX_MS: u64 = 64_000;
 /// Longest backoff of an address from which beacons still arrive, in milliseconds. The peer runs
 /// there, so what blocks its port may end at any time: a firewall that is still being loaded.
-pub const BACKOFF_DISCOVERED_MAX_MS: u64 = 8_000;
+const BACKOFF_DISCOVERED_MAX_MS: u64 = 8_000;
+/// That backoff is at least this many milliseconds times the number of discovered peers. On a
+/// network that passes beacons only, a program then dials about once a second.
+const BACKOFF_PER_PEER_MS: u64 = 1_000;
+
+/// Longest backoff of an address from which beacons still arrive, in milliseconds.
+pub fn discovered_max_ms(discovered_peers: usize) -> u64 {
+    let by_count = BACKOFF_PER_PEER_MS.saturating_mul(discovered_peers as u64);
+    by_count.clamp(BACKOFF_DISCOVERED_MAX_MS, BACKOFF_MAX_MS)
+}
 
 /// The failed dials of one address, and the earliest time of the next dial.
+#[derive(Clone, Copy)]
 pub struct Backoff {
     /// Dials that failed since the last success.
     failures: u32,

@@ -95,10 +95,11 @@ impl BeaconSchedule {
     }
 
     /// Makes a beacon due soon, after a dial has failed. The peer that we cannot reach may be able
-    /// to reach us.
+    /// to reach us. The beacons are still as far apart as while no peer is linked.
     pub fn dial_failed(&mut self, ctx: &mut Context) {
         if self.is_enabled {
             let soon = ctx.now.time + ctx.jitter(FAILED_DIAL_DELAY_MS);
+            let soon = soon.max(self.last_sent_at + UNLINKED_INTERVAL_MS);
             self.next_at = Some(self.next_at.map_or(soon, |at| at.min(soon)));
         }
     }

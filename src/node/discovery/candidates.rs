@@ -7,7 +7,7 @@ use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::Context;
-use crate::node::discovery::backoff::{BACKOFF_DISCOVERED_MAX_MS, Backoff};
+use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of beacon intervals for which a peer may be silent. A peer that is silent for longer
@@ -251,13 +251,11 @@ impl DiscoveredPeer {
         }
     }
 
-    /// Counts a failed dial of this address.
-    pub fn record_failure(&mut self, ctx: &mut Context, address: SocketAddr) {
+    /// Counts a failed dial of this address. Its backoff is at most `longest_ms`.
+    pub fn record_failure(&mut self, ctx: &mut Context, address: SocketAddr, longest_ms: u64) {
         for candidate in &mut self.candidates {
             if candidate.address == address {
-                candidate
-                    .backoff
-                    .record_failure(ctx, BACKOFF_DISCOVERED_MAX_MS);
+                candidate.backoff.record_failure(ctx, longest_ms);
             }
         }
     }

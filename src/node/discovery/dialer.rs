@@ -89,6 +89,10 @@ impl Dialer {
         self.beacons
             .handle_interfaces(ctx.now.time, &ctx.interfaces, &interfaces);
         ctx.interfaces = interfaces;
+        // An address that was ours may be another host's now.
+        for static_peer in &mut self.static_peers {
+            static_peer.is_self = false;
+        }
     }
 
     /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`

@@ -6,6 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::discovery::backoff;
 use crate::node::discovery::beacon;
 use crate::node::discovery::candidates::DiscoveredPeer;
 
@@ -102,8 +103,7 @@ impl DiscoveredPeers {
     }
 
     fn can_accept_unproven(&self, ctx: &Context, source: IpAddr) -> bool {
-        let mut own = ctx.interfaces.iter().flat_map(|i| &i.addresses);
-        let most = match own.any(|own| own.ip == source) {
+        let most = match is_own_address(ctx, source) {
             true => UNPROVEN_ON_OWN_HOST_MAX,
             false => UNPROVEN_PER_SOURCE_MAX,
         };
@@ -122,13 +122,18 @@ impl DiscoveredPeers {
     }
 
     /// Counts a failed dial of this address. A source of many unproven peers whose dials have
-    /// failed is ignored for a minute, and its unproven peers are forgotten.
+    /// failed is ignored for a minute, and its unproven peers are forgotten. Our own host is no
+    /// such source: many programs may run there, and refuse links that they have no place for.
     pub fn record_failure(&mut self, ctx: &mut Context, peer: &PeerId, address: SocketAddr) {
+        let longest_ms = backoff::discovered_max_ms(self.peers.len());
         let Some(discovered) = self.peers.get_mut(peer) else {
             return;
         };
-        discovered.record_failure(ctx, address);
+        discovered.record_failure(ctx, address, longest_ms);
         let source = discovered.source();
+        if is_own_address(ctx, source) {
+            return;
+        }
         let failed = self
             .unproven_from(source)
             .filter(|peer| peer.has_only_failed());
@@ -169,4 +174,10 @@ impl DiscoveredPeers {
     pub fn min_beacon_interval_ms(&self) -> u64 {
         beacon::min_interval_ms(self.peers.len())
     }
+}
+
+/// Whether one of our interfaces has this address.
+fn is_own_address(ctx: &Context, address: IpAddr) -> bool {
+    let mut own = ctx.interfaces.iter().flat_map(|i| &i.addresses);
+    own.any(|own| own.ip == address)
 }

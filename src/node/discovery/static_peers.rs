@@ -7,10 +7,12 @@ use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::discovery::backoff::Backoff;
 use crate::node::discovery::candidates::Candidate;
 
-/// Maximum number of static peers. Further addresses are ignored.
-const STATIC_PEERS_MAX: usize = 64;
+/// Maximum number of static peers: four addresses of each of 64 endpoints. Further addresses are
+/// ignored.
+const STATIC_PEERS_MAX: usize = 256;
 
 /// The peer expected at a static address.
 #[derive(Clone, Copy)]
@@ -89,18 +91,22 @@ impl StaticPeer {
     }
 }
 
-/// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer, and
-/// one that another endpoint has is left out. A peer named by the user is pinned, even at a known
-/// address. A pin is never replaced. Returns whether an address was added.
+/// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer. A
+/// new one takes over the backoff of the endpoint, because a name may stand for other addresses
+/// each time. A peer named by the user is pinned, and a pin is never replaced. Returns whether an
+/// address was added.
 pub fn set_addresses(
     static_peers: &mut Vec<StaticPeer>,
     endpoint: &str,
     addresses: &[SocketAddr],
     pinned: Option<PeerId>,
 ) -> bool {
-    let is_reported = static_peers
+    let mut same = static_peers
         .iter()
-        .any(|known| known.endpoint == endpoint && known.is_reported);
+        .filter(|known| known.endpoint == endpoint);
+    let is_reported = same.clone().any(|known| known.is_reported);
+    let failed = same.find(|known| known.candidate.backoff.has_failed());
+    let backoff = failed.map_or(Backoff::new(Time(0)), |known| known.candidate.backoff);
     static_peers
         .retain(|known| known.endpoint != endpoint || addresses.contains(&known.candidate.address));
     let mut has_added = false;
@@ -108,15 +114,17 @@ pub fn set_addresses(
         let expected = pinned.map_or(ExpectedPeer::Any, ExpectedPeer::Pinned);
         let known = static_peers
             .iter_mut()
-            .find(|known| known.candidate.address == *address);
+            .find(|known| known.endpoint == endpoint && known.candidate.address == *address);
         if let Some(known) = known {
             if pinned.is_some() && known.pinned_peer().is_none() {
                 known.expected = expected;
             }
         } else if static_peers.len() < STATIC_PEERS_MAX {
+            let mut candidate = Candidate::new(*address, Time(0));
+            candidate.backoff = backoff;
             static_peers.push(StaticPeer {
                 endpoint: endpoint.to_owned(),
-                candidate: Candidate::new(*address, Time(0)),
+                candidate,
                 dialing: None,
                 expected,
                 mismatch: Mismatch::None,

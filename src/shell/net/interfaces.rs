@@ -1,6 +1,6 @@
 //! Lists the usable network interfaces, and reports when that list may have changed.
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -27,6 +27,8 @@ pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
 /// Maximum number of on-link routes used per interface.
 const ON_LINK_ROUTES_PER_INTERFACE_MAX: usize = 32;
+/// Maximum number of bytes of the routing table that are read.
+const ROUTES_MAX_BYTES: u64 = 256 * 1024;
 /// `RTF_UP`, `RTF_GATEWAY` and `RTF_REJECT` of the kernel's routing table (route(8)).
 const ROUTE_UP_FLAG: u32 = 0x1;
 const ROUTE_GATEWAY_FLAG: u32 = 0x2;
@@ -93,7 +95,10 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
 /// Adds the IPv4 on-link routes of the main routing table to their interfaces. IPv6 needs none,
 /// because beacons come from link-local addresses.
 fn add_on_link_routes(interfaces: &mut [Interface]) {
-    let table = fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
+    let mut table = String::new();
+    let file = File::open("/proc/thread-self/net/route");
+    // A router may have a million routes. The first error ends the table.
+    let _ = file.and_then(|file| file.take(ROUTES_MAX_BYTES).read_to_string(&mut table));
     for (name, route) in table.lines().filter_map(parse_on_link_route) {
         if let Some(interface) = interfaces.iter_mut().find(|i| i.name == name)
             && interface.on_link_routes.len() < ON_LINK_ROUTES_PER_INTERFACE_MAX

@@ -90,13 +90,16 @@ impl Resolver {
                 endpoint: endpoint.clone(),
                 addresses: Ok(vec![SocketAddr::new(ip, endpoint.port)]),
             });
+            wake(&self.waker);
         } else if !shared.in_progress.contains(endpoint) {
             shared.in_progress.push(endpoint.clone());
-            let (endpoint, shared) = (endpoint.clone(), Arc::clone(&self.shared));
+            let (wanted, for_thread) = (endpoint.clone(), Arc::clone(&self.shared));
             let waker = Arc::clone(&self.waker);
-            let work = move || resolve_until_found(&endpoint, &shared, &waker);
-            // Without the thread, the endpoint is not dialed. Beacons still find other peers.
-            let _ = thread::spawn_helper("resolver", Box::new(work));
+            let work = move || resolve_until_found(&wanted, &for_thread, &waker);
+            if thread::spawn_helper("resolver", Box::new(work)).is_err() {
+                // The endpoint is not dialed before SIGHUP. Beacons still find other peers.
+                shared.in_progress.retain(|other| other != endpoint);
+            }
         }
     }
 }
