@@ -19,6 +19,7 @@ use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_file::SegmentFile;
 use crate::shell::store::segment::segment_reader::{LINE_MAX_BYTES, SegmentReader};
+use crate::shell::store::store_io;
 
 /// The result of a recovery: what the folder stores.
 #[derive(Default)]
@@ -118,9 +119,14 @@ fn cut_torn_tail(dir: &Path, segment: &SegmentFile, end: u64) -> io::Result<u64>
 /// it would pass for an interrupted write.
 fn restore_line_end(dir: &Path, segment: &SegmentFile, network: &NetworkTag) -> io::Result<()> {
     let file = file::open_regular(&segment_file::path(dir, segment.number), Access::Write)?;
-    let mut tail = vec![0; LINE_MAX_BYTES.min(segment.bytes as usize)];
+    let mut tail = vec![0; segment.bytes.min(LINE_MAX_BYTES as u64) as usize];
     let tail_at = segment.bytes - tail.len() as u64;
-    file.read_exact_at(&mut tail, tail_at)?;
+    match store_io::read_at(&file, &mut tail, tail_at) {
+        Ok(n) if n == tail.len() => {}
+        Err(error) if is_shortage(&error) => return Err(error),
+        // The scan of the segment finds and reports what can't be read.
+        _ => return Ok(()),
+    }
     let line = tail
         .rsplit(|byte| *byte == b'\n')
         .next()
@@ -140,13 +146,13 @@ fn set_aside(dir: &Path, segment: &mut SegmentFile, scan: SegmentScan) -> Option
     if damaged.offsets.is_empty() {
         return None;
     }
-    let outcome = match (error, damaged.set_aside(dir, segment.number)) {
-        (Some(error), _) => DamageOutcome::Unreadable(error.to_string()),
-        (None, Ok(bytes)) => {
-            segment.bytes = bytes;
-            DamageOutcome::SetAside
-        }
-        (None, Err(_)) => DamageOutcome::Left,
+    let outcome = if let Some(error) = error {
+        DamageOutcome::Unreadable(error.to_string())
+    } else if let Ok(bytes) = damaged.set_aside(dir, segment.number) {
+        segment.bytes = bytes;
+        DamageOutcome::SetAside
+    } else {
+        DamageOutcome::Left
     };
     damaged.report(dir, segment.number, outcome)
 }

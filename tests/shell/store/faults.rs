@@ -2,6 +2,7 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Once;
 
 use p2pchat::base::batch::LocalFields;
@@ -21,6 +22,8 @@ struct Faults {
     /// A file can't be cut.
     is_stuck: bool,
     is_unsynced: bool,
+    /// No byte of a file can be read from this offset on.
+    unreadable_from: Option<u64>,
 }
 
 thread_local! {
@@ -45,6 +48,17 @@ impl StoreIo for FaultyDisk {
             }
             file.write(&bytes[..length])
         })
+    }
+
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Some(end) = FAULTS.with_borrow(|faults| faults.unreadable_from) else {
+            return file.read_at(bytes, offset);
+        };
+        if offset >= end {
+            return Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32));
+        }
+        let length = bytes.len().min((end - offset) as usize);
+        file.read_at(&mut bytes[..length], offset)
     }
 
     fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
@@ -168,6 +182,46 @@ fn a_failed_sync_is_an_error() {
     });
     assert!(store.sync().is_err());
     assert!(store.close(&core).is_err());
+}
+
+/// Wherever the disk can't read the active segment, the store opens with the lines before that
+/// place, names the damage, changes nothing in the segment, and goes on in a new one.
+#[test]
+fn an_unreadable_part_does_not_prevent_the_start() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    for text in ["one", "two", "three"] {
+        core.save(&mut store, &bob.say(&[text]));
+    }
+    drop(store);
+    let path = folder.segments(GENERAL)[0].clone();
+    let text = fs::read_to_string(&path).unwrap();
+    let second = text.find("\"two\"").unwrap();
+    for (from, whole) in [(0, 0), (20, 0), (second, 1), (text.len() - 5, 2)] {
+        set_faults(Faults {
+            unreadable_from: Some(from as u64),
+            ..Faults::default()
+        });
+        let (mut store, ranges) = open(&folder);
+        assert_eq!(ranges.first().map_or(0, |range| range.high), whole);
+        let reports = store.take_damage();
+        assert!(matches!(reports[0].outcome, DamageOutcome::Unreadable(_)));
+        assert_eq!(reports[0].path, path);
+        let mut carol = Author::new(3);
+        store
+            .save(&carol.say(&["on"]), LocalFields::default())
+            .unwrap();
+        drop(store);
+        set_faults(Faults::default());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        let segments = folder.segments(GENERAL);
+        assert_eq!(segments.len(), 2);
+        assert_eq!(load(&open(&folder).0, &carol.log(), 1, 1 << 20), [1]);
+        fs::remove_file(&segments[1]).unwrap();
+    }
 }
 
 /// Damaged lines leave their segment only when both files are on disk. If one of them can't be

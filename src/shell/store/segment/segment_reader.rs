@@ -55,11 +55,11 @@ impl SegmentReader {
     /// Opens a segment. The first [`SegmentReader::advance`] moves to the first line.
     ///
     /// # Errors
-    /// The file can't be opened or read.
+    /// The file can't be opened. If it can't be read, the first `advance` reports the error.
     pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
         let file = file::open_regular(&segment_file::path(dir, number), Access::Read)?;
         let mut head = [0; GENERATION_END];
-        let n = store_io::read_at(&file, &mut head, 0)?;
+        let n = store_io::read_at(&file, &mut head, 0).unwrap_or(0);
         Ok(SegmentReader {
             file,
             segment_number: number,
