@@ -190,9 +190,24 @@ impl LogRange {
         }
     }
 
+    /// Whether lines next to the lost ones were stored after the loss was found. The hashes that
+    /// link these lines to the lost ones are then unknown.
+    pub fn has_grown_around(&self, lost: &LostLines) -> bool {
+        let (from, to) = (lost.lines.start(), lost.lines.end());
+        self.stored_lines().any(|lines| {
+            let grew_below = lost.hash_below.is_none() && lines.contains(from);
+            let grew_above = lost.previous_above.is_none() && lines.contains(to);
+            grew_below && lines.start() < from || grew_above && to < lines.end()
+        })
+    }
+
     /// Removes lines that the store has lost. They become a gap, unless they are the head: the log
-    /// then ends before them.
+    /// then ends before them. Removes nothing if the range [has
+    /// grown](LogRange::has_grown_around) around them.
     pub fn remove(&mut self, lost: &LostLines) -> Removal {
+        if self.has_grown_around(lost) {
+            return Removal::Nothing;
+        }
         let (from, to) = (*lost.lines.start(), *lost.lines.end());
         let mut stored = Vec::new();
         let mut is_changed = false;

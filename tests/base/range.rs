@@ -271,6 +271,40 @@ fn lost_lines_become_a_gap() {
     assert_eq!(healed, whole);
 }
 
+/// Lines that were stored next to the lost ones after the loss was found are not lost with them:
+/// nothing changes until the hashes between them are known.
+#[test]
+fn lines_stored_after_the_loss_was_found_stay() {
+    let log = log(12);
+    let before = range(&log, true, 1..=10);
+    let head = LostLines {
+        log: before.log.clone(),
+        lines: 10..=10,
+        hash_below: Some(log[8].hash),
+        previous_above: None,
+        was_printed: false,
+    };
+    assert!(!before.has_grown_around(&head));
+    let mut grown = range(&log, true, 1..=11);
+    assert!(grown.has_grown_around(&head));
+    assert_eq!(grown.remove(&head), Removal::Nothing);
+    assert_eq!(grown, range(&log, true, 1..=11));
+    // The lower end of an interval, when the gap below it was filled.
+    let first = LostLines {
+        lines: 7..=7,
+        hash_below: None,
+        previous_above: log[7].previous,
+        ..head
+    };
+    let mut gapped = range(&log, true, [1, 2, 3, 7, 8, 9]);
+    assert!(!gapped.has_grown_around(&first));
+    for n in 4..=6 {
+        assert!(gapped.fill_gap(&log[n - 1]));
+    }
+    assert_eq!(gapped.remove(&first), Removal::Nothing);
+    assert_eq!(gapped, range(&log, true, 1..=9));
+}
+
 /// A newcomer's first lines are a gap that begins where its lines begin. If all lines are lost, the
 /// range stays as it is.
 #[test]

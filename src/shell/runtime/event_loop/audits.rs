@@ -1,5 +1,6 @@
 //! Finds lines that the disk has damaged or lost, and passes them to the core.
 use crate::base::event::Input;
+use crate::base::range::LostLines;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::store::audit::Audit;
 
@@ -37,6 +38,15 @@ impl EventLoop {
                 "the history of {} has lost lines: they are requested from peers; check the disk",
                 folder.as_str()
             ));
+        }
+        let ranges = self.node.frontier(&folder);
+        let is_outdated = |lost: &LostLines| {
+            let range = ranges.iter().find(|range| range.log == lost.log);
+            range.is_some_and(|range| range.has_grown_around(lost))
+        };
+        if lost.iter().any(is_outdated) {
+            // The next audit also sees the lines that were stored during this one.
+            self.audits.schedule(folder.clone(), self.now.time);
         }
         for lost in lost {
             self.handle_input(Input::LinesLost(lost));
