@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
-use crate::base::identity::{Hash, NetworkTag};
+use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LostLines};
 use crate::base::table::SortedMap;
@@ -31,6 +31,8 @@ pub struct AuditRequest {
     pub printed: Option<Position>,
     /// The end of the folder.
     pub end: Position,
+    /// The bytes that count as stored for each author.
+    pub author_bytes: SortedMap<PeerId, u64>,
 }
 
 /// The result of an audit.
@@ -41,6 +43,10 @@ pub struct Audit {
     pub lost: Vec<LostLines>,
     /// The segments with damaged lines.
     pub damaged: Vec<DamagedSegment>,
+    /// The bytes that counted as stored for each author before the audit.
+    pub counted_bytes: SortedMap<PeerId, u64>,
+    /// The bytes of each author's undamaged batches.
+    pub found_bytes: SortedMap<PeerId, u64>,
 }
 
 /// A segment with damaged lines.
@@ -53,6 +59,13 @@ pub struct DamagedSegment {
     pub lines: DamagedLines,
     /// Why the rest of the segment can't be read. `None`: all of it was read.
     pub error: Option<io::Error>,
+}
+
+/// The undamaged batches of a folder.
+#[derive(Default)]
+struct FoundBatches {
+    runs: SortedMap<LogId, Vec<BatchRun>>,
+    author_bytes: SortedMap<PeerId, u64>,
 }
 
 /// Consecutive undamaged batches of one log.
@@ -74,18 +87,19 @@ impl AuditRequest {
     /// # Errors
     /// File descriptors or memory ran out.
     pub fn run(self) -> io::Result<Audit> {
-        let mut runs: SortedMap<LogId, Vec<BatchRun>> = SortedMap::new();
+        let mut found = FoundBatches::default();
         let mut damaged = Vec::new();
         for number in &self.segment_numbers {
             // The file is missing if the segment was evicted meanwhile.
             let Some(reader) = file::if_exists(SegmentReader::open(&self.dir, *number))? else {
                 continue;
             };
-            damaged.extend(self.read_segment(reader, *number, &mut runs)?);
+            damaged.extend(self.read_segment(reader, *number, &mut found)?);
         }
         let mut lost = Vec::new();
         for range in &self.ranges {
-            let runs = runs.remove(&range.log).map(merge_runs).unwrap_or_default();
+            let runs = found.runs.remove(&range.log);
+            let runs = runs.map(merge_runs).unwrap_or_default();
             for wanted in range.stored_lines() {
                 self.find_lost(&range.log, wanted, &runs, &mut lost);
             }
@@ -94,15 +108,17 @@ impl AuditRequest {
             folder: self.folder,
             lost,
             damaged,
+            counted_bytes: self.author_bytes,
+            found_bytes: found.author_bytes,
         })
     }
 
-    /// Adds the batches of a segment to `runs`. Returns the damage, if there is any.
+    /// Adds the batches of a segment to `found`. Returns the damage, if there is any.
     fn read_segment(
         &self,
         mut reader: SegmentReader,
         number: u64,
-        runs: &mut SortedMap<LogId, Vec<BatchRun>>,
+        found: &mut FoundBatches,
     ) -> io::Result<Option<DamagedSegment>> {
         let mut lines = DamagedLines::default();
         let error = loop {
@@ -114,8 +130,15 @@ impl AuditRequest {
             }
             match StoredLine::parse(&reader.file_line(), &self.network) {
                 StoredLine::Batch(batch, _) => {
-                    let of_log = runs.get_or_default(batch.log.clone());
-                    add_batch(of_log, &batch, reader.line_position());
+                    let position = reader.line_position();
+                    let bytes = reader.line().len() as u64 + 1;
+                    // Batches that were appended since are not in the counted bytes.
+                    if position < self.end && batch.log.target.room() == self.folder.room().as_ref()
+                    {
+                        *found.author_bytes.get_or_default(batch.log.author) += bytes;
+                    }
+                    let of_log = found.runs.get_or_default(batch.log.clone());
+                    add_batch(of_log, &batch, position);
                 }
                 StoredLine::Other => {}
                 StoredLine::Damaged => lines.add(&reader.file_line()),

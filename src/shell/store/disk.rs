@@ -14,7 +14,7 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
-use crate::shell::store::audit::{AuditRequest, DamagedSegment};
+use crate::shell::store::audit::{Audit, AuditRequest};
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
@@ -155,19 +155,17 @@ impl DiskStore {
             ranges: core.frontier(name),
             printed: folder.reader.state().map(|state| state.printed),
             end: folder.end(),
+            author_bytes: folder.author_bytes.clone(),
         })
     }
 
     /// Moves the damaged lines that an audit found to files beside their segments.
-    pub fn set_damage_aside(
-        &mut self,
-        name: &FolderName,
-        damaged: Vec<DamagedSegment>,
-        core: &dyn ReplicationState,
-    ) {
+    pub fn set_damage_aside(&mut self, audit: Audit, core: &dyn ReplicationState) {
         let segment_bytes = self.limits.segment_bytes;
-        if let Some(folder) = self.folders.get_mut(name) {
-            folder.set_damage_aside(damaged, &core.frontier(name), segment_bytes);
+        let ranges = core.frontier(&audit.folder);
+        if let Some(folder) = self.folders.get_mut(&audit.folder) {
+            folder.correct_author_bytes(&audit);
+            folder.set_damage_aside(audit.damaged, &ranges, segment_bytes);
             folder.request_dir_sync(&mut self.fsync);
         }
     }

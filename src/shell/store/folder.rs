@@ -13,7 +13,7 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
-use crate::shell::store::audit::DamagedSegment;
+use crate::shell::store::audit::{Audit, DamagedSegment};
 use crate::shell::store::damage::{DamageOutcome, DamageReport};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
@@ -155,6 +155,17 @@ impl Folder {
         let active = self.active_segment.as_mut();
         let was_changed = active.is_some_and(ActiveSegment::take_changed);
         self.is_suspect.replace(false) || was_changed
+    }
+
+    /// Corrects the bytes of each author. Lines that an audit missed no longer count.
+    pub fn correct_author_bytes(&mut self, audit: &Audit) {
+        for (author, bytes) in self.author_bytes.iter_mut() {
+            let in_audit = |all: &SortedMap<PeerId, u64>| all.get(author).copied().unwrap_or(0);
+            let found = bytes.saturating_add(in_audit(&audit.found_bytes));
+            // What was appended or evicted since remains.
+            *bytes = found.saturating_sub(in_audit(&audit.counted_bytes));
+        }
+        self.author_bytes.retain(|_, bytes| *bytes > 0);
     }
 
     /// Moves the damaged lines that an audit found to files beside their segments. First starts a

@@ -16,7 +16,7 @@ use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
-use crate::shell::store::audit::{AuditRequest, DamagedSegment};
+use crate::shell::store::audit::{Audit, AuditRequest};
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
@@ -328,14 +328,9 @@ impl Store {
 
     /// Moves the damaged lines that an audit found to files beside their segments. To be called
     /// when the core knows which lines are lost.
-    pub fn set_damage_aside(
-        &mut self,
-        folder: &FolderName,
-        damaged: Vec<DamagedSegment>,
-        core: &dyn ReplicationState,
-    ) {
+    pub fn set_damage_aside(&mut self, audit: Audit, core: &dyn ReplicationState) {
         if let Backend::Disk(disk) = &mut self.backend {
-            disk.set_damage_aside(folder, damaged, core);
+            disk.set_damage_aside(audit, core);
         }
     }
 

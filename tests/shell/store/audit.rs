@@ -5,6 +5,7 @@ use p2pchat::base::event::Position;
 use p2pchat::base::range::{LostLines, Removal};
 use p2pchat::shell::store::audit::Audit;
 use p2pchat::shell::store::damage::DamageOutcome;
+use p2pchat::shell::store::segment::frontier::Frontier;
 use p2pchat::shell::store::store::Store;
 
 use super::support::{Author, GENERAL, RecordedState, fill, general, load, open, read_all};
@@ -23,7 +24,7 @@ fn apply(store: &mut Store, core: &RecordedState, audit: Audit) {
         let range = ranges.get_mut(&lost.log).expect("a range");
         assert_eq!(range.remove(lost), Removal::Part);
     }
-    store.set_damage_aside(&general(), audit.damaged, core);
+    store.set_damage_aside(audit, core);
 }
 
 fn replace(path: &std::path::Path, text: &str, with: &str) {
@@ -80,6 +81,24 @@ fn an_audit_finds_damage_in_older_segments() {
     assert_eq!(reports[0].outcome, DamageOutcome::SetAside);
     let after = audit(&store, &core);
     assert!(after.lost.is_empty() && after.damaged.is_empty());
+    // The quota counts only what is left.
+    let segments = folder.segments(GENERAL);
+    let texts = segments
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap());
+    let texts: Vec<String> = texts.collect();
+    let newest = texts.last().unwrap().lines().next().unwrap();
+    let frontier = Frontier::parse(newest.as_bytes(), &general()).unwrap();
+    for author in &authors {
+        let sender = format!("\"sender\":\"{}\"", author.id());
+        let lines = texts.iter().flat_map(|text| text.split_inclusive('\n'));
+        let left = lines.filter(|line| line.contains(&sender) && line.contains("\"signature\""));
+        let left: usize = left.map(str::len).sum();
+        assert_eq!(
+            frontier.author_bytes.get(&author.id()),
+            Some(&(left as u64))
+        );
+    }
     drop(store);
     let (store, ranges) = open(&folder);
     assert_eq!(ranges, core.sorted());

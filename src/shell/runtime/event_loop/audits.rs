@@ -24,22 +24,19 @@ impl EventLoop {
         }
     }
 
-    fn handle_audit(&mut self, audit: Audit) {
-        let Audit {
-            folder,
-            lost,
-            damaged,
-        } = audit;
-        if lost.is_empty() && damaged.is_empty() {
+    fn handle_audit(&mut self, mut audit: Audit) {
+        let lost = std::mem::take(&mut audit.lost);
+        let folder = &audit.folder;
+        if lost.is_empty() && audit.damaged.is_empty() {
             return;
         }
-        if damaged.is_empty() {
+        if audit.damaged.is_empty() {
             self.frontend.warn(&format!(
                 "the history of {} has lost lines: they are requested from peers; check the disk",
                 folder.as_str()
             ));
         }
-        let ranges = self.node.frontier(&folder);
+        let ranges = self.node.frontier(folder);
         let is_outdated = |lost: &LostLines| {
             let range = ranges.iter().find(|range| range.log == lost.log);
             range.is_some_and(|range| range.has_grown_around(lost))
@@ -51,6 +48,6 @@ impl EventLoop {
         for lost in lost {
             self.handle_input(Input::LinesLost(lost));
         }
-        self.store.set_damage_aside(&folder, damaged, &self.node);
+        self.store.set_damage_aside(audit, &self.node);
     }
 }
