@@ -11,7 +11,6 @@ use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LostLines};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
-use crate::shell::os::file;
 use crate::shell::store::damage::{DamagedLines, StoredLine};
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
@@ -90,9 +89,11 @@ impl AuditRequest {
         let mut found = FoundBatches::default();
         let mut damaged = Vec::new();
         for number in &self.segment_numbers {
-            // The file is missing if the segment was evicted meanwhile.
-            let Some(reader) = file::if_exists(SegmentReader::open(&self.dir, *number))? else {
-                continue;
+            let reader = match SegmentReader::open(&self.dir, *number) {
+                Ok(reader) => reader,
+                Err(error) if is_shortage(&error) => return Err(error),
+                // The segment was evicted meanwhile, or its lines are lost.
+                Err(_) => continue,
             };
             damaged.extend(self.read_segment(reader, *number, &mut found)?);
         }

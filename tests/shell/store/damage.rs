@@ -263,4 +263,6 @@ fn odd_objects_are_named_and_passed_over() {
     fs::remove_file(&path).unwrap();
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     assert!(store.load(&bob.log(), 1, &mut None, 1).is_err());
+    let request = store.audit_request(&general(), &core).unwrap();
+    assert!(!request.run().unwrap().lost.is_empty());
 }
