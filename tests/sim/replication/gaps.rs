@@ -485,7 +485,7 @@ fn a_fork_does_not_fill_a_gap() {
 #[test]
 fn random_faults_leave_no_gap_that_a_peer_can_fill() {
     let (mut gaps_max, mut filled) = (0, 0);
-    for seed in 0..30 {
+    for seed in 0..60 {
         let mut lan = Lan::new(seed);
         let peers = lan.add_peers(["ann", "bob", "carol", "dora"]);
         let [ann, bob, carol, dora] = peers;
