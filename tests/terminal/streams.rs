@@ -175,7 +175,7 @@ fn peers_prints_a_table_at_a_terminal() {
     // The screen is read by a thread, which may lag behind the end of the program.
     dave.pty.wait_screen("a row for bob", |screen| {
         let shown = screen.lines().concat();
-        shown.contains("bob~") && shown.contains("linked")
+        shown.starts_with("NAME") && shown.contains("bob~") && shown.contains("linked")
     });
     assert_eq!(eve.pty.with_screen(|screen| screen.lines().concat()), "");
     // `peers` is not announced.

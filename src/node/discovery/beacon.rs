@@ -53,13 +53,13 @@ pub struct BeaconSchedule {
     last_sent_at: Time,
     /// Number of beacons sent in this run.
     sent_count: u64,
-    /// Number of beacons sent since the last [`BeaconSchedule::restart`].
+    /// Number of beacons sent on all interfaces since the whole schedule began.
     startup_step: usize,
 }
 
 impl BeaconSchedule {
-    /// A schedule that sends no beacon before [`BeaconSchedule::restart`]. If `is_enabled` is
-    /// false, no beacon is ever sent.
+    /// A schedule that sends no beacon before [`BeaconSchedule::handle_interfaces`]. If
+    /// `is_enabled` is false, no beacon is ever sent.
     pub fn new(is_enabled: bool) -> BeaconSchedule {
         BeaconSchedule {
             is_enabled,
@@ -75,6 +75,9 @@ impl BeaconSchedule {
     /// short intervals there: nobody on its network has received our beacon. If no interface stays
     /// as it was, the whole schedule begins again.
     pub fn handle_interfaces(&mut self, now: Time, old: &[Interface], new: &[Interface]) {
+        if !self.is_enabled {
+            return;
+        }
         let is_usable = |start: &InterfaceStart| new.iter().any(|i| i.index == start.interface);
         self.starts.retain(is_usable);
         let appeared = new.iter().filter(|interface| !old.contains(interface));
@@ -126,11 +129,14 @@ impl BeaconSchedule {
         let shortest = min_interval_ms(discovered_peers);
         let mut due = Vec::new();
         for start in self.starts.iter_mut().filter(|start| start.next_at <= now) {
-            start.step += 1;
-            let interval = match STARTUP_INTERVALS_MS.get(start.step) {
-                Some(_) => startup_interval_ms(start.step - 1, discovered_peers).max(shortest),
-                None => LINKED_INTERVAL_MS.max(shortest),
+            let is_last = start.step + 1 == STARTUP_INTERVALS_MS.len();
+            let interval = match is_last {
+                // The next beacon is one on all interfaces.
+                true => LINKED_INTERVAL_MS,
+                false => startup_interval_ms(start.step, discovered_peers),
             };
+            let interval = interval.max(shortest);
+            start.step += 1;
             start.next_at = now + interval.saturating_sub(shortest) + ctx.jitter(shortest);
             due.push((start.interface, interval));
         }

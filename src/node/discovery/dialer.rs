@@ -96,8 +96,8 @@ impl Dialer {
     }
 
     /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`
-    /// beacon makes us forget its sender. A datagram of another network is counted and
-    /// ignored, and so is one whose source is not on the link.
+    /// beacon makes us forget its sender. A datagram of another network is counted and ignored, and
+    /// so is one whose source is not on the link.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::base::error_code::ErrorCode;
-use crate::base::error_code::Refusal;
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Input, LoadRequest, Notice};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Room};
