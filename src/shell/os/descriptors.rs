@@ -1,8 +1,9 @@
 //! File descriptors, of which a process may have only a limited number.
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::{fs, io};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 /// Opens a descriptor that only reserves a place. Closing it makes room for another descriptor.
 ///
@@ -12,13 +13,13 @@ pub fn reserve_descriptor() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-/// How many of `wanted` descriptors can be opened now. Inherited descriptors also count towards the
-/// process's limit (`RLIMIT_NOFILE`).
+/// How many descriptors can be opened now, at most `wanted`. Inherited descriptors also count
+/// towards the process's limit (`RLIMIT_NOFILE`). Without `/proc`, none counts as open.
 pub fn count_available(wanted: usize) -> usize {
-    let opened: Vec<OwnedFd> = (0..wanted)
-        .map_while(|_| reserve_descriptor().ok())
-        .collect();
-    opened.len()
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    limit.saturating_sub(open).min(wanted)
 }
 
 /// Whether an error means that no descriptor is left, in this process or on this machine.
