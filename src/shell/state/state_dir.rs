@@ -243,16 +243,18 @@ pub fn check_directory(directory: &Path) -> Result<(), Failure> {
     };
     let is_own = metadata.uid() == geteuid().as_raw();
     let is_open = metadata.mode() & WORLD_WRITABLE != 0;
+    if is_own && !is_open {
+        return Ok(());
+    }
     let owner = user_name(metadata.uid());
     let what = match is_open {
         true => "can be written by everyone, and ",
         false => "",
     };
-    let remedy = match (is_own, is_open) {
-        (true, false) => return Ok(()),
-        (true, true) => "chmod o-w it".to_owned(),
+    let remedy = match is_own {
+        true => "chmod o-w it".to_owned(),
         // A file system may map all its files to one owner (vfat, or NFS with squashed users).
-        (false, _) => format!("make a directory in it, or run as {owner}"),
+        false => format!("make a directory in it, or run as {owner}"),
     };
     let directory = directory.display();
     Err(Failure::config(format!(
