@@ -140,19 +140,24 @@ impl DiskStore {
         suspects.collect()
     }
 
-    /// The audit of an open folder.
+    /// The audit of an open folder. `None`: the folder is not open, or it neither stores lines nor
+    /// should.
     pub fn audit_request(
         &self,
         name: &FolderName,
         core: &dyn ReplicationState,
     ) -> Option<AuditRequest> {
         let folder = self.folders.get(name)?;
+        let ranges = core.frontier(name);
+        if folder.segment_numbers.is_empty() && ranges.is_empty() {
+            return None;
+        }
         Some(AuditRequest {
             folder: name.clone(),
             dir: folder.dir.clone(),
             network: self.network,
             segment_numbers: folder.segment_numbers.clone(),
-            ranges: core.frontier(name),
+            ranges,
             printed: folder.reader.state().map(|state| state.printed),
             end: folder.end(),
             author_bytes: folder.author_bytes.clone(),
