@@ -14,6 +14,7 @@ mod sentences;
 #[path = "../support/vector_files/mod.rs"]
 mod vector_files;
 
+mod clock;
 mod config;
 mod exit_policy;
 mod history;

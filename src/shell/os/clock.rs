@@ -9,7 +9,10 @@ use crate::base::time::{Now, Time, WallTime};
 /// Counts milliseconds since the program started. Time while the machine is suspended counts as
 /// well (`CLOCK_BOOTTIME`).
 pub struct Clock {
+    /// When the program started, on the boot clock.
     start_ms: i64,
+    /// The boot clock when it was last read.
+    last_ms: i64,
     boot_id: String,
     /// The wall clock minus the monotonic clock, in milliseconds. Measured when
     /// [`Clock::take_step`] last returned a moment.
@@ -54,8 +57,10 @@ impl Moment {
 impl Clock {
     /// Creates a clock that counts from now.
     pub fn start() -> Clock {
+        let start_ms = boot_time_ms();
         Clock {
-            start_ms: boot_time_ms(),
+            start_ms,
+            last_ms: start_ms,
             boot_id: read_boot_id().unwrap_or(NO_BOOT_ID.to_owned()),
             wall_offset_ms: None,
         }
@@ -89,16 +94,24 @@ impl Clock {
 
     /// Returns the time since the start, and the wall-clock time. Before 1970 the wall-clock time
     /// is negative.
-    pub fn now(&self) -> Now {
-        let time = Time((boot_time_ms() - self.start_ms).max(0) as u64);
+    pub fn now(&mut self) -> Now {
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => since.as_millis() as i64,
             Err(before) => -(before.duration().as_millis() as i64),
         };
         Now {
-            time,
+            time: self.time_at(boot_time_ms()),
             wall: WallTime(wall),
         }
+    }
+
+    /// The time since the start when the boot clock shows `boot_ms`. The time never goes back. The
+    /// boot clock does if a machine or a process is restored from a snapshot, and timers would
+    /// then wait for as long as it went back.
+    pub fn time_at(&mut self, boot_ms: i64) -> Time {
+        self.start_ms -= (self.last_ms - boot_ms).max(0);
+        self.last_ms = boot_ms;
+        Time((boot_ms - self.start_ms) as u64)
     }
 }
 

@@ -137,7 +137,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The system refuses the netlink socket.
-    pub fn new(parts: EventLoopParts) -> io::Result<EventLoop> {
+    pub fn new(mut parts: EventLoopParts) -> io::Result<EventLoop> {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
         let allowed = parts.options.interfaces.clone();

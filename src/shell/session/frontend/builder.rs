@@ -87,7 +87,7 @@ impl FrontendBuilder {
         Ok(ActiveFrontend { frontend, signals })
     }
 
-    fn build(&self, own: &Peer, uptime_ms: u64) -> Result<Frontend, Failure> {
+    fn build(&mut self, own: &Peer, uptime_ms: u64) -> Result<Frontend, Failure> {
         let options = &self.options;
         let is_stdout_terminal = io::stdout().is_terminal();
         let has_editor = self.mode == SessionMode::Chat
