@@ -293,6 +293,7 @@ impl DiskStore {
             };
             match rotation.apply(folder, over) {
                 Ok(mut logs) => {
+                    self.fsync.drop_removed();
                     folder.request_dir_sync(&mut self.fsync);
                     evicted.append(&mut logs);
                 }
@@ -341,7 +342,7 @@ impl DiskStore {
     /// [`crate::shell::store::store::Store::is_full`].
     pub fn is_full(&mut self) -> bool {
         if self.is_out_of_space
-            && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)
+            && available_bytes(&self.dir).is_some_and(|free| free >= FREE_SPACE_MIN_BYTES)
         {
             self.is_out_of_space = false;
         }
@@ -380,8 +381,16 @@ impl DiskStore {
     }
 }
 
-/// Free bytes, for this user, on the disk that contains `dir`.
-fn available_bytes(dir: &Path) -> io::Result<u64> {
+/// Free bytes, for this user, on the disk that contains `dir`. In the first run `dir` does not
+/// exist yet, so its nearest existing ancestor is asked. `None`: the system does not tell.
+fn available_bytes(dir: &Path) -> Option<u64> {
+    // A relative path has no existing ancestor if its first directory is missing.
+    let mut dirs = dir.ancestors().chain([Path::new(".")]);
+    dirs.find_map(|dir| available_bytes_at(dir).ok())
+}
+
+/// Free bytes, for this user, on the disk that contains the existing directory `dir`.
+fn available_bytes_at(dir: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }

@@ -1,6 +1,7 @@
 //! Syncs written files in a helper thread, at most five seconds after the first write. The thread
 //! sleeps while nothing is written.
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,6 +81,18 @@ impl Fsync {
             self.shared.wakeup.notify_one();
         }
         true
+    }
+
+    /// Drops the requests for files that were removed. The system frees the space of such a file
+    /// only when it is closed.
+    pub fn drop_removed(&self) {
+        self.shared.lock().requests.retain(|request| {
+            let is_removed = request.file.metadata().is_ok_and(|meta| meta.nlink() == 0);
+            if is_removed {
+                request.pending.0.store(false, Ordering::Release);
+            }
+            !is_removed
+        });
     }
 
     /// Whether a sync has failed since the previous call of this function.

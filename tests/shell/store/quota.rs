@@ -6,10 +6,11 @@ use p2pchat::base::event::{Position, StoredBatch};
 use p2pchat::base::identity::PeerId;
 use p2pchat::shell::store::eviction::EvictedLog;
 use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::store::Store;
 
 use super::support::{
-    Author, GENERAL, RecordedState, author_sequences, general, load, open_with, read_all,
-    small_segments,
+    Author, GENERAL, NET, RecordedState, author_sequences, general, load, open_with, read_all,
+    small_segments, with_small_disk,
 };
 use crate::folders::TempDir;
 
@@ -257,6 +258,33 @@ fn the_total_quota_evicts_logs_of_unknown_peers_first() {
     }
     assert!(lost.contains(&ids[1]) && !lost.contains(&ids[0]));
     assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 60);
+}
+
+/// The first run, which has no directory yet, takes half of the disk at most. So do later runs.
+#[test]
+fn a_new_store_is_limited_by_its_disk() {
+    with_small_disk(8, |folder| {
+        let (core, mut flooder) = (RecordedState::default(), Author::new(3));
+        let text = "x".repeat(16_000);
+        for _ in 0..2 {
+            let dir = folder.0.join("state/history");
+            let limits = StoreLimits {
+                segment_bytes: 256 * 1024,
+                ..StoreLimits::default()
+            };
+            let mut store = Store::open(&dir, NET, Author::new(1).id(), limits).unwrap();
+            store.open_folder(&general()).unwrap();
+            for _ in 0..1_000 {
+                core.save(&mut store, &flooder.say(&[&text]));
+            }
+            let segments = fs::read_dir(dir.join("open").join(GENERAL)).unwrap();
+            let stored: u64 = segments
+                .map(|it| it.unwrap().metadata().unwrap().len())
+                .sum();
+            assert!(stored < 9 << 19, "{stored}");
+            store.close(&core).unwrap();
+        }
+    });
 }
 
 /// A log whose lines are all evicted keeps its head, also when its segments are gone and the

@@ -2,6 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::Position;
@@ -16,6 +20,8 @@ use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
 
 use crate::folders::TempDir;
+use crate::hosts::command::attempt;
+use crate::hosts::namespace::print_not_run;
 
 pub const NET: NetworkTag = NetworkTag::OPEN;
 
@@ -228,5 +234,27 @@ pub fn fill(store: &mut Store, core: &RecordedState, authors: &mut [Author], cou
             let text = format!("line {i} {}", "x".repeat(100));
             core.save(store, &author.say(&[&text]));
         }
+    }
+}
+
+/// Runs the test with an empty disk of this size, mounted for its thread alone. Without the right
+/// to mount one, says NOT RUN on stderr.
+pub fn with_small_disk(mebibytes: u32, test: impl FnOnce(&TempDir) + Send + 'static) {
+    let run = move || {
+        let folder = TempDir::new();
+        let dir = folder.0.display();
+        let is_mounted = unshare(CloneFlags::CLONE_NEWNS).is_ok()
+            && attempt("mount --make-rprivate /").0
+            && attempt(&format!("mount -t tmpfs -o size={mebibytes}m none {dir}")).0;
+        if !is_mounted {
+            return print_not_run("NO RIGHT TO MOUNT A DISK (NEEDS ROOT)");
+        }
+        test(&folder);
+        attempt(&format!("umount {dir}"));
+    };
+    let name = thread::current().name().map(str::to_owned);
+    let thread = thread::Builder::new().name(name.unwrap_or_default());
+    if let Err(panic) = thread.spawn(run).unwrap().join() {
+        resume_unwind(panic);
     }
 }

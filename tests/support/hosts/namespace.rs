@@ -41,14 +41,11 @@ fn can_create_namespaces() -> bool {
     })
 }
 
-/// Says on the real stderr that the current test did not run.
-fn print_not_run() {
+/// Says on the real stderr that the current test did not run, and why.
+pub fn print_not_run(why: &str) {
     // The test harness captures `eprintln` of a test that passes.
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(
-        std::io::stderr(),
-        "\nNOT RUN: {test}: NO RIGHT TO MAKE NETWORK NAMESPACES (NEEDS ROOT)"
-    );
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN: {test}: {why}");
 }
 
 /// Deletes the namespaces of test runs whose process has ended.
@@ -73,7 +70,7 @@ impl Namespace {
     pub fn new() -> Option<Namespace> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if !can_create_namespaces() {
-            print_not_run();
+            print_not_run("NO RIGHT TO MAKE NETWORK NAMESPACES (NEEDS ROOT)");
             return None;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
