@@ -245,6 +245,13 @@ impl LogRange {
         }
     }
 
+    /// The lines that were evicted: those from the log's beginning to the lowest stored one, unless
+    /// they are missing in a gap. `None`: no line was evicted.
+    pub fn evicted_lines(&self) -> Option<RangeInclusive<u64>> {
+        let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
+        (self.begins_at < lowest).then(|| self.begins_at..=lowest - 1)
+    }
+
     /// The stored lines: consecutive sequences, in ascending order.
     pub fn stored_lines(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
         let intervals = self.intervals().into_iter();

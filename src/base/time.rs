@@ -37,6 +37,9 @@ impl fmt::Display for TenthsMs {
     }
 }
 
+/// Lamport numbers are microseconds since 1970 where clocks are sane.
+const LAMPORTS_PER_MS: u64 = 1_000;
+
 /// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. Serves for timestamps and Lamport
 /// numbers. Also decides whether a line is news, if no monotonic clock can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +50,11 @@ impl WallTime {
     pub const MIN: WallTime = WallTime(-62_167_219_200_000);
     /// 9999-12-31T23:59:59.999Z, the latest time in RFC 3339.
     pub const MAX: WallTime = WallTime(253_402_300_799_999);
+
+    /// The time that a Lamport number stands for where clocks are sane.
+    pub fn from_lamport(lamport: u64) -> WallTime {
+        WallTime((lamport / LAMPORTS_PER_MS).cast_signed())
+    }
 
     /// Parses an RFC 3339 time with any offset. Ignores fractions of a millisecond. Returns `None`
     /// if the text is no such time.

@@ -13,8 +13,10 @@ use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
+use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
 use crate::node::link::{Link, Route};
+use crate::node::standing::{Rank, Standing};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
@@ -142,6 +144,8 @@ pub struct Context {
     pub stream_by_peer: SortedMap<PeerId, StreamId>,
     /// The clocks of authors. They show when an author's lines were published.
     pub author_clocks: AuthorClocks,
+    /// The peers with whom we were ever linked.
+    pub acquaintances: Acquaintances,
     /// The peers that we want to be linked with.
     pub topology: Topology,
     /// When a peer was last discovered, accepted, connected or linked. Used by
@@ -176,6 +180,7 @@ impl Context {
             links: SortedMap::new(),
             stream_by_peer: SortedMap::new(),
             author_clocks: AuthorClocks::default(),
+            acquaintances: Acquaintances::default(),
             topology: Topology::default(),
             last_peer_event: now.time,
             counters: NodeCounters::default(),
@@ -346,6 +351,19 @@ impl Context {
         Peer {
             id: *peer,
             nick: nick.unwrap_or_else(|| Nick::new_or_placeholder("")),
+        }
+    }
+
+    /// How much this peer counts when room is short. `source`: see [`Standing::source`].
+    pub fn standing(&self, peer: &PeerId, source: Option<IpAddr>) -> Standing {
+        let standing = match *peer == self.own_id() {
+            true => Standing::of_rank(Rank::Own),
+            false => self.acquaintances.standing(peer, self.now.wall),
+        };
+        Standing {
+            is_linked: self.stream_by_peer.contains_key(peer),
+            source,
+            ..standing
         }
     }
 

@@ -77,6 +77,7 @@
 //! 18. Pass [`Command::Leave`](crate::Command::Leave), execute the outputs, and give the streams a
 //!     bounded time to write the rest. Sync the store. Then save
 //!     [`Node::resume_state`](crate::Node::resume_state) for the next run.
+pub mod acquaintances;
 pub mod author_clocks;
 pub mod connection;
 pub mod context;
@@ -90,5 +91,6 @@ pub mod peer_clock;
 pub mod query;
 pub mod replication;
 pub mod save_barrier;
+pub mod standing;
 pub mod timer;
 pub mod topology;

@@ -55,6 +55,7 @@ impl Node {
         let dialer = Dialer::new(config.beacons_enabled, known_ids);
         let mut ctx = Context::new(config, now);
         let mut logs = Logs::new(&mut ctx, resume);
+        known_peers.index(&mut ctx);
         let delivery_tracker = DeliveryTracker::restore(&ctx, &mut logs, &receipts);
         Node {
             ctx,
@@ -196,7 +197,7 @@ impl Node {
             Input::ReaderOpened { room, start } => {
                 self.replication.news_mut().open_reader(room, start)
             }
-            Input::KnownPeers(list) => self.known_peers.reload(list),
+            Input::KnownPeers(list) => self.known_peers.reload(ctx, list),
             Input::Command(command) => self.handle_command(command),
             Input::Loaded(reply) => self.replication.handle_loaded(
                 ctx,

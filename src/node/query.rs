@@ -10,6 +10,7 @@ use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::node::Node;
 use crate::node::replication::fork_repair;
+use crate::node::standing::Standing;
 
 impl Node {
     /// How far the lines published in this run are acknowledged. `required_peers`: see
@@ -149,7 +150,15 @@ impl Node {
 
     /// Whether this key is among the known peers, which were linked in this or an earlier run.
     pub fn is_known(&self, peer: &PeerId) -> bool {
-        self.known_peers.is_known(peer)
+        self.ctx.acquaintances.is_known(peer)
+    }
+
+    /// How much an author of lines in this folder counts when room is short.
+    pub fn standing(&self, folder: &FolderName, author: &PeerId) -> Standing {
+        let source = folder
+            .room()
+            .and_then(|room| self.logs.source_of(&room, author));
+        self.ctx.standing(author, source)
     }
 
     /// What the next run needs to continue with the same incarnation after a clean end.

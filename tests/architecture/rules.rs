@@ -52,8 +52,14 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
             &["context"],
             &["link"],
             &["topology"],
-            &["author_clocks"],
-            &["hybrid_clock", "peer_clock", "save_barrier", "timer"],
+            &["acquaintances", "author_clocks"],
+            &[
+                "hybrid_clock",
+                "peer_clock",
+                "save_barrier",
+                "standing",
+                "timer",
+            ],
         ],
     ),
 ];

@@ -6,4 +6,5 @@ mod logs;
 mod news;
 mod progress;
 mod save_barrier;
+mod standing;
 mod topology;

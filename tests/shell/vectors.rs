@@ -18,6 +18,7 @@ use p2pchat::base::table::SortedMap;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::node::context::ResumeState;
 use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::state::known_peers_file::{append_known_peer, read_known_peers};
@@ -131,8 +132,8 @@ impl ReplicationState for Ranges {
     fn is_acknowledged(&self, _: &FolderName) -> bool {
         false
     }
-    fn is_known(&self, _: &PeerId) -> bool {
-        true
+    fn standing(&self, _: &FolderName, _: &PeerId) -> Standing {
+        Standing::of_rank(Rank::Known)
     }
 }
 

@@ -7,10 +7,13 @@ use crate::base::event::{KnownPeer, Notice, Output, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};
+use crate::node::acquaintances::Acquaintances;
 use crate::node::context::Context;
+use crate::node::standing::{Rank, Standing, UsageTable, source_of};
 
 /// Maximum number of new names recorded in one run. The bound keeps invented keys from filling
-/// disk and memory.
+/// disk and memory. At the bound, a host that brought few names takes the place of one that brought
+/// many.
 const NEW_NAMES_MAX: usize = 1000;
 /// Maximum number of new names recorded for one key in one run. Also bounds how many names
 /// of other keys one key can claim. Further claims are shown as a placeholder.
@@ -46,12 +49,22 @@ struct NameClaims {
     reported_names: SortedSet<Nick>,
 }
 
+/// A name that was recorded in this run.
+struct NewName {
+    nick: Nick,
+    id: PeerId,
+    /// The peer's standing at that time, without its link.
+    standing: Standing,
+}
+
 /// The contents of the file `known_peers`, and the names that each key claimed in this run.
 #[derive(Default)]
 pub struct KnownPeers {
     by_nick: SortedMap<Nick, Vec<KnownPeer>>,
-    /// Number of names recorded in this run, for all keys.
-    new_count: usize,
+    /// The names recorded in this run, in this order. At most [`NEW_NAMES_MAX`].
+    new_names: Vec<NewName>,
+    /// How many of these names each host brought.
+    new_name_usage: UsageTable,
     claims: SortedMap<PeerId, NameClaims>,
 }
 
@@ -72,8 +85,16 @@ impl KnownPeers {
 
     /// Replaces the table by the contents of the file `known_peers`, which the user may have
     /// edited.
-    pub fn reload(&mut self, list: Vec<KnownPeer>) {
+    pub fn reload(&mut self, ctx: &mut Context, list: Vec<KnownPeer>) {
         self.by_nick = KnownPeers::new(list).by_nick;
+        self.index(ctx);
+    }
+
+    /// Builds the index of all known peers by key.
+    pub fn index(&self, ctx: &mut Context) {
+        ctx.acquaintances = Acquaintances::default();
+        let known = self.by_nick.values().flatten();
+        known.for_each(|known| ctx.acquaintances.record(known));
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
@@ -114,13 +135,59 @@ impl KnownPeers {
                 });
             }
         }
-        if !is_known && self.new_count < NEW_NAMES_MAX && claims.recorded_count < NAMES_PER_KEY_MAX
-        {
-            self.new_count += 1;
+        if !is_known && claims.recorded_count < NAMES_PER_KEY_MAX {
             claims.recorded_count += 1;
-            self.record(ctx, peer, false);
+            self.record_new(ctx, peer);
         }
         peer.nick.clone()
+    }
+
+    /// Records a new name, if there is a place for it.
+    fn record_new(&mut self, ctx: &mut Context, peer: &Peer) {
+        let link = ctx.link_to(&peer.id);
+        let standing = Standing {
+            source: link.map(|link| source_of(link.address.ip())),
+            ..Standing::of_rank(Rank::Newcomer)
+        };
+        if self.new_names.len() >= NEW_NAMES_MAX && !self.make_place(ctx, &peer.id, &standing) {
+            return;
+        }
+        self.new_name_usage.add(peer.id, &standing, 1);
+        self.new_names.push(NewName {
+            nick: peer.nick.clone(),
+            id: peer.id,
+            standing,
+        });
+        self.record(ctx, peer, false);
+    }
+
+    /// Forgets a new name of the host that brought the most, if it brought more than the host of
+    /// this peer. Returns whether a name was forgotten. The names of linked peers stay, and those
+    /// that the user bound.
+    fn make_place(&mut self, ctx: &mut Context, peer: &PeerId, standing: &Standing) -> bool {
+        let usage = &self.new_name_usage;
+        let names = self.new_names.iter().enumerate();
+        let evictable = names.filter(|(_, name)| {
+            let now = ctx.standing(&name.id, None);
+            !now.is_linked && now.rank < Rank::Bound && name.standing.source != standing.source
+        });
+        let first = evictable.min_by_key(|(_, name)| usage.place(&name.id, &name.standing));
+        let gives_way =
+            |name: &NewName| usage.gives_way((&name.id, &name.standing), (peer, standing));
+        let Some((at, _)) = first.filter(|(_, name)| gives_way(name)) else {
+            return false;
+        };
+        let name = self.new_names.remove(at);
+        self.new_name_usage.subtract(name.id, &name.standing, 1);
+        let of_name = self.by_nick.get_or_default(name.nick.clone());
+        of_name.retain(|known| known.id != name.id);
+        if of_name.is_empty() {
+            self.by_nick.remove(&name.nick);
+        }
+        if self.nick_of(&name.id).is_none() {
+            ctx.acquaintances.forget(&name.id);
+        }
+        true
     }
 
     /// Binds the name of this peer to its key. From now on, the name means this key.
@@ -154,6 +221,7 @@ impl KnownPeers {
             }
             None => known.push(entry.clone()),
         }
+        ctx.acquaintances.record(&entry);
         ctx.emit(Output::SaveKnownPeer(entry));
     }
 
@@ -208,11 +276,6 @@ impl KnownPeers {
     pub fn nick_of(&self, id: &PeerId) -> Option<&Nick> {
         let mut known = self.by_nick.values().flatten();
         known.find(|known| known.id == *id).map(|known| &known.nick)
-    }
-
-    /// Whether this key is known under any name.
-    pub fn is_known(&self, id: &PeerId) -> bool {
-        self.by_nick.values().flatten().any(|known| known.id == *id)
     }
 }
 

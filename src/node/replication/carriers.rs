@@ -3,7 +3,9 @@
 //! A direct log goes to its recipient while the recipient is linked. Otherwise its author sends
 //! it to carriers, who store the sealed lines and cannot read them. Only an acknowledgement from
 //! the recipient counts as a receipt.
-use crate::base::batch::LogId;
+use std::cmp::Reverse;
+
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;
@@ -13,6 +15,7 @@ use crate::node::link::Link;
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::receipt_record::CARRY_DURATION_MS;
+use crate::node::standing::{Standing, UsageTable, source_of};
 
 /// Maximum number of carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;
@@ -92,34 +95,28 @@ pub enum PlaceToCarry {
 }
 
 impl PlaceToCarry {
-    /// The place for logs to this target. Lines that their recipients have acknowledged take none.
-    /// Always [`PlaceToCarry::Any`] if the target's logs are for us.
+    /// The place for logs to this target. `author`: the author of the logs. Always
+    /// [`PlaceToCarry::Any`] if the target's logs are for us.
     ///
-    /// Reads the records of all direct logs, so callers verify a batch's signature first, or call
-    /// this once for all entries of a message.
-    pub fn for_target(ctx: &Context, logs: &Logs, target: &Target) -> PlaceToCarry {
-        let own = ctx.own_id();
-        let Some(recipient) = target.recipient().filter(|recipient| *recipient != own) else {
+    /// Reads the records of all carried logs, so callers call this once for all entries of a
+    /// message.
+    pub fn for_author(
+        ctx: &Context,
+        logs: &Logs,
+        target: &Target,
+        author: &Claimant,
+    ) -> PlaceToCarry {
+        let Some(recipient) = carried_for(ctx, target) else {
             return PlaceToCarry::Any;
         };
-        let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
-        for range in logs.direct_ranges().filter(|range| range.log.author != own) {
-            let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
-                continue;
-            };
-            let undelivered_from = logs.state(&range.log).delivered_to(&to) + 1;
-            let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
-            lines_for_recipient += if to == recipient { lines } else { 0 };
-            all_lines += lines;
-            carried_logs += usize::from(lines > 0);
-        }
-        if lines_for_recipient >= CARRIED_LINES_PER_RECIPIENT_MAX || all_lines >= CARRIED_LINES_MAX
-        {
-            return PlaceToCarry::None;
-        }
-        match carried_logs < CARRIED_LOGS_MAX {
-            true => PlaceToCarry::Any,
-            false => PlaceToCarry::KnownLogs,
+        match CarryBound::reached(ctx, logs, &recipient) {
+            Some(bound) if find_displaced(ctx, logs, bound, &recipient, author).is_none() => {
+                match bound {
+                    CarryBound::Logs => PlaceToCarry::KnownLogs,
+                    CarryBound::LinesToRecipient | CarryBound::Lines => PlaceToCarry::None,
+                }
+            }
+            _ => PlaceToCarry::Any,
         }
     }
 
@@ -131,6 +128,154 @@ impl PlaceToCarry {
             PlaceToCarry::None => false,
         }
     }
+}
+
+/// An author who wants a place for lines.
+pub struct Claimant {
+    /// The author.
+    pub author: PeerId,
+    /// How much the author counts.
+    pub standing: Standing,
+}
+
+/// The author of lines that came over this link.
+pub fn claimant(ctx: &Context, stream: StreamId, author: &PeerId) -> Claimant {
+    let source = ctx.links.get(&stream);
+    let source = source.map(|link| source_of(link.address.ip()));
+    Claimant {
+        author: *author,
+        standing: ctx.standing(author, source),
+    }
+}
+
+/// A bound on what we carry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CarryBound {
+    /// [`CARRIED_LINES_PER_RECIPIENT_MAX`].
+    LinesToRecipient,
+    /// [`CARRIED_LINES_MAX`].
+    Lines,
+    /// [`CARRIED_LOGS_MAX`].
+    Logs,
+}
+
+impl CarryBound {
+    /// The bound that leaves no place for a further line to this recipient, or for a further log.
+    fn reached(ctx: &Context, logs: &Logs, recipient: &PeerId) -> Option<CarryBound> {
+        let (mut lines_to_recipient, mut lines, mut carried) = (0, 0, 0);
+        for log in carried_logs(ctx, logs) {
+            lines_to_recipient += if log.recipient == *recipient {
+                log.lines
+            } else {
+                0
+            };
+            lines += log.lines;
+            carried += 1;
+        }
+        match () {
+            () if lines_to_recipient >= CARRIED_LINES_PER_RECIPIENT_MAX => {
+                Some(CarryBound::LinesToRecipient)
+            }
+            () if lines >= CARRIED_LINES_MAX => Some(CarryBound::Lines),
+            () => (carried >= CARRIED_LOGS_MAX).then_some(CarryBound::Logs),
+        }
+    }
+}
+
+/// A log that we carry.
+struct CarriedLog<'a> {
+    range: &'a LogRange,
+    recipient: PeerId,
+    /// Number of the lines that the recipient has not acknowledged. Others take no place.
+    lines: u64,
+}
+
+/// The recipient for whom logs to this target are carried. `None`: they are for us, or for a room.
+fn carried_for(ctx: &Context, target: &Target) -> Option<PeerId> {
+    let own = ctx.own_id();
+    target.recipient().filter(|recipient| *recipient != own)
+}
+
+fn carried_logs<'a>(ctx: &'a Context, logs: &'a Logs) -> impl Iterator<Item = CarriedLog<'a>> + 'a {
+    let ranges = logs.direct_ranges_to_others(ctx.own_id());
+    let carried = ranges.filter(|range| range.log.author != ctx.own_id());
+    carried.filter_map(|range| {
+        let recipient = range.log.target.recipient()?;
+        let undelivered_from = logs.state(&range.log).delivered_to(&recipient) + 1;
+        let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
+        Some(CarriedLog {
+            range,
+            recipient,
+            lines,
+        })
+    })
+}
+
+/// The carried log that gives up its place at a bound to a log of this author: one that is
+/// delivered, or else one of the author with the lowest [`EvictionPlace`]. `None`: no other author
+/// counts less than this one, or as much but takes more.
+///
+/// [`EvictionPlace`]: crate::node::standing::EvictionPlace
+fn find_displaced(
+    ctx: &Context,
+    logs: &Logs,
+    bound: CarryBound,
+    recipient: &PeerId,
+    claimant: &Claimant,
+) -> Option<LogId> {
+    let beside: Vec<(CarriedLog, Standing)> = carried_logs(ctx, logs)
+        .filter(|log| match bound {
+            CarryBound::LinesToRecipient => log.recipient == *recipient && log.lines > 0,
+            CarryBound::Lines => log.lines > 0,
+            CarryBound::Logs => true,
+        })
+        .map(|log| {
+            let source = logs.state(&log.range.log).source;
+            let standing = ctx.standing(&log.range.log.author, source);
+            (log, standing)
+        })
+        .collect();
+    let mut usage = UsageTable::default();
+    for (log, standing) in &beside {
+        let taken = match bound {
+            CarryBound::Logs => 1,
+            CarryBound::LinesToRecipient | CarryBound::Lines => log.lines,
+        };
+        usage.add(log.range.log.author, standing, taken);
+    }
+    let others = beside.iter();
+    let others = others.filter(|(log, _)| log.range.log.author != claimant.author);
+    let (log, standing) = others.min_by_key(|(log, standing)| {
+        let place = usage.place(&log.range.log.author, standing);
+        (log.lines > 0, place, Reverse(log.lines))
+    })?;
+    let author = &log.range.log.author;
+    let gives_way = log.lines == 0
+        || usage.gives_way((author, standing), (&claimant.author, &claimant.standing));
+    gives_way.then(|| log.range.log.clone())
+}
+
+/// Makes place to carry a batch of this author. Returns false if there is none. Other authors'
+/// logs that give way are forgotten: their authors still have the lines.
+pub fn make_place_to_carry(
+    ctx: &Context,
+    logs: &mut Logs,
+    batch: &Batch,
+    claimant: &Claimant,
+) -> bool {
+    let Some(recipient) = carried_for(ctx, &batch.log.target) else {
+        return true;
+    };
+    while let Some(bound) = CarryBound::reached(ctx, logs, &recipient) {
+        if bound == CarryBound::Logs && logs.get(&batch.log).is_some() {
+            break;
+        }
+        let Some(displaced) = find_displaced(ctx, logs, bound, &recipient, claimant) else {
+            return false;
+        };
+        logs.forget_lines(&displaced);
+    }
+    true
 }
 
 /// When the carrying of a log ends, which was to end at `until`. If the time is past, the lines

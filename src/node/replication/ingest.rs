@@ -10,7 +10,9 @@ use crate::base::event::{Chat, Notice, Output, StreamId};
 use crate::base::gap_notice::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, is_for_us};
+use crate::node::replication::carriers::{
+    can_receive_over, claimant, is_for_us, make_place_to_carry,
+};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -137,11 +139,6 @@ impl Replication {
             }
             BatchAction::Append => {
                 self.verify(ctx, stream, &batch)?;
-                let place = PlaceToCarry::for_target(ctx, logs, &batch.log.target);
-                if !place.allows(logs, &batch.log) {
-                    ctx.counters.unwanted_batches += 1;
-                    return Ok(());
-                }
                 let mut verdict = self.judge(ctx, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
                     return Ok(());
@@ -150,7 +147,12 @@ impl Replication {
                     self.pass_over(ctx, stream, &batch);
                     return Ok(());
                 }
-                if !admit(ctx, logs, &batch) {
+                let claimant = claimant(ctx, stream, &batch.log.author);
+                if !make_place_to_carry(ctx, logs, &batch, &claimant) {
+                    ctx.counters.unwanted_batches += 1;
+                    return Ok(());
+                }
+                if !admit(ctx, logs, &batch, claimant.standing) {
                     self.reject_source(ctx, &key);
                     return Ok(());
                 }
@@ -289,6 +291,8 @@ impl Replication {
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
         let gap = logs.advance(&ctx.own_id(), &batch, verdict.is_news);
+        let standing = claimant(ctx, stream, &batch.log.author).standing;
+        logs.record_source(&batch.log, standing.source);
         if let Some(gap) = gap.filter(|_| is_for_us) {
             self.gaps.schedule_query();
             ctx.notify(gap_notice(&batch, gap, ctx.now.wall));

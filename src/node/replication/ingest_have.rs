@@ -9,7 +9,7 @@ use crate::base::name::Room;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, is_for_us};
+use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, claimant, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -62,7 +62,7 @@ impl Replication {
         }
         // Only an author's own entries lead to carrying.
         let place = match have.logs.iter().any(|entry| entry.sender == peer) {
-            true => PlaceToCarry::for_target(ctx, logs, &target),
+            true => PlaceToCarry::for_author(ctx, logs, &target, &claimant(ctx, stream, &peer)),
             false => PlaceToCarry::None,
         };
         for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX) {

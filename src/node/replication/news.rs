@@ -47,8 +47,6 @@ use crate::node::peer_clock::PeerClock;
 /// A timestamp that is this many milliseconds ahead of our wall clock shows that one of the two
 /// clocks is wrong.
 const CLOCK_ERROR_MAX_MS: i64 = 60_000;
-/// Lamport numbers are microseconds since 1970 where clocks are sane.
-const LAMPORTS_PER_MS: u64 = 1_000;
 
 /// What dates a batch, from the best evidence to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +77,12 @@ impl Evidence {
             Evidence::SameRun(clock) => clock.time_of_uptime(batch.uptime),
             Evidence::OtherRun(clock) => clock.time_of_wall(batch.timestamp),
             Evidence::OwnClock => {
-                let heard = (batch.lamport / LAMPORTS_PER_MS).cast_signed();
-                let stamp = match heard <= now.wall.0 {
-                    true => batch.timestamp.0.max(heard),
-                    false => batch.timestamp.0,
+                let heard = WallTime::from_lamport(batch.lamport);
+                let stamp = match heard <= now.wall {
+                    true => batch.timestamp.max(heard),
+                    false => batch.timestamp,
                 };
-                let age_ms = now.wall.0.saturating_sub(stamp);
+                let age_ms = now.wall.0.saturating_sub(stamp.0);
                 match age_ms < -CLOCK_ERROR_MAX_MS {
                     true => i64::MIN,
                     false => now_ms.saturating_sub(age_ms),

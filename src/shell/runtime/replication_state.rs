@@ -5,6 +5,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::node::node::Node;
+use crate::node::standing::Standing;
 use crate::shell::store::replication_state::ReplicationState;
 
 impl ReplicationState for Node {
@@ -17,7 +18,7 @@ impl ReplicationState for Node {
     fn is_acknowledged(&self, folder: &FolderName) -> bool {
         Node::is_acknowledged(self, folder)
     }
-    fn is_known(&self, peer: &PeerId) -> bool {
-        Node::is_known(self, peer)
+    fn standing(&self, folder: &FolderName, author: &PeerId) -> Standing {
+        Node::standing(self, folder, author)
     }
 }

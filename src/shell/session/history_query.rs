@@ -2,11 +2,11 @@
 //! for the last ones.
 use std::io::{self, ErrorKind};
 
-use crate::base::event::Notice;
+use crate::base::event::{Notice, Peer};
 use crate::base::gap_notice::gap_notice;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::line_key::LineKey;
-use crate::base::name::Target;
+use crate::base::name::{Nick, Target};
 use crate::base::time::WallTime;
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::merge::{LineRun, Merge};
@@ -201,7 +201,13 @@ impl Selection<'_> {
         // With a limit, a gap before the first shown line is left out: the line before that gap is
         // not shown.
         let mut shows_gap = self.query.limit.is_none();
+        let mut emptied = self.emptied_logs().into_iter().peekable();
         self.for_each_run(start.lamport_cutoff, output.report_damage, &mut |run| {
+            while let Some((_, gap)) = emptied.next_if(|(at, _)| *at < run.batch.lamport) {
+                if shows_gap {
+                    emit(gap.into())?;
+                }
+            }
             if skip > 0 && skip >= run.line_count {
                 skip -= run.line_count;
                 return Ok(());
@@ -223,7 +229,41 @@ impl Selection<'_> {
                 true => Ok(()),
                 false => emit(EventKind::Chat { chat, cursor: None }),
             }
-        })
+        })?;
+        emptied
+            .filter(|_| shows_gap)
+            .try_for_each(|(_, gap)| emit(gap.into()))
+    }
+
+    /// The gaps that stand for logs without any line, which the limits of the store have emptied.
+    /// Each item is the Lamport number of a log's last line, and the gap. In ascending order.
+    fn emptied_logs(&self) -> Vec<(u64, Notice)> {
+        let query = self.query;
+        let logs = self.index.emptied_logs().filter(|(log, _, lamport)| {
+            let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
+            self.search.is_none()
+                && query.peer.is_none_or(is_with)
+                && query
+                    .since
+                    .is_none_or(|since| WallTime::from_lamport(*lamport) >= since)
+        });
+        let mut gaps = Vec::new();
+        for (log, lines, lamport) in logs {
+            let at = gaps.partition_point(|(other, _)| *other <= lamport);
+            let gap = Notice::Gap {
+                target: log.target.clone(),
+                author: Peer {
+                    id: log.author,
+                    nick: Nick::new_or_placeholder(""),
+                },
+                incarnation: log.incarnation,
+                from: *lines.start(),
+                to: *lines.end(),
+                at: WallTime::from_lamport(lamport),
+            };
+            gaps.insert(at, (lamport, gap));
+        }
+        gaps
     }
 }
 

@@ -1,5 +1,4 @@
 //! History on disk: all open folders of one network, and the limits on their space.
-use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use crate::shell::store::damage::DamageReport;
 use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
 use crate::shell::store::fsync::Fsync;
-use crate::shell::store::quota::{AuthorUsage, EvictionRank, StoreLimits, bytes_over_quota};
+use crate::shell::store::quota::{AuthorUsage, BytesToEvict, StoreLimits, bytes_over_quota};
 use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
@@ -311,25 +310,15 @@ impl DiskStore {
         Ok(evicted)
     }
 
-    fn bytes_over_quota(
-        &self,
-        core: &dyn ReplicationState,
-    ) -> SortedMap<FolderName, SortedMap<PeerId, u64>> {
+    fn bytes_over_quota(&self, core: &dyn ReplicationState) -> BytesToEvict {
         let mut usages = Vec::new();
         for (name, folder) in &self.folders {
             for (author, bytes) in &folder.author_bytes {
-                let rank = if *author == self.own_id {
-                    EvictionRank::Own
-                } else if core.is_known(author) {
-                    EvictionRank::KnownAuthor
-                } else {
-                    EvictionRank::UnknownAuthor
-                };
                 usages.push(AuthorUsage {
-                    rank,
-                    bytes: Reverse(*bytes),
                     folder: name,
                     author: *author,
+                    standing: core.standing(name, author),
+                    bytes: *bytes,
                 });
             }
         }

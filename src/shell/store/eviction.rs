@@ -7,7 +7,7 @@ use std::io;
 use crate::base::batch::{Batch, LocalFields, LogId, MalformedBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::store::folder::{Folder, QuotaBlock};
 use crate::shell::store::replication_state::ReplicationState;
@@ -175,12 +175,12 @@ impl EvictionPlanner<'_> {
         for author in self.over.keys() {
             self.plan.last_segments.insert(*author, number);
         }
-        let authors: Vec<String> = self.over.keys().map(PeerId::to_string).collect();
         let mut reader = SegmentReader::open(&self.folder.dir, number)?;
         let (mut loses_batches, mut keeps_batches) = (false, false);
         while reader.advance()? {
             let line = reader.line();
-            let is_evicted = match parse_batch(line, &authors, &self.folder.network) {
+            let is_theirs = |author: &PeerId| self.over.contains_key(author);
+            let is_evicted = match parse_batch(line, &is_theirs, &self.folder.network) {
                 Some(Ok((batch, _))) => self.add_batch(&batch, line.len() as u64 + 1),
                 Some(Err(_)) => {
                     self.folder.mark_unparsed(line);
@@ -232,15 +232,16 @@ impl EvictionPlanner<'_> {
     }
 }
 
-/// Parses a stored batch of one of the authors. `None`: the line is a batch of another author. Most
-/// such batches are not parsed, to save time.
+/// Parses a stored batch of an author that `is_theirs` selects. `None`: the line is a batch of
+/// another author. Most such batches are not parsed, to save time.
 fn parse_batch(
     line: &[u8],
-    authors: &[String],
+    is_theirs: &dyn Fn(&PeerId) -> bool,
     network: &NetworkTag,
 ) -> Option<Result<(Batch, LocalFields), MalformedBatch>> {
-    let may_be_theirs = segment_file::peek_author(line)
-        .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
+    let author = segment_file::peek_author(line).map(std::str::from_utf8);
+    let author = author.and_then(|text| text.ok()?.parse().ok());
+    let may_be_theirs = author.is_none_or(|author| is_theirs(&author));
     may_be_theirs.then(|| Batch::parse_stored(line, network))
 }
 
@@ -277,15 +278,15 @@ fn remove_batches(
     number: u64,
     first_kept: &SortedMap<LogId, u64>,
 ) -> io::Result<u64> {
-    let authors = first_kept.keys().map(|log| log.author.to_string());
-    let authors: Vec<String> = authors.collect();
+    let authors: SortedSet<PeerId> = first_kept.keys().map(|log| log.author).collect();
+    let is_theirs = |author: &PeerId| authors.contains(author);
     let is_evicted = |batch: &Batch| {
         let first_kept = first_kept.get(&batch.log);
         first_kept.is_some_and(|first_kept| batch.last_sequence() < *first_kept)
     };
     let kept_count = rewrite_segment(&folder.dir, number, &mut |reader| {
         !matches!(
-            parse_batch(reader.line(), &authors, &folder.network),
+            parse_batch(reader.line(), &is_theirs, &folder.network),
             Some(Ok((batch, _))) if is_evicted(&batch)
         )
     })?;

@@ -11,6 +11,7 @@ use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
+use crate::shell::store::quota::{AuthorUsage, BytesToEvict, evict_in_order};
 use crate::shell::store::reader::{PrintedBacklog, ReaderState};
 use crate::shell::store::replication_state::ReplicationState;
 
@@ -39,11 +40,49 @@ struct MemoryFolder {
     reader: Option<ReaderState>,
 }
 
-/// Whose batches an eviction removes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EvictedAuthors {
-    Others,
-    Own,
+/// The bytes of the batches that an eviction removed.
+#[derive(Default)]
+struct FreedBytes {
+    total: usize,
+    /// Bytes of our batches.
+    own: usize,
+}
+
+impl MemoryFolder {
+    /// Evicts the oldest batches of each author in `over`, who must lose that many bytes. Keeps our
+    /// lines from the retention floor on. Records in `first_kept` what each log keeps.
+    fn evict(
+        &mut self,
+        over: &mut SortedMap<PeerId, u64>,
+        core: &dyn ReplicationState,
+        own_id: &PeerId,
+        first_kept: &mut SortedMap<LogId, u64>,
+    ) -> FreedBytes {
+        let mut freed = FreedBytes::default();
+        let mut floors: SortedMap<LogId, u64> = SortedMap::new();
+        self.records.retain(|_, record| {
+            let (log, last) = (&record.log, record.last_sequence);
+            let Some(over_bytes) = over.get_mut(&log.author).filter(|bytes| **bytes > 0) else {
+                return true;
+            };
+            let is_own = log.author == *own_id;
+            let floor = || core.retention_floor(log);
+            if is_own && last >= *floors.get_or_insert_with(log.clone(), floor) {
+                return true;
+            }
+            let bytes = record.line.len();
+            *over_bytes = over_bytes.saturating_sub(bytes as u64);
+            freed.total += bytes;
+            freed.own += if is_own { bytes } else { 0 };
+            let first_kept = first_kept.get_or_default(log.clone());
+            *first_kept = (*first_kept).max(last + 1);
+            if let Some(range) = self.ranges.get_mut(log) {
+                range.evict_below(last + 1);
+            }
+            false
+        });
+        freed
+    }
 }
 
 /// The store of one network in memory.
@@ -136,15 +175,21 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// If the store exceeds its limit, evicts the oldest batches of other authors. If that frees
-    /// too few bytes, evicts our oldest batches below [`ReplicationState::retention_floor`].
-    /// Returns the logs that lost lines.
+    /// If the store exceeds its limit, evicts the oldest batches of the authors who lose first, as
+    /// [`evict_in_order`] says. Evicts our batches last, and only below
+    /// [`ReplicationState::retention_floor`]. Returns the logs that lost lines.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<EvictedLog> {
+        if self.total_bytes <= self.limit_bytes {
+            return Vec::new();
+        }
+        let goal_bytes = self.limit_bytes - self.limit_bytes / EVICTION_SLACK_DIVISOR;
+        let over = self.bytes_to_evict(core, (self.total_bytes - goal_bytes) as u64);
         let mut first_kept: SortedMap<LogId, u64> = SortedMap::new();
-        if self.total_bytes > self.limit_bytes {
-            let goal_bytes = self.limit_bytes - self.limit_bytes / EVICTION_SLACK_DIVISOR;
-            for authors in [EvictedAuthors::Others, EvictedAuthors::Own] {
-                self.evict_down_to(goal_bytes, authors, core, &mut first_kept);
+        for (name, mut authors) in over {
+            if let Some(folder) = self.folders.get_mut(&name) {
+                let freed = folder.evict(&mut authors, core, &self.own_id, &mut first_kept);
+                self.total_bytes -= freed.total;
+                self.own_bytes -= freed.own;
             }
         }
         first_kept
@@ -153,55 +198,24 @@ impl MemoryStore {
             .collect()
     }
 
-    fn evict_down_to(
-        &mut self,
-        goal_bytes: usize,
-        authors: EvictedAuthors,
-        core: &dyn ReplicationState,
-        first_kept: &mut SortedMap<LogId, u64>,
-    ) {
-        let evicts_own = authors == EvictedAuthors::Own;
-        let mut candidates: Vec<(u64, &FolderName, &Record)> = Vec::new();
+    fn bytes_to_evict(&self, core: &dyn ReplicationState, excess_bytes: u64) -> BytesToEvict {
+        let mut usages = Vec::new();
         for (name, folder) in &self.folders {
-            let records = folder.records.iter();
-            let records =
-                records.filter(|(_, record)| (record.log.author == self.own_id) == evicts_own);
-            candidates.extend(records.map(|(number, record)| (*number, name, record)));
-        }
-        candidates.sort_unstable_by_key(|(number, _, _)| *number);
-        let mut floors: SortedMap<LogId, u64> = SortedMap::new();
-        let mut over_bytes = self.total_bytes.saturating_sub(goal_bytes);
-        let mut evicted = Vec::new();
-        for (number, name, record) in candidates {
-            if over_bytes == 0 {
-                break;
+            let mut author_bytes: SortedMap<PeerId, u64> = SortedMap::new();
+            for record in folder.records.values() {
+                *author_bytes.get_or_default(record.log.author) += record.line.len() as u64;
             }
-            let floor = || match authors {
-                EvictedAuthors::Own => core.retention_floor(&record.log),
-                EvictedAuthors::Others => u64::MAX,
-            };
-            if record.last_sequence >= *floors.get_or_insert_with(record.log.clone(), floor) {
-                continue;
-            }
-            let first_kept = first_kept.get_or_default(record.log.clone());
-            *first_kept = (*first_kept).max(record.last_sequence + 1);
-            over_bytes = over_bytes.saturating_sub(record.line.len());
-            evicted.push((number, name.clone()));
+            let authors = author_bytes.into_iter();
+            usages.extend(authors.map(|(author, bytes)| AuthorUsage {
+                folder: name,
+                author,
+                standing: core.standing(name, &author),
+                bytes,
+            }));
         }
-        for (number, name) in evicted {
-            let Some(folder) = self.folders.get_mut(&name) else {
-                continue;
-            };
-            if let Some(record) = folder.records.remove(&number) {
-                if let Some(range) = folder.ranges.get_mut(&record.log) {
-                    range.evict_below(record.last_sequence + 1);
-                }
-                self.total_bytes -= record.line.len();
-                if evicts_own {
-                    self.own_bytes -= record.line.len();
-                }
-            }
-        }
+        let mut over = BytesToEvict::new();
+        evict_in_order(&usages, excess_bytes, &mut over);
+        over
     }
 
     /// Whether our own batches alone exceed the limit.
@@ -282,6 +296,12 @@ impl MemoryStore {
     /// The names of all folders that were opened.
     pub fn folders(&self) -> impl Iterator<Item = &FolderName> {
         self.folders.keys()
+    }
+
+    /// The range of each log in a folder.
+    pub fn ranges(&self, name: &FolderName) -> impl Iterator<Item = &LogRange> {
+        let folder = self.folders.get(name).into_iter();
+        folder.flat_map(|folder| folder.ranges.values())
     }
 
     /// The records of a folder in order of arrival. Each item is the number of a record and its

@@ -244,9 +244,11 @@ impl<'a> Merge<'a> {
             text.push('\n');
         });
         let head = self.log_heads.get_or_default(batch.log.clone());
-        let first_missing = match *head {
-            0 => batch.sequence,
-            head => batch.sequence.min(head + 1),
+        let evicted = self.index.evicted_of(&batch.log);
+        let first_missing = match (*head, evicted) {
+            (head, Some(lines)) if head <= *lines.end() => batch.sequence.min(*lines.start()),
+            (0, _) => batch.sequence,
+            (head, _) => batch.sequence.min(head + 1),
         };
         // Lines without content are as missing as those of a gap before the batch.
         let end = batch.sequence + (batch.count - batch.shown_count());

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
+use crate::node::standing::{Rank, Standing, UsageTable};
 
 /// Limits of the store, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -33,63 +34,71 @@ impl Default for StoreLimits {
     }
 }
 
-/// Rank of an author. When the store exceeds its total limit, authors with a lower rank lose lines
-/// first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EvictionRank {
-    /// An author with whom we were never linked.
-    UnknownAuthor,
-    /// An author with whom we were linked at least once.
-    KnownAuthor,
-    /// We are the author.
-    Own,
-}
-
-/// The bytes that one author's batches take in one folder. If the store exceeds its total limit,
-/// the author with the lowest value loses lines first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The bytes that one author's batches take in one folder.
+#[derive(Clone, Debug)]
 pub struct AuthorUsage<'a> {
-    /// The author's rank.
-    pub rank: EvictionRank,
-    /// The number of bytes. `Reverse` puts the author with the most bytes first within a rank.
-    pub bytes: Reverse<u64>,
     /// The folder.
     pub folder: &'a FolderName,
     /// The author.
     pub author: PeerId,
+    /// How much the author counts.
+    pub standing: Standing,
+    /// The number of bytes.
+    pub bytes: u64,
 }
 
+/// How many bytes each author must lose in each folder.
+pub type BytesToEvict = SortedMap<FolderName, SortedMap<PeerId, u64>>;
+
 /// Returns how many bytes each author must lose in each folder. Each author loses the bytes above
-/// its limit. Then authors lose further bytes in the order of [`AuthorUsage`], until `excess_bytes`
-/// are freed in total. `excess_bytes` is the number of bytes above the store's total limit.
+/// its limit. Then authors lose further bytes, as [`evict_in_order`] says.
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,
     mut excess_bytes: u64,
-) -> SortedMap<FolderName, SortedMap<PeerId, u64>> {
-    let mut over: SortedMap<FolderName, SortedMap<PeerId, u64>> = SortedMap::new();
+) -> BytesToEvict {
+    let mut over = BytesToEvict::new();
     for usage in &mut usages {
-        let quota = match usage.rank {
-            EvictionRank::Own => limits.own_bytes,
-            EvictionRank::UnknownAuthor | EvictionRank::KnownAuthor => limits.author_bytes,
+        let quota = match usage.standing.rank {
+            Rank::Own => limits.own_bytes,
+            _ => limits.author_bytes,
         };
-        let evicted = usage.bytes.0.saturating_sub(quota);
+        let evicted = usage.bytes.saturating_sub(quota);
         if evicted > 0 {
             let authors = over.get_or_default(usage.folder.clone());
             authors.insert(usage.author, evicted);
-            usage.bytes.0 -= evicted;
+            usage.bytes -= evicted;
             excess_bytes = excess_bytes.saturating_sub(evicted);
         }
     }
-    usages.sort_unstable();
+    evict_in_order(&usages, excess_bytes, &mut over);
+    over
+}
+
+/// Adds to `over` what authors must lose, in the order of their [`EvictionPlace`]s, until
+/// `excess_bytes` are freed. `excess_bytes` is the number of bytes above the limit of the store.
+///
+/// [`EvictionPlace`]: crate::node::standing::EvictionPlace
+pub fn evict_in_order(usages: &[AuthorUsage<'_>], mut excess_bytes: u64, over: &mut BytesToEvict) {
+    if excess_bytes == 0 {
+        return;
+    }
+    let mut table = UsageTable::default();
     for usage in usages {
-        let evicted = excess_bytes.min(usage.bytes.0);
+        table.add(usage.author, &usage.standing, usage.bytes);
+    }
+    let places = usages.iter().map(|usage| {
+        let place = table.place(&usage.author, &usage.standing);
+        (place, Reverse(usage.bytes), usage.folder, usage.author)
+    });
+    let mut places: Vec<_> = places.collect();
+    places.sort_unstable();
+    for (_, Reverse(bytes), folder, author) in places {
+        let evicted = excess_bytes.min(bytes);
         if evicted == 0 {
             break;
         }
         excess_bytes -= evicted;
-        let authors = over.get_or_default(usage.folder.clone());
-        *authors.get_or_default(usage.author) += evicted;
+        *over.get_or_default(folder.clone()).get_or_default(author) += evicted;
     }
-    over
 }

@@ -3,6 +3,7 @@ use crate::base::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
+use crate::node::standing::Standing;
 
 /// What the store asks the core at the end of a turn. At that time, the core knows which saves of
 /// the turn have failed.
@@ -20,6 +21,6 @@ pub trait ReplicationState {
     /// of ours. False for a room that we left. Acknowledgements from earlier runs count only for
     /// direct messages.
     fn is_acknowledged(&self, folder: &FolderName) -> bool;
-    /// Whether we were ever linked with this peer.
-    fn is_known(&self, peer: &PeerId) -> bool;
+    /// How much an author of lines in this folder counts. Authors who count less lose lines first.
+    fn standing(&self, folder: &FolderName, author: &PeerId) -> Standing;
 }

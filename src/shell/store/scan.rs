@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LogId};
@@ -15,6 +16,7 @@ use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::lines::BATCH_LINES_MAX;
 use crate::base::name::{FolderName, Room};
+use crate::base::range::LogRange;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::memory::MemoryStore;
@@ -205,6 +207,16 @@ pub struct HistoryIndex {
     logs: SortedMap<LogId, usize>,
     /// The highest sequence of each log in the segments that were not read.
     unread_heads: SortedMap<LogId, u64>,
+    /// The logs that have lost lines to the limits of the store.
+    evicted: SortedMap<LogId, EvictedLines>,
+}
+
+/// The lines of a log that were evicted.
+pub struct EvictedLines {
+    /// The sequences of the lines.
+    pub lines: RangeInclusive<u64>,
+    /// If no line was left: the Lamport number of the last evicted line.
+    pub emptied_at: Option<u64>,
 }
 
 /// The segments of a folder that a scan has not read yet.
@@ -294,7 +306,7 @@ impl HistoryIndex {
         let Some(segment_number) = unread.numbers.pop() else {
             return Ok(());
         };
-        let span = &self.folders[folder_index];
+        let span = self.folders[folder_index].clone();
         let mut summary = SegmentSummary {
             folder_index,
             segment_number,
@@ -306,12 +318,20 @@ impl HistoryIndex {
         let logs = &mut self.logs;
         let (mut batches, mut frontier) = (Vec::new(), None);
         let mut is_first = true;
-        source.for_each_line(span, segment_number, &mut |line| {
+        source.for_each_line(&span, segment_number, &mut |line| {
             if std::mem::take(&mut is_first) {
                 frontier = Frontier::parse(line.bytes, &span.name);
             }
             batches.extend(summary.add_line(line.bytes, logs));
         })?;
+        match (source, &frontier) {
+            (HistorySource::Memory(memory), _) => self.add_evicted(memory.ranges(&span.name)),
+            // Evicted lines are recorded when a segment is started, so the newest one tells.
+            (_, Some(frontier)) if unread.max_lamport == u64::MAX => {
+                self.add_evicted(&frontier.ranges);
+            }
+            _ => {}
+        }
         // Without a valid frontier line, the number that holds for this segment also holds for the
         // older ones.
         if let Some(frontier) = frontier {
@@ -327,6 +347,31 @@ impl HistoryIndex {
             self.segments.push(summary);
         }
         Ok(())
+    }
+
+    /// Records which lines were evicted, as the newest frontier line of a folder tells.
+    fn add_evicted<'r>(&mut self, ranges: impl IntoIterator<Item = &'r LogRange>) {
+        for range in ranges {
+            if let Some(lines) = range.evicted_lines() {
+                let emptied_at = (range.low > range.high).then_some(range.lamport);
+                let evicted = EvictedLines { lines, emptied_at };
+                self.evicted.insert(range.log.clone(), evicted);
+            }
+        }
+    }
+
+    /// The evicted lines of a log.
+    pub fn evicted_of(&self, log: &LogId) -> Option<&RangeInclusive<u64>> {
+        Some(&self.evicted.get(log)?.lines)
+    }
+
+    /// The logs that lost all their lines. Each item is a log, the evicted lines, and the Lamport
+    /// number of the last one.
+    pub fn emptied_logs(&self) -> impl Iterator<Item = (&LogId, &RangeInclusive<u64>, u64)> {
+        let evicted = self.evicted.iter();
+        // Lines may have come since.
+        let emptied = evicted.filter(|(log, _)| !self.logs.contains_key(*log));
+        emptied.filter_map(|(log, evicted)| Some((log, &evicted.lines, evicted.emptied_at?)))
     }
 
     /// Returns a Lamport number that the last `lines` lines reach or exceed. Counts duplicate and

@@ -4,6 +4,7 @@ use p2pchat::base::batch::{Batch, LocalFields};
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::time::WallTime;
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::HistoryQuery;
 use p2pchat::shell::store::quota::StoreLimits;
@@ -15,6 +16,7 @@ use super::support::{
 };
 use crate::batches;
 use crate::folders::TempDir;
+use crate::store::support::RecordedState;
 
 /// A gap stands before the line that reveals it, and every query agrees on it.
 #[test]
@@ -236,5 +238,71 @@ fn a_withheld_batch_survives_a_restart() {
         // A request may begin in the middle of a batch, whose content is no array.
         let read = store.load(&alice.log, 3, &mut None, 1).unwrap();
         assert_eq!(read.first().map(|batch| batch.sequence), Some(2));
+    }
+}
+
+/// Lines that the limits of the store have evicted are shown as a gap: before the lines that are
+/// left of the log, or in the place of its last line. Every query agrees on it.
+#[test]
+fn evicted_lines_are_shown_as_a_gap() {
+    for in_memory in [false, true] {
+        let folder = TempDir::new();
+        let limits = StoreLimits {
+            segment_bytes: 4096,
+            total_bytes: Some(24 * 1024),
+            memory_bytes: 24 * 1024,
+            ..StoreLimits::default()
+        };
+        let own = Identity::from_seed(&[1; 32]).id();
+        let mut store = match in_memory {
+            true => Store::in_memory(own, NET, limits),
+            false => Store::open(&folder.0, NET, own, limits).unwrap(),
+        };
+        let room = FolderName::from(&Room::general());
+        store.open_folder(&room).unwrap();
+        let (mut bob, mut carol) = (
+            Author::new("bob", "general", 1),
+            Author::new("carol", "general", 2),
+        );
+        let mut core = RecordedState::default();
+        let known = Standing::of_rank(Rank::Known);
+        core.standings.insert(bob.log.author, known);
+        let text = "x".repeat(100);
+        for n in 1..=10 {
+            core.save(&mut store, &carol.say(n, &[&text]));
+        }
+        for n in 11..=150 {
+            core.save(&mut store, &bob.say(n, &[&text]));
+        }
+        let first_kept = core.ranges.borrow()[&bob.log].low;
+        assert!(first_kept > 50, "{first_kept}");
+        let query = |count| {
+            let query = HistoryQuery {
+                limit: count,
+                ..HistoryQuery::default()
+            };
+            query_lines(&store.history_source().0, &query, pipe())
+        };
+        let lines = query(None);
+        let short = carol.log.author.short();
+        let emptied = format!("#general - 10 lines of ?~{short} are missing");
+        let evicted = format!(
+            "#general - {} lines of {} are missing",
+            first_kept - 1,
+            bob.short()
+        );
+        assert!(lines[0].ends_with(&emptied), "{}", lines[0]);
+        assert!(lines[1].ends_with(&evicted), "{}", lines[1]);
+        assert_eq!(lines.len() as u64, 2 + 140 - (first_kept - 1));
+        for count in 1..lines.len() - 2 {
+            let from = lines.len() - count;
+            assert_eq!(query(Some(count as u64)), lines[from..], "{count}");
+        }
+        if !in_memory {
+            drop(store);
+            let mut store = Store::open(&folder.0, NET, own, limits).unwrap();
+            store.open_folder(&room).unwrap();
+            assert_eq!(whole_history(&folder), lines);
+        }
     }
 }

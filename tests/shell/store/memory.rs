@@ -7,6 +7,7 @@ use p2pchat::base::event::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::FolderName;
 use p2pchat::base::range::LogRange;
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
@@ -75,8 +76,8 @@ impl ReplicationState for QueryCounter {
     fn is_acknowledged(&self, _: &FolderName) -> bool {
         true
     }
-    fn is_known(&self, _: &PeerId) -> bool {
-        true
+    fn standing(&self, _: &FolderName, _: &PeerId) -> Standing {
+        Standing::of_rank(Rank::Known)
     }
 }
 

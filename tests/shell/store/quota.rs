@@ -4,6 +4,8 @@ use std::fs;
 
 use p2pchat::base::event::{Position, StoredBatch};
 use p2pchat::base::identity::PeerId;
+use p2pchat::base::time::WallTime;
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::eviction::EvictedLog;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
@@ -231,7 +233,7 @@ fn the_total_quota_evicts_logs_of_unknown_peers_first() {
     let (mut store, _) = open_with(&folder, limits);
     let (own, friend, small, large) = (1, 2, 3, 4);
     let core = RecordedState {
-        known_peers: vec![Author::new(friend).id()],
+        standings: [(Author::new(friend).id(), Standing::of_rank(Rank::Known))].into(),
         ..RecordedState::default()
     };
     let mut authors: Vec<Author> = [own, friend, small, large].map(Author::new).into();
@@ -285,6 +287,62 @@ fn a_new_store_is_limited_by_its_disk() {
             store.close(&core).unwrap();
         }
     });
+}
+
+/// How an author counts whom we first met at this time, over a link to this host.
+fn newcomer(first_seen: i64, host: u8) -> Standing {
+    Standing {
+        first_seen: WallTime(first_seen),
+        source: Some([10, 0, 0, host].into()),
+        ..Standing::of_rank(Rank::Newcomer)
+    }
+}
+
+/// Many invented keys of one host take the place of their own lines. Neither the lines of an
+/// author that came earlier are lost, nor those of one that came later from another host.
+#[test]
+fn a_flood_of_invented_keys_evicts_itself() {
+    for is_same_host in [false, true] {
+        for in_memory in [false, true] {
+            let folder = TempDir::new();
+            let limits = StoreLimits {
+                total_bytes: Some(512 * 1024),
+                memory_bytes: 512 * 1024,
+                ..small_segments()
+            };
+            let own = Author::new(1).id();
+            let (mut store, _) = match in_memory {
+                true => (Store::in_memory(own, NET, limits), Vec::new()),
+                false => open_with(&folder, limits),
+            };
+            store.open_folder(&general()).unwrap();
+            let mut core = RecordedState::default();
+            let (mut bob, mut carol) = (Author::new(2), Author::new(3));
+            let floods_from = if is_same_host { 2 } else { 9 };
+            core.standings.insert(bob.id(), newcomer(1, 2));
+            for _ in 0..200 {
+                core.save(&mut store, &bob.say(&["a line of bob"]));
+            }
+            for n in 0..200u64 {
+                let mut flooder = Author::numbered(n);
+                core.standings
+                    .insert(flooder.id(), newcomer(2 + n as i64, floods_from));
+                for _ in 0..5 {
+                    core.save(&mut store, &flooder.say(&["x".repeat(1_500).as_str()]));
+                }
+                if n == 180 && !is_same_host {
+                    core.standings.insert(carol.id(), newcomer(5_000, 3));
+                    for _ in 0..20 {
+                        core.save(&mut store, &carol.say(&["a line of carol"]));
+                    }
+                }
+            }
+            assert_eq!(load(&store, &bob.log(), 1, 5000).len(), 200);
+            if !is_same_host {
+                assert_eq!(load(&store, &carol.log(), 1, 5000).len(), 20);
+            }
+        }
+    }
 }
 
 /// A log whose lines are all evicted keeps its head, also when its segments are gone and the

@@ -14,6 +14,7 @@ use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::eviction::EvictedLog;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
@@ -42,6 +43,17 @@ impl Author {
             incarnation: u64::from(seed),
             target: Target::Room(Room::general()),
             head: None,
+        }
+    }
+
+    /// One of many authors.
+    pub fn numbered(number: u64) -> Author {
+        let mut seed = [99; 32];
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        Author {
+            identity: Identity::from_seed(&seed),
+            incarnation: number,
+            ..Author::new(0)
         }
     }
 
@@ -114,7 +126,8 @@ pub fn general() -> FolderName {
 pub struct RecordedState {
     pub ranges: RefCell<BTreeMap<LogId, LogRange>>,
     pub retention_floors: BTreeMap<LogId, u64>,
-    pub known_peers: Vec<PeerId>,
+    /// The standing of authors. The others are unknown.
+    pub standings: BTreeMap<PeerId, Standing>,
 }
 
 impl ReplicationState for RecordedState {
@@ -131,8 +144,13 @@ impl ReplicationState for RecordedState {
     fn is_acknowledged(&self, _: &FolderName) -> bool {
         true
     }
-    fn is_known(&self, peer: &PeerId) -> bool {
-        self.known_peers.contains(peer)
+    fn standing(&self, _: &FolderName, author: &PeerId) -> Standing {
+        let rank = match *author == Author::new(1).id() {
+            true => Rank::Own,
+            false => Rank::Unknown,
+        };
+        let standing = self.standings.get(author).copied();
+        standing.unwrap_or(Standing::of_rank(rank))
     }
 }
 

@@ -149,6 +149,36 @@ fn many_names_do_not_evict_a_bound_name() {
     assert_eq!(key_mismatches(&lan, alice), before + 1);
 }
 
+/// More invented names than a run records do not switch off the warning: whoever takes the name of
+/// a peer that came after them is still reported.
+#[test]
+fn many_names_do_not_end_the_warnings() {
+    let mut lan = Lan::new(13);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    for n in 2..1_200 {
+        let mut other = ScriptedPeer::connect(&mut lan, alice, n);
+        rename(&mut lan, &mut other, &format!("mallory-{n}"));
+        let reason = ByeReason::Leave;
+        other.send(&mut lan, &Message::Bye { reason });
+    }
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 100);
+    lan.stop(bob);
+    lan.run_for(1_000);
+    for n in 2_000..2_100 {
+        let mut other = ScriptedPeer::connect(&mut lan, alice, n);
+        rename(&mut lan, &mut other, &format!("mallory-{n}"));
+        let reason = ByeReason::Leave;
+        other.send(&mut lan, &Message::Bye { reason });
+    }
+    let mut impostor = ScriptedPeer::connect(&mut lan, alice, 3_000);
+    let before = key_mismatches(&lan, alice);
+    rename(&mut lan, &mut impostor, "bob");
+    assert_eq!(key_mismatches(&lan, alice), before + 1);
+    assert!(lan.peers[alice].known_peers.len() < 1_100);
+}
+
 /// A peer that cycles through the names of others causes at most 8 warnings, then is shown
 /// without a name.
 #[test]
@@ -226,6 +256,22 @@ fn the_64_newest_logs_of_an_author_are_kept() {
     assert_eq!(lan.peers[alice].error_count("logs"), 1);
     begin_log(&mut lan, &mut bob, 1, 1);
     assert_eq!(frontier(&lan, alice).len(), 65);
+    // Each forgotten line is shown as a gap, once.
+    assert_eq!(gaps(&lan, alice), (1..=36).collect::<Vec<u64>>());
+}
+
+/// The incarnations of the logs of which line 1 was shown as a gap.
+fn gaps(lan: &Lan, who: PeerIndex) -> Vec<u64> {
+    let gap = |notice: &Notice| match notice {
+        Notice::Gap {
+            incarnation,
+            from: 1,
+            to: 1,
+            ..
+        } => Some(*incarnation),
+        _ => None,
+    };
+    lan.peers[who].notices_of_run().filter_map(gap).collect()
 }
 
 /// A room at the bound of its log table, filled by one author or by many, still accepts and shows
@@ -267,6 +313,8 @@ fn a_full_log_table_still_accepts_new_lines() {
         assert_eq!(lan.peers[alice].received(), ["log 1"]);
         assert_eq!(frontier(&lan, alice).len(), 20_000);
         assert_eq!(lan.peers[alice].error_count("logs"), 1);
+        // The oldest log of those who count least is gone, and shown as a gap.
+        assert_eq!(gaps(&lan, alice), [0]);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Carriers: peers that store sealed direct messages for an absent recipient.
-use p2pchat::base::identity::Hash;
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::identity::{Hash, NetworkTag};
+use p2pchat::base::name::{FolderName, Target};
+use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, Message};
 
 use crate::support::lan::{Lan, REDIAL_MS};
-use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::peer::{PeerIndex, lines, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
 /// A direct message to an absent recipient is sealed to a carrier, which reads and acknowledges
@@ -124,6 +127,63 @@ fn at_most_three_peers_carry_a_thousand_lines_each() {
     lan.run_for(5_000);
     assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 1_500));
     lan.check_lines();
+}
+
+/// A stranger's 1000 letters to bob, in 4 batches of a log.
+fn send_letters(lan: &mut Lan, stranger: &mut ScriptedPeer, to: PeerIndex, incarnation: u64) {
+    let (mut previous, mut sequence) = (None, 1);
+    for _ in 0..4 {
+        let text = lines(&["x"; 250]);
+        let draft = UnsignedBatch {
+            log: LogId {
+                target: Target::Peer(lan.id(to)),
+                author: stranger.identity.id(),
+                incarnation,
+            },
+            sealed: Some("AAAA"),
+            ..stranger.unsigned_batch(sequence, previous, &text)
+        };
+        let batch = Batch::sign(&stranger.identity, &NetworkTag::OPEN, draft);
+        stranger.send_frame(lan, FrameKind::Batch, batch.as_bytes());
+        (previous, sequence) = (Some(batch.hash), sequence + 250);
+    }
+}
+
+/// Number of lines that a node carries.
+fn carried_lines(lan: &Lan, who: PeerIndex) -> u64 {
+    let ranges = lan.node(who).frontier(&FolderName::carried());
+    ranges.iter().map(|range| range.high + 1 - range.low).sum()
+}
+
+/// A stranger's letters fill the place at a carrier, and give way to those of others. They take no
+/// place of others afterwards.
+#[test]
+fn letters_of_a_stranger_take_no_place_of_others() {
+    let mut lan = Lan::new(12);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.stop(bob);
+    lan.run_for(1_000);
+    let mut stranger = ScriptedPeer::connect(&mut lan, carol, 1);
+    send_letters(&mut lan, &mut stranger, bob, 1);
+    assert_eq!(carried_lines(&lan, carol), 1_000);
+    for text in numbered_lines("psst", 1, 5) {
+        lan.send_direct(alice, "@bob", &text);
+    }
+    lan.run_for(1_000);
+    assert_eq!(carried_lines(&lan, carol), 5);
+    for incarnation in 2..5 {
+        send_letters(&mut lan, &mut stranger, bob, incarnation);
+    }
+    lan.run_for(1_000);
+    assert!((5..1_250).contains(&carried_lines(&lan, carol)));
+    lan.stop(alice);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 5));
 }
 
 /// Only lines the recipient lacks are given to carriers; what it acknowledged in an earlier run

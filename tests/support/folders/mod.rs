@@ -10,6 +10,7 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name;
 use p2pchat::base::range::LogRange;
+use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::replication_state::ReplicationState;
 
 /// A directory that is deleted when this is dropped.
@@ -62,7 +63,7 @@ impl ReplicationState for EmptyReplicationState {
     fn is_acknowledged(&self, _: &name::FolderName) -> bool {
         true
     }
-    fn is_known(&self, _: &PeerId) -> bool {
-        true
+    fn standing(&self, _: &name::FolderName, _: &PeerId) -> Standing {
+        Standing::of_rank(Rank::Known)
     }
 }

@@ -7,6 +7,7 @@
 //! [`Progress`](crate::node::replication::progress::Progress).
 //!
 //! [`Logs`]: crate::node::replication::logs::table::Logs
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::base::batch::{Batch, LogId};
@@ -99,6 +100,9 @@ pub struct LogState {
     /// Sequence of the last line that was printed before the disk lost the log's head; 0 if it lost
     /// none. Lines up to this one are no news when they come again.
     pub printed_up_to: u64,
+    /// The host over whose link the first line came in this run. `None`: we wrote the log, or an
+    /// earlier run stored it.
+    pub source: Option<IpAddr>,
     /// Our role in the log, with what is known only in this role.
     pub role: LogRole,
 }
@@ -110,6 +114,7 @@ impl LogState {
         acks: SortedMap::new(),
         is_forked: false,
         printed_up_to: 0,
+        source: None,
         role: LogRole::Member,
     };
 
@@ -134,6 +139,7 @@ impl LogState {
             acks,
             is_forked,
             printed_up_to,
+            source: _,
             role,
         } = self;
         let is_role_empty = match role {

@@ -1,8 +1,10 @@
 //! What is known of each log.
 //!
 //! `log_state` is the record of one log, and `peer_acks` the part of it that one peer acknowledged.
-//! `table` holds all records. `eviction` makes place for new logs at the bounds.
+//! `table` holds all records. `eviction` makes place for new logs at the bounds,
+//! with the counts in `log_places`.
 pub mod eviction;
+pub mod log_places;
 pub mod log_state;
 pub mod peer_acks;
 pub mod table;

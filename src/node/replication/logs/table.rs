@@ -1,6 +1,7 @@
 //! The records of all logs, our logical clock, and the incarnation of our next lines.
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, UnsignedBatch};
@@ -12,9 +13,10 @@ use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
-use crate::base::table::SortedSet;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::HybridClock;
+use crate::node::replication::logs::log_places::LogPlaces;
 use crate::node::replication::logs::log_state::{
     LogRole, LogState, OwnLog, Republication, RolledBack, RunLines,
 };
@@ -41,6 +43,8 @@ pub struct Logs {
     forgotten: Vec<LogId>,
     /// Number of forked logs that were reported to the user.
     fork_reports: usize,
+    /// The places for new logs of each room. `None`: of all direct logs.
+    places: SortedMap<Option<Room>, LogPlaces>,
 }
 
 impl Logs {
@@ -72,6 +76,7 @@ impl Logs {
         let own = own.filter(|range| range.log.author == ctx.own_id());
         own.for_each(|range| self.clock.restore(range.lamport));
         ranges.sort_by_key(|range| range.lamport);
+        self.places.clear();
         for range in ranges {
             self.clock.observe(range.lamport);
             let log = range.log.clone();
@@ -248,6 +253,16 @@ impl Logs {
     /// The ranges of all direct logs, sorted by recipient.
     pub fn direct_ranges(&self) -> impl Iterator<Item = &LogRange> {
         self.ranges_from(Target::Peer(PeerId([0; 32])))
+    }
+
+    /// The ranges of all direct logs whose recipient is another peer, sorted by recipient.
+    pub fn direct_ranges_to_others(&self, own_id: PeerId) -> impl Iterator<Item = &LogRange> {
+        let first = first_log_to(Target::Peer(PeerId([0; 32])));
+        let to_us = first_log_to(Target::Peer(own_id))..=last_log_to(Target::Peer(own_id));
+        let before = self.states.range(first..to_us.start().clone());
+        let behind = (Bound::Excluded(to_us.end().clone()), Bound::Unbounded);
+        let others = before.chain(self.states.range(behind));
+        others.filter_map(|(_, state)| state.range.as_ref())
     }
 
     /// The records of all direct logs, sorted by recipient.
@@ -428,6 +443,30 @@ impl Logs {
         states.filter_map(|(_, state)| state.range.as_ref())
     }
 
+    /// The places for logs to the target of this log.
+    pub fn places_mut(&mut self, log: &LogId) -> &mut LogPlaces {
+        self.places.get_or_default(log.target.room().cloned())
+    }
+
+    /// Records the host over whose link the log's first line came.
+    pub fn record_source(&mut self, log: &LogId, source: Option<IpAddr>) {
+        if let Some(state) = self.states.get_mut(log) {
+            state.source = state.source.or(source);
+        }
+    }
+
+    /// The host over whose link lines of this author first came to a room in this run.
+    pub fn source_of(&self, room: &Room, author: &PeerId) -> Option<IpAddr> {
+        let first = LogId {
+            author: *author,
+            ..first_log_to(Target::Room(room.clone()))
+        };
+        let states = self.states.range(&first..);
+        let mut of_author =
+            states.take_while(|(log, _)| log.author == *author && log.target.room() == Some(room));
+        of_author.find_map(|(_, state)| state.source)
+    }
+
     /// Removes a batch from its log. See [`LogState::roll_back`]. Removes the log's record if it
     /// then says nothing.
     pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
@@ -462,5 +501,14 @@ fn first_log_to(target: Target) -> LogId {
         target,
         author: PeerId([0; 32]),
         incarnation: 0,
+    }
+}
+
+/// The id that is sorted after all logs to this target.
+fn last_log_to(target: Target) -> LogId {
+    LogId {
+        target,
+        author: PeerId([u8::MAX; 32]),
+        incarnation: u64::MAX,
     }
 }
