@@ -81,9 +81,6 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which we answered a differing digest of the peer with offers. The first answer in a
-    /// room is sent at once. Later answers obey the rate limit.
-    pub digest_answered: SortedSet<Room>,
     /// The clocks of authors that were sent on the link.
     pub clocks_sent: SentClocks,
     /// When a changed log was last offered on the link.

@@ -100,7 +100,6 @@ impl PendingHandshake {
             clocks_sent: SentClocks::default(),
             last_offer_sent: None,
             is_blocked: false,
-            digest_answered: SortedSet::new(),
             channel,
             send_buffer: Vec::new(),
         })

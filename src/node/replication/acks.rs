@@ -7,7 +7,7 @@ use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::name::Target;
 use crate::base::range::LogRange;
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;
@@ -15,7 +15,7 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, own_entry, send_have};
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::Progress;
+use crate::node::replication::progress::ReceivedDigest;
 use crate::node::replication::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
@@ -29,6 +29,9 @@ const BULK_ACK_INTERVAL_MS: u64 = 20;
 const BULK_BATCHES_MIN: u32 = 8;
 /// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.
 const OFFER_INTERVAL_MS: u64 = 1_000;
+/// Minimum milliseconds between two answers to digests for one target on a link. An answer reads
+/// all logs to the target.
+const DIGEST_INTERVAL_MS: u64 = 5_000;
 
 impl Replication {
     /// Schedules an acknowledgement of this log over this link. `batches`: the number of batches to
@@ -36,10 +39,7 @@ impl Replication {
     pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
         let pending = &mut self.progress.get_or_create(stream, log).due_ack;
         *pending = Some(pending.unwrap_or(0).saturating_add(batches));
-        self.progress
-            .link_mut(stream)
-            .reportable
-            .insert(log.clone());
+        self.progress.link_mut(stream).due_acks.insert(log.clone());
     }
 
     /// Schedules the acknowledgements of a batch that filled a gap of this log. The link's peer
@@ -57,30 +57,34 @@ impl Replication {
     /// Schedules an offer of this log over this link. See [`OfferKind`] for when it is sent.
     pub(super) fn schedule_offer(&mut self, stream: StreamId, log: &LogId, kind: OfferKind) {
         let pending = &mut self.progress.get_or_create(stream, log).due_offer;
-        *pending = kind.max(pending.unwrap_or(kind)).into();
-        self.progress
-            .link_mut(stream)
-            .reportable
-            .insert(log.clone());
+        if *pending >= Some(kind) {
+            return;
+        }
+        *pending = Some(kind);
+        let link = self.progress.link_mut(stream);
+        link.offers_mut(kind).push_back(log.clone());
     }
 
     /// Sends the acknowledgements and offers that are due. On each link, acknowledgements are
     /// grouped into messages by target. Offers are grouped by target and kind.
     pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs) {
         let links = self.progress.links();
-        let reportable = links.filter(|(_, link)| !link.reportable.is_empty());
-        let streams: Vec<StreamId> = reportable.map(|(stream, _)| stream).collect();
+        let reporting = links.filter(|(_, link)| {
+            !link.due_acks.is_empty()
+                || !link.initial_offers.is_empty()
+                || !link.updated_offers.is_empty()
+        });
+        let streams: Vec<StreamId> = reporting.map(|(stream, _)| stream).collect();
         for stream in streams {
             let Some(link) = ctx.links.get(&stream).filter(|link| !link.is_blocked) else {
                 continue;
             };
-            let mut reportable = std::mem::take(&mut self.progress.link_mut(stream).reportable);
-            let acks = self.take_due_acks(ctx, logs, link, stream, &reportable);
-            let offers = self.take_due_offers(ctx, logs, link, stream, &reportable);
-            reportable.retain(|log| self.is_report_pending(stream, log));
+            let mut reported = Vec::new();
+            let acks = self.take_due_acks(ctx, logs, link, stream, &mut reported);
+            let offers = self.take_due_offers(ctx, logs, link, stream, &mut reported);
+            self.progress.remove_all_empty(stream, &reported);
             send_acks(ctx, stream, &acks);
             send_offers(ctx, stream, &offers);
-            self.progress.link_mut(stream).reportable = reportable;
         }
     }
 
@@ -93,105 +97,112 @@ impl Replication {
         self.send_due(ctx, logs);
     }
 
-    /// Takes the acknowledgements that are due on a link. Groups their entries by target.
+    /// Takes the acknowledgements that are due on a link. Groups their entries by target. Adds
+    /// their logs to `reported`.
     fn take_due_acks(
         &mut self,
         ctx: &Context,
         logs: &Logs,
         link: &Link,
         stream: StreamId,
-        reportable: &SortedSet<LogId>,
+        reported: &mut Vec<LogId>,
     ) -> SortedMap<Target, Vec<HaveEntry>> {
         let mut acks = SortedMap::new();
-        for log in reportable {
+        let mut due_acks = std::mem::take(&mut self.progress.link_mut(stream).due_acks);
+        due_acks.retain(|log| {
             let record = self.progress.get_mut(stream, log);
-            let taken = record.and_then(|record| {
-                let is_due = |batches: &mut u32| {
-                    next_ack_at(link, *batches).is_none_or(|at| at <= ctx.now.time)
-                };
-                record.due_ack.take_if(is_due)
-            });
-            if let Some(range) = logs.get(log).filter(|_| taken.is_some()) {
+            let Some(pending) = record.and_then(|record| record.due_ack.as_mut()) else {
+                return false;
+            };
+            if next_ack_at(link, *pending).is_some_and(|at| at > ctx.now.time) {
+                return true;
+            }
+            if let Some(record) = self.progress.get_mut(stream, log) {
+                record.due_ack = None;
+            }
+            if let Some(range) = logs.get(log) {
                 let entries: &mut Vec<HaveEntry> = acks.get_or_default(log.target.clone());
                 entries.push(ack_entry(ctx, link, range, logs.state(log).shown_up_to()));
             }
-        }
+            reported.push(log.clone());
+            false
+        });
+        self.progress.link_mut(stream).due_acks = due_acks;
         acks
     }
 
-    /// Takes the offers that are due on a link: all initial offers, and the other offers at most
-    /// once per [`OFFER_INTERVAL_MS`]. Groups their entries by target and kind.
+    /// Takes the offers that are due on a link, at most [`LOGS_PER_MESSAGE_MAX`] of each kind: the
+    /// initial offers in each turn, the others once per [`OFFER_INTERVAL_MS`]. Groups their entries
+    /// by target and kind. Adds their logs to `reported`.
     fn take_due_offers(
         &mut self,
         ctx: &Context,
         logs: &Logs,
         link: &Link,
         stream: StreamId,
-        reportable: &SortedSet<LogId>,
+        reported: &mut Vec<LogId>,
     ) -> SortedMap<(Target, OfferKind), Vec<HaveEntry>> {
         let mut offers: SortedMap<(Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
-        for log in reportable {
-            let Some(record) = self.progress.get_mut(stream, log) else {
+        for kind in [OfferKind::Initial, OfferKind::Update] {
+            if next_offer_at(link, kind).is_some_and(|at| at > ctx.now.time) {
                 continue;
-            };
-            let is_due =
-                |kind: &OfferKind| next_offer_at(link, *kind).is_none_or(|at| at <= ctx.now.time);
-            let Some(kind) = record.due_offer.filter(is_due) else {
-                continue;
-            };
-            // A log whose lines are all evicted has nothing to offer.
-            if let Some(range) = logs.get(log).filter(|range| range.low <= range.high) {
-                let entries = offers.get_or_default((log.target.clone(), kind));
-                // The next turn sends the remaining offers.
-                if entries.len() >= LOGS_PER_MESSAGE_MAX {
-                    continue;
-                }
-                entries.push(offer_entry(logs.state(log), link, range));
             }
-            record.due_offer = None;
+            for _ in 0..LOGS_PER_MESSAGE_MAX {
+                let Some(log) = self.take_offer(stream, kind) else {
+                    break;
+                };
+                // A log whose lines are all evicted has nothing to offer.
+                if let Some(range) = logs.get(&log).filter(|range| range.low <= range.high) {
+                    let entries = offers.get_or_default((log.target.clone(), kind));
+                    entries.push(offer_entry(logs.state(&log), link, range));
+                }
+                reported.push(log);
+            }
         }
         offers
     }
 
-    /// Whether an acknowledgement or offer of this log is pending on this link. If neither is
-    /// pending, an empty record of the log is removed.
-    fn is_report_pending(&mut self, stream: StreamId, log: &LogId) -> bool {
-        let record = self.progress.get(stream, log);
-        let is_pending = record.due_ack.is_some() || record.due_offer.is_some();
-        if !is_pending {
-            self.progress.remove_empty(stream, log);
+    /// Takes the next log with a pending offer of this kind.
+    fn take_offer(&mut self, stream: StreamId, kind: OfferKind) -> Option<LogId> {
+        loop {
+            let queue = self.progress.link_mut(stream).offers_mut(kind);
+            let log = queue.pop_front()?;
+            let record = self.progress.get_mut(stream, &log);
+            let pending = record.and_then(|record| record.due_offer.take_if(|of| *of == kind));
+            if pending.is_some() {
+                return Some(log);
+            }
         }
-        is_pending
     }
 
-    /// When to send the next acknowledgement or offer. Ignores blocked links. When a blocked link
-    /// accepts bytes again, [`Writable`](crate::base::event::Input::Writable) starts a turn that
-    /// sends what is due.
+    /// When to send the next acknowledgement or offer, or to answer the next digest. Ignores
+    /// blocked links. When a blocked link accepts bytes again,
+    /// [`Writable`](crate::base::event::Input::Writable) starts a turn that sends what is due.
     pub(super) fn report_deadline(&self, ctx: &Context) -> Option<Time> {
         let links = self.progress.links();
-        let deadlines = links.flat_map(|(stream, progress)| {
-            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
-            let logs = link.map(|link| (link, progress.reportable.iter()));
-            let records = logs.into_iter().flat_map(move |(link, logs)| {
-                logs.map(move |log| (link, self.progress.get(stream, log)))
+        let deadlines = links.filter_map(|(stream, progress)| {
+            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked)?;
+            let acks = progress.due_acks.iter().filter_map(|log| {
+                let due_ack = self.progress.get(stream, log).due_ack?;
+                next_ack_at(link, due_ack)
             });
-            records.filter_map(|(link, record)| report_at(ctx.now.time, link, record))
+            let has_initial = !progress.initial_offers.is_empty();
+            let has_updated = !progress.updated_offers.is_empty();
+            let initial = has_initial.then_some(ctx.now.time);
+            let updated =
+                has_updated.then(|| next_offer_at(link, OfferKind::Update).unwrap_or(ctx.now.time));
+            let digests = progress.digests.values().filter_map(next_answer_at);
+            acks.chain(initial).chain(updated).chain(digests).min()
         });
         deadlines.min()
     }
 }
 
-/// The time of a record's pending acknowledgement or pending offer, whichever comes first. `None`:
-/// no timer is needed. The first acknowledgement on a link needs no timer, because
-/// [`Replication::send_due`] sends it at once.
-fn report_at(now: Time, link: &Link, record: &Progress) -> Option<Time> {
-    let ack_at = record
-        .due_ack
-        .and_then(|batches| next_ack_at(link, batches));
-    let offer_at = record
-        .due_offer
-        .map(|kind| next_offer_at(link, kind).unwrap_or(now));
-    ack_at.into_iter().chain(offer_at).min()
+/// When to answer a digest that waits. `None`: none waits.
+pub(super) fn next_answer_at(digest: &ReceivedDigest) -> Option<Time> {
+    digest.waiting.as_ref()?;
+    let answered_at = digest.answered_at;
+    Some(answered_at.map_or(Time(0), |at| at + DIGEST_INTERVAL_MS))
 }
 
 /// When an acknowledgement that covers this many batches may be sent; `None`: at once.

@@ -18,6 +18,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::base::request_id::RequestId;
+use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -64,8 +65,10 @@ pub struct Replication {
     /// The earliest time at which a source may be replaced. If `is_switch_stale`, it is computed
     /// again at the end of the turn.
     pub(super) next_switch_at: Option<Time>,
-    /// Whether `next_switch_at` may be wrong, because offers or requests have changed.
+    /// Whether `next_switch_at` may be wrong, because a link or a shared room has ended.
     pub(super) is_switch_stale: bool,
+    /// The logs whose offers or requests have changed in this turn.
+    pub(super) changed_offers: SortedSet<LogId>,
     /// The `want` entries to be sent at the end of the turn.
     pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
     pub(super) gaps: Gaps,
@@ -319,7 +322,7 @@ impl Replication {
     /// sent a batch that contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.queued_wants.retain(|(queued, _)| queued != key);
-        self.is_switch_stale = true;
+        self.changed_offers.insert(key.log.clone());
         // A bisection implies that the log is not requested otherwise.
         if !self.progress.get(key.stream, &key.log).is_comparing()
             && !self
@@ -406,6 +409,7 @@ impl Replication {
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
+        self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
         self.update_next_switch(ctx);
         self.send_queued_wants(ctx);

@@ -7,6 +7,7 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::range::BACKFILL_LINES;
+use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -22,6 +23,8 @@ const SOURCE_SWITCH_MS: u64 = 300;
 /// Maximum of [`Offer::tries`]. The wait after the first try is [`SOURCE_SWITCH_MS`]. Each further
 /// try doubles the wait, up to 38 seconds.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
+/// Maximum number of offered logs that are considered per millisecond.
+const OFFERS_PER_MS_MAX: u64 = 32;
 
 impl Replication {
     /// Handles an offer that the log's author sent. Makes the author the only source.
@@ -66,7 +69,7 @@ impl Replication {
             self.progress.link_mut(key.stream).has_ignored_offers = true;
             self.gaps.schedule_query();
         }
-        self.is_switch_stale = true;
+        self.changed_offers.insert(key.log.clone());
         self.pass_lost_lines(ctx, logs, rooms, key, low);
     }
 
@@ -112,33 +115,46 @@ impl Replication {
     pub(super) fn remove_offer(&mut self, key: &LinkLog) {
         if self.progress.get(key.stream, &key.log).offer().is_some() {
             self.progress.set_offer(key.stream, &key.log, None);
-            self.is_switch_stale = true;
+            self.changed_offers.insert(key.log.clone());
         }
     }
 
-    /// Requests each offered log from the best neighbour that is ready. `ready_at` says when a
+    /// Requests offered logs from the best neighbour that is ready. `ready_at` says when a
     /// neighbour is ready. Replaces each source that is no longer linked. While the store fails,
     /// requests nothing.
+    ///
+    /// Considers the logs whose offers have changed in this turn, and at `next_switch_at` all. A
+    /// small message thus costs the same, however many logs are offered.
     pub fn select_sources(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms) {
-        let now = ctx.now.time;
-        if !self.is_switch_stale && self.next_switch_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.progress
-            .forget_offers(&|log, offer| offer.high <= logs.high(log));
-        self.is_switch_stale = true;
-        if !self.can_accept() {
-            return;
-        }
-        for key in self.due_sources(ctx, logs) {
-            self.take_up_offer(ctx, logs, rooms, key);
+        let is_due = self.next_switch_at.is_some_and(|at| at <= ctx.now.time);
+        self.is_switch_stale |= is_due;
+        let changed = std::mem::take(&mut self.changed_offers);
+        let due = match self.is_switch_stale {
+            true => {
+                self.progress
+                    .forget_offers(&|log, offer| offer.high <= logs.high(log));
+                self.due_sources(ctx, logs, self.progress.offered())
+            }
+            false => {
+                for log in changed.iter() {
+                    self.progress.forget_offers_up_to(log, logs.high(log));
+                }
+                self.due_sources(ctx, logs, &changed)
+            }
+        };
+        self.changed_offers = changed;
+        if self.can_accept() {
+            for key in due {
+                self.take_up_offer(ctx, logs, rooms, key);
+            }
         }
     }
 
-    /// For each log: the best neighbour from which it may be requested now. See [`ready_at`].
-    fn due_sources(&self, ctx: &Context, logs: &Logs) -> Vec<LinkLog> {
+    /// For each of these logs: the best neighbour from which it may be requested now. See
+    /// [`ready_at`].
+    fn due_sources(&self, ctx: &Context, logs: &Logs, offered: &SortedSet<LogId>) -> Vec<LinkLog> {
         let mut due = Vec::new();
-        for log in self.progress.offered() {
+        for log in offered.iter() {
             let ready = self.waiting_offers(ctx, log);
             let ready = ready.filter(|(_, _, ready_at)| *ready_at <= ctx.now.time);
             // An offer of our next line leaves no gap, so it comes first. Then most lines first.
@@ -235,13 +251,23 @@ impl Replication {
         }
     }
 
-    /// Computes when to call [`Replication::select_sources`] next.
+    /// Computes when to call [`Replication::select_sources`] next. That call considers all offers,
+    /// so it waits longer the more there are.
     pub(super) fn update_next_switch(&mut self, ctx: &Context) {
-        if std::mem::take(&mut self.is_switch_stale) {
-            let logs = self.progress.offered().iter();
-            let offers = logs.flat_map(|log| self.waiting_offers(ctx, log));
-            self.next_switch_at = offers.map(|(_, _, ready_at)| ready_at).min();
-        }
+        let changed = std::mem::take(&mut self.changed_offers);
+        let offered = self.progress.offered();
+        let logs = match std::mem::take(&mut self.is_switch_stale) {
+            true => {
+                self.next_switch_at = None;
+                offered
+            }
+            false => &changed,
+        };
+        let offers = logs.iter().flat_map(|log| self.waiting_offers(ctx, log));
+        let ready_at = offers.map(|(_, _, ready_at)| ready_at).min();
+        let earliest = ctx.now.time + offered.len() as u64 / OFFERS_PER_MS_MAX;
+        let switch_at = ready_at.map(|at| at.max(earliest));
+        self.next_switch_at = self.next_switch_at.into_iter().chain(switch_at).min();
     }
 
     /// The link over which a log is requested, with the request.
@@ -258,7 +284,7 @@ impl Replication {
 
     /// Cancels the requests for a log on all links except `keep`.
     pub(super) fn cancel_requests(&mut self, log: &LogId, keep: Option<StreamId>) {
-        self.is_switch_stale = true;
+        self.changed_offers.insert(log.clone());
         let records = self.progress.of_log(log);
         let requested = records.filter_map(|(stream, record)| Some((stream, *record.request()?)));
         let cancelled: Vec<_> = requested
@@ -391,7 +417,7 @@ impl Replication {
         request.skip_to(batch.last_sequence() + 1);
         let fetch = FetchState::Requested(Box::new(request));
         self.progress.set_fetch(stream, &batch.log, fetch);
-        self.is_switch_stale = true;
+        self.changed_offers.insert(batch.log.clone());
     }
 
     /// Sends the queued requests at the end of a turn. While the store fails, sends only

@@ -5,10 +5,11 @@
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::event::{Notice, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::Target;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
+use crate::node::replication::acks::next_answer_at;
 use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, claimant, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
@@ -50,15 +51,12 @@ impl Replication {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        if let Some(room) = target.room() {
-            if let Some(digest) = &have.digest {
-                self.answer_digest(ctx, logs, room, stream, &peer, digest);
-            }
-        } else if have.digest.is_some() && target.recipient() == Some(peer) {
-            // The digest is a query: the peer has gaps in the direct messages to it.
-            for range in logs.ranges_to(target.clone()) {
-                self.schedule_offer(stream, &range.log, OfferKind::Update);
-            }
+        if let Some(digest) = have.digest
+            && target.recipient().is_none_or(|recipient| recipient == peer)
+        {
+            let digests = &mut self.progress.link_mut(stream).digests;
+            digests.get_or_default(target.clone()).waiting = Some(digest);
+            self.answer_digests(ctx, logs, stream);
         }
         // Only an author's own entries lead to carrying.
         let place = match have.logs.iter().any(|entry| entry.sender == peer) {
@@ -80,30 +78,61 @@ impl Replication {
         self.select_sources(ctx, logs, rooms);
     }
 
-    /// Offers a room's logs to a peer whose digest of them differs from ours. Only logs that
-    /// neither we nor this peer wrote are offered, unless the peer has gaps and queries all logs.
-    /// The first offers are immediate. Later offers obey the rate limit, because a peer can invent
-    /// digests.
+    /// Answers the digests that are due on all links.
+    pub(super) fn answer_due_digests(&mut self, ctx: &Context, logs: &Logs) {
+        let links = self.progress.links();
+        let due = links.filter(|(_, link)| {
+            let mut times = link.digests.values().filter_map(next_answer_at);
+            times.any(|at| at <= ctx.now.time)
+        });
+        let due: Vec<StreamId> = due.map(|(stream, _)| stream).collect();
+        for stream in due {
+            self.answer_digests(ctx, logs, stream);
+        }
+    }
+
+    /// Answers the digests of a link's peer that are due. Later digests for a target wait, because
+    /// a peer can invent digests.
+    pub(super) fn answer_digests(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
+        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
+            return;
+        };
+        let digests = self.progress.link_mut(stream).digests.iter_mut();
+        let due = digests.filter_map(|(target, received)| {
+            let is_due = next_answer_at(received).is_some_and(|at| at <= ctx.now.time);
+            let digest = received.waiting.take_if(|_| is_due)?;
+            let kind = match received.answered_at.replace(ctx.now.time) {
+                None => OfferKind::Initial,
+                Some(_) => OfferKind::Update,
+            };
+            Some((target.clone(), digest, kind))
+        });
+        let due: Vec<_> = due.collect();
+        for (target, digest, kind) in due {
+            self.answer_digest(ctx, logs, stream, &peer, &target, (&digest, kind));
+        }
+    }
+
+    /// Offers the logs to a target to a peer whose digest of them differs from ours. Only logs that
+    /// neither we nor this peer wrote are offered, unless the peer has gaps and queries all logs. A
+    /// digest for direct messages to the peer is always such a query.
     fn answer_digest(
         &mut self,
-        ctx: &mut Context,
+        ctx: &Context,
         logs: &Logs,
-        room: &Room,
         stream: StreamId,
         peer: &PeerId,
-        digest: &str,
+        target: &Target,
+        (digest, kind): (&str, OfferKind),
     ) {
-        if digest == third_party_digest(ctx, logs, room, peer) {
+        let is_query = target.room().is_none() || digest == unequal_digest();
+        if let Some(room) = target.room()
+            && !is_query
+            && digest == third_party_digest(ctx, logs, room, peer)
+        {
             return;
         }
-        let link = ctx.links.get_mut(&stream);
-        let is_first = link.is_some_and(|link| link.digest_answered.insert(room.clone()));
-        let kind = match is_first {
-            true => OfferKind::Initial,
-            false => OfferKind::Update,
-        };
-        let is_query = digest == unequal_digest();
-        for range in logs.ranges_of_room(room) {
+        for range in logs.ranges_to(target.clone()) {
             if is_query || is_third_party(ctx, range, peer) {
                 self.schedule_offer(stream, &range.log, kind);
             }

@@ -4,12 +4,14 @@
 //! [`ProgressTable`] holds all records, their indexes and their bounds. A record exists only while
 //! it says something. Records are grouped by log, because a live line concerns all links of one
 //! log, and because the id of a log is then stored once.
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
-use crate::base::name::Room;
+use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
+use crate::base::time::Time;
 use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
 use crate::node::replication::logs::peer_acks::Ack;
@@ -35,6 +37,9 @@ pub const BISECTIONS_MAX: usize = 1024;
 pub const REFUSALS_MAX: usize = 16_384;
 /// Maximum number of offers to fill gaps, over all links.
 pub const GAP_OFFERS_MAX: usize = 1024;
+
+/// Up to this number of records, removing them one by one is faster than a pass over all records.
+const REMOVED_ONE_BY_ONE_MAX: usize = 8;
 
 /// What is known of one log on one link.
 #[derive(Default)]
@@ -185,8 +190,15 @@ pub struct LinkProgress {
     /// One author's logs to one target are sent one after another. The log with the oldest head is
     /// sent first. Lines thus arrive, and are shown, in their order of publication.
     pub lagging: SortedSet<LogId>,
-    /// The logs with a pending acknowledgement or offer. May contain other logs.
-    pub reportable: SortedSet<LogId>,
+    /// The logs with a pending acknowledgement. May contain other logs.
+    pub due_acks: SortedSet<LogId>,
+    /// The logs with a pending offer of the kind [`OfferKind::Initial`], in the order in which the
+    /// offers became due. May contain other logs.
+    pub initial_offers: VecDeque<LogId>,
+    /// The same for the kind [`OfferKind::Update`].
+    pub updated_offers: VecDeque<LogId>,
+    /// The last digests from the peer, by target.
+    pub digests: SortedMap<Target, ReceivedDigest>,
     /// The gap whose lines are being sent. Each link has at most one.
     pub gap_send: Option<GapSend>,
     /// Whether gaps are requested over this link.
@@ -198,7 +210,24 @@ pub struct LinkProgress {
     counts: [usize; BOUNDS.len()],
 }
 
+/// The digest that a link's peer last sent for a target.
+#[derive(Default)]
+pub struct ReceivedDigest {
+    /// When a digest for this target was last answered.
+    pub answered_at: Option<Time>,
+    /// The digest, if it waits for an answer.
+    pub waiting: Option<String>,
+}
+
 impl LinkProgress {
+    /// The logs with a pending offer of this kind.
+    pub fn offers_mut(&mut self, kind: OfferKind) -> &mut VecDeque<LogId> {
+        match kind {
+            OfferKind::Initial => &mut self.initial_offers,
+            OfferKind::Update => &mut self.updated_offers,
+        }
+    }
+
     /// Updates the counts after a record has changed. `before` and `after`: the record's
     /// [`Progress::counted_states`].
     fn recount(&mut self, before: [bool; BOUNDS.len()], after: [bool; BOUNDS.len()]) {
@@ -238,7 +267,14 @@ impl ProgressTable {
             return;
         };
         link.lagging.retain(|log| !is_forgotten(log));
-        link.reportable.retain(|log| !is_forgotten(log));
+        link.due_acks.retain(|log| !is_forgotten(log));
+        link.initial_offers.retain(|log| !is_forgotten(log));
+        link.updated_offers.retain(|log| !is_forgotten(log));
+        link.digests.iter_mut().for_each(|(target, digest)| {
+            digest
+                .waiting
+                .take_if(|_| room.is_none_or(|room| target.room() == Some(room)));
+        });
         link.gap_send.take_if(|gap| is_forgotten(&gap.log));
         self.gap_offers
             .retain(|key| key.stream != stream || !is_forgotten(&key.log));
@@ -382,6 +418,17 @@ impl ProgressTable {
         is_set
     }
 
+    /// Forgets the offers of a log that name no line above `high`.
+    pub fn forget_offers_up_to(&mut self, log: &LogId, high: u64) {
+        let offers = self.of_log(log);
+        let offers = offers.filter_map(|(stream, record)| Some((stream, record.offer()?)));
+        let forgotten = offers.filter(|(_, offer)| offer.high <= high);
+        let forgotten: Vec<StreamId> = forgotten.map(|(stream, _)| stream).collect();
+        for stream in forgotten {
+            self.set_offer(stream, log, None);
+        }
+    }
+
     /// Forgets the offers that `is_forgotten` selects.
     pub fn forget_offers(&mut self, is_forgotten: &dyn Fn(&LogId, &Offer) -> bool) {
         let mut offered = std::mem::take(&mut self.offered);
@@ -477,6 +524,19 @@ impl ProgressTable {
             }
             self.remove_empty(key.stream, &key.log);
         }
+    }
+
+    /// Removes the records of these logs that say nothing.
+    pub fn remove_all_empty(&mut self, stream: StreamId, logs: &[LogId]) {
+        if logs.len() <= REMOVED_ONE_BY_ONE_MAX {
+            return logs.iter().for_each(|log| self.remove_empty(stream, log));
+        }
+        self.logs.retain(|_, records| {
+            if records.get(&stream).is_some_and(Progress::is_empty) {
+                records.remove(&stream);
+            }
+            !records.is_empty()
+        });
     }
 
     /// Removes a record if it says nothing.

@@ -513,10 +513,10 @@ fn random_encrypted_messages_do_no_harm() {
     assert!(lan.peers[alice].disk.entries().count() >= 3);
 }
 
-/// A digest that never matches is answered at most about once a second: each answer is as long as
-/// the whole frontier.
+/// A digest that never matches is answered at most once in five seconds: each answer reads all logs
+/// of the room. The last digest is answered, too.
 #[test]
-fn full_digests_are_answered_once_a_second() {
+fn full_digests_are_answered_every_five_seconds() {
     let (mut lan, alice) = running_alone(15);
     let mut author = ScriptedPeer::connect(&mut lan, alice, 1);
     let batch = author.batch(1, None, "good day");
@@ -538,10 +538,11 @@ fn full_digests_are_answered_once_a_second() {
     };
     mallory.send(&mut lan, &ask);
     assert_eq!(answers(&mut lan, &mut mallory), 1, "at once");
-    for _ in 0..300 {
+    for _ in 0..600 {
         mallory.send(&mut lan, &ask);
         lan.run_for(10);
     }
-    let answers = answers(&mut lan, &mut mallory);
-    assert!((2..=4).contains(&answers), "{answers} answers in 3 s");
+    assert_eq!(answers(&mut lan, &mut mallory), 1, "in 6 s");
+    lan.run_for(5_000);
+    assert!(answers(&mut lan, &mut mallory) > 0, "afterwards");
 }

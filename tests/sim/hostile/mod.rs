@@ -4,3 +4,4 @@ mod bytes;
 mod claims;
 mod peers;
 mod relays;
+mod work;

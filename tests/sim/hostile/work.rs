@@ -1,0 +1,167 @@
+//! Work: what one small message costs does not depend on how many logs exist.
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use p2pchat::base::batch::LogId;
+use p2pchat::base::event::Input;
+use p2pchat::base::identity::{Hash, PeerId};
+use p2pchat::base::name::{FolderName, Room, Target};
+use p2pchat::base::range::LogRange;
+use p2pchat::wire::message::{Have, HaveEntry, Message};
+
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::{ScriptedPeer, have_entry};
+
+/// Number of logs in a table with many.
+const MANY_LOGS: u64 = 16_000;
+/// Number of logs in a table with few.
+const FEW_LOGS: u64 = 100;
+/// Number of messages of which the time is measured.
+const MESSAGES: u64 = 300;
+
+/// A small message, and the logs on which its cost must not depend.
+struct SmallMessage {
+    name: &'static str,
+    /// The folder of the logs.
+    folder: fn() -> FolderName,
+    /// The target of the logs. `own`: the id of the node.
+    target: fn(own: PeerId) -> Target,
+    /// The message with this number.
+    message: fn(peer: &ScriptedPeer, n: u64) -> Have,
+}
+
+const MESSAGES_AND_LOGS: &[SmallMessage] = &[
+    SmallMessage {
+        name: "a digest of a full room",
+        folder: || FolderName::from(&Room::general()),
+        target: |_| Target::Room(Room::general()),
+        message: |_, n| Have {
+            target: "#general".into(),
+            digest: Some(format!("{n}")),
+            ..Have::default()
+        },
+    },
+    SmallMessage {
+        name: "a query in a full room",
+        folder: || FolderName::from(&Room::general()),
+        target: |_| Target::Room(Room::general()),
+        message: |_, _| Have {
+            target: "#general".into(),
+            digest: Some(String::new()),
+            ..Have::default()
+        },
+    },
+    SmallMessage {
+        name: "an offer in a full room",
+        folder: || FolderName::from(&Room::general()),
+        target: |_| Target::Room(Room::general()),
+        message: |_, n| Have {
+            target: "#general".into(),
+            logs: vec![offer(made_up(n % 2_000))],
+            ..Have::default()
+        },
+    },
+    SmallMessage {
+        name: "an author's offer of letters, beside many to us",
+        folder: FolderName::direct,
+        target: Target::Peer,
+        message: |peer, n| Have {
+            target: Target::Peer(made_up(n)).to_string(),
+            logs: vec![offer(peer.identity.id())],
+            ..Have::default()
+        },
+    },
+];
+
+/// The id of an author that does not exist.
+fn made_up(n: u64) -> PeerId {
+    let mut id = [7; 32];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    PeerId(id)
+}
+
+fn offer(author: PeerId) -> HaveEntry {
+    have_entry(author, 1, 1..=5, Hash([3; 32]))
+}
+
+/// A node that stores one line of each of many logs.
+fn with_logs(seed: u64, count: u64, kind: &SmallMessage) -> (Lan, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].startup_rooms.clear();
+    lan.start(alice);
+    let (target, folder) = ((kind.target)(lan.id(alice)), (kind.folder)());
+    let ranges = (0..count).map(|n| LogRange {
+        log: LogId {
+            target: target.clone(),
+            author: made_up(1 << 40 | n),
+            incarnation: n,
+        },
+        low: 1,
+        high: 1,
+        hash: Hash([3; 32]),
+        lamport: 1 + n,
+        republishes: None,
+        begins_at: 1,
+        lost_below: 1,
+        gaps: Vec::new(),
+    });
+    lan.peers[alice].disk.create_folder(&Room::general());
+    let general = FolderName::from(&Room::general());
+    let mut folders = vec![(folder.clone(), ranges.collect())];
+    if folder != general {
+        folders.push((general, Vec::new()));
+    }
+    for (folder, ranges) in folders {
+        let existed = true;
+        lan.feed(
+            alice,
+            Input::FolderOpened {
+                folder,
+                ranges,
+                existed,
+            },
+        );
+    }
+    (lan, alice)
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
+    Duration::from(time)
+}
+
+/// CPU time of the messages, on a link that has done all that its beginning costs.
+fn cost(count: u64, kind: &SmallMessage) -> Duration {
+    let (mut lan, alice) = with_logs(1, count, kind);
+    let mut peer = ScriptedPeer::connect(&mut lan, alice, 1);
+    let first = Message::Have((kind.message)(&peer, 0));
+    peer.send(&mut lan, &first);
+    lan.run_for(2_000);
+    let messages: Vec<Message> = (1..=MESSAGES)
+        .map(|n| Message::Have((kind.message)(&peer, n)))
+        .collect();
+    let begun_at = cpu_time();
+    for message in &messages {
+        peer.send(&mut lan, message);
+    }
+    cpu_time() - begun_at
+}
+
+/// With 160 times as many logs, a small message costs at most a few times as much. Without the
+/// bounds on its work it costs about 100 times as much.
+#[test]
+fn a_small_message_costs_the_same_however_many_logs_exist() {
+    for kind in MESSAGES_AND_LOGS {
+        // Several tries, since other programs share the processor's caches.
+        let ratios = (0..3).map(|_| {
+            let few = cost(FEW_LOGS, kind).as_micros().max(1);
+            let many = cost(MANY_LOGS, kind).as_micros();
+            println!("{}: {few} µs, {many} µs", kind.name);
+            many / few
+        });
+        let least = ratios.min().unwrap_or(0);
+        assert!(least < 12, "{}: {least} times as much", kind.name);
+    }
+}
