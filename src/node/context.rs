@@ -284,10 +284,19 @@ impl Context {
         &'a self,
         room: &'a Room,
     ) -> impl Iterator<Item = (StreamId, &'a PeerId, &'a Route)> {
+        let routes = self.known_routes_in_room(room);
+        routes.filter(|(_, _, route)| route.is_valid(self.now.time))
+    }
+
+    /// As [`Context::routes_in_room`], but includes the routes in hold-down. The member of such a
+    /// route may be lost, or may be back already.
+    pub fn known_routes_in_room<'a>(
+        &'a self,
+        room: &'a Room,
+    ) -> impl Iterator<Item = (StreamId, &'a PeerId, &'a Route)> {
         self.links.iter().flat_map(|(stream, link)| {
             let routes = link.routes.get(room).into_iter().flat_map(SortedMap::iter);
-            let valid = routes.filter(|(_, route)| route.is_valid(self.now.time));
-            valid.map(|(peer, route)| (*stream, peer, route))
+            routes.map(|(peer, route)| (*stream, peer, route))
         })
     }
 

@@ -18,6 +18,9 @@ const UPDATE_DELAY_MS: u64 = 200;
 /// Minimum delay of an update for each of our links, in milliseconds. An update costs more with
 /// more links. With more than ten links, the total exceeds `UPDATE_DELAY_MS`.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
+/// Maximum number of new routes that a new link gets before the next update. If more routes are
+/// new, many peers are starting. Each of them would then send all routes twice.
+const EARLY_ROUTES_MAX: usize = 8;
 /// Maximum number of routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
@@ -32,6 +35,9 @@ const HOLD_DOWNS_MAX: usize = 4096;
 pub struct Routes {
     /// The routes last sent to the neighbours in each room.
     advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
+    /// Changed routes in each room that new links got already. The next update sends them to the
+    /// other neighbours.
+    advertised_early: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
     /// The hold-down of each lost member in a room: the lost run, and the end of the hold-down.
     hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
@@ -39,23 +45,30 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Sends the advertised routes of a room on a link whose peer now shares the room.
+    /// Sends our routes in a room on a link whose peer now shares the room. A peer that waits for
+    /// the delivery of its lines must know all members when the first acknowledgement arrives.
+    ///
+    /// Leaves out changed routes if there are many, unless the peer is transient. The scheduled
+    /// update sends those on all links.
     pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
         self.schedule_update(ctx, room);
-        // Leaves out routes that have changed since. The scheduled update sends those on all
-        // links.
-        let current = best_routes(ctx, room);
-        let members = self
-            .advertised
-            .get(room)
-            .into_iter()
-            .flat_map(SortedMap::values);
-        let members = members.filter(|member| current.get(&member.peer) == Some(member));
-        let peer = ctx.links.get(&stream).map(|link| link.peer.id);
-        let here: Vec<Member> = members
-            .filter(|member| Some(member.peer) != peer && member.via != peer)
-            .cloned()
-            .collect();
+        let Some(link) = ctx.links.get(&stream) else {
+            return;
+        };
+        let (peer, is_transient) = (link.peer.id, link.transient);
+        let advertised = self.advertised.get_or_default(room.clone());
+        let routes = best_routes(ctx, room).into_values();
+        let (unchanged, changed): (Vec<Member>, Vec<Member>) = routes
+            .filter(|member| member.peer != peer && member.via != Some(peer))
+            .partition(|member| advertised.get(&member.peer) == Some(member));
+        let mut here = unchanged;
+        if is_transient || changed.len() <= EARLY_ROUTES_MAX {
+            let early = self.advertised_early.get_or_default(room.clone());
+            for member in changed {
+                early.insert(member.peer, member.clone());
+                here.push(member);
+            }
+        }
         send_update(ctx, stream, room, &here, &[]);
     }
 
@@ -91,6 +104,7 @@ impl Routes {
     /// Forgets the advertised routes of a room that we left.
     pub fn room_left(&mut self, room: &Room) {
         self.advertised.remove(room);
+        self.advertised_early.remove(room);
         self.changed_rooms.remove(room);
     }
 
@@ -164,7 +178,8 @@ impl Routes {
             return;
         }
         let until = ctx.now.time + HOLD_DOWN_MS;
-        for (room, members) in self.advertised.iter() {
+        let early = self.advertised_early.iter();
+        for (room, members) in self.advertised.iter().chain(early) {
             let Some(member) = members.get(peer) else {
                 continue;
             };
@@ -228,8 +243,10 @@ impl Routes {
                 .filter(|(peer, member)| advertised.get(peer) != Some(member))
                 .map(|(_, member)| member.clone())
                 .collect();
+            let early = self.advertised_early.remove(&room).unwrap_or_default();
             let gone: Vec<PeerId> = advertised
                 .keys()
+                .chain(early.keys().filter(|peer| !advertised.contains_key(peer)))
                 .filter(|peer| !current.contains_key(*peer))
                 .copied()
                 .collect();

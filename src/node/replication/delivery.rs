@@ -270,7 +270,7 @@ impl DeliveryTracker {
         {
             let is_known =
                 self.linked_before.contains(&holder) || log.target.recipient() == Some(holder);
-            if is_known || ctx.has_route(log.target.room(), &holder) {
+            if is_known || is_advertised(ctx, log, &holder) {
                 return self.confirm(ctx, logs, holder, log, Ack::new(entry));
             }
             if self.unverified.len() >= UNVERIFIED_RECEIPTS_MAX {
@@ -285,7 +285,7 @@ impl DeliveryTracker {
     /// which the peer is reachable.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &mut Logs, peer: &PeerId) {
         for ((holder, log), ack) in std::mem::take(&mut self.unverified) {
-            if holder == *peer && ctx.has_route(log.target.room(), peer) {
+            if holder == *peer && is_advertised(ctx, &log, peer) {
                 self.confirm(ctx, logs, holder, &log, ack);
             } else {
                 self.unverified.insert((holder, log), ack);
@@ -416,8 +416,9 @@ impl DeliveryTracker {
                 lacking.insert(link.peer.id);
             }
         }
-        // A reachable peer without a link gets the lines through others, or will be linked.
-        for (_, peer, _) in ctx.routes_in_room(room) {
+        // A reachable peer without a link gets the lines through others, or will be linked. A peer
+        // in hold-down may be alive: the neighbour behind which it is may have restarted.
+        for (_, peer, _) in ctx.known_routes_in_room(room) {
             if !ctx.stream_by_peer.contains_key(peer) && !state.is_held_by(peer, lines) {
                 lacking.insert(*peer);
             }
@@ -442,4 +443,17 @@ impl DeliveryTracker {
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::PersistReceipts, self.persist_at);
     }
+}
+
+/// Whether a neighbour advertises this peer in the room of the log. Routes in hold-down count, as
+/// they lead to a peer that was reachable before.
+fn is_advertised(ctx: &Context, log: &LogId, peer: &PeerId) -> bool {
+    let Some(room) = log.target.room() else {
+        return false;
+    };
+    let mut links = ctx.links.values();
+    links.any(|link| {
+        let routes = link.routes.get(room);
+        routes.is_some_and(|routes| routes.contains_key(peer))
+    })
 }

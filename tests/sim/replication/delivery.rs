@@ -55,6 +55,92 @@ fn a_transient_sender_gets_forwarded_receipts() {
     }
 }
 
+/// Whether alice's run, which waits for the delivery of one line, ends within 3 s although carol
+/// is frozen.
+fn settles_without_carol(lan: &mut Lan, [alice, carol]: [PeerIndex; 2]) -> bool {
+    lan.freeze(carol);
+    lan.say(alice, "hello");
+    lan.finish(alice, None);
+    lan.run_for(3_000);
+    lan.peers[alice].is_settled()
+}
+
+/// A relay has restarted, and another member is linked with it again. A sender that comes in that
+/// instant waits for the member as well.
+#[test]
+fn a_new_link_learns_at_once_who_is_behind_it() {
+    for (seed, transient) in [(0, true), (1, false)] {
+        let (mut lan, [alice, bob, carol]) = chain(seed, ["alice", "bob", "carol"]);
+        lan.stop(alice);
+        lan.kill(bob);
+        lan.start(bob);
+        lan.run_until_linked(bob, carol, 3_000);
+        lan.peers[alice].transient = transient;
+        lan.start(alice);
+        assert!(!settles_without_carol(&mut lan, [alice, carol]));
+    }
+}
+
+/// As above, for a program that has run all the time. It does not believe the relay's word that
+/// carol is back, and does not write her off either.
+#[test]
+fn a_member_in_hold_down_still_lacks_lines() {
+    let (mut lan, [alice, bob, carol]) = chain(2, ["alice", "bob", "carol"]);
+    lan.kill(bob);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, 3_000);
+    lan.run_until_linked(alice, bob, 3_000);
+    lan.run_for(300);
+    assert_eq!(
+        lan.peers[alice].joined_count(lan.id(carol)),
+        1,
+        "in hold-down"
+    );
+    assert!(!settles_without_carol(&mut lan, [alice, carol]));
+    // The receipt of a member in hold-down counts.
+    lan.thaw(carol);
+    lan.run_until("it is settled", 500, |lan| lan.peers[alice].is_settled());
+}
+
+/// The relay withdraws a member that it has named to a new neighbour only.
+#[test]
+fn a_member_that_leaves_at_once_is_withdrawn() {
+    let (mut lan, [alice, bob, carol]) = chain(3, ["alice", "bob", "carol"]);
+    lan.stop(alice);
+    lan.kill(bob);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, 3_000);
+    lan.start(alice);
+    lan.run_until("alice knows carol", 100, |lan| {
+        lan.peers[alice].joined_count(lan.id(carol)) == 1
+    });
+    lan.kill(carol);
+    lan.run_until("carol is gone", 1_000, |lan| {
+        lan.peers[alice].left_count(lan.id(carol)) == 1
+    });
+}
+
+/// Somebody has just left, and sends a line with another run. The others still name the members
+/// that the new run cannot reach.
+#[test]
+fn a_send_right_after_leaving_waits_for_everyone() {
+    for (seed, pause_ms) in [(4, 0), (5, 20), (6, 100), (7, 300)] {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start_all([alice, bob, carol]);
+        lan.run_for(6_000);
+        lan.freeze(carol);
+        lan.stop(alice);
+        lan.run_for(pause_ms);
+        lan.peers[alice].transient = true;
+        lan.start(alice);
+        assert!(
+            !settles_without_carol(&mut lan, [alice, carol]),
+            "{pause_ms} ms"
+        );
+    }
+}
+
 /// A forwarded receipt may overtake the announcement of its signer; it is kept and counted.
 /// Dropped, the send would wait forever.
 #[test]
