@@ -8,6 +8,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};
+use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::node::Node;
 use crate::node::replication::fork_repair;
 use crate::node::standing::Standing;
@@ -189,6 +190,15 @@ impl Node {
     /// Number of established links.
     pub fn link_count(&self) -> usize {
         self.ctx.links.len()
+    }
+
+    /// Number of peers whose beacons arrive, linked or not.
+    pub fn heard_peer_count(&self) -> usize {
+        let discovered = self.dialer.discovered_peers(&self.ctx);
+        let is_heard = |(peer, is_fresh): &(&DiscoveredPeer, bool)| {
+            *is_fresh && peer.peer.id != self.ctx.own_id()
+        };
+        discovered.into_iter().filter(is_heard).count()
     }
 
     /// Number of dials and handshakes under way.

@@ -7,9 +7,22 @@ use crate::base::name::Target;
 /// How many targets are named.
 const TARGETS_NAMED_MAX: usize = 3;
 
+/// Whether any peer is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connectivity {
+    /// At least one peer is linked.
+    Linked,
+    /// No peer is linked.
+    Unlinked {
+        /// Number of peers whose beacons arrive.
+        heard_peers: usize,
+    },
+}
+
 /// Describes undelivered lines, such as `#ops: bob~k7mq lacks lines, 1 of 2 peers have received
-/// all`. `has_linked_peer`: whether any peer is linked.
-pub fn describe(undelivered: &[Undelivered], has_linked_peer: bool) -> String {
+/// all`. Without any link, also says whether peers were heard: a firewall may block the links.
+pub fn describe(undelivered: &[Undelivered], connectivity: Connectivity) -> String {
+    let has_linked_peer = connectivity == Connectivity::Linked;
     let mut text = String::new();
     for (i, of_target) in undelivered.iter().take(TARGETS_NAMED_MAX).enumerate() {
         if i > 0 {
@@ -20,6 +33,19 @@ pub fn describe(undelivered: &[Undelivered], has_linked_peer: bool) -> String {
     if let more @ 1.. = undelivered.len().saturating_sub(TARGETS_NAMED_MAX) {
         // Writing to a `String` cannot fail.
         let _ = write!(text, "; and {more} more");
+    }
+    if let Connectivity::Unlinked { heard_peers } = connectivity {
+        let _ = match heard_peers {
+            0 => write!(text, "; none was heard"),
+            1 => write!(
+                text,
+                "; 1 was heard, but it does not answer on TCP (a firewall?)"
+            ),
+            n => write!(
+                text,
+                "; {n} were heard, but none answers on TCP (a firewall?)"
+            ),
+        };
     }
     text
 }

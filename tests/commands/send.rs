@@ -75,7 +75,8 @@ fn an_undelivered_line_is_sent_by_the_next_run() {
     outcome.assert_code(69);
     assert!(
         outcome.err.len() == 1
-            && outcome.err[0].starts_with("p2pchat: #general: no peer is connected: "),
+            && outcome.err[0]
+                .starts_with("p2pchat: #general: no peer is connected; none was heard: "),
         "{outcome:?}"
     );
     assert!(outcome.err[0].ends_with(STORED), "{outcome:?}");
@@ -314,7 +315,7 @@ fn send_without_beacons_ends_after_its_wait() {
     assert!(
         errors
             .concat()
-            .starts_with("p2pchat: #general: no peer is connected: the lines are stored"),
+            .starts_with("p2pchat: #general: no peer is connected; none was heard: the lines"),
         "{errors:?}"
     );
 }

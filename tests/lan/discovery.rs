@@ -156,3 +156,29 @@ fn a_second_interface_takes_over() {
     wait_event(&bob, "alice", "joined", 1, TIMEOUT);
     wait_joined(&alice, "bob");
 }
+
+/// Beacons pass, and links do not: `send` tells a firewall apart from an empty network.
+#[test]
+fn a_firewall_is_told_apart_from_an_empty_network() {
+    let Some(lan) = Lan::new(3) else { return };
+    let drop_links = "add table inet firewall
+        add chain inet firewall in { type filter hook input priority 0; }
+        add rule inet firewall in meta l4proto tcp drop";
+    let (alice, others) = lan.hosts.split_first().expect("three hosts");
+    let send = || {
+        let mut send = alice.spawn("alice", &["send", "-W", "1", "hello"]);
+        assert_eq!(send.wait_code(TIMEOUT), 69);
+        send.err.wait_end(TIMEOUT).concat()
+    };
+    alice.namespace.nft(drop_links);
+    assert!(send().contains("; none was heard: "), "{}", send());
+    for host in others {
+        host.namespace.nft(drop_links);
+    }
+    let _programs = [others[0].start("bob", &[]), others[1].start("carol", &[])];
+    let text = send();
+    assert!(
+        text.contains("; 2 were heard, but none answers on TCP"),
+        "{text}"
+    );
+}

@@ -2,7 +2,7 @@
 use p2pchat::base::event::{Peer, Undelivered};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::ui::undelivered::describe;
+use p2pchat::ui::undelivered::{Connectivity, describe};
 
 fn peers(nicks: &[&str]) -> Vec<Peer> {
     let peer = |nick: &&str| Peer {
@@ -62,11 +62,12 @@ fn rooms_and_peers_are_named() {
             "@bob~aaaa: the lines have not arrived",
         ),
     ] {
-        assert_eq!(describe(&[undelivered], true), text);
+        assert_eq!(describe(&[undelivered], Connectivity::Linked), text);
     }
 }
 
-/// Without any link the rooms are named. Many rooms are counted.
+/// Without any link the rooms are named. Many rooms are counted. The sentence tells apart that
+/// nobody is heard, and that nobody who is heard can be linked.
 #[test]
 fn the_first_rooms_are_named() {
     let rooms = ["#a", "#b", "#c", "#d", "#e"];
@@ -75,7 +76,14 @@ fn the_first_rooms_are_named() {
         .map(|room| in_room(room, (0, 1), &[]))
         .collect();
     let text = "#a: no peer is connected; #b: no peer is connected";
-    assert_eq!(describe(&rooms[..2], false), text);
+    let describe_unlinked = |undelivered: &[Undelivered], heard_peers| {
+        describe(undelivered, Connectivity::Unlinked { heard_peers })
+    };
+    let silent = format!("{text}; none was heard");
+    assert_eq!(describe_unlinked(&rooms[..2], 0), silent);
+    let one = format!("{text}; 1 was heard, but it does not answer on TCP (a firewall?)");
+    assert_eq!(describe_unlinked(&rooms[..2], 1), one);
     let text = format!("{text}; #c: no peer is connected; and 2 more");
-    assert_eq!(describe(&rooms, false), text);
+    let many = format!("{text}; 7 were heard, but none answers on TCP (a firewall?)");
+    assert_eq!(describe_unlinked(&rooms, 7), many);
 }

@@ -9,6 +9,7 @@ use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines, TRACKED_LOGS_MAX,
 };
 use crate::ui::undelivered;
+use crate::ui::undelivered::Connectivity;
 
 impl Session {
     /// Awaits the delivery of lines.
@@ -133,7 +134,13 @@ impl Session {
         let mut undelivered = String::new();
         if !delivery.is_settled {
             let targets = node.undelivered(&lines, required_peers);
-            undelivered = undelivered::describe(&targets, has_linked_peer);
+            let connectivity = match has_linked_peer {
+                true => Connectivity::Linked,
+                false => Connectivity::Unlinked {
+                    heard_peers: node.heard_peer_count(),
+                },
+            };
+            undelivered = undelivered::describe(&targets, connectivity);
         }
         DeliveryReport {
             has_linked_peer,
