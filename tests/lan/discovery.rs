@@ -182,3 +182,34 @@ fn a_firewall_is_told_apart_from_an_empty_network() {
         "{text}"
     );
 }
+
+/// Many bridge ports with addresses, as containers have them, leave no place for the card that
+/// comes last. They are left out instead, and the user is told once.
+#[test]
+fn a_card_is_used_beside_many_bridge_ports() {
+    let Some(lan) = Lan::unplugged(2) else { return };
+    let ip = |command: &str| lan.hosts[0].namespace.ip(command);
+    ip("link add br0 type bridge");
+    for n in 0..80 {
+        ip(&format!("link add d{n} type veth peer name e{n}"));
+        ip(&format!("link set e{n} addrgenmode none up"));
+        ip(&format!("link set d{n} master br0 up"));
+        ip(&format!("address add 10.{n}.1.1/24 dev d{n}"));
+    }
+    lan.attach(0, 0);
+    lan.attach(1, 0);
+    lan.wait_up(0, 0);
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let bob = lan.hosts[1].start("bob", &[]);
+    wait_mesh(&[&alice, &bob]);
+    ip("link set d0 down");
+    ip("link set d0 up");
+    say_and_wait(&mut alice, "from the card", &[&bob]);
+    let warnings = alice.err.all();
+    let is_warning = |line: &&String| line.contains("64 network interfaces are used");
+    assert_eq!(
+        warnings.iter().filter(is_warning).count(),
+        1,
+        "{warnings:?}"
+    );
+}

@@ -59,7 +59,7 @@ impl Sockets {
     fn set_interfaces_of(&mut self, host: &Host, only: &[&str]) {
         let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
         host.namespace.inside(|| {
-            self.interfaces = list_usable(&only).expect("interfaces");
+            self.interfaces = list_usable(&only).expect("interfaces").list;
             let missing = self
                 .datagrams
                 .set_interfaces(self.poll.registry(), &self.interfaces);
@@ -456,7 +456,7 @@ fn without_a_group_there_are_no_sockets() {
     let host = &lan.hosts[0].namespace;
     let poll = Poll::new().expect("a poll");
     host.inside(|| {
-        let interfaces = list_usable(&[]).expect("interfaces");
+        let interfaces = list_usable(&[]).expect("interfaces").list;
         let mut none = Multicast::new(None, FIRST_TOKEN..FIRST_TOKEN + LISTENERS_MAX);
         assert_eq!(none.set_interfaces(poll.registry(), &interfaces), 0);
         assert_eq!(none.send(None, b"hello"), 0);

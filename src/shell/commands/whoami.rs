@@ -69,6 +69,7 @@ fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Fa
     let usable = interfaces::list_usable(interfaces)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?;
     let addresses = usable
+        .list
         .iter()
         .filter(|interface| !interface.is_loopback)
         .flat_map(|interface| &interface.addresses)

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use crate::base::interface::Interface;
 use crate::base::time::Time;
 use crate::shell::net::interfaces;
-use crate::shell::net::interfaces::NetlinkSocket;
+use crate::shell::net::interfaces::{NetlinkSocket, UsableInterfaces};
 use crate::shell::net::multicast::Multicast;
 
 /// Time between the kernel's report of a change and the refresh, in milliseconds. Changes come in
@@ -40,6 +40,8 @@ pub struct InterfaceWatch {
     /// Number of failed refreshes since the last successful one. A refresh has failed if at least
     /// one beacon socket could not be opened.
     socket_failures: u32,
+    /// Whether the user was told that interfaces are left out.
+    is_excess_reported: bool,
 }
 
 /// The result of a refresh.
@@ -50,6 +52,9 @@ pub struct InterfaceUpdate {
     /// Whether to warn the user that some interface cannot receive beacons. True once per outage,
     /// after several failed refreshes.
     pub is_multicast_failing: bool,
+    /// Number of interfaces left out because there are too many. `None`: none is left out, or the
+    /// user was told before.
+    pub left_out: Option<usize>,
 }
 
 impl InterfaceWatch {
@@ -74,6 +79,7 @@ impl InterfaceWatch {
             netlink,
             refresh_at: now,
             socket_failures: 0,
+            is_excess_reported: false,
         })
     }
 
@@ -110,9 +116,16 @@ impl InterfaceWatch {
         };
         self.refresh_at = now + interval_ms;
         let mut update = InterfaceUpdate::default();
-        let Ok(usable) = interfaces::list_usable(&self.allowed_names) else {
+        let Ok(UsableInterfaces {
+            list: usable,
+            left_out,
+        }) = interfaces::list_usable(&self.allowed_names)
+        else {
             return update;
         };
+        if left_out > 0 && !std::mem::replace(&mut self.is_excess_reported, true) {
+            update.left_out = Some(left_out);
+        }
         if multicast.set_interfaces(registry, &usable) == 0 {
             self.socket_failures = 0;
         } else {

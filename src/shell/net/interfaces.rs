@@ -3,6 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -19,8 +20,7 @@ use nix::sys::socket::{
 use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
 use crate::base::table::SortedMap;
 
-/// Maximum number of interfaces used at a time. If there are more, the interfaces with the lowest
-/// indices are used.
+/// Maximum number of interfaces used at a time. [`importance`] decides which ones are left out.
 pub const INTERFACES_MAX: usize = 64;
 /// Maximum number of addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
@@ -42,16 +42,24 @@ const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
 /// `IFA_F_OPTIMISTIC`: the address is usable although it is tentative (RFC 4429).
 const OPTIMISTIC_FLAG: u32 = 0x04;
 
-/// Lists the interfaces in `allowed_names` that are usable now, in order of their indices. An empty
-/// `allowed_names` means all interfaces. A usable interface is up, has carrier, and has an address
-/// that can send. It is loopback, or supports multicast or broadcast.
+/// The interfaces that can be used now.
+pub struct UsableInterfaces {
+    /// The interfaces to use, at most [`INTERFACES_MAX`], in order of their indices.
+    pub list: Vec<Interface>,
+    /// Number of further usable interfaces.
+    pub left_out: usize,
+}
+
+/// Lists the interfaces in `allowed_names` that are usable now. An empty `allowed_names` means all
+/// interfaces. A usable interface is up, has carrier, and has an address that can send. It is
+/// loopback, or supports multicast or broadcast.
 ///
 /// If `allowed_names` is empty, loopback is listed only when no other interface is usable. Two
 /// programs on a machine without a network can then find each other.
 ///
 /// # Errors
 /// The kernel does not return the list.
-pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
+pub fn list_usable(allowed_names: &[String]) -> io::Result<UsableInterfaces> {
     let tentative = tentative_addresses();
     let mut usable: SortedMap<u32, Interface> = SortedMap::new();
     for entry in getifaddrs()? {
@@ -87,9 +95,39 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     if allowed_names.is_empty() && usable.values().any(|interface| !interface.is_loopback) {
         usable.retain(|_, interface| !interface.is_loopback);
     }
-    let mut usable: Vec<Interface> = usable.into_values().take(INTERFACES_MAX).collect();
-    add_on_link_routes(&mut usable);
-    Ok(usable)
+    let left_out = usable.len().saturating_sub(INTERFACES_MAX);
+    if left_out > 0 {
+        let order = usable.values().rev();
+        let order: SortedMap<_, u32> = order
+            .enumerate()
+            .map(|(at, interface)| ((importance(interface), at), interface.index))
+            .collect();
+        for index in order.values().take(left_out) {
+            usable.remove(index);
+        }
+    }
+    let mut list: Vec<Interface> = usable.into_values().collect();
+    add_on_link_routes(&mut list);
+    Ok(UsableInterfaces { list, left_out })
+}
+
+/// How much an interface matters if there are too many. Its neighbours can be on another network
+/// only if it is no port of a bridge, and more probably if it is a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Importance {
+    BridgePort,
+    Virtual,
+    Card,
+}
+
+/// See [`Importance`]. Of equal interfaces, those with the lowest indices are used.
+fn importance(interface: &Interface) -> Importance {
+    let sysfs = |file| Path::new("/sys/class/net").join(&interface.name).join(file);
+    match (sysfs("brport").exists(), sysfs("device").exists()) {
+        (true, _) => Importance::BridgePort,
+        (false, true) => Importance::Card,
+        (false, false) => Importance::Virtual,
+    }
 }
 
 /// Adds the IPv4 on-link routes of the main routing table to their interfaces. IPv6 needs none,

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use crate::base::event::Input;
 use crate::base::interface::Interface;
+use crate::shell::net::interfaces::INTERFACES_MAX;
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
@@ -79,6 +80,12 @@ impl EventLoop {
             .refresh(self.now.time, registry, &mut self.multicast);
         if refreshed.is_multicast_failing {
             self.frontend.warn(PARTIAL_MULTICAST_WARNING);
+        }
+        if let Some(left_out) = refreshed.left_out {
+            self.frontend.warn(&format!(
+                "{INTERFACES_MAX} network interfaces are used and {left_out} are left out: choose \
+                 with --interface"
+            ));
         }
         if let Some(interfaces) = refreshed.changed_interfaces {
             self.frontend
