@@ -76,6 +76,32 @@ fn a_path_that_drops_every_packet_is_detected_and_healed() {
     );
 }
 
+/// A path that loses large packets without an error: a long line arrives with small segments after
+/// two links have failed, and the user is told once for each address.
+#[test]
+fn a_path_that_loses_large_packets_is_found() {
+    let Some(lan) = Lan::new(2) else { return };
+    for host in &lan.hosts {
+        // The filter sees the packets of the wire.
+        host.namespace.ip("link set dev eth0 gso_max_segs 1");
+    }
+    lan.lose_large(1, 0, 1400);
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let mut bob = lan.hosts[1].start("bob", &[]);
+    wait_mesh(&[&alice, &bob]);
+    say_and_wait(&mut alice, "short", &[&bob]);
+    let long = "long".repeat(2000);
+    alice.say(&long);
+    bob.out
+        .wait_for(3 * PEER_TIMEOUT, |line| line.ends_with(&long));
+    say_and_wait(&mut bob, &long, &[&alice]);
+    let mut warnings = alice.err.all();
+    warnings.retain(|line| line.contains("large packets to"));
+    let count = warnings.len();
+    warnings.dedup();
+    assert!(count > 0 && warnings.len() == count, "{warnings:?}");
+}
+
 /// A killed program is printed as left within 3 s, and as joined within 2 s after its restart;
 /// it misses no line.
 #[test]

@@ -19,6 +19,7 @@ mod config;
 mod exit_policy;
 mod history;
 mod multicast;
+mod path_mtu;
 mod pending;
 mod state;
 mod stdio;

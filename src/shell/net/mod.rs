@@ -2,5 +2,6 @@
 pub mod interface_watch;
 pub mod interfaces;
 pub mod multicast;
+pub mod path_mtu;
 pub mod resolver;
 pub mod tcp;

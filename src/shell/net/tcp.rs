@@ -3,17 +3,19 @@
 //! If a socket does not accept all bytes, its stream keeps the rest and sends it once the socket
 //! is writable.
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use nix::libc;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
 use crate::shell::os::descriptors::{count_available, is_shortage, reserve_descriptor};
 
 /// Maximum number of streams at a time, if enough descriptors are available. At the limit, every
@@ -58,12 +60,23 @@ enum Phase {
 
 struct StreamEntry {
     socket: TcpStream,
+    /// The address of the other side.
+    remote: IpAddr,
     phase: Phase,
+    largest_write: LargestWrite,
+    /// Whether the kernel has ended the stream, because the other side acknowledged nothing.
+    has_timed_out: bool,
     /// Whether the poll has reported an error, or that the peer sends no more bytes. The poll does
     /// not repeat such a report, so this flag remembers it.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
+}
+
+impl StreamEntry {
+    fn note_error(&mut self, error: &io::Error) {
+        self.has_timed_out |= error.kind() == ErrorKind::TimedOut;
+    }
 }
 
 /// A change of a stream's state, for the core.
@@ -104,6 +117,7 @@ pub struct TcpStreams {
     /// A descriptor that is given up to refuse a connection when no other is left.
     reserve: Option<OwnedFd>,
     shortage: Shortage,
+    path_mtu: PathMtu,
 }
 
 /// Whether no descriptor was left for a connection, in this run.
@@ -141,6 +155,7 @@ impl TcpStreams {
             first_token,
             reserve: reserve_descriptor().ok(),
             shortage: Shortage::None,
+            path_mtu: PathMtu::default(),
         })
     }
 
@@ -175,8 +190,10 @@ impl TcpStreams {
                     }
                     self.accepted_count += 1;
                     let stream = StreamId::accepted(self.accepted_count);
-                    if self.insert(registry, stream, socket, Phase::Open).is_ok() {
-                        changes.push(StreamEvent::Accepted(stream, unmap_ipv4(address)));
+                    let address = unmap_ipv4(address);
+                    let inserted = self.insert(registry, stream, socket, address.ip(), Phase::Open);
+                    if inserted.is_ok() {
+                        changes.push(StreamEvent::Accepted(stream, address));
                     }
                 }
                 // This peer gave up. The connections behind it must not wait.
@@ -249,8 +266,9 @@ impl TcpStreams {
         if self.is_full() {
             return changes.push(StreamEvent::Closed(stream));
         }
-        let started = TcpStream::connect(address)
-            .and_then(|socket| self.insert(registry, stream, socket, Phase::Connecting));
+        let remote = address.ip();
+        let started = connect(address, self.path_mtu.segment_limit(remote))
+            .and_then(|socket| self.insert(registry, stream, socket, remote, Phase::Connecting));
         if let Err(error) = started {
             if is_shortage(&error) {
                 self.note_shortage();
@@ -264,6 +282,7 @@ impl TcpStreams {
         registry: &Registry,
         stream: StreamId,
         mut socket: TcpStream,
+        remote: IpAddr,
         phase: Phase,
     ) -> io::Result<()> {
         let options = SockRef::from(&socket);
@@ -283,7 +302,10 @@ impl TcpStreams {
             stream,
             StreamEntry {
                 socket,
+                remote,
                 phase,
+                largest_write: LargestWrite::default(),
+                has_timed_out: false,
                 is_read_closed: false,
                 unsent: Vec::new(),
             },
@@ -334,7 +356,8 @@ impl TcpStreams {
             Ok(n) if n == unsent.len() => changes.push(StreamEvent::Writable(stream)),
             Ok(n) => entry.unsent = unsent[n..].to_vec(),
             // The next read reports the end of the stream to the core.
-            Err(_) => {
+            Err(error) => {
+                entry.note_error(&error);
                 self.readable.insert(stream);
             }
         }
@@ -373,10 +396,13 @@ impl TcpStreams {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(error) => {
+                    entry.note_error(&error);
+                    break;
+                }
             }
         }
-        self.streams.remove(&stream);
+        self.remove_ended(stream);
         if is_closing {
             Ok(0)
         } else {
@@ -389,6 +415,7 @@ impl TcpStreams {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return WriteOutcome::Accepted;
         };
+        entry.largest_write.record(bytes.len(), Instant::now());
         if !entry.unsent.is_empty() {
             entry.unsent.extend_from_slice(bytes);
             return WriteOutcome::Accepted;
@@ -399,11 +426,30 @@ impl TcpStreams {
                 entry.unsent = bytes[n..].to_vec();
                 WriteOutcome::Blocked
             }
-            Err(_) => {
+            Err(error) => {
+                entry.note_error(&error);
                 self.readable.insert(stream);
                 WriteOutcome::Accepted
             }
         }
+    }
+
+    fn remove_ended(&mut self, stream: StreamId) {
+        let Some(entry) = self.streams.remove(&stream) else {
+            return;
+        };
+        let (largest, has_timed_out) = (&entry.largest_write, entry.has_timed_out);
+        self.path_mtu
+            .record_end(entry.remote, largest, has_timed_out, Instant::now());
+        // The other side may dial us, and an accepted socket is too late for a limit.
+        if let Some(limit) = self.path_mtu.segment_limit(entry.remote) {
+            let _ = SockRef::from(&self.listener).set_tcp_mss(limit);
+        }
+    }
+
+    /// An address to which large packets get lost, if the user does not know of it yet.
+    pub fn take_black_hole(&mut self) -> Option<IpAddr> {
+        self.path_mtu.take_unreported()
     }
 
     /// Ends the stream once its unsent bytes are sent.
@@ -426,6 +472,22 @@ impl TcpStreams {
     pub fn has_unsent(&self) -> bool {
         self.streams.values().any(|entry| !entry.unsent.is_empty())
     }
+}
+
+/// Begins to connect to `address`. `segment_limit`: the largest size of a segment in both
+/// directions.
+fn connect(address: SocketAddr, segment_limit: Option<u32>) -> io::Result<TcpStream> {
+    let Some(limit) = segment_limit else {
+        return TcpStream::connect(address);
+    };
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_tcp_mss(limit)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        started => started?,
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 /// Opens an IPv6 socket that also accepts IPv4. If the kernel has no IPv6, opens an IPv4 socket.

@@ -112,6 +112,20 @@ impl Lan {
             .nft(&format!("table netdev mute_{port} {{\n{chains}}}"));
     }
 
+    /// Drops the frames from and to this host that are longer than `bytes`, without an error.
+    pub fn lose_large(&self, host: usize, segment: usize, bytes: usize) {
+        let port = port(host, segment);
+        let drop = |hook| {
+            format!(
+                "chain {hook} {{ type filter hook {hook} device {port} priority 0;
+                meta length > {bytes} drop; }}\n"
+            )
+        };
+        let chains = drop("ingress") + &drop("egress");
+        self.switch
+            .nft(&format!("table netdev small_{port} {{\n{chains}}}"));
+    }
+
     /// Forwards the frames of this host again.
     pub fn unmute(&self, host: usize, segment: usize) {
         let port = port(host, segment);

@@ -325,6 +325,12 @@ impl EventLoop {
         }
         self.enforce_limits();
         self.run_audits();
+        if let Some(address) = self.streams.take_black_hole() {
+            self.frontend.warn(&format!(
+                "large packets to {address} get lost: only small ones are sent there from now on; \
+                 check the MTU of the path"
+            ));
+        }
         if self.streams.take_shortage() {
             self.frontend.warn(
                 "a connection was refused, because no more files may be open: raise the limit, as \
