@@ -76,6 +76,17 @@ fn a_path_that_drops_every_packet_is_detected_and_healed() {
     );
 }
 
+/// A link whose local address is removed ends at once, as no packet can come back to it.
+#[test]
+fn a_link_without_its_address_ends_at_once() {
+    let Some(lan) = Lan::new(2) else { return };
+    let alice = lan.hosts[0].start("alice", &[]);
+    let bob = lan.hosts[1].start("bob", &[]);
+    wait_mesh(&[&alice, &bob]);
+    lan.hosts[0].namespace.ip("address flush dev eth0");
+    wait_event(&alice, "bob", "left", 1, Duration::from_secs(3));
+}
+
 /// A path that loses large packets without an error: a long line arrives with small segments after
 /// two links have failed, and the user is told once for each address.
 #[test]

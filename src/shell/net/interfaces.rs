@@ -1,7 +1,7 @@
 //! Lists the usable network interfaces, and reports when that list may have changed.
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -176,6 +176,19 @@ fn parse_on_link_route(row: &str) -> Option<(&str, OnLinkRoute)> {
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
+}
+
+/// Whether this host has the address, on any interface. In doubt, returns true.
+pub fn is_own_address(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    match UdpSocket::bind(address) {
+        // ENODEV: the interface of a link-local address is gone.
+        Err(error) => {
+            let is_gone = [libc::EADDRNOTAVAIL, libc::ENODEV].map(Some);
+            !is_gone.contains(&error.raw_os_error())
+        }
+        Ok(_) => true,
+    }
 }
 
 fn is_usable(flags: InterfaceFlags) -> bool {

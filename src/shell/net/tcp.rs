@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
 use crate::shell::os::descriptors::{count_available, is_shortage, reserve_descriptor};
 
@@ -461,6 +462,21 @@ impl TcpStreams {
                 entry.phase = Phase::Closing;
             }
         }
+    }
+
+    /// Ends the streams whose local address this host has lost, as nothing can reach them. Returns
+    /// those that the core has not closed.
+    pub fn end_addressless(&mut self) -> Vec<StreamId> {
+        let mut ended = Vec::new();
+        self.streams.retain(|stream, entry| {
+            let local = entry.socket.local_addr();
+            let is_reachable = local.map_or(true, |local| is_own_address(unmap_ipv4(local)));
+            if !is_reachable && entry.phase != Phase::Closing {
+                ended.push(*stream);
+            }
+            is_reachable
+        });
+        ended
     }
 
     /// Ends the stream at once. Its unsent bytes are lost.

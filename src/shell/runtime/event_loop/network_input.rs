@@ -72,8 +72,12 @@ impl EventLoop {
         }
     }
 
-    /// Lists the network interfaces again, and passes changes to the core.
+    /// Lists the network interfaces again, and passes changes to the core. Ends the streams whose
+    /// address is gone.
     pub(super) fn refresh_interfaces(&mut self) {
+        for stream in self.streams.end_addressless() {
+            self.handle_input(Input::Closed { stream });
+        }
         let registry = self.poll.registry();
         let refreshed = self
             .interface_watch
