@@ -6,6 +6,10 @@
 //! withheld: the batch then carries the hash of the content instead. Its signature and the hash
 //! chain of its log stay valid. [`batch_layout`](super::batch_layout) describes the parts.
 //!
+//! The store is plain text, which users read at a terminal. So a batch from a peer is *unstorable*
+//! if it contains unescaped control characters, or if its header is longer than
+//! [`HEADER_MAX_BYTES`]. Such a batch can be verified, but no peer stores it.
+//!
 //! The store appends local fields (`received`, `late`, `before`, `backfill`, `request`, `plain`,
 //! `check`) after the signature. Local fields are never sent. `check` is a checksum: a damaged line
 //! of the store is not parsed as a batch.
@@ -13,6 +17,7 @@
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
 use std::io::Write as _;
+use std::ops::Range;
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
@@ -31,6 +36,7 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::republished_lines::RepublishedLines;
 use super::request_id::RequestId;
+use super::text::control_chars::has_control;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
@@ -39,6 +45,9 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Longest batch of direct messages accepted from a peer, in bytes. It is less than
 /// [`BATCH_MAX_BYTES`], because the store adds the readable lines to each such batch.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
+/// Longest header of a batch that is stored, in bytes. The headers that we sign have less than a
+/// quarter of this. The rest is for the fields of later versions.
+pub const HEADER_MAX_BYTES: usize = 4096;
 /// Largest sequence, Lamport number and duration: 2^53 − 1. JSON implementations agree on all
 /// integers up to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -114,6 +123,17 @@ pub struct LocalFields {
     pub backfill: bool,
 }
 
+/// Where the content of a batch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    /// The JSON of the field `content` is here in the bytes of the batch.
+    At(Range<usize>),
+    /// The batch carries the hash of its content instead.
+    Withheld,
+    /// The batch is unstorable, so its content is not used.
+    Unstorable,
+}
+
 /// One or more consecutive lines of one log under one signature. Line `i`, counted from 0, has the
 /// sequence `sequence + i` and the Lamport number `lamport + i`.
 #[derive(Clone, Debug)]
@@ -148,8 +168,7 @@ pub struct Batch {
     /// content. The next batch of the log repeats it in its field `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
-    /// Where `bytes` contains the JSON of the field `content`. `None`: the content is withheld.
-    content: Option<std::ops::Range<usize>>,
+    content: Content,
     /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
     /// message.
     plaintext: Option<Lines>,
@@ -223,13 +242,14 @@ impl Batch {
             request: None,
             hash,
             bytes: json,
-            content: Some(content),
+            content: Content::At(content),
             plaintext: draft.sealed.map(|_| draft.lines.clone()),
         }
     }
 
     /// Parses a batch from the wire. The bytes must be exactly one batch, without line breaks and
-    /// without local fields. Does not verify the signature: see [`Batch::verify`].
+    /// without local fields. Does not verify the signature: see [`Batch::verify`]. An
+    /// unstorable batch is no error: [`Batch::is_unstorable`] tells.
     ///
     /// # Errors
     /// The bytes are malformed or too long. The bound is [`BATCH_MAX_BYTES`] for a room and
@@ -302,6 +322,8 @@ impl Batch {
             .filter(|_| layout.content.is_some())
             .and_then(|raw| parse_plaintext(raw.get(), fields.count));
         let local = local_fields(&fields);
+        // An earlier version may have stored such a batch. Its lines remain readable.
+        let is_unstorable = !stored && (layout.header_end > HEADER_MAX_BYTES || has_control(text));
         let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
         let is_undamaged = !stored || has_valid_check(&hash, &text[layout.signature..], &fields);
         // No signature covers the readable lines of a direct message.
@@ -322,7 +344,11 @@ impl Batch {
             count: fields.count,
             request: fields.request.and_then(|raw| RequestId::parse(raw.get())),
             hash,
-            content: layout.content,
+            content: match layout.content {
+                _ if is_unstorable => Content::Unstorable,
+                Some(content) => Content::At(content),
+                None => Content::Withheld,
+            },
             plaintext,
             bytes: {
                 bytes.truncate(end);
@@ -390,10 +416,17 @@ impl Batch {
         out.push(b'\n');
     }
 
-    /// Is the content withheld? The lines of such a batch are missing. The core drops a withheld
-    /// batch that arrives over a link, because any peer can withhold the content.
+    /// Is the content withheld, or the batch unstorable? The lines of such a batch are missing. The
+    /// core drops a withheld batch that arrives over a link, because any peer can withhold the
+    /// content.
     pub fn is_withheld(&self) -> bool {
-        self.content.is_none()
+        !matches!(self.content, Content::At(_))
+    }
+
+    /// Must this batch not be stored? Only its author can have made it so. No peer has a copy that
+    /// can be stored, so the lines are lost.
+    pub fn is_unstorable(&self) -> bool {
+        self.content == Content::Unstorable
     }
 
     /// Number of lines whose content is not withheld: 0 or `count`.
@@ -403,10 +436,10 @@ impl Batch {
 
     /// The JSON of the content. Empty if the content is withheld.
     fn content(&self) -> &[u8] {
-        let content = self.content.clone();
-        content
-            .and_then(|content| self.bytes.get(content))
-            .unwrap_or_default()
+        match &self.content {
+            Content::At(content) => self.bytes.get(content.clone()).unwrap_or_default(),
+            Content::Withheld | Content::Unstorable => &[],
+        }
     }
 
     /// The sealed lines of a direct message, in base64. Empty if the content is withheld.

@@ -1,10 +1,12 @@
 //! The content of a batch in JSON: one line is a string, several lines are an array of strings.
 use std::fmt;
+use std::io::Write as _;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
 use super::name::Target;
+use super::text::control_chars::{is_control, may_begin_control};
 
 /// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
@@ -53,8 +55,31 @@ pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) {
     }
 }
 
-pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
-    let _ = serde_json::to_writer(out, text);
+/// Appends the text as a JSON string. Escapes more than JSON requires: also DEL and everything else
+/// for which [`is_control`] is true. The JSON can then be shown at a terminal.
+pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
+    let needs_escape = |c: char| matches!(c, '\t' | '"' | '\\') || is_control(c);
+    let may_need_escape = |byte: u8| matches!(byte, b'\t' | b'"' | b'\\') | may_begin_control(byte);
+    let mut rest = text;
+    out.push(b'"');
+    // Without a branch in the loop, the compiler makes it check many bytes at once.
+    if text
+        .bytes()
+        .fold(false, |found, b| found | may_need_escape(b))
+    {
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| needs_escape(*c)) {
+            out.extend_from_slice(&rest.as_bytes()[..at]);
+            rest = &rest[at + c.len_utf8()..];
+            // Writing to a `Vec` cannot fail.
+            let _ = match c {
+                '\t' => write!(out, "\\t"),
+                '"' | '\\' => write!(out, "\\{c}"),
+                _ => write!(out, "\\u{:04x}", c as u32),
+            };
+        }
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out.push(b'"');
 }
 
 /// Parses `raw`, a JSON string or an array of JSON strings. Calls the function `each` for every

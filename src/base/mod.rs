@@ -18,4 +18,5 @@ pub mod range;
 pub mod republished_lines;
 pub mod request_id;
 pub mod table;
+pub mod text;
 pub mod time;

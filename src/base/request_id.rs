@@ -1,6 +1,8 @@
 //! The id that a client gives a request.
 use serde_json::value::RawValue;
 
+use super::text::control_chars::has_control;
+
 /// Longest id, in bytes of JSON.
 const ID_MAX_BYTES: usize = 64;
 
@@ -9,10 +11,11 @@ const ID_MAX_BYTES: usize = 64;
 pub struct RequestId(Box<str>);
 
 impl RequestId {
-    /// `None`: `json` is neither a number nor a string, or is longer than 64 bytes.
+    /// `None`: `json` is neither a number nor a string, is longer than 64 bytes, or has unescaped
+    /// control characters.
     pub fn parse(json: &str) -> Option<RequestId> {
         let is_id = json.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
-        let is_valid = is_id && json.len() <= ID_MAX_BYTES;
+        let is_valid = is_id && json.len() <= ID_MAX_BYTES && !has_control(json);
         let raw: &RawValue = is_valid.then(|| serde_json::from_str(json).ok())??;
         Some(RequestId(raw.get().into()))
     }

@@ -1,17 +1,17 @@
 //! Renders the events and the requests of a session as JSON lines. `json_parser` reads them.
 //!
-//! Control characters that [`sanitize`] would replace are escaped instead. The output loses
-//! nothing and cannot control a terminal.
+//! [`write_json_string`] escapes control characters. The output loses nothing and cannot control a
+//! terminal.
 use std::fmt::Display;
 use std::io::Write as _;
 
 use super::command::UserCommand;
 use super::request::{Listen, Request, RequestKind};
-use super::sanitize;
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
 };
 use crate::base::batch::LogId;
+use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Notice, Peer, PeerInfo};
 use crate::base::identity::PeerId;
@@ -402,7 +402,7 @@ fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>
             out,
             ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
         );
-        write_escaped_string(out, content);
+        write_json_string(out, content);
         out.extend_from_slice(&tail);
     }
     if let Some(cursor) = cursor
@@ -491,13 +491,13 @@ struct JsonLine<'a>(&'a mut Vec<u8>);
 impl JsonLine<'_> {
     fn new<'a>(kind: &str, out: &'a mut Vec<u8>) -> JsonLine<'a> {
         out.extend_from_slice(b"{\"type\":");
-        write_escaped_string(out, kind);
+        write_json_string(out, kind);
         JsonLine(out)
     }
 
     fn string(&mut self, name: &str, value: &str) {
         let _ = write!(self.0, ",\"{name}\":");
-        write_escaped_string(self.0, value);
+        write_json_string(self.0, value);
     }
 
     /// Writes the field `name`. `value` must be valid JSON, so a string value must include its
@@ -539,7 +539,7 @@ impl JsonLine<'_> {
             if i > 0 {
                 self.0.push(b',');
             }
-            write_escaped_string(self.0, value);
+            write_json_string(self.0, value);
         }
         self.0.push(b']');
     }
@@ -547,29 +547,4 @@ impl JsonLine<'_> {
     fn finish(self) {
         self.0.extend_from_slice(b"}\n");
     }
-}
-
-/// Writes a JSON string. Escapes more than JSON requires: DEL, C1 controls, line separators and
-/// bidi controls.
-fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let needs_escape = |byte: u8| {
-        sanitize::may_need_replacing(byte) | (byte == b'\t') | (byte == b'"') | (byte == b'\\')
-    };
-    if !text
-        .bytes()
-        .fold(false, |found, byte| found | needs_escape(byte))
-    {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        for c in text.chars() {
-            let _ = match c {
-                '"' | '\\' => write!(out, "\\{c}"),
-                '\t' => write!(out, "\\t"),
-                _ if sanitize::is_control(c) => write!(out, "\\u{:04x}", c as u32),
-                _ => write!(out, "{c}"),
-            };
-        }
-    }
-    out.push(b'"');
 }

@@ -1,12 +1,13 @@
 //! Batches: what is signed, and which bytes are accepted.
 use p2pchat::base::batch::{
-    Batch, LocalFields, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch,
+    Batch, HEADER_MAX_BYTES, LocalFields, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch,
 };
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::base::request_id::RequestId;
+use p2pchat::base::text::control_chars::is_control;
 use p2pchat::base::time::WallTime;
 
 use crate::batches;
@@ -451,6 +452,7 @@ fn ids_of_requests_are_bounded() {
         "\"a\nb\"",
         "7\n8",
         "\"a\",\"b\":\"c\"",
+        "\"a\u{9b}b\"",
     ] {
         assert_eq!(RequestId::parse(json), None, "{json}");
     }
@@ -523,4 +525,83 @@ fn a_line_feed_is_refused() {
     assert!(with("\"sequence\":1", "\"sequence\":\n1").is_err());
     assert!(with("good day", "good\\tday").is_ok());
     assert!(with("good day", "good\\nday").is_err());
+}
+
+/// What could control a terminal. Each character for which the rule holds is here, or near one.
+fn control_characters() -> impl Iterator<Item = char> {
+    ('\0'..'\u{2100}').filter(|c| is_control(*c) && *c != '\n' && *c != '\r')
+}
+
+/// The store is plain text: what we sign and store can be shown at a terminal, byte by byte.
+#[test]
+fn control_characters_are_escaped_in_what_we_sign_and_store() {
+    let controls: String = control_characters().collect();
+    assert!(controls.chars().count() > 70);
+    let text = format!("\tä…{controls}\"\\日本");
+    let lines = lines(&[&text, "plain"]);
+    let room = Batch::sign(&alice(), &NETWORK, draft(1, &lines));
+    let direct = UnsignedBatch {
+        log: LogId {
+            target: Target::Peer(Identity::from_seed(&[2; 32]).id()),
+            ..draft(1, &lines).log
+        },
+        sealed: Some("AAAA"),
+        ..draft(1, &lines)
+    };
+    for batch in [room, Batch::sign(&alice(), &NETWORK, direct)] {
+        let mut stored = Vec::new();
+        batch.write_stored(LocalFields::default(), &mut stored);
+        stored.pop();
+        for bytes in [batch.as_bytes(), &stored] {
+            let json = std::str::from_utf8(bytes).expect("UTF-8");
+            assert!(!json.contains(|c| c == '\t' || is_control(c)), "{json:?}");
+        }
+        let parsed = parse(&json_of(&batch)).expect("a batch");
+        assert!(is_signed(&parsed) && !parsed.is_unstorable());
+        let (read, _) = Batch::parse_stored(&stored, &NETWORK).expect("a stored batch");
+        assert_eq!(texts_of(&read), [&text, "plain"]);
+    }
+}
+
+/// A batch with raw control characters, or with a long header, is verified and never used. Lines
+/// that an earlier program stored stay readable.
+#[test]
+fn raw_control_characters_and_long_headers_are_unstorable() {
+    let parts = batches::parts(&batch(&["good day"]));
+    let signed =
+        |header: &str, content: &str| batches::signed(&alice(), header, content, &parts.salt);
+    let with_header = |field: &str| signed(&format!("{}{field}", parts.header), &parts.content);
+    let mut unstorable = Vec::new();
+    for c in control_characters().filter(|c| *c >= '\u{7f}') {
+        unstorable.push(signed(&parts.header, &format!("\"good {c} day\"")));
+        unstorable.push(with_header(&format!(",\"later\":\"{c}\"")));
+        unstorable.push(with_header(&format!(",\"{c}\":1")));
+    }
+    unstorable.push(with_header("\r"));
+    unstorable.push(signed(&parts.header, "[\r\"good day\"]"));
+    let field = |bytes: usize| format!(",\"later\":\"{}\"", "x".repeat(bytes - 11));
+    let room_for_more = HEADER_MAX_BYTES - parts.header.len();
+    unstorable.push(with_header(&field(room_for_more + 1)));
+    for json in &unstorable {
+        let parsed = parse(json).expect("a batch");
+        assert!(is_signed(&parsed), "{json:?}");
+        assert!(parsed.is_unstorable() && parsed.is_withheld(), "{json:?}");
+        assert_eq!(texts_of(&parsed), [""; 0]);
+        let (stored, _) = Batch::parse_stored(json.as_bytes(), &NETWORK).expect("a stored batch");
+        assert!(!stored.is_unstorable() && texts_of(&stored)[0].starts_with("good"));
+        assert_eq!(stored.hash, parsed.hash);
+    }
+    let withheld = batches::withheld(&batch(&["good day"]));
+    let withheld = Batch::parse(withheld, &NETWORK).expect("a batch");
+    assert!(!withheld.is_unstorable());
+    for json in [
+        with_header(&field(room_for_more)),
+        with_header(r#","later":"\t\u009b""#),
+        with_header("\t"),
+        with_header(",\"later\":\"é…日本\u{200d}\u{200f}\""),
+        signed(&parts.header, r#""\u0000\u001b\u007f\u009b\u2028\u202e""#),
+    ] {
+        let parsed = parse(&json).expect("a batch");
+        assert!(is_signed(&parsed) && !parsed.is_withheld(), "{json:?}");
+    }
 }

@@ -5,10 +5,11 @@ use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::{Command, Notice};
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::control_chars::is_control;
 use p2pchat::base::time::WallTime;
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::request::{Request, RequestKind};
-use p2pchat::ui::{json, json_parser, sanitize};
+use p2pchat::ui::{json, json_parser};
 
 use super::support::{
     ChatFields, bob_info, bob_says, chat, event, general, identity, joined_and_left, peer, say,
@@ -170,14 +171,14 @@ fn json_escapes_every_control_character_without_loss() {
         .collect();
     let line = as_json(&chat(bob_says(&[&all])));
     let body = line.strip_suffix('\n').unwrap();
-    assert!(!body.chars().any(|c| c == '\t' || sanitize::is_control(c)));
+    assert!(!body.chars().any(|c| c == '\t' || is_control(c)));
     let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(parsed["content"].as_str().unwrap(), all);
     for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
         assert!(line.contains(escape), "{escape}");
     }
     // Each character alone, so that an overlooked one cannot hide behind another.
-    for c in all.chars().filter(|c| sanitize::is_control(*c)) {
+    for c in all.chars().filter(|c| is_control(*c)) {
         let line = as_json(&chat(bob_says(&[&format!("x{c}y")])));
         let escape = format!("\"content\":\"x\\u{:04x}y\"", c as u32);
         assert!(line.contains(&escape), "{line:?}");

@@ -1,5 +1,6 @@
 //! Control characters in the text of others: replaced wherever text is rendered.
 
+use p2pchat::base::text::control_chars::is_control;
 use p2pchat::ui::text::TextRenderer;
 use p2pchat::ui::{diagnostic, sanitize};
 
@@ -21,7 +22,7 @@ fn control_characters_are_replaced_by_visible_ones() {
         assert_eq!(sanitize::sanitize(&c.to_string()), c.to_string(), "{c:?}");
     }
     // `sanitize` checks eight bytes at a time: the position of a character must not matter.
-    for c in ('\0'..'\u{2100}').filter(|c| sanitize::is_control(*c) || *c < '\u{100}') {
+    for c in ('\0'..'\u{2100}').filter(|c| is_control(*c) || *c < '\u{100}') {
         for position in 0..18 {
             let (before, after) = ("~".repeat(position), " ".repeat(17 - position));
             let line = format!("{before}{}{after}", sanitize::replace_control(c));

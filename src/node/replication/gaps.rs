@@ -153,6 +153,19 @@ impl Gaps {
         self.request.take_if(|request| request.lines.is_empty());
     }
 
+    /// Skips the lines of this batch, which arrived for the gap request and is unstorable. The rest
+    /// of the gap is still expected. The offer no longer names the skipped lines, so they are not
+    /// requested again before the next offer.
+    pub fn pass_over(&mut self, progress: &mut ProgressTable, now: Time, batch: &Batch) {
+        if let Some(GapRequest { key, .. }) = &self.request
+            && let Some(offered) = progress.get(key.stream, &key.log).gap_lines()
+        {
+            let rest = batch.last_sequence() + 1..=*offered.end();
+            progress.set_gap_lines(key.stream, &key.log, rest);
+        }
+        self.record_progress(progress, now, batch);
+    }
+
     /// Allows new gap requests, and schedules a query. To be called when the store has recovered,
     /// because the store may have refused lines of a gap.
     pub fn resume(&mut self) {

@@ -2,7 +2,8 @@
 //! unverified batch changes no log.
 //!
 //! Any peer can withhold the content of a batch, and the batch still verifies. So a withheld batch
-//! counts as lines that its sender lacks. It is not stored, acknowledged or forwarded.
+//! counts as lines that its sender lacks. It is not stored, acknowledged or forwarded. The same
+//! applies to an unstorable batch, so that the lines after it arrive.
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
@@ -128,9 +129,13 @@ impl Replication {
             }
             BatchAction::FillGap => {
                 self.verify(ctx, stream, &batch)?;
-                match batch.is_withheld() {
-                    true => self.gaps.exclude_source(&mut self.progress, stream),
-                    false => self.fill_gap(ctx, logs, stream, batch),
+                if batch.is_unstorable() {
+                    let now = ctx.now.time;
+                    self.gaps.pass_over(&mut self.progress, now, &batch);
+                } else if batch.is_withheld() {
+                    self.gaps.exclude_source(&mut self.progress, stream);
+                } else {
+                    self.fill_gap(ctx, logs, stream, batch);
                 }
             }
             BatchAction::ReportFork => {

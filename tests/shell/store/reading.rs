@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::{fs, thread};
 
-use p2pchat::base::batch::LocalFields;
+use p2pchat::base::batch::{Batch, LocalFields};
 use p2pchat::base::event::Position;
 use p2pchat::shell::store::segment::segment_file;
 
 use super::support::{
-    Author, GENERAL, RecordedState, author_sequences, fill, general, load, open, read_all,
+    Author, GENERAL, NET, RecordedState, author_sequences, fill, general, load, open, read_all,
 };
+use crate::batches;
 use crate::folders::TempDir;
 
 /// A load begins with the batch that contains the line, whatever its budget of bytes.
@@ -140,4 +141,59 @@ fn a_segment_evicted_during_a_listing_is_skipped() {
         segment_file::list(&room).unwrap();
     }
     evictor.join().unwrap();
+}
+
+/// Fields that a later version may add, in the header of a batch: objects and strings that look
+/// like the fields of a batch.
+const UNKNOWN_FIELDS: [&str; 5] = [
+    r#","later":{"a":1,"sequence":1,"content":"x"}"#,
+    r#","later":[{"a":1,"sequence":99,"incarnation":"00"}]"#,
+    r#","later":{"a":{"a":{"sequence":1}}},"c\u006futer":1"#,
+    r#","later":",\"sequence\":1,\"content\":\"x\"""#,
+    r#", "other":1"#,
+];
+
+/// A batch with unknown fields is read like any other, wherever the fields stand.
+#[test]
+fn unknown_fields_do_not_hide_a_batch() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut author = Author::new(2);
+    let mut expected = Vec::new();
+    let places = [",\"target\"", ",\"sequence\"", ",\"lamport\"", ",\"run\""];
+    let cases = UNKNOWN_FIELDS.into_iter();
+    for (field, place) in cases.flat_map(|field| places.map(|place| (field, place))) {
+        for lines in [&["one"][..], &["one", "two"]] {
+            let batch = author.say(lines);
+            let parts = batches::parts(&batch);
+            let header = parts.header.replacen(place, &format!("{field}{place}"), 1);
+            let json = batches::signed(&author.identity, &header, &parts.content, &parts.salt);
+            let batch = Batch::parse(json.into_bytes(), &NET).expect("a batch");
+            core.save(&mut store, &batch);
+            expected.push(batch.sequence);
+            author.head = Some(batch);
+        }
+    }
+    // The number of lines stands behind the fields that a quick look finds.
+    let batch = author.say(&["one", "two"]);
+    let parts = batches::parts(&batch);
+    for count in [",\"count\":2", ", \"count\":2", ",\"c\\u006funt\":2"] {
+        let header = parts.header.replacen(",\"count\":2", "", 1);
+        let header = format!("{header},\"contents\":1{count}");
+        let json = batches::signed(&author.identity, &header, &parts.content, &parts.salt);
+        let line = Batch::parse(json.into_bytes(), &NET).expect("a batch");
+        assert_eq!(
+            segment_file::peek_single_sequence(line.as_bytes()),
+            None,
+            "{count}"
+        );
+    }
+    for (i, from) in expected.iter().enumerate() {
+        assert_eq!(
+            load(&store, &author.log(), *from, usize::MAX),
+            expected[i..],
+            "from {from}"
+        );
+    }
 }

@@ -4,4 +4,5 @@ mod bytes;
 mod claims;
 mod peers;
 mod relays;
+mod unstorable;
 mod work;

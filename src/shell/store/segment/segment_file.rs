@@ -13,8 +13,8 @@ use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
 /// Prefix of a line that replaces evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-/// Limit on the bytes of a batch's line before its content.
-const HEADER_MAX_BYTES: usize = 1000;
+/// The header of a batch is searched for in this many bytes of its line.
+const PEEK_MAX_BYTES: usize = 1000;
 const SEGMENT_EXTENSION: &str = ".ndjson";
 const TEMPORARY_EXTENSION: &str = ".tmp";
 /// Highest number of a segment. A history with so many segments can't exist.
@@ -52,18 +52,22 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Reads the sequence of a batch with a single line, without parsing the batch. `line` is the
-/// stored form of the batch. `None`: the batch may have several lines, and the caller must parse
-/// it.
+/// stored form of the batch. `None`: the batch may have several lines, or its header has nested
+/// objects or escapes. The caller must then parse it.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
-    let header = &line[..line.len().min(HEADER_MAX_BYTES)];
-    let find = |field: &[u8]| header.windows(field.len()).position(|w| w == field);
-    let end = find(b",\"content")?;
-    if find(b",\"count\":").is_some_and(|count| count < end) {
+    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|w| w == part);
+    let start = &line[..line.len().min(PEEK_MAX_BYTES)];
+    let content: [&[u8]; 2] = [b",\"content\":", b",\"content_hash\":"];
+    let end = content.iter().find_map(|field| find(start, field))?;
+    // An unknown field of another author may contain an object that has a field of the same name.
+    let is_nested = |byte: &u8| matches!(byte, b'{' | b'\\');
+    let header = start.get(1..end).filter(|it| !it.iter().any(is_nested))?;
+    if find(header, b"\"count\"").is_some() {
         return None;
     }
     let field = b",\"sequence\":";
-    let digits = header.get(find(field)? + field.len()..end)?;
+    let digits = &header[find(header, field)? + field.len()..];
     let digits = digits.split(|b| *b == b',').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -1,0 +1,2 @@
+//! Rules for text of others: which characters could control a terminal.
+pub mod control_chars;
