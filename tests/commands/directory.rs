@@ -1,6 +1,6 @@
 //! The state directory, and the conditions under which a program refuses to start.
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
@@ -79,6 +79,13 @@ fn a_directory_that_others_control_is_refused() {
         refused(" can be written by everyone, and belongs to root: chmod o-w it");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    // A link is followed if its owner is this user.
+    let elsewhere = lo.host.folder("elsewhere");
+    fs::rename(&path, &elsewhere).expect("a folder");
+    symlink(&elsewhere, &path).expect("a link");
+    lchown(&path, Some(1), None).expect("the right to give it away");
+    refused(" is a link that daemon made: give another with --dir");
+    lchown(&path, Some(0), None).expect("the right to take it back");
     run(&lo, "bob", &["whoami"]).assert_code(0);
 }
 

@@ -1,4 +1,5 @@
 //! The state directory: identity, lock, known peers, clean marker and secret files.
+use nix::sys::stat::Mode;
 use p2pchat::base::table::SortedMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -393,6 +394,78 @@ fn a_clean_marker_is_valid_once_and_in_its_own_file() {
         fs::write(folder.join("clean"), &bad).unwrap();
         assert_eq!(state.take_clean_marker().unwrap(), None, "{bad:?}");
         assert!(!folder.join("clean").exists());
+    }
+}
+
+/// Whatever the umask, nobody else reads the files of the directory.
+#[test]
+fn files_are_private() {
+    let folder = TestDir::new("private");
+    let mut state = open_state_dir(&folder.0).state_dir;
+    state.append_known_peer(&known_peer("bob", 1)).unwrap();
+    // A draft that a crash left keeps its mode for no file.
+    for name in ["clean.new", "receipts.new"] {
+        fs::write(folder.join(name), "torn").unwrap();
+        chmod(&folder.join(name), 0o666);
+    }
+    state.write_receipts("").unwrap();
+    state.write_clean_marker(&ResumeState::default()).unwrap();
+    let mut files = file_names(&folder.0);
+    files.retain(|name| name != "history");
+    assert_eq!(
+        files,
+        ["clean", "identity", "known_peers", "lock", "receipts"]
+    );
+    files.push("history/format".to_owned());
+    for name in files {
+        assert_eq!(mode(&folder.join(&name)), 0o600, "{name}");
+    }
+}
+
+/// A link or a FIFO under the name of a file is neither read nor written through, and never waited
+/// for. The file that a link leads to stays as it is.
+#[test]
+fn planted_links_are_not_followed() {
+    let folder = TestDir::new("planted");
+    let directory = folder.join("d");
+    let mut state = open_state_dir(&directory).state_dir;
+    let victim = folder.join("victim");
+    let fifo = |name: &str| nix::unistd::mkfifo(&directory.join(name), Mode::S_IRWXU).unwrap();
+    for is_link in [true, false] {
+        fs::write(&victim, "precious").unwrap();
+        for name in [
+            "clean",
+            "clean.new",
+            "receipts",
+            "receipts.new",
+            "known_peers",
+        ] {
+            let _ = fs::remove_file(directory.join(name));
+            match is_link {
+                true => symlink(&victim, directory.join(name)).unwrap(),
+                false => fifo(name),
+            }
+        }
+        assert!(state.take_clean_marker().is_err());
+        assert_eq!(state.read_receipts(), "");
+        assert!(state.append_known_peer(&known_peer("bob", 1)).is_err());
+        let failure = state.read_known_peers(&mut Vec::new()).unwrap_err();
+        assert!(failure.message.ends_with("is no regular file"), "{failure}");
+        state.write_receipts("mine").unwrap();
+        state.write_clean_marker(&ResumeState::default()).unwrap();
+        assert_eq!(state.read_receipts(), "mine");
+        assert!(state.take_clean_marker().unwrap().is_some());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+    drop(state);
+    for name in ["lock", "known_peers"] {
+        for name in ["lock", "known_peers"] {
+            let _ = fs::remove_file(directory.join(name));
+        }
+        symlink(&victim, directory.join(name)).unwrap();
+        let failure = open_failure(&directory, 78);
+        assert!(failure.message.contains("is no regular file"), "{failure}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }
 }
 

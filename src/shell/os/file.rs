@@ -47,6 +47,11 @@ pub fn open_regular(path: &Path, access: Access) -> io::Result<File> {
         Access::Write => options.read(true).write(true),
         Access::Append => options.append(true),
     };
+    open_cautiously(&mut options, path)
+}
+
+/// Opens a regular file with these options. Never waits, and follows no link.
+fn open_cautiously(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.custom_flags(CAUTIOUS_FLAGS);
     let is_odd = |number| [libc::ELOOP, libc::ENXIO, libc::EISDIR].contains(&number);
     match options.open(path) {
@@ -74,28 +79,35 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 /// emptied.
 ///
 /// # Errors
-/// The file can't be created or emptied.
+/// The file can't be created or emptied, or is no regular file.
 pub fn create_private_file(path: &Path) -> io::Result<File> {
-    write_options().truncate(true).open(path)
+    open_cautiously(private_options().write(true).truncate(true), path)
 }
 
 /// Opens a file for writing and keeps its content. A missing file is created with mode 0600.
 ///
 /// # Errors
-/// The file can't be opened or created.
+/// The file can't be opened or created, or is no regular file.
 pub fn open_private_file(path: &Path) -> io::Result<File> {
-    write_options().truncate(false).open(path)
+    open_cautiously(private_options().write(true), path)
 }
 
-fn write_options() -> OpenOptions {
+/// Opens a file for reading, and for writing at its end. A missing file is created with mode 0600.
+///
+/// # Errors
+/// The file can't be opened or created, or is no regular file.
+pub fn append_private_file(path: &Path) -> io::Result<File> {
+    open_cautiously(private_options().read(true).append(true), path)
+}
+
+fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(PRIVATE_FILE_MODE);
-    options.custom_flags(CAUTIOUS_FLAGS);
+    options.create(true).mode(PRIVATE_FILE_MODE);
     options
 }
 
-/// Replaces the file `path`. `write` fills a new file named `path` plus `.new`. The new file is
-/// then renamed to `path`.
+/// Replaces the file `path`. `write` fills a new file named `path` plus `.new`, with mode 0600. The
+/// new file is then renamed to `path`.
 ///
 /// # Errors
 /// The new file can't be created, written or renamed. The file `path` is then unchanged.
@@ -104,6 +116,13 @@ pub fn replace_file(
     write: &mut dyn FnMut(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let draft = path.with_added_extension("new");
-    write(&mut File::create(&draft)?)?;
+    // A crash may have left a draft. A link of this name must not be written through.
+    if_exists(fs::remove_file(&draft))?;
+    write(
+        &mut private_options()
+            .write(true)
+            .create_new(true)
+            .open(&draft)?,
+    )?;
     fs::rename(draft, path)
 }

@@ -11,7 +11,7 @@ use crate::base::identity::Hash;
 use crate::base::name::Target;
 use crate::base::table::SortedMap;
 use crate::node::context::ResumeState;
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 
 const CLEAN_FILE: &str = "clean";
 /// Longest accepted marker file, in bytes. The file has one line for each of our logs.
@@ -32,7 +32,7 @@ const END_LINE: &str = "end\n";
 /// The marker can't be read or removed. The run must begin a new incarnation.
 pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
     let path = directory.join(CLEAN_FILE);
-    let Some(file) = file::if_exists(File::open(&path))? else {
+    let Some(file) = file::if_exists(file::open_regular(&path, Access::Read))? else {
         return Ok(None);
     };
     let meta = file.metadata()?;

@@ -1,15 +1,14 @@
 //! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`. A peer may
 //! have several lines, and is bound if one of them says `bound`. Users may edit the file.
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::base::event::KnownPeer;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;
 use crate::shell::config::failure::Failure;
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
 /// Maximum number of peers read from the file. The oldest peers are read first. A flood of new keys
@@ -31,7 +30,8 @@ pub fn read_known_peers(
 ) -> Result<Vec<KnownPeer>, Failure> {
     let path = directory.join(KNOWN_PEERS_FILE);
     let unusable = |error: io::Error| Failure::config(format!("{}: {error}", path.display()));
-    match file::if_exists(File::open(&path)).map_err(unusable)? {
+    let opened = file::open_regular(&path, Access::Read);
+    match file::if_exists(opened).map_err(unusable)? {
         Some(file) => parse_known_peers(file, &path, warnings).map_err(unusable),
         None => Ok(Vec::new()),
     }
@@ -42,12 +42,7 @@ pub fn read_known_peers(
 /// # Errors
 /// The file can't be written.
 pub fn append_known_peer(directory: &Path, known: &KnownPeer) -> io::Result<bool> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(file::PRIVATE_FILE_MODE)
-        .open(directory.join(KNOWN_PEERS_FILE))?;
+    let mut file = file::append_private_file(&directory.join(KNOWN_PEERS_FILE))?;
     let size = file.metadata()?.len();
     if size >= KNOWN_PEERS_FILE_MAX_BYTES {
         return Ok(false);

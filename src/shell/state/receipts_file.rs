@@ -1,10 +1,9 @@
 //! The file `receipts`. It tells the next run which lines of each direct log the recipient has
 //! acknowledged. The core composes and parses the text of the file.
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use crate::shell::os::file;
+use crate::shell::os::file::{self, Access};
 
 const RECEIPTS_FILE: &str = "receipts";
 /// Maximum number of bytes read from the file.
@@ -24,7 +23,8 @@ pub fn write_receipts(directory: &Path, text: &str) -> io::Result<()> {
 /// lost receipt does no harm: its message is sent again.
 pub fn read_receipts(directory: &Path) -> String {
     let mut text = String::new();
-    if let Ok(file) = File::open(directory.join(RECEIPTS_FILE)) {
+    let path = directory.join(RECEIPTS_FILE);
+    if let Ok(file) = file::open_regular(&path, Access::Read) {
         let _ = file.take(RECEIPTS_FILE_MAX_BYTES).read_to_string(&mut text);
     }
     text

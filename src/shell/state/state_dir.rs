@@ -231,7 +231,8 @@ pub fn create_directory(directory: &Path) -> Result<(), Failure> {
 /// Checks that nobody else controls the directory. Its owner must be this user, also if this user
 /// is root: files that root creates in the directory of another user would lock that user out. And
 /// not everyone may write to it, not even with the sticky bit, because files with our names may be
-/// planted there. A missing directory passes.
+/// planted there. If the path is a link, it must belong to this user or to root, because others may
+/// plant links in `/tmp`. A missing directory passes.
 ///
 /// # Errors
 /// Exit status 78: the directory belongs to another user, everyone may write to it, or it can't be
@@ -241,7 +242,21 @@ pub fn check_directory(directory: &Path) -> Result<(), Failure> {
     let Some(metadata) = metadata.map_err(|error| unusable_directory(directory, &error))? else {
         return Ok(());
     };
-    let is_own = metadata.uid() == geteuid().as_raw();
+    let own = geteuid().as_raw();
+    // Without the slash that may end it, the path names a link itself.
+    let link = fs::symlink_metadata(directory.components().as_path());
+    if let Ok(link) = link.as_ref()
+        && link.is_symlink()
+        && ![own, 0].contains(&link.uid())
+    {
+        return Err(Failure::config(format!(
+            "the state directory {} is a link that {} made: give another with --dir, or \
+             --ephemeral",
+            directory.display(),
+            user_name(link.uid())
+        )));
+    }
+    let is_own = metadata.uid() == own;
     let is_open = metadata.mode() & WORLD_WRITABLE != 0;
     if is_own && !is_open {
         return Ok(());

@@ -1,15 +1,14 @@
 //! Damaged lines of segments: what counts as damaged, where it is set aside, and how it is
 //! reported.
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::identity::NetworkTag;
 use crate::base::table::SortedMap;
-use crate::shell::os::file::{PRIVATE_FILE_MODE, if_exists};
+use crate::shell::os::file::{append_private_file, if_exists};
 use crate::shell::store::segment::frontier::{self, FRONTIER_PREFIX};
 use crate::shell::store::segment::rewrite::rewrite_segment;
 use crate::shell::store::segment::segment_file;
@@ -108,11 +107,7 @@ impl DamagedLines {
     /// Appends these lines to a file beside the segment. Blocks until its data is on disk.
     fn copy_aside(&self, dir: &Path, number: u64) -> io::Result<()> {
         let path = segment_file::path(dir, number).with_added_extension(DAMAGED_EXTENSION);
-        let out = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(PRIVATE_FILE_MODE)
-            .open(path)?;
+        let out = append_private_file(&path)?;
         let mut reader = SegmentReader::open(dir, number)?;
         while reader.advance()? {
             if self.has_line(&reader) {
