@@ -15,3 +15,4 @@ pub mod tables;
 pub mod terminal;
 pub mod text;
 pub mod undelivered;
+pub mod wrap;

@@ -10,7 +10,7 @@ use super::editor::LineEditor;
 use super::sanitize::sanitize;
 
 /// Width in columns if the terminal does not report one.
-const DEFAULT_COLUMNS: u16 = 80;
+const DEFAULT_COLUMNS: usize = 80;
 
 /// Draws on a terminal in raw mode.
 pub struct Terminal<W> {
@@ -22,22 +22,16 @@ pub struct Terminal<W> {
 impl<W: Write> Terminal<W> {
     /// Creates a terminal. `columns` is its width, 0 if unknown.
     pub fn new(writer: W, columns: u16) -> Terminal<W> {
-        let mut terminal = Terminal {
+        Terminal {
             writer,
-            columns: 0,
+            columns: screen_columns(columns),
             prompt: "> ".into(),
-        };
-        terminal.resize(columns);
-        terminal
+        }
     }
 
     /// Sets the width in columns, 0 if unknown. The next [`Terminal::redraw`] uses the new width.
     pub fn resize(&mut self, columns: u16) {
-        self.columns = usize::from(if columns == 0 {
-            DEFAULT_COLUMNS
-        } else {
-            columns
-        });
+        self.columns = screen_columns(columns);
     }
 
     /// Sets the text before the edited line, such as `#ops> `.
@@ -87,6 +81,14 @@ impl<W: Write> Terminal<W> {
         write_transcript(transcript, &mut out);
         self.writer.write_all(&out)?;
         self.writer.flush()
+    }
+}
+
+/// The width of the screen, if the terminal reports this width. 0: it reports none.
+pub fn screen_columns(reported: u16) -> usize {
+    match reported {
+        0 => DEFAULT_COLUMNS,
+        _ => reported.into(),
     }
 }
 

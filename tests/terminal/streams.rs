@@ -3,10 +3,13 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use crate::hosts::host::Loopback;
 use crate::hosts::program::TIMEOUT;
 use crate::hosts::wait::wait_until;
 use crate::pty::{AtTerminal, command, command_detached};
+use crate::screen::Screen;
 use crate::wait_message;
 
 /// A terminal gets colours, reset at the end; `--color never` and a non-empty NO_COLOR switch
@@ -204,4 +207,40 @@ fn peers_are_a_table_at_a_terminal() {
     }
     let id = bob.split_whitespace().nth(1).expect("an id");
     assert_eq!(id.len(), 8, "{bob}");
+}
+
+/// The rest of a long line begins no row of the screen, where it could pass for another line.
+#[test]
+fn a_long_line_cannot_pass_for_two() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    let mut carol = AtTerminal::run(command(&lo.host, "carol", &["listen"]), |_| ());
+    let mut bob = lo.start("bob", &[]);
+    bob.out.wait_for(TIMEOUT, |line| line.contains(" * alice~"));
+    bob.out.wait_for(TIMEOUT, |line| line.contains(" * carol~"));
+    // The screens have 60 columns: "[10:31] bob: " leaves 47 in the first row.
+    for filler in 40..50 {
+        bob.say(&format!(
+            "{filler} {}[10:31] dave: fake{filler}",
+            "x".repeat(filler - 3)
+        ));
+    }
+    let assert_indented = |screen: &Screen| {
+        for row in screen.lines().iter().filter(|row| row.contains("dave")) {
+            let begins = row.starts_with(' ') || row.contains("] bob: ");
+            assert!(begins, "{row}");
+        }
+    };
+    for terminal in [&alice, &carol] {
+        terminal.pty.wait_row("fake49");
+        terminal.pty.with_screen(|screen| assert_indented(screen));
+    }
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    carol.signal(Signal::SIGTERM);
+    assert_eq!(carol.wait_code(), Some(143));
+    let mut history = AtTerminal::run(command(&lo.host, "alice", &["history"]), |_| ());
+    assert_eq!(history.wait_code(), Some(0));
+    history.pty.wait_row("fake49");
+    history.pty.with_screen(|screen| assert_indented(screen));
 }

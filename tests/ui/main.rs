@@ -9,3 +9,4 @@ mod support;
 mod tables;
 mod text;
 mod undelivered;
+mod wrap;

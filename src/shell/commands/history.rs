@@ -67,9 +67,8 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut renderer = create_renderer(options, &known_peers, own.as_ref());
     let source = HistorySource::on_disk(&history_dir(directory), network);
     let (mut stdout, mut out) = (Ok(()), Vec::new());
-    let mut write = |out: &mut Vec<u8>| {
-        stdout = write_stdout(out);
-        out.clear();
+    let mut write = |renderer: &mut Renderer, out: &mut Vec<u8>| {
+        stdout = write_stdout(&renderer.compose_output(std::mem::take(out)));
         match &stdout {
             Ok(()) => Ok(()),
             Err(error) => Err(error.kind().into()),
@@ -81,7 +80,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
             let event = SessionEvent { id: None, kind };
             renderer.append_event(&event, now, &mut out);
             match out.len() >= CHUNK_BYTES {
-                true => write(&mut out),
+                true => write(&mut renderer, &mut out),
                 false => Ok(()),
             }
         },
@@ -96,7 +95,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
         backlog_of: None,
     };
     let queried = history_query::run_query_to(&source, network, &query, output);
-    let queried = queried.and_then(|()| write(&mut out));
+    let queried = queried.and_then(|()| write(&mut renderer, &mut out));
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&odd);
         print_warnings(&damage);

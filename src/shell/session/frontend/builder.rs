@@ -212,7 +212,8 @@ impl FrontendBuilder {
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
     match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
-        (false, true) => Renderer::for_terminal(own, options.color != Color::Never),
+        (false, true) => Renderer::for_terminal(own, options.color != Color::Never)
+            .with_screen(terminal::width_columns()),
         (false, false) if options.color == Color::Always => Renderer::for_terminal(own, true),
         (false, false) => Renderer::for_pipe(own),
     }

@@ -9,7 +9,8 @@ use crate::base::time::WallTime;
 use crate::shell::os::time_zone::local_time_zone;
 use crate::ui::editor::{EditOutcome, LineEditor};
 use crate::ui::session_event::{EventKind, SessionEvent};
-use crate::ui::terminal::Terminal;
+use crate::ui::terminal::{Terminal, screen_columns};
+use crate::ui::wrap::wrap_lines;
 use crate::ui::{json, tables, text};
 
 enum Format {
@@ -27,6 +28,9 @@ struct EditorLine {
 /// Renders events and history lines for one output.
 pub struct Renderer {
     format: Format,
+    /// The width of the screen, at whose right edge lines are broken. `None`: the output is no
+    /// screen, or has JSON.
+    columns: Option<usize>,
     editor_line: Option<Box<EditorLine>>,
 }
 
@@ -35,6 +39,7 @@ impl Renderer {
     pub fn json() -> Renderer {
         Renderer {
             format: Format::Json,
+            columns: None,
             editor_line: None,
         }
     }
@@ -43,6 +48,7 @@ impl Renderer {
     pub fn for_pipe(own: &Peer) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_pipe(own))),
+            columns: None,
             editor_line: None,
         }
     }
@@ -56,12 +62,20 @@ impl Renderer {
                 local_time_zone(),
                 color,
             ))),
+            columns: None,
             editor_line: None,
         }
     }
 
+    /// Breaks lines at the right edge of a screen, unless they are JSON. `columns`: the width of
+    /// the terminal, 0 if unknown.
+    pub fn with_screen(mut self, columns: u16) -> Renderer {
+        self.columns = Some(screen_columns(columns)).filter(|_| !self.is_json());
+        self
+    }
+
     /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
-    /// terminal.
+    /// terminal, 0 if unknown.
     pub fn with_editor(mut self, columns: u16) -> Renderer {
         self.editor_line = Some(Box::new(EditorLine {
             terminal: Terminal::new(Vec::new(), columns),
@@ -136,8 +150,11 @@ impl Renderer {
         }
     }
 
-    /// Sets the width of the terminal.
+    /// Sets the width of the terminal, 0 if unknown.
     pub fn resize(&mut self, columns: u16) {
+        if let Some(screen) = &mut self.columns {
+            *screen = screen_columns(columns);
+        }
         if let Some(line) = &mut self.editor_line {
             line.terminal.resize(columns);
         }
@@ -150,9 +167,12 @@ impl Renderer {
             .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
     }
 
-    /// Returns the bytes that show `lines`. With an editor, the lines appear above the editor's
-    /// line, which is redrawn.
-    pub fn compose_output(&mut self, lines: Vec<u8>) -> Vec<u8> {
+    /// Returns the bytes that show `lines`. On a screen, breaks lines that are too long. With an
+    /// editor, the lines appear above the editor's line, which is redrawn.
+    pub fn compose_output(&mut self, mut lines: Vec<u8>) -> Vec<u8> {
+        if let (Some(columns), Ok(text)) = (self.columns, std::str::from_utf8(&lines)) {
+            lines = wrap_lines(text, columns).into_bytes();
+        }
         let Some(line) = &mut self.editor_line else {
             return lines;
         };

@@ -1,0 +1,44 @@
+//! Breaks lines at the right edge of a screen. A terminal would continue a long line in the first
+//! column, where the rest of its text could pass for another line.
+use unicode_width::UnicodeWidthChar as _;
+
+/// Width of the blanks before each further row of a line. No line of the transcript begins with a
+/// blank.
+const INDENT_COLUMNS: usize = 8;
+/// Distance of the terminal's tab stops.
+const TAB_COLUMNS: usize = 8;
+
+/// Breaks each line into rows of less than `columns` columns. Rows after the first are indented.
+/// The last column stays empty, because terminals differ in what follows a character in it.
+pub fn wrap_lines(lines: &str, columns: usize) -> String {
+    let row_columns = columns.saturating_sub(1);
+    let indent = INDENT_COLUMNS.min(columns / 4);
+    let mut out = String::with_capacity(lines.len() + lines.len() / 8);
+    let mut column = 0;
+    let mut chars = lines.chars();
+    while let Some(c) = chars.next() {
+        let width = match c {
+            // An escape sequence ends with a letter. Text of others contains none.
+            '\x1b' => {
+                out.push(c);
+                for c in chars.by_ref() {
+                    out.push(c);
+                    if c.is_ascii_alphabetic() {
+                        break;
+                    }
+                }
+                continue;
+            }
+            '\t' => TAB_COLUMNS - column % TAB_COLUMNS,
+            _ => c.width().unwrap_or(0),
+        };
+        if width > 0 && column + width > row_columns && column > indent {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        }
+        out.push(c);
+        column = if c == '\n' { 0 } else { column + width };
+    }
+    out
+}
