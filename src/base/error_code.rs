@@ -20,6 +20,8 @@ pub enum ErrorCode {
     BoundName,
     /// `other-key`: a peer claims a name that was first seen with another key.
     OtherKey,
+    /// `absent`: lines to a peer that is not here were accepted. The peer gets them when it comes.
+    Absent,
     /// `twin`: another program uses the key of this directory.
     DuplicateIdentity,
     /// `fork`: an author signed two different batches with the same sequence.
@@ -40,13 +42,14 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 14] = [
+    const ALL: [ErrorCode; 15] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
         ErrorCode::WrongKey,
         ErrorCode::BoundName,
         ErrorCode::OtherKey,
+        ErrorCode::Absent,
         ErrorCode::DuplicateIdentity,
         ErrorCode::Fork,
         ErrorCode::Incarnation,
@@ -66,6 +69,7 @@ impl ErrorCode {
             ErrorCode::WrongKey => "key",
             ErrorCode::BoundName => "bound",
             ErrorCode::OtherKey => "other-key",
+            ErrorCode::Absent => "absent",
             ErrorCode::DuplicateIdentity => "twin",
             ErrorCode::Fork => "fork",
             ErrorCode::Incarnation => "incarnation",

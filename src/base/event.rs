@@ -495,22 +495,24 @@ pub enum Notice {
     Resolved {
         /// The number from [`Command::Resolve`].
         request_id: u64,
-        /// The key of the recipient, or the reason why there is none.
-        result: Result<PeerId, Refusal>,
+        /// The recipient, or the reason why there is none.
+        result: Result<ResolvedRecipient, Refusal>,
     },
     /// The joined rooms, with the current room first. Only a session reports them.
     Rooms(Vec<Room>),
     /// The answer to [`Command::Stats`]: names and values of the counters.
     Stats(Vec<(Cow<'static, str>, u64)>),
-    /// A peer claims a name that was first seen with another key. Reported once for each key and
-    /// name.
+    /// A peer claims a name that is known for another key. Reported once for each key and name.
     KeyMismatch {
         /// The peer that claims the name.
         peer: Peer,
-        /// The key that claimed the name first.
+        /// The key that the user has bound to the name. Without one, the key that claimed the name
+        /// first.
         known_id: PeerId,
         /// When that key first claimed the name.
         first_seen: WallTime,
+        /// Whether the user has bound the name to that key.
+        is_bound: bool,
     },
     /// Another running program uses our key.
     DuplicateIdentity {
@@ -527,6 +529,15 @@ pub enum Notice {
         /// One sentence for the user.
         content: String,
     },
+}
+
+/// The recipient that a selector means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedRecipient {
+    /// The recipient.
+    pub peer: Peer,
+    /// Whether the recipient is neither linked nor reachable through others.
+    pub is_absent: bool,
 }
 
 /// A published or received batch, to be shown.
@@ -551,6 +562,8 @@ pub struct Undelivered {
     pub required_peers: u64,
     /// The first few recipients or reachable room members that lack lines.
     pub lacking: Vec<Peer>,
+    /// Whether the recipient is neither linked nor reachable through others. False for a room.
+    pub is_recipient_absent: bool,
     /// Number of all such peers.
     pub lacking_peers: u64,
 }

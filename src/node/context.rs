@@ -49,6 +49,8 @@ pub struct NodeConfig {
     /// This program leaves by itself soon (`send`, `peers`). Other programs do not show it as
     /// joined or left.
     pub transient: bool,
+    /// The key pair is stored nowhere (`--ephemeral`), so other programs need not remember it.
+    pub is_ephemeral: bool,
     /// Whether to send beacons.
     pub beacons_enabled: bool,
     /// The contents of `known_peers`.
@@ -134,6 +136,8 @@ pub struct Context {
     pub port: u16,
     /// This program leaves by itself soon.
     pub transient: bool,
+    /// Our key pair is stored nowhere.
+    pub is_ephemeral: bool,
     /// A random number that identifies this run of the program.
     pub run: u64,
     /// The usable interfaces.
@@ -175,6 +179,7 @@ impl Context {
             nick: config.nick,
             port: config.port,
             transient: config.transient,
+            is_ephemeral: config.is_ephemeral,
             run: rng.next_u64(),
             interfaces: Vec::new(),
             links: SortedMap::new(),
@@ -264,6 +269,12 @@ impl Context {
         self.stream_by_peer
             .get(peer)
             .and_then(|stream| self.links.get(stream))
+    }
+
+    /// Whether this peer is linked or reachable through others.
+    pub fn is_reachable(&self, peer: &PeerId) -> bool {
+        let mut rooms = self.links.values().flat_map(|link| link.routes.values());
+        self.stream_by_peer.contains_key(peer) || rooms.any(|routes| routes.contains_key(peer))
     }
 
     /// The links to peers that share this room.

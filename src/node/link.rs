@@ -56,6 +56,8 @@ pub struct Link {
     pub run: u64,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
+    /// The peer says that its key ends with its program (`--ephemeral`).
+    pub is_ephemeral: bool,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
     pub address: SocketAddr,
     /// The address at which our last dial reached the peer. `None` if only the peer dialed. The

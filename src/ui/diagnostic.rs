@@ -1,6 +1,7 @@
 //! Sentences for stderr and for the `error` lines of `--json`.
 use super::sanitize::sanitize;
 use crate::base::event::Notice;
+use crate::base::text::bound_name::bound_name_warning;
 
 /// Formats a sentence as a line for stderr: sanitized, after the prefix `p2pchat: `. The result has
 /// no `\n`.
@@ -14,13 +15,20 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
         Notice::KeyMismatch {
             peer,
             known_id,
+            is_bound: true,
+            ..
+        } => Some(bound_name_warning(peer, known_id)),
+        Notice::KeyMismatch {
+            peer,
+            known_id,
             first_seen,
+            is_bound: false,
         } => {
             let since = first_seen.to_string();
             // The date is the text before the `T`.
             let day = since.split('T').next().unwrap_or(&since);
             Some(format!(
-                "{peer} is not the {}~{} known since {day}: another key",
+                "{peer} is not the {}~{} known since {day}: another key; to write to it: @{peer}",
                 peer.nick,
                 known_id.short()
             ))

@@ -4,17 +4,19 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
-/// Maximum number of entries in each map of [`DisplayNames`].
+/// Maximum number of peers whose claimed name is recorded, and of peers from the file.
 const NAMES_MAX: usize = 4096;
+/// Maximum number of different names: those of both kinds of peers.
+const CLAIMS_MAX: usize = 2 * NAMES_MAX;
 
 /// The names of peers: names claimed in this run, and names from the file `known_peers`. Once
-/// `NAMES_MAX` claimed names are recorded, every further name counts as ambiguous.
+/// `CLAIMS_MAX` names are recorded, every further name counts as ambiguous.
 #[derive(Clone, Debug, Default)]
 pub struct DisplayNames {
     by_id: SortedMap<PeerId, Nick>,
     /// Names from the file `known_peers`, which may be from earlier runs.
     known: SortedMap<PeerId, Nick>,
-    /// Maps each claimed name, in lower case, to the peer that claimed it. `None`: several peers
+    /// Maps each name, in lower case, to the peer that claimed it in any run. `None`: several peers
     /// claimed the name.
     by_name: SortedMap<String, Option<PeerId>>,
 }
@@ -28,21 +30,26 @@ impl DisplayNames {
         if self.by_id.len() < NAMES_MAX || self.by_id.contains_key(&peer.id) {
             self.by_id.insert(peer.id, peer.nick.clone());
         }
-        let folded = peer.nick.as_str().to_lowercase();
-        if let Some(claimant) = self.by_name.get_mut(&folded) {
-            if *claimant != Some(peer.id) {
-                *claimant = None;
-            }
-        } else if self.by_name.len() < NAMES_MAX {
-            self.by_name.insert(folded, Some(peer.id));
-        }
+        self.record_claim(peer.id, &peer.nick);
     }
 
-    /// Records the name of the peer `id` from the file `known_peers`. The name counts as ambiguous
-    /// until the peer claims it in this run.
+    /// Records the name of the peer `id` from the file `known_peers`. If another peer claims the
+    /// name, the name is ambiguous.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());
+            self.record_claim(id, nick);
+        }
+    }
+
+    fn record_claim(&mut self, id: PeerId, nick: &Nick) {
+        let folded = nick.as_str().to_lowercase();
+        if let Some(claimant) = self.by_name.get_mut(&folded) {
+            if *claimant != Some(id) {
+                *claimant = None;
+            }
+        } else if self.by_name.len() < CLAIMS_MAX {
+            self.by_name.insert(folded, Some(id));
         }
     }
 
@@ -52,7 +59,8 @@ impl DisplayNames {
         self.by_id.get(id).or_else(|| self.known.get(id))
     }
 
-    /// Is `peer` the only peer that claimed the name in `peer.nick`? Never true for the name `?`.
+    /// Is `peer` the only peer known to have claimed the name in `peer.nick`? Never true for the
+    /// name `?`.
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
         peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))

@@ -61,6 +61,7 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
     };
     let _ = match &of_target.lacking[..] {
         _ if !has_linked_peer => write!(text, "no peer is connected"),
+        _ if of_target.is_recipient_absent => write!(text, "this peer is not here"),
         [] if acked == 0 => write!(text, "nobody in the room is connected"),
         [] => write!(text, "{acked} of {required} peers have received all lines"),
         _ if of_target.target.room().is_none() => write!(text, "the lines have not arrived"),

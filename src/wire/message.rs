@@ -166,6 +166,9 @@ pub struct Hello {
     /// Is the sender a transient peer, such as `send`?
     #[serde(default, skip_serializing_if = "is_false")]
     pub passing: bool,
+    /// Does the sender's key exist only as long as its program runs?
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ephemeral: bool,
 }
 
 /// Lists the lines that the sender stores, in several logs to one target.

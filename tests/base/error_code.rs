@@ -12,6 +12,7 @@ fn error_codes_keep_their_words() {
         (ErrorCode::WrongKey, "key"),
         (ErrorCode::BoundName, "bound"),
         (ErrorCode::OtherKey, "other-key"),
+        (ErrorCode::Absent, "absent"),
         (ErrorCode::DuplicateIdentity, "twin"),
         (ErrorCode::Fork, "fork"),
         (ErrorCode::Incarnation, "incarnation"),

@@ -176,6 +176,36 @@ fn another_key_under_a_bound_name_is_refused() {
     assert_eq!(outcome.out.len(), 1, "{outcome:?}");
 }
 
+/// Whoever writes to somebody who is away is told so, once. At the end `send` says it.
+#[test]
+fn writing_to_an_absent_peer_says_so() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    run(&lo, "alice", &["send", "-t", "@bob", "one"]).assert_code(0);
+    drop(bob);
+    let carol = lo.start("carol", &["listen"]);
+    let mut alice = lo.start("alice", &["--commands", "-W", "0.5"]);
+    wait_joined(&alice, "carol");
+    alice.say("/msg @bob two");
+    alice.say("/msg @bob three");
+    let outcome = finish(alice, b"");
+    outcome.assert_code(75);
+    let is_told = |line: &&String| line.ends_with(" is not here: it gets the lines when it comes");
+    assert_eq!(outcome.err.iter().filter(is_told).count(), 1, "{outcome:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "-W", "0.5", "four"]);
+    outcome.assert_code(75);
+    assert_eq!(outcome.err.len(), 1, "{outcome:?}");
+    let sentence = &outcome.err[0];
+    assert!(sentence.starts_with("p2pchat: @bob~"), "{sentence}");
+    assert!(sentence.contains(": this peer is not here"), "{sentence}");
+    drop(carol);
+    let bob = lo.start("bob", &["listen"]);
+    run(&lo, "alice", &["send", "-t", "@bob", "five"]).assert_code(0);
+    for text in [": two", ": three", ": four", ": five"] {
+        wait_line(&bob, text);
+    }
+}
+
 /// In JSON a direct message has the target `@ID`, in input and output and in `delivered`; an
 /// unknown target is an error object.
 #[test]

@@ -17,15 +17,26 @@ fn a_diagnostic_is_one_line_of_the_program() {
 /// A changed key, a duplicate identity and an error reach the user on stderr; chat does not.
 #[test]
 fn notices_for_stderr_are_one_sentence_each() {
-    let notice = Notice::KeyMismatch {
+    let notice = |is_bound| Notice::KeyMismatch {
         peer: peer(2, "bob"),
         known_id: identity(3).id(),
         first_seen: wall_time("2026-11-01T10:00:00Z"),
+        is_bound,
     };
     let (b, c) = (short(2), short(3));
     assert_eq!(
-        notice_warning(&notice).unwrap(),
-        format!("bob~{b} is not the bob~{c} known since 2026-11-01: another key")
+        notice_warning(&notice(false)).unwrap(),
+        format!(
+            "bob~{b} is not the bob~{c} known since 2026-11-01: another key; to write to it: \
+             @bob~{b}"
+        )
+    );
+    assert_eq!(
+        notice_warning(&notice(true)).unwrap(),
+        format!(
+            "WARNING: bob~{b} IS NOT the bob~{c} that you know: another key uses this name; to \
+             write to it: @bob~{b}"
+        )
     );
     let duplicate = notice_warning(&Notice::DuplicateIdentity {
         address: None,

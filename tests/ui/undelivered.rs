@@ -19,6 +19,7 @@ fn in_room(room: &str, (acked_peers, required_peers): (u64, u64), nicks: &[&str]
         required_peers,
         lacking: peers(nicks),
         lacking_peers: nicks.len() as u64,
+        is_recipient_absent: false,
     }
 }
 
@@ -60,6 +61,14 @@ fn rooms_and_peers_are_named() {
                 ..in_room("#ops", (0, 1), &["bob"])
             },
             "@bob~aaaa: the lines have not arrived",
+        ),
+        (
+            Undelivered {
+                target: Target::Peer(PeerId([0; 32])),
+                is_recipient_absent: true,
+                ..in_room("#ops", (0, 1), &["bob"])
+            },
+            "@bob~aaaa: this peer is not here",
         ),
     ] {
         assert_eq!(describe(&[undelivered], Connectivity::Linked), text);

@@ -44,6 +44,7 @@ fn hello_and_clock() -> [Message; 2] {
         rooms: Vec::new(),
         port: 9999,
         passing: false,
+        ephemeral: false,
     };
     let clock = Message::Clock {
         peer,

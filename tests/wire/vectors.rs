@@ -123,6 +123,7 @@ fn hello() {
             rooms: room_hashes(&vector),
             port: vector.number("port"),
             passing: vector.flag("passing"),
+            ephemeral: vector.flag("ephemeral"),
         };
         assert_message(&vector, "json", Message::Hello(hello));
     }

@@ -1,2 +1,4 @@
-//! Rules for text of others: which characters could control a terminal.
+//! Rules for text of others: which characters could control a terminal, and which spelling of a
+//! name is allowed. And a sentence about names.
+pub mod bound_name;
 pub mod control_chars;

@@ -86,6 +86,7 @@ impl PendingHandshake {
             verifying_key: hello.sender.verifying_key()?,
             run: hello.run,
             transient: hello.passing,
+            is_ephemeral: hello.ephemeral,
             address,
             dialed_address: stream.is_dialed().then_some(address),
             handshake_started_at: self.started_at,

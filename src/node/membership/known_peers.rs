@@ -2,7 +2,6 @@
 //! to the name.
 use std::fmt::Write as _;
 
-use crate::base::error_code::ErrorCode;
 use crate::base::event::{KnownPeer, Notice, Output, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
@@ -45,7 +44,8 @@ pub enum ResolvedPeer {
 struct NameClaims {
     /// Number of names recorded for this key in this run.
     recorded_count: usize,
-    /// Names claimed by this key that are known for other keys. Each was reported to the user once.
+    /// Names claimed by this key that are known for other keys. Unless this program is transient,
+    /// each was reported to the user once.
     reported_names: SortedSet<Nick>,
 }
 
@@ -97,45 +97,34 @@ impl KnownPeers {
         known.for_each(|known| ctx.acquaintances.record(known));
     }
 
-    /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. After eight such names of one key,
-    /// returns a placeholder instead of the name.
+    /// Records that a peer claims a name. Returns the name under which to show the peer. After
+    /// eight claims of one key to names of other keys, this is a placeholder.
+    ///
+    /// If the name is known for another key, notifies the user once: later runs find the claim in
+    /// the file. A transient program notifies nobody, so it leaves such a claim to a later run. The
+    /// name of an ephemeral peer is not recorded, because its key never comes back.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
-        let known = self.by_nick.get(&peer.nick);
-        let of_name = known.map_or(&[][..], Vec::as_slice);
-        let entry = of_name.iter().find(|k| k.id == peer.id);
-        let is_known = entry.is_some();
-        let bound = of_name.iter().find(|k| k.is_bound && k.id != peer.id);
-        let bound = bound.filter(|_| entry.is_none_or(|entry| !entry.is_bound));
-        let bound = bound.map(|bound| bound.id);
-        let first = of_name.first().map(|first| (first.id, first.first_seen));
-        let first = first.filter(|_| !is_known);
+        let of_name = self.by_nick.get(&peer.nick).map_or(&[][..], Vec::as_slice);
+        if of_name.iter().any(|known| known.id == peer.id) {
+            return peer.nick.clone();
+        }
+        let clash = clash_notice(peer, of_name);
         if self.claims.len() >= CLAIMING_KEYS_MAX && !self.claims.contains_key(&peer.id) {
             self.claims
                 .retain(|id, _| ctx.stream_by_peer.contains_key(id));
         }
         let claims = self.claims.get_or_default(peer.id);
-        if (bound.is_some() || first.is_some()) && !claims.reported_names.contains(&peer.nick) {
+        let is_recordable = !is_ephemeral(ctx, &peer.id) && (clash.is_none() || !ctx.transient);
+        if let Some(clash) = clash.filter(|_| !claims.reported_names.contains(&peer.nick)) {
             if claims.reported_names.len() >= NAMES_PER_KEY_MAX {
                 return Nick::new_or_placeholder("");
             }
             claims.reported_names.insert(peer.nick.clone());
-            if let Some(bound) = bound {
-                ctx.notify(Notice::Error {
-                    code: ErrorCode::BoundName,
-                    content: key_mismatch_message(peer, &bound),
-                });
-            }
-            if let Some((known, since)) = first {
-                let peer = peer.clone();
-                ctx.notify(Notice::KeyMismatch {
-                    peer,
-                    known_id: known,
-                    first_seen: since,
-                });
+            if !ctx.transient {
+                ctx.notify(clash);
             }
         }
-        if !is_known && claims.recorded_count < NAMES_PER_KEY_MAX {
+        if is_recordable && claims.recorded_count < NAMES_PER_KEY_MAX {
             claims.recorded_count += 1;
             self.record_new(ctx, peer);
         }
@@ -190,19 +179,16 @@ impl KnownPeers {
         true
     }
 
-    /// Binds the name of this peer to its key. From now on, the name means this key.
+    /// Binds the name of this peer to its key. From now on, the name means this key. The name of an
+    /// ephemeral peer is not bound: the next program of its user has another key.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
         let is_bound =
             known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound));
-        if !is_bound && peer.nick.as_str() != "?" {
+        if !is_bound && peer.nick.as_str() != "?" && !is_ephemeral(ctx, &peer.id) {
             // The key may be known or linked under another name, so this claim may be new.
             self.observe(ctx, peer);
             self.record(ctx, peer, true);
-            // Other keys that claim this name are reported again, as the name is bound now.
-            for claims in self.claims.values_mut() {
-                claims.reported_names.remove(&peer.nick);
-            }
         }
     }
 
@@ -279,6 +265,24 @@ impl KnownPeers {
     }
 }
 
+/// Whether the peer is linked, and says that its key ends with its program.
+fn is_ephemeral(ctx: &Context, id: &PeerId) -> bool {
+    ctx.link_to(id).is_some_and(|link| link.is_ephemeral)
+}
+
+/// The notice that a peer claims a name known for other keys. Names the key that is bound to the
+/// name, or else the first one. `None`: the name is new.
+fn clash_notice(peer: &Peer, of_name: &[KnownPeer]) -> Option<Notice> {
+    let bound = of_name.iter().find(|known| known.is_bound);
+    let known = bound.or(of_name.first())?;
+    Some(Notice::KeyMismatch {
+        peer: peer.clone(),
+        known_id: known.id,
+        first_seen: known.first_seen,
+        is_bound: known.is_bound,
+    })
+}
+
 fn is_present(present: &[Peer], id: &PeerId) -> bool {
     present.iter().any(|peer| peer.id == *id)
 }
@@ -300,13 +304,4 @@ pub fn ambiguity_message(peers: &[Peer]) -> String {
         let _ = write!(text, "{or} @{peer}");
     }
     text
-}
-
-/// The warning about a peer that uses a name bound to another key.
-pub fn key_mismatch_message(peer: &Peer, bound: &PeerId) -> String {
-    format!(
-        "WARNING: {peer} IS NOT the {}~{} that you know: another key uses this name",
-        peer.nick,
-        bound.short()
-    )
 }

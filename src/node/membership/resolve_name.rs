@@ -1,13 +1,12 @@
 //! Finds the recipient of a direct message. Resolves a name to a key, at once or when a peer with
 //! that name comes.
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Notice, Peer};
+use crate::base::event::{Notice, Peer, ResolvedRecipient};
 use crate::base::name::PeerSelector;
+use crate::base::text::bound_name::bound_name_warning;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::membership::known_peers::{
-    KnownPeers, ResolvedPeer, ambiguity_message, key_mismatch_message,
-};
+use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
 use crate::node::timer::{Deadlines, Timer};
 
 /// Maximum time to wait for further peers that match a selector, in milliseconds. A command with a
@@ -106,7 +105,8 @@ impl NameResolution {
                 ResolvedPeer::Unique(peer) if peer.id == ctx.own_id() => is_you(),
                 ResolvedPeer::Unique(peer) => {
                     known_peers.bind(ctx, &peer);
-                    Ok(peer.id)
+                    let is_absent = !is_present(&peer);
+                    Ok(ResolvedRecipient { peer, is_absent })
                 }
                 ResolvedPeer::NotFound if pending.selector.matches(&ctx.nick, &ctx.own_id()) => {
                     is_you()
@@ -116,7 +116,7 @@ impl NameResolution {
                     refuse(ErrorCode::Target, ambiguity_message(&peers))
                 }
                 ResolvedPeer::KeyMismatch { peer, bound } => {
-                    refuse(ErrorCode::WrongKey, key_mismatch_message(&peer, &bound))
+                    refuse(ErrorCode::WrongKey, bound_name_warning(&peer, &bound))
                 }
             };
             let request_id = pending.request_id;

@@ -393,7 +393,9 @@ impl DeliveryTracker {
             None => !of_log.has_undelivered(),
         };
         let lacking = of_log.lacking.iter().take(LACKING_NAMED_MAX);
+        let recipient = log.target.recipient();
         (!is_delivered).then(|| Undelivered {
+            is_recipient_absent: recipient.is_some_and(|peer| !ctx.is_reachable(&peer)),
             target: log.target.clone(),
             acked_peers: of_log.acked_peers,
             required_peers: of_log.required_peers,

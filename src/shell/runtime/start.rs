@@ -102,6 +102,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         port: listening_port(&streams)?,
         seed: random_bytes()?,
         transient: matches!(builder.mode, SessionMode::Send | SessionMode::Peers),
+        is_ephemeral: options.is_ephemeral(),
         beacons_enabled: options.multicast.is_some(),
         known_peers,
         receipts: state.read_receipts(),

@@ -1,8 +1,7 @@
 //! The part of a session that executes requests.
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Command, Notice};
-use crate::base::identity::PeerId;
+use crate::base::event::{Command, Notice, ResolvedRecipient};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::request_id::RequestId;
@@ -10,7 +9,7 @@ use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::session::resend::find_stored;
 use crate::shell::session::session::{
-    Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
+    Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
 };
 use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::reader::PrintedBacklog;
@@ -110,7 +109,8 @@ impl Session {
                 timeout_ms,
             } => {
                 self.is_answered = true;
-                let timeout_ms = match self.last_selector.as_ref() == Some(&selector) {
+                let is_repeated = self.last_selector.as_ref() == Some(&selector);
+                let timeout_ms = match is_repeated {
                     true => 0,
                     false => timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
                 };
@@ -121,6 +121,7 @@ impl Session {
                     lines,
                     action,
                     after,
+                    is_repeated,
                 };
                 return Some(SessionAction::Resolve {
                     selector,
@@ -330,7 +331,7 @@ impl Session {
     /// Handles the recipient that the core has found. Returns the lines to publish.
     pub fn handle_resolved(
         &mut self,
-        result: Result<PeerId, Refusal>,
+        result: Result<ResolvedRecipient, Refusal>,
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) -> Option<SessionAction> {
@@ -340,6 +341,7 @@ impl Session {
             lines,
             action,
             after,
+            is_repeated,
             ..
         } = pending
         else {
@@ -348,7 +350,14 @@ impl Session {
         self.current_id = id;
         self.is_answered = false;
         match result {
-            Ok(peer) => self.publish(Target::Peer(peer), lines, action, after, around, sink),
+            Ok(ResolvedRecipient { peer, is_absent }) => {
+                if is_absent && !is_repeated {
+                    let content = format!("{peer} is not here: it gets the lines when it comes");
+                    let code = ErrorCode::Absent;
+                    emit(sink, None, Notice::Error { code, content }.into());
+                }
+                self.publish(Target::Peer(peer.id), lines, action, after, around, sink)
+            }
             Err(Refusal { code, content }) => {
                 self.last_selector = None;
                 self.refuse(code, content, sink);

@@ -189,6 +189,7 @@ impl Session {
             }
             Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
                 let code = match &**notice {
+                    Notice::KeyMismatch { is_bound: true, .. } => ErrorCode::BoundName,
                     Notice::KeyMismatch { .. } => ErrorCode::OtherKey,
                     _ => ErrorCode::DuplicateIdentity,
                 };

@@ -93,6 +93,8 @@ pub(super) enum Pending {
         action: bool,
         /// Where the search for a stored copy of the lines begins. `None`: the lines are new.
         after: Option<FolderCursor>,
+        /// Whether the previous lines to a peer had the same selector.
+        is_repeated: bool,
     },
     /// A history query runs.
     History,

@@ -59,6 +59,7 @@ impl Directory {
             port: PORT,
             seed,
             transient: false,
+            is_ephemeral: false,
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

@@ -146,7 +146,9 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
     lan.start(alice);
     lan.send_direct_within(alice, "@bob", "secret", 10_000);
     lan.run_for(1_500);
-    assert_eq!(lan.peers[alice].error_count("bound"), 1, "loudly");
+    let loudly = |n: &&Notice| matches!(n, Notice::KeyMismatch { is_bound: true, .. });
+    let warnings = lan.peers[alice].notices_of_run().filter(loudly).count();
+    assert_eq!(warnings, 1);
     assert_eq!(lan.peers[alice].error_count("key"), 1);
     assert!(lan.peers[mallory].received().is_empty());
     assert_eq!(
@@ -162,6 +164,82 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
     assert_eq!(lan.peers[bob].received(), ["secret"]);
     assert!(lan.peers[mallory].received().is_empty());
     lan.check_lines();
+}
+
+/// How often another key for a known name was reported in the present run.
+fn key_mismatches(lan: &Lan, who: PeerIndex) -> usize {
+    let other = |n: &&Notice| matches!(n, Notice::KeyMismatch { .. });
+    lan.peers[who].notices_of_run().filter(other).count()
+}
+
+/// The key of an ephemeral peer never comes back. So its name is neither recorded nor bound, and
+/// means the next program that uses it.
+#[test]
+fn the_name_of_an_ephemeral_peer_is_not_kept() {
+    let mut lan = Lan::new(14);
+    let [alice, first, second] = lan.add_peers(["alice", "bob", "bob"]);
+    lan.start(alice);
+    for (bob, text) in [(first, "one"), (second, "two")] {
+        lan.peers[bob].is_ephemeral = true;
+        lan.start(bob);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.send_direct(alice, "@bob", text);
+        lan.run_for(100);
+        assert_eq!(lan.peers[bob].received(), [text]);
+        assert_eq!(lan.peers[alice].known_peers, []);
+        lan.stop(bob);
+        lan.run_for(2_000);
+    }
+    assert_eq!(key_mismatches(&lan, alice), 0);
+    // The name of somebody else is still his.
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.send_direct(alice, "@bob", "three");
+    lan.run_for(100);
+    assert_eq!(lan.peers[bob].received(), ["three"]);
+    lan.start(second);
+    lan.run_until_linked(alice, second, REDIAL_MS);
+    assert_eq!(key_mismatches(&lan, alice), 1);
+    lan.send_direct(alice, "@bob", "four");
+    lan.run_for(100);
+    assert_eq!(lan.peers[bob].received(), ["three", "four"]);
+}
+
+/// Two keys with one name are reported once, by the first run that has somebody to tell. A later
+/// run finds both in the file.
+#[test]
+fn a_name_clash_is_reported_once_and_remembered() {
+    for is_bound in [false, true] {
+        let mut lan = Lan::new(15);
+        let [alice, bob, other] = lan.add_peers(["alice", "bob", "bob"]);
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        if is_bound {
+            lan.send_direct(alice, "@bob", "psst");
+            lan.run_for(100);
+        }
+        lan.stop(bob);
+        lan.start(other);
+        for (is_transient, reports) in [(true, 0), (false, 1), (false, 0), (true, 0)] {
+            lan.stop(alice);
+            lan.peers[alice].transient = is_transient;
+            lan.start(alice);
+            lan.run_until_linked(alice, other, REDIAL_MS);
+            lan.run_for(1_000);
+            assert_eq!(key_mismatches(&lan, alice), reports);
+            assert_eq!(lan.peers[alice].error_count("bound"), 0);
+        }
+        assert_eq!(
+            lan.peers[alice].known_peers.len(),
+            if is_bound { 3 } else { 2 }
+        );
+        // The name is meant.
+        lan.send_direct_within(alice, "@bob", "secret", 2_000);
+        lan.run_for(3_000);
+        let code = if is_bound { "key" } else { "target" };
+        assert_eq!(lan.peers[alice].error_count(code), 1);
+    }
 }
 
 /// The lines up to which this peer's direct messages were reported as read, in order.

@@ -213,7 +213,7 @@ impl Lan {
                 match (lines, result) {
                     (Some(lines), Ok(recipient)) => {
                         todo.push_back(Input::Command(Command::Publish {
-                            target: Target::Peer(recipient),
+                            target: Target::Peer(recipient.peer.id),
                             lines,
                             action: false,
                             request: None,

@@ -90,6 +90,8 @@ pub struct SimPeer {
     pub beacons_enabled: bool,
     /// It announces itself as transient, as `send` does.
     pub transient: bool,
+    /// It announces itself as ephemeral, as a program with `--ephemeral` does.
+    pub is_ephemeral: bool,
     /// The rooms joined at every start.
     pub startup_rooms: Vec<Room>,
     pub disk: Disk,
@@ -146,6 +148,7 @@ impl SimPeer {
             psk: None,
             beacons_enabled: true,
             transient: false,
+            is_ephemeral: false,
             startup_rooms: vec![Room::general()],
             disk: Disk::new(Identity::from_seed(&seed).id()),
             resume_state: None,
@@ -214,6 +217,7 @@ impl SimPeer {
             port: self.port,
             seed,
             transient: self.transient,
+            is_ephemeral: self.is_ephemeral,
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

@@ -107,6 +107,7 @@ impl ScriptedPeer {
             rooms: vec![room_hash(&self.transport.handshake_hash, &Room::general())],
             port: 9999,
             passing: false,
+            ephemeral: false,
         })
     }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Input, LoadRequest, Notice};
-use crate::base::identity::PeerId;
+use crate::base::event::{Input, LoadRequest, Notice, ResolvedRecipient};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
@@ -50,7 +49,7 @@ pub enum SessionKey {
 /// The answer of the core to a search for a recipient.
 pub struct ResolvedSearch {
     pub(super) id: u64,
-    pub(super) result: Result<PeerId, Refusal>,
+    pub(super) result: Result<ResolvedRecipient, Refusal>,
 }
 
 /// The arguments of [`EventLoop::new`].

@@ -390,6 +390,10 @@ impl Frontend {
 
     /// Shows an error, and records its effect on the exit status.
     fn show_error(&mut self, code: ErrorCode, content: &str, user_id: Option<String>) {
+        // The command waits for the recipient. If that is in vain, another sentence says so.
+        if code == ErrorCode::Absent && self.exit_policy.mode == SessionMode::Send {
+            return;
+        }
         let notice = Notice::Error {
             code,
             content: content.to_owned(),
