@@ -3,10 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::identity::PeerId;
+use super::text::spelling::find_respellable;
 
 /// Longest name of a peer, in characters.
 pub const NICK_MAX_CHARS: usize = 32;
+/// How many characters of a login name are looked at.
+const SANITIZED_MAX_CHARS: usize = 256;
 /// Longest room name without its `#`, in characters.
 pub const ROOM_MAX_CHARS: usize = 50;
 
@@ -62,8 +67,9 @@ fn is_invisible(c: char) -> bool {
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{13440}'
+            | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -91,9 +97,20 @@ fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     }
 }
 
+/// Checks that the name begins with a visible character, and that no other spelling of it exists.
+fn check_spelling(text: &str) -> Result<(), NameError> {
+    let is_mark = |c: &char| c.width() == Some(0);
+    let leading_mark = text.chars().next().filter(is_mark);
+    match leading_mark.or_else(|| find_respellable(text)) {
+        Some(c) => Err(NameError::InvalidCharacter(c)),
+        None => Ok(()),
+    }
+}
+
 /// A name that a peer claims, which does not prove who the peer is. The name has 1 to
 /// [`NICK_MAX_CHARS`] characters and no leading `-`. It contains no white space, no control or
-/// invisible character, and none of `~ @ # : / *`.
+/// invisible character, and none of `~ @ # : / *`. It begins with no combining mark. No other
+/// spelling of it exists: see [`find_respellable`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nick(Arc<str>);
 
@@ -103,7 +120,8 @@ impl Nick {
     /// # Errors
     /// The first rule that the name breaks.
     pub fn new(text: &str) -> Result<Nick, NameError> {
-        check_name(text, NICK_MAX_CHARS).map(|()| Nick(text.into()))
+        check_name(text, NICK_MAX_CHARS)?;
+        check_spelling(text).map(|()| Nick(text.into()))
     }
 
     /// Validates a name received from a peer. An invalid name becomes `?`.
@@ -114,12 +132,14 @@ impl Nick {
     /// Makes a valid name from any text, such as a login name. Drops forbidden characters and
     /// leading dashes, and shortens the rest. Returns `None` if no characters remain.
     pub fn sanitize(text: &str) -> Option<Nick> {
-        let fit: String = text.chars().filter(|c| is_allowed(*c)).collect();
-        let fit: String = fit
-            .trim_start_matches('-')
-            .chars()
-            .take(NICK_MAX_CHARS)
-            .collect();
+        let mut fit = String::new();
+        for c in text.chars().take(SANITIZED_MAX_CHARS) {
+            let end = fit.len();
+            fit.push(c);
+            if Nick::new(&fit).is_err() {
+                fit.truncate(end);
+            }
+        }
         Nick::new(&fit).ok()
     }
 
@@ -146,8 +166,22 @@ impl Room {
     /// # Errors
     /// The first rule that the name breaks.
     pub fn new(text: &str) -> Result<Room, NameError> {
+        check_spelling(text.strip_prefix('#').unwrap_or(text))?;
+        Room::with_any_spelling(text)
+    }
+
+    /// Like [`Room::new`], but the name may have another spelling: programs of an earlier version
+    /// use and store such rooms.
+    fn with_any_spelling(text: &str) -> Result<Room, NameError> {
         let bare = text.strip_prefix('#').unwrap_or(text).to_lowercase();
         check_name(&bare, ROOM_MAX_CHARS).map(|()| Room(format!("#{bare}").into()))
+    }
+
+    /// Parses a name from a peer or from the store. Only the canonical form is accepted: `#` and
+    /// lower case.
+    pub fn parse_canonical(text: &str) -> Option<Room> {
+        let room = Room::with_any_spelling(text).ok()?;
+        (room.as_str() == text).then_some(room)
     }
 
     /// `#general`, the default room.
@@ -190,7 +224,10 @@ impl PeerSelector {
     /// The first rule that the name breaks. The error is `InvalidCharacter('~')` if the text after
     /// the `~` cannot be the beginning of an id.
     pub fn parse(text: &str) -> Result<PeerSelector, NameError> {
-        let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
+        let text = text.strip_prefix('@').unwrap_or(text);
+        // The lower case of some letters has another spelling.
+        check_spelling(text)?;
+        let text = text.to_lowercase();
         let (name, prefix) = match text.split_once('~') {
             Some((name, prefix)) if is_id_prefix(prefix) => (name, prefix),
             Some(_) => return Err(NameError::InvalidCharacter('~')),
@@ -261,8 +298,7 @@ impl FolderName {
             let known = [FolderName::direct(), FolderName::carried()];
             return known.into_iter().find(|folder| folder.as_str() == name);
         }
-        let room = Room::new(name).ok()?;
-        (room.as_str() == name).then(|| FolderName::from(&room))
+        Room::parse_canonical(name).map(|room| FolderName::from(&room))
     }
 
     /// The folder for the lines that `author` writes to `target`. The parameter `own` is our id.
@@ -308,8 +344,7 @@ impl Target {
         if let Some(id) = text.strip_prefix('@') {
             return id.parse().ok().map(Target::Peer);
         }
-        let room = Room::new(text).ok()?;
-        (room.as_str() == text).then_some(Target::Room(room))
+        Room::parse_canonical(text).map(Target::Room)
     }
 
     /// The room. `None` for a direct message.

@@ -292,7 +292,11 @@ fn parse_peer(fields: &Fields<'_>) -> Option<Peer> {
 
 fn parse_rooms(fields: &Fields<'_>) -> Option<Vec<Room>> {
     let rooms = fields.texts("rooms")?.into_iter();
-    Some(rooms.filter_map(|room| Room::new(&room).ok()).collect())
+    Some(
+        rooms
+            .filter_map(|room| Room::parse_canonical(&room))
+            .collect(),
+    )
 }
 
 fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {

@@ -6,6 +6,7 @@ mod batches;
 mod error_code;
 mod hex;
 mod lines;
+mod name;
 mod range;
 mod table;
 mod time;

@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 20] = [
+const UNNAMED: [&str; 21] = [
     "CHECK_DIGITS",
     "DEFAULT_PORT",
     "DIGEST_CHARS",
@@ -32,6 +32,7 @@ const UNNAMED: [&str; 20] = [
     "NONCE_BYTES",
     "OVERHEAD_BYTES",
     "PROTOCOL_VERSION",
+    "SANITIZED_MAX_CHARS",
     "SIGNATURE_CHARS",
     "SUFFIX_BITS_MAX",
     "TAG_BYTES",

@@ -2,3 +2,4 @@
 //! name is allowed. And a sentence about names.
 pub mod bound_name;
 pub mod control_chars;
+pub mod spelling;

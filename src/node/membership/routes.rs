@@ -118,7 +118,7 @@ impl Routes {
     ) -> Vec<PeerId> {
         let mut changed = Vec::new();
         let own = ctx.own_id();
-        let Ok(room) = Room::new(&update.target) else {
+        let Some(room) = Room::parse_canonical(&update.target) else {
             return changed;
         };
         let Some(link) = ctx
