@@ -60,15 +60,16 @@ impl MemoryFolder {
     ) -> FreedBytes {
         let mut freed = FreedBytes::default();
         let mut floors: SortedMap<LogId, u64> = SortedMap::new();
-        self.records.retain(|_, record| {
+        let mut evicted = Vec::new();
+        for (number, record) in &self.records {
             let (log, last) = (&record.log, record.last_sequence);
             let Some(over_bytes) = over.get_mut(&log.author).filter(|bytes| **bytes > 0) else {
-                return true;
+                continue;
             };
             let is_own = log.author == *own_id;
             let floor = || core.retention_floor(log);
             if is_own && last >= *floors.get_or_insert_with(log.clone(), floor) {
-                return true;
+                continue;
             }
             let bytes = record.line.len();
             *over_bytes = over_bytes.saturating_sub(bytes as u64);
@@ -79,8 +80,11 @@ impl MemoryFolder {
             if let Some(range) = self.ranges.get_mut(log) {
                 range.evict_below(last + 1);
             }
-            false
-        });
+            evicted.push(*number);
+        }
+        for number in evicted {
+            self.records.remove(&number);
+        }
         freed
     }
 }

@@ -1,7 +1,7 @@
 //! The records of all logs, our logical clock, and the incarnation of our next lines.
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, UnsignedBatch};
@@ -257,12 +257,12 @@ impl Logs {
 
     /// The ranges of all direct logs whose recipient is another peer, sorted by recipient.
     pub fn direct_ranges_to_others(&self, own_id: PeerId) -> impl Iterator<Item = &LogRange> {
-        let first = first_log_to(Target::Peer(PeerId([0; 32])));
-        let to_us = first_log_to(Target::Peer(own_id))..=last_log_to(Target::Peer(own_id));
-        let before = self.states.range(first..to_us.start().clone());
-        let behind = (Bound::Excluded(to_us.end().clone()), Bound::Unbounded);
-        let others = before.chain(self.states.range(behind));
-        others.filter_map(|(_, state)| state.range.as_ref())
+        let to_us = Target::Peer(own_id);
+        let before = self.ranges_from(Target::Peer(PeerId([0; 32])));
+        let before = before.take_while(move |range| range.log.target < to_us);
+        // Begins with the last possible log to us, which no author has.
+        let behind = self.states.range(last_log_to(Target::Peer(own_id))..);
+        before.chain(behind.filter_map(|(_, state)| state.range.as_ref()))
     }
 
     /// The records of all direct logs, sorted by recipient.
@@ -461,7 +461,7 @@ impl Logs {
             author: *author,
             ..first_log_to(Target::Room(room.clone()))
         };
-        let states = self.states.range(&first..);
+        let states = self.states.range(first..);
         let mut of_author =
             states.take_while(|(log, _)| log.author == *author && log.target.room() == Some(room));
         of_author.find_map(|(_, state)| state.source)
