@@ -192,6 +192,11 @@ impl Node {
         self.ctx.links.len()
     }
 
+    /// Whether there are too many peers to link with all of them.
+    pub fn is_partial_mesh(&self) -> bool {
+        self.ctx.topology.is_partial_mesh()
+    }
+
     /// Number of peers whose beacons arrive, linked or not.
     pub fn heard_peer_count(&self) -> usize {
         let discovered = self.dialer.discovered_peers(&self.ctx);

@@ -9,6 +9,7 @@ use crate::hosts::lan::Lan;
 use crate::hosts::wait::wait_until;
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::interface::{Interface, InterfaceAddress};
+use p2pchat::base::time::Time;
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};
 use p2pchat::shell::net::multicast::{
     DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram,
@@ -483,4 +484,29 @@ fn at_most_64_interfaces_are_used() {
     let mut sockets = Sockets::on(host, &[]);
     assert_eq!(sockets.interface_names().len(), 64);
     assert_eq!(sockets.send_to_all(host, "hello"), 64 * 3);
+}
+
+/// While the sockets rest, a datagram causes no event. It is received afterwards, and so is the
+/// next one.
+#[test]
+fn resting_sockets_cause_no_event() {
+    let Some(lan) = Lan::new(2) else { return };
+    let [a, b] = [&lan.hosts[0], &lan.hosts[1]];
+    let (mut alice, mut bob) = (Sockets::on(a, &[]), Sockets::on(b, &[]));
+    alice.send_to_all(a, "first");
+    bob.wait_for("first", 3);
+    let registry = bob.poll.registry().try_clone().expect("a registry");
+    bob.datagrams.rest(&registry, Time(500));
+    assert_eq!(bob.datagrams.rests_until(), Some(Time(500)));
+    alice.send_to_all(a, "second");
+    let mut events = Events::with_capacity(8);
+    let poll = bob.poll.poll(&mut events, Some(Duration::from_millis(100)));
+    poll.expect("a poll");
+    assert!(events.is_empty() && !bob.datagrams.has_readable());
+    assert_eq!(bob.datagrams.receive(&mut [0; DATAGRAM_MAX_BYTES]), None);
+    bob.datagrams.end_rest(&registry);
+    assert_eq!(bob.datagrams.rests_until(), None);
+    bob.wait_for("second", 3);
+    alice.send_to_all(a, "third");
+    bob.wait_for("third", 3);
 }

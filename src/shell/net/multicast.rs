@@ -37,6 +37,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type}
 
 use crate::base::interface::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
+use crate::base::time::Time;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
 /// The IPv6 multicast group: link-local and transient (RFC 4291, 2.7). `7032:7063` is "p2pc" in
@@ -51,6 +52,10 @@ pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 /// Receive buffer of a listener, in bytes. Linux doubles this value (socket(7)), and charges about
 /// 1 KiB for each beacon. The buffer thus holds about a hundred beacons.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+/// How long datagrams may wait in the kernel while the network has more peers than a full mesh
+/// allows, in milliseconds. Those peers send eight beacons a second together, each as several
+/// datagrams, and each datagram would wake the program.
+pub const REST_MS: u64 = 400;
 /// Maximum number of reads in one call of [`Multicast::receive`]. Reads of empty sockets and of
 /// dropped datagrams count as well.
 const RECEIVE_READS_MAX: usize = 64;
@@ -115,6 +120,8 @@ pub struct Multicast {
     /// Index of the listener to read next. The listeners take turns, so that a flood on one of them
     /// does not block the others.
     next_listener: usize,
+    /// Until when the poll reports no datagrams.
+    rests_until: Option<Time>,
     sender_v4: Option<Socket>,
     sender_v6: Option<Socket>,
     interfaces: Vec<Interface>,
@@ -132,6 +139,7 @@ impl Multicast {
             tokens,
             listeners: Vec::new(),
             next_listener: 0,
+            rests_until: None,
             sender_v4: None,
             sender_v6: None,
             interfaces: Vec::new(),
@@ -158,6 +166,7 @@ impl Multicast {
     /// later: an address may be too new to be bound.
     pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
+        self.end_rest(registry);
         self.interfaces = interfaces.iter().take(INTERFACES_MAX).cloned().collect();
         let targets = listen_targets(&self.interfaces);
         for slot in &mut self.listeners {
@@ -192,11 +201,7 @@ impl Multicast {
         let socket = open_listener(group, target)?;
         // mio reports readiness only once (edge-triggered), so `is_readable` remembers it.
         // Closing the socket removes it from the poll.
-        registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            Token(self.tokens.start + at),
-            Interest::READABLE,
-        )?;
+        register(registry, &socket, Token(self.tokens.start + at))?;
         let listener = Some(Listener {
             target,
             socket,
@@ -221,16 +226,46 @@ impl Multicast {
 
     /// Whether [`Multicast::receive`] has sockets to read. If so, the event loop must not sleep.
     pub fn has_readable(&self) -> bool {
-        self.listeners.iter().flatten().any(|l| l.is_readable)
+        self.rests_until.is_none() && self.listeners.iter().flatten().any(|l| l.is_readable)
+    }
+
+    /// Stops the poll from reporting datagrams until this time. They wait in the kernel.
+    pub fn rest(&mut self, registry: &Registry, until: Time) {
+        for listener in self.listeners.iter().flatten() {
+            // An error leaves the listener in the poll, which costs wake-ups only.
+            let _ = registry.deregister(&mut SourceFd(&listener.socket.as_raw_fd()));
+        }
+        self.rests_until = Some(until);
+    }
+
+    /// When to call [`Multicast::end_rest`].
+    pub fn rests_until(&self) -> Option<Time> {
+        self.rests_until
+    }
+
+    /// Lets the poll report datagrams again. Those that came meanwhile can be read now.
+    pub fn end_rest(&mut self, registry: &Registry) {
+        if self.rests_until.take().is_none() {
+            return;
+        }
+        for (at, slot) in self.listeners.iter_mut().enumerate() {
+            if let Some(listener) = slot {
+                let _ = register(registry, &listener.socket, Token(self.tokens.start + at));
+                listener.is_readable = true;
+            }
+        }
     }
 
     /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
     /// several times, because it skips empty sockets and datagrams that must be dropped.
     ///
-    /// `None`: all sockets are empty, or this call has made 64 reads. After 64 reads,
-    /// [`Multicast::has_readable`] may still be true. Callers must limit their calls, because a
+    /// `None`: the sockets rest, all of them are empty, or this call has made 64 reads. After 64
+    /// reads, [`Multicast::has_readable`] may still be true. Callers must limit their calls, as a
     /// flood of datagrams can last.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
+        if self.rests_until.is_some() {
+            return None;
+        }
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
         let mut idle_listeners = 0;
@@ -379,6 +414,11 @@ impl Multicast {
         let to = SockaddrIn6::from(SocketAddrV6::new(GROUP_V6, port, 0, interface));
         send_datagram(socket, bytes, &[], &to)
     }
+}
+
+fn register(registry: &Registry, socket: &Socket, token: Token) -> io::Result<()> {
+    let descriptor = socket.as_raw_fd();
+    registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
 }
 
 fn is_slot_readable(slot: &Option<Listener>) -> bool {

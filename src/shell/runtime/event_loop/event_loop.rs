@@ -228,6 +228,7 @@ impl EventLoop {
             self.recheck_at,
             self.ipc_server.deadline(),
             self.audits.deadline(),
+            self.multicast.rests_until(),
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)

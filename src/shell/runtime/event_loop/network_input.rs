@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use crate::base::event::Input;
 use crate::base::interface::Interface;
 use crate::shell::net::interfaces::INTERFACES_MAX;
+use crate::shell::net::multicast::REST_MS;
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
@@ -39,18 +40,30 @@ impl EventLoop {
         }
     }
 
+    /// Passes the received datagrams to the core. If the network is large, the sockets then rest,
+    /// so that an idle program sleeps.
     pub(super) fn read_datagrams(&mut self) {
+        let rests_until = self.multicast.rests_until();
+        if rests_until.is_some_and(|until| until <= self.now.time) {
+            self.multicast.end_rest(self.poll.registry());
+        }
+        let mut has_received = false;
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
             let Some(received) = self.multicast.receive(&mut buffer) else {
                 break;
             };
+            has_received = true;
             let bytes = buffer.get(..received.length).unwrap_or_default();
             self.handle_input(Input::Datagram {
                 interface: received.interface_index,
                 source: received.source,
                 bytes,
             });
+        }
+        if has_received && self.node.is_partial_mesh() && !self.multicast.has_readable() {
+            let until = self.now.time + REST_MS;
+            self.multicast.rest(self.poll.registry(), until);
         }
     }
 
