@@ -551,23 +551,6 @@ pub struct Chat {
     pub is_own: bool,
 }
 
-/// Lines to one target that not enough peers store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undelivered {
-    /// The room or the recipient.
-    pub target: Target,
-    /// As [`Delivery::acked_peers`], for this target.
-    pub acked_peers: u64,
-    /// As [`Delivery::required_peers`], for this target.
-    pub required_peers: u64,
-    /// The first few recipients or reachable room members that lack lines.
-    pub lacking: Vec<Peer>,
-    /// Whether the recipient is neither linked nor reachable through others. False for a room.
-    pub is_recipient_absent: bool,
-    /// Number of all such peers.
-    pub lacking_peers: u64,
-}
-
 /// How far the lines published in this run are delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {

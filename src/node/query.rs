@@ -3,8 +3,9 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Peer, Undelivered};
+use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::missing_lines::Undelivered;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};

@@ -1,7 +1,7 @@
 //! Says in which rooms lines are undelivered, and who lacks them.
 use std::fmt::Write as _;
 
-use crate::base::event::Undelivered;
+use crate::base::missing_lines::Undelivered;
 use crate::base::name::Target;
 
 /// How many targets are named.

@@ -1,6 +1,7 @@
 //! How undelivered lines are described.
-use p2pchat::base::event::{Peer, Undelivered};
+use p2pchat::base::event::Peer;
 use p2pchat::base::identity::PeerId;
+use p2pchat::base::missing_lines::Undelivered;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::ui::undelivered::{Connectivity, describe};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Chat, Notice, Output, StreamId};
-use crate::base::gap_notice::gap_notice;
+use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::carriers::{

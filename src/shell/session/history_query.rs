@@ -3,9 +3,9 @@
 use std::io::{self, ErrorKind};
 
 use crate::base::event::{Notice, Peer};
-use crate::base::gap_notice::gap_notice;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::line_key::LineKey;
+use crate::base::missing_lines::gap_notice;
 use crate::base::name::{Nick, Target};
 use crate::base::time::WallTime;
 use crate::shell::store::damage::DamageReport;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Notice, Position, StoredBatch};
-use crate::base::gap_notice::gap_notice;
+use crate::base::missing_lines::gap_notice;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;

@@ -1,0 +1,40 @@
+//! Reports of missing lines: the notice of a gap, and what peers lack of our lines.
+use std::ops::RangeInclusive;
+
+use super::batch::Batch;
+use super::event::{Notice, Peer};
+use super::name::Target;
+use super::time::WallTime;
+
+/// Builds the notice that lines of a log are missing. `batch` is any batch of this log, and
+/// supplies the author's name. `lines` are the missing sequences.
+pub fn gap_notice(batch: &Batch, lines: RangeInclusive<u64>, at: WallTime) -> Notice {
+    Notice::Gap {
+        target: batch.log.target.clone(),
+        author: Peer {
+            id: batch.log.author,
+            nick: batch.username.clone(),
+        },
+        incarnation: batch.log.incarnation,
+        from: *lines.start(),
+        to: *lines.end(),
+        at,
+    }
+}
+
+/// Lines to one target that not enough peers store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The room or the recipient.
+    pub target: Target,
+    /// As [`Delivery::acked_peers`](super::event::Delivery::acked_peers), for this target.
+    pub acked_peers: u64,
+    /// As [`Delivery::required_peers`](super::event::Delivery::required_peers), for this target.
+    pub required_peers: u64,
+    /// The first few recipients or reachable room members that lack lines.
+    pub lacking: Vec<Peer>,
+    /// Whether the recipient is neither linked nor reachable through others. False for a room.
+    pub is_recipient_absent: bool,
+    /// Number of all such peers.
+    pub lacking_peers: u64,
+}
