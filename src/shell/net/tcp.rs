@@ -28,6 +28,9 @@ const SPARE_DESCRIPTORS: usize = 16;
 /// Minimum for the limit of the number of streams. A program with very few descriptors can still
 /// send.
 const STREAMS_MAX_MIN: usize = 4;
+/// Maximum number of connections accepted in a turn. A flood of connections therefore delays
+/// neither the streams nor the handshake of a peer among them.
+const ACCEPTS_PER_TURN_MAX: usize = 32;
 /// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
@@ -108,6 +111,8 @@ pub enum WriteOutcome {
 /// The listener and all streams, each under its [`StreamId`].
 pub struct TcpStreams {
     listener: TcpListener,
+    /// Whether connections may wait to be accepted. The poll does not repeat its report.
+    has_waiting: bool,
     streams: SortedMap<StreamId, StreamEntry>,
     /// Streams to read: each may have received bytes, or may have ended.
     readable: SortedSet<StreamId>,
@@ -149,6 +154,7 @@ impl TcpStreams {
         let streams_max = available.saturating_sub(SPARE_DESCRIPTORS);
         Ok(TcpStreams {
             listener,
+            has_waiting: false,
             streams: SortedMap::new(),
             streams_max: streams_max.max(STREAMS_MAX_MIN),
             readable: SortedSet::new(),
@@ -172,15 +178,26 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. Calls `can_accept_on` with the local address of each
-    /// connection. If `can_accept_on` returns false, the connection is closed.
+    /// Records that the poll has reported the listener.
+    pub fn mark_waiting(&mut self) {
+        self.has_waiting = true;
+    }
+
+    /// Whether connections may wait to be accepted.
+    pub fn has_waiting(&self) -> bool {
+        self.has_waiting
+    }
+
+    /// Accepts waiting connections, at most [`ACCEPTS_PER_TURN_MAX`]. Calls `can_accept_on` with
+    /// the local address of each connection. If `can_accept_on` returns false, the connection is
+    /// closed.
     pub fn accept(
         &mut self,
         registry: &Registry,
         can_accept_on: impl Fn(SocketAddr) -> bool,
         changes: &mut Vec<StreamEvent>,
     ) {
-        loop {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
             match self.listener.accept() {
                 Ok((socket, address)) => {
                     let is_allowed = socket
@@ -203,13 +220,12 @@ impl TcpStreams {
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
-                Err(error) if is_shortage(&error) => {
-                    if !self.refuse_waiting() {
-                        return;
-                    }
-                }
+                Err(error) if is_shortage(&error) && self.refuse_waiting() => {}
                 // No connection waits.
-                Err(_) => return,
+                Err(_) => {
+                    self.has_waiting = false;
+                    return;
+                }
             }
         }
     }

@@ -236,7 +236,8 @@ impl EventLoop {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let can_accept = self.can_accept();
-        let has_work = self.streams.has_readable()
+        let has_work = self.streams.has_waiting()
+            || self.streams.has_readable()
             || self.multicast.has_readable()
             || !self.pending_loads.is_empty()
             || self.frontend.has_input(can_accept)
@@ -267,12 +268,15 @@ impl EventLoop {
                 WAKE_TOKEN => {}
                 SIGNALS_TOKEN => self.handle_signals(),
                 STDOUT_TOKEN => self.frontend.handle_stdout_event(event),
-                LISTENER_TOKEN => self.accept_streams(&mut stream_events),
+                LISTENER_TOKEN => self.streams.mark_waiting(),
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),
                 token if self.ipc_server.owns_token(token) => self.ipc_server.handle_event(event),
                 token if self.multicast.owns_token(token) => self.multicast.mark_readable(token),
                 _ => self.streams.handle_event(event, &mut stream_events),
             }
+        }
+        if self.streams.has_waiting() {
+            self.accept_streams(&mut stream_events);
         }
         self.handle_stream_events(stream_events);
         self.read_datagrams();
