@@ -28,6 +28,9 @@ const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
 /// occurs when a peer is discovered, accepted, connected or linked. A peer that receives our beacon
 /// usually dials us within this time.
 pub const QUIET_PERIOD_MS: u64 = 8;
+/// Milliseconds after the last progress, from which on nobody waits for further links. Strangers
+/// who only connect, or send forged beacons, can therefore delay `send` no longer.
+const LINKS_EXPECTED_MAX_MS: u64 = 2_000;
 
 /// The parameters of a new node.
 pub struct NodeConfig {
@@ -155,6 +158,9 @@ pub struct Context {
     /// When a peer was last discovered, accepted, connected or linked. Used by
     /// [`Context::is_quiet`].
     pub last_peer_event: Time,
+    /// When lines were last published or acknowledged, or a recipient was last searched. Used by
+    /// [`Context::links_expected_until`].
+    pub last_progress: Time,
     /// Counts of events that are not reported one by one.
     pub counters: NodeCounters,
     /// Scratch space for decryption, shared by all links.
@@ -188,6 +194,7 @@ impl Context {
             acquaintances: Acquaintances::default(),
             topology: Topology::default(),
             last_peer_event: now.time,
+            last_progress: now.time,
             counters: NodeCounters::default(),
             decrypt_buffer: Vec::new(),
             rng,
@@ -247,14 +254,22 @@ impl Context {
         self.outputs.is_empty()
     }
 
-    /// When [`Context::is_quiet`] becomes true. Every further peer event postpones this time. See
-    /// [`QUIET_PERIOD_MS`] for what counts as a peer event.
-    pub fn quiet_at(&self) -> Time {
-        self.last_peer_event + QUIET_PERIOD_MS
+    /// Until when further links are expected, at the latest: 2 s after the last progress. Only
+    /// linked peers cause progress.
+    pub fn links_expected_until(&self) -> Time {
+        self.last_progress + LINKS_EXPECTED_MAX_MS
     }
 
-    /// Whether no peer was discovered, accepted, connected or linked in the last 8 ms. Then no
-    /// further link is expected.
+    /// When [`Context::is_quiet`] becomes true. Every further peer event postpones this time, at
+    /// most until [`Context::links_expected_until`]. See [`QUIET_PERIOD_MS`] for what counts as a
+    /// peer event.
+    pub fn quiet_at(&self) -> Time {
+        let quiet_at = self.last_peer_event + QUIET_PERIOD_MS;
+        quiet_at.min(self.links_expected_until())
+    }
+
+    /// Whether no peer was discovered, accepted, connected or linked in the last 8 ms, or progress
+    /// is older than 2 s. Then no further link is expected.
     pub fn is_quiet(&self) -> bool {
         self.now.time >= self.quiet_at()
     }

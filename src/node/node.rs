@@ -121,8 +121,7 @@ impl Node {
         }
         let ctx = &self.ctx;
         let mut deadlines = Deadlines::default();
-        self.handshakes
-            .state_deadlines(ctx.now.time, &mut deadlines);
+        self.handshakes.state_deadlines(ctx, &mut deadlines);
         liveness::state_deadlines(ctx, &mut deadlines);
         self.presence.state_deadlines(&mut deadlines);
         self.routes.state_deadlines(&mut deadlines);

@@ -69,10 +69,17 @@ impl Node {
         undelivered
     }
 
-    /// Whether another peer is likely to be linked soon.
+    /// Whether another peer is likely to be linked soon. Peers whose addresses the user gave count
+    /// until their dials fail. All others count until [`Context::links_expected_until`].
+    ///
+    /// [`Context::links_expected_until`]: crate::node::context::Context::links_expected_until
     pub(super) fn is_expecting_link(&self) -> bool {
-        self.handshakes.is_expecting_link(self.ctx.now.time)
-            || self.dialer.is_expecting_link(&self.ctx)
+        let now = self.ctx.now.time;
+        let are_links_expected = now < self.ctx.links_expected_until();
+        self.dialer.is_expecting_static_peer(&self.ctx)
+            || are_links_expected
+                && (self.handshakes.is_expecting_link(now)
+                    || self.dialer.is_expecting_discovered_peer(&self.ctx))
     }
 
     /// The network to which this node belongs.

@@ -55,6 +55,11 @@ impl Channel {
         }
     }
 
+    /// Number of received bytes that wait for the rest of their Noise message or frame.
+    pub fn buffered_bytes(&self) -> usize {
+        self.transport.buffered_bytes() + self.decoder.buffered_bytes()
+    }
+
     /// Encrypts whole frames and appends the ciphertext to `out`.
     ///
     /// # Errors

@@ -8,6 +8,9 @@ use crate::base::batch::BATCH_MAX_BYTES;
 pub const HEADER_BYTES: usize = 5;
 /// Longest payload, in bytes.
 pub const PAYLOAD_MAX_BYTES: usize = BATCH_MAX_BYTES;
+/// Memory that a decoded frame takes besides its payload, in bytes: its record in a list, and the
+/// allocator's share.
+const FRAME_OVERHEAD_BYTES: usize = 64;
 
 /// What the payload of a frame contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,13 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
+impl Frame {
+    /// About how much memory the frame takes, in bytes. Even a frame without payload costs memory.
+    pub fn memory_bytes(&self) -> usize {
+        FRAME_OVERHEAD_BYTES + self.payload.len()
+    }
+}
+
 /// The header of a frame announces a payload longer than [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameTooLong;
@@ -63,6 +73,11 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
+    /// Number of bytes of the incomplete frame.
+    pub fn buffered_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Decodes the decrypted bytes `plain` and appends the complete frames to `out`. Skips frames
     /// of unknown kinds, which later versions may send.
     ///

@@ -401,6 +401,11 @@ impl Transport {
         Ok(())
     }
 
+    /// Number of bytes of the incomplete Noise message.
+    pub fn buffered_bytes(&self) -> usize {
+        self.decoder.0.len()
+    }
+
     /// Decrypts received bytes. Calls the function `each` with the plaintext of every complete
     /// message. `scratch` buffers one plaintext and grows to at most 64 KiB.
     ///

@@ -1,7 +1,9 @@
 //! `send`: exit statuses, what is stored, and what is sent later.
 use std::ffi::OsStr;
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -61,6 +63,30 @@ fn the_peers_that_lack_lines_are_named() {
         };
         assert!(is_named && sentence.ends_with(STORED), "{outcome:?}");
     }
+}
+
+/// `send` ends although strangers open connections to it all the time, and send nothing.
+#[test]
+fn bare_connections_do_not_hold_up_a_send() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let arguments = ["send", "-p", "9123", "-W", "6", "hello"];
+    let mut alice = lo.spawn("alice", &arguments);
+    let is_over = AtomicBool::new(false);
+    let flood = || {
+        while !is_over.load(Ordering::Relaxed) {
+            drop(TcpStream::connect(("127.0.0.1", 9123)));
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let code = thread::scope(|scope| {
+        scope.spawn(|| lo.host.namespace.inside(flood));
+        let code = alice.wait_code(TIMEOUT);
+        is_over.store(true, Ordering::Relaxed);
+        code
+    });
+    assert_eq!(code, 0, "{:?}", alice.err.all());
+    wait_line(&bob, ": hello");
 }
 
 /// Without a peer `send` ends with 69 and says that the line is stored; the next run of any

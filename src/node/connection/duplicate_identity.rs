@@ -18,8 +18,6 @@ use crate::wire::message::Hello;
 pub(super) const PROBE_TIMEOUT_MS: u64 = 500;
 /// Maximum number of runs with our key that are reported to the user.
 const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Maximum size of the frames that one deferred handshake keeps, in bytes.
-const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
 /// Another program that uses our key.
 pub struct DuplicateIdentity {
@@ -94,11 +92,6 @@ impl DeferredHandshake {
         }
     }
 
-    /// Keeps frames for the link that this handshake may become.
-    pub(super) fn keep(&mut self, mut frames: Vec<Frame>) {
-        self.frames.append(&mut frames);
-    }
-
     /// The hello as the second run would send it now. Adds the time since the hello arrived to the
     /// age and the wall-clock time.
     pub(super) fn current_hello(&self, now: Time) -> Hello {
@@ -110,10 +103,10 @@ impl DeferredHandshake {
         }
     }
 
-    /// Whether the kept frames exceed 256 KiB.
-    pub(super) fn has_overflowed(&self) -> bool {
-        let bytes: usize = self.frames.iter().map(|frame| frame.payload.len()).sum();
-        bytes > DEFERRED_MAX_BYTES
+    /// About how much memory the received bytes and frames take, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let frames = self.frames.iter().map(Frame::memory_bytes);
+        self.channel.buffered_bytes() + frames.sum::<usize>()
     }
 
     /// Records that the linked run of this peer answered the ping. Does nothing if this handshake

@@ -1,11 +1,10 @@
 //! Streams that are not links yet: dials, accepted streams, the Noise handshake and the exchange
 //! of hellos.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::base::event::{Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
-use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::admission;
@@ -13,6 +12,8 @@ use crate::node::connection::admission::Conflict;
 use crate::node::connection::duplicate_identity::{
     DeferredHandshake, DuplicateIdentity, PROBE_TIMEOUT_MS, ProbeOutcome,
 };
+use crate::node::connection::handshake_limits;
+use crate::node::connection::handshake_limits::{LinkedAddresses, PendingHandshakes};
 use crate::node::connection::hello;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
@@ -27,16 +28,14 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, NoiseError, Role};
 
-/// Maximum number of unfinished handshakes on accepted streams. Dialed streams have a separate
-/// bound of the same size. Strangers who dial us therefore cannot keep us from dialing.
-const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 
 /// The dials and handshakes under way. [`Context::links`] holds the established links.
 #[derive(Default)]
 pub struct Handshakes {
-    pending: SortedMap<StreamId, PendingHandshake>,
+    pending: PendingHandshakes,
+    linked_addresses: LinkedAddresses,
 }
 
 impl Handshakes {
@@ -56,8 +55,7 @@ impl Handshakes {
     /// Whether one more handshake may start: on a dialed stream if `is_dialed` is true, otherwise
     /// on an accepted stream.
     pub fn can_accept(&self, is_dialed: bool) -> bool {
-        let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
-        same.count() < HANDSHAKES_MAX
+        handshake_limits::can_start(&self.pending, is_dialed)
     }
 
     fn insert(
@@ -93,8 +91,11 @@ impl Handshakes {
         address: SocketAddr,
         events: &mut Vec<LinkEvent>,
     ) {
-        if !self.can_accept(false) {
-            self.evict(ctx, events);
+        if !self.can_accept(false)
+            && let Some(evicted) =
+                handshake_limits::select_evicted(&self.pending, &self.linked_addresses)
+        {
+            self.fail(ctx, evicted, events);
         }
         let target = DialTarget {
             address,
@@ -112,22 +113,6 @@ impl Handshakes {
     ) {
         if let Some(dial) = self.pending.remove(&stream) {
             self.start(ctx, stream, dial.target, events);
-        }
-    }
-
-    /// Ends one handshake on an accepted stream to make room for another. Takes the source address
-    /// with the most handshakes, and ends its oldest handshake. One host therefore cannot keep out
-    /// other hosts.
-    fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
-        let mut sources: SortedMap<IpAddr, (usize, StreamId)> = SortedMap::new();
-        let accepted = self.pending.iter().filter(|(s, _)| !s.is_dialed());
-        for (stream, pending) in accepted.rev() {
-            let address = pending.target.address.ip();
-            let entry = sources.get_or_insert_with(address, || (0, *stream));
-            *entry = (entry.0 + 1, *stream);
-        }
-        if let Some((_, stream)) = sources.into_values().max() {
-            self.fail(ctx, stream, events);
         }
     }
 
@@ -191,9 +176,13 @@ impl Handshakes {
                 let mut frames = Vec::new();
                 let opened = channel.open(bytes, &mut ctx.decrypt_buffer, &mut frames);
                 if opened.is_err() {
-                    self.fail(ctx, stream, events);
-                } else if !frames.is_empty() {
+                    return self.fail(ctx, stream, events);
+                }
+                if !frames.is_empty() {
                     self.handle_frames(ctx, stream, frames, joined, events);
+                }
+                if handshake_limits::has_overflowed(&self.pending, stream) {
+                    self.fail(ctx, stream, events);
                 }
             }
         }
@@ -282,10 +271,7 @@ impl Handshakes {
                 }
             }
             HandshakeStage::Deferred(deferred) => {
-                deferred.keep(frames);
-                if deferred.has_overflowed() {
-                    self.fail(ctx, stream, events);
-                }
+                deferred.frames.append(&mut frames);
             }
             _ => {}
         }
@@ -460,6 +446,7 @@ impl Handshakes {
         let Some(link) = pending.into_link(stream, hello, ctx.now.time) else {
             return ctx.emit(Output::Close { stream });
         };
+        self.linked_addresses.record(ctx, link.address.ip());
         let linked = &ctx.stream_by_peer;
         ctx.author_clocks
             .record_direct(peer, clock, &|author| linked.contains_key(author));
@@ -564,11 +551,13 @@ impl Handshakes {
 
     /// Adds the deadlines of all dials and handshakes. Also adds the times at which to stop
     /// expecting a link from them.
-    pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        let (now, expected_until) = (ctx.now.time, ctx.links_expected_until());
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
-            if pending.is_expected(now) {
-                deadlines.add(Timer::ExpectLink, pending.started_at + LINK_EXPECTED_MS);
+            if pending.is_expected(now) && now < expected_until {
+                let at = pending.started_at + LINK_EXPECTED_MS;
+                deadlines.add(Timer::ExpectLink, at.min(expected_until));
             }
         }
     }

@@ -2,6 +2,7 @@
 pub mod admission;
 pub mod duplicate_identity;
 pub mod handshake;
+pub mod handshake_limits;
 pub mod hello;
 pub mod liveness;
 pub mod pending_handshake;

@@ -1,5 +1,5 @@
 //! One unfinished handshake and its stages.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::{Peer, StreamId};
 use crate::base::identity::PeerId;
@@ -9,6 +9,7 @@ use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
+use crate::node::standing::source_of;
 use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
@@ -54,6 +55,11 @@ pub(super) struct PendingHandshake {
 }
 
 impl PendingHandshake {
+    /// Where the stream comes from or leads to.
+    pub(super) fn source(&self) -> IpAddr {
+        source_of(self.target.address.ip())
+    }
+
     /// Whether the handshake is likely to become a link soon. An accepted stream counts only after
     /// a valid first message.
     pub(super) fn is_expected(&self, now: Time) -> bool {

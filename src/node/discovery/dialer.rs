@@ -467,16 +467,22 @@ impl Dialer {
         })
     }
 
-    /// Whether a discovered or static peer is likely to be linked soon. A peer whose dials have
-    /// failed does not count.
-    pub fn is_expecting_link(&self, ctx: &Context) -> bool {
+    /// Whether a peer at an address given by the user is likely to be linked soon. A peer whose
+    /// dials have failed does not count.
+    pub fn is_expecting_static_peer(&self, ctx: &Context) -> bool {
+        self.static_peers.iter().any(|static_peer| {
+            static_peer.needs_dial(ctx) && !static_peer.candidate.backoff.has_failed()
+        })
+    }
+
+    /// Whether a discovered peer is likely to be linked soon. A peer whose dials have failed does
+    /// not count.
+    pub fn is_expecting_discovered_peer(&self, ctx: &Context) -> bool {
         let now = ctx.now.time;
         self.eligible(ctx).any(|(peer, discovered)| {
             discovered.is_expected(now)
                 && !ctx.stream_by_peer.contains_key(peer)
                 && *peer != ctx.own_id()
-        }) || self.static_peers.iter().any(|static_peer| {
-            static_peer.needs_dial(ctx) && !static_peer.candidate.backoff.has_failed()
         })
     }
 

@@ -48,11 +48,12 @@ impl NameResolution {
     /// [`Command::Resolve`](crate::base::event::Command::Resolve) describes.
     pub fn resolve(
         &mut self,
-        ctx: &Context,
+        ctx: &mut Context,
         request_id: u64,
         selector: PeerSelector,
         timeout_ms: u64,
     ) {
+        ctx.last_progress = ctx.now.time;
         if self.pending.len() >= QUERIES_MAX {
             self.pending.remove(0);
         }

@@ -222,6 +222,7 @@ impl DeliveryTracker {
         if !state.record_ack(peer, ack) {
             return;
         }
+        ctx.last_progress = ctx.now.time;
         let sequence = ack.high;
         let mut is_news = state.run().is_some_and(|run| run.first <= sequence);
         if is_recipient {

@@ -182,6 +182,7 @@ impl Replication {
         if !self.can_accept() {
             return self.unpublished.push_back(publication);
         }
+        ctx.last_progress = ctx.now.time;
         while !publication.lines.is_empty() {
             let part = publication.lines.take_batch();
             let Publication {

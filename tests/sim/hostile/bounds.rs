@@ -7,6 +7,7 @@ use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 use p2pchat::wire::message::Message;
 
+use super::streams;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
@@ -91,6 +92,62 @@ const BOUNDS: &[Bound] = &[
         at_most: 3,
         measure: |seed| requests_for_a_claim(seed, 50),
     },
+    Bound {
+        name: "memory of deferred streams",
+        flood: "a second run of a linked peer sends frames without payload on 8 streams",
+        measured: "frames kept",
+        at_most: 4_096,
+        measure: streams::frames_of_deferred_streams,
+    },
+    Bound {
+        name: "bytes before the hello",
+        flood: "a stream sends a frame of 512 KiB instead of its hello",
+        measured: "bytes kept",
+        at_most: 16_384,
+        measure: streams::bytes_before_the_hello,
+    },
+    Bound {
+        name: "unfinished handshakes of many hosts",
+        flood: "1000 addresses begin 2 handshakes every ms",
+        measured: "ms until bob is linked, who dials",
+        at_most: 100,
+        measure: streams::link_among_many_addresses,
+    },
+    Bound {
+        name: "unfinished handshakes of strangers",
+        flood: "1000 addresses begin 70 handshakes every ms",
+        measured: "ms until bob is linked again, who dials",
+        at_most: 100,
+        measure: streams::relink_among_many_addresses,
+    },
+    Bound {
+        name: "unfinished handshakes of an IPv6 subnet",
+        flood: "a host begins 70 handshakes every ms, each from another address",
+        measured: "ms until bob is linked, who dials",
+        at_most: 100,
+        measure: streams::link_among_ipv6_addresses,
+    },
+    Bound {
+        name: "streams without bytes that a delivery waits for",
+        flood: "strangers open a stream every 4 ms",
+        measured: "ms until a line is settled",
+        at_most: 2_100,
+        measure: streams::settle_among_bare_streams,
+    },
+    Bound {
+        name: "handshakes that a delivery waits for",
+        flood: "strangers begin a handshake every 100 ms",
+        measured: "ms until a line is settled",
+        at_most: 2_100,
+        measure: streams::settle_among_begun_handshakes,
+    },
+    Bound {
+        name: "beacons that a delivery waits for",
+        flood: "strangers send a beacon of another made-up peer every second",
+        measured: "ms until a line is settled",
+        at_most: 2_100,
+        measure: streams::settle_among_forged_beacons,
+    },
 ];
 
 /// Each flood of the table stays within its bound, for any seed.
@@ -136,7 +193,7 @@ pub fn made_up_peer(n: u64) -> PeerId {
 }
 
 /// Alice and another peer, linked for 6 s.
-fn linked_pair(seed: u64, name: &str) -> (Lan, PeerIndex, PeerIndex) {
+pub fn linked_pair(seed: u64, name: &str) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
     let [alice, other] = lan.add_peers(["alice", name]);
     lan.start_all([alice, other]);
@@ -197,7 +254,7 @@ fn dials_of_a_linked_peer(seed: u64) -> u64 {
 }
 
 /// An address of the LAN where nobody answers.
-fn silent_source(n: u64) -> SocketAddr {
+pub fn silent_source(n: u64) -> SocketAddr {
     SocketAddr::from(([10, 0, 77, n as u8], 40_000))
 }
 

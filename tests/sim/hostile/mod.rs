@@ -4,5 +4,6 @@ mod bytes;
 mod claims;
 mod peers;
 mod relays;
+mod streams;
 mod unstorable;
 mod work;

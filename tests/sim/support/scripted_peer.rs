@@ -32,9 +32,13 @@ pub struct ScriptedPeer {
 
 /// Opens a stream to the node, without any bytes.
 pub fn open_stream(lan: &mut Lan, victim: PeerIndex, n: u64) -> StreamId {
+    open_stream_from(lan, victim, n, source_address())
+}
+
+/// Opens a stream from this address, without any bytes.
+pub fn open_stream_from(lan: &mut Lan, victim: PeerIndex, n: u64, address: SocketAddr) -> StreamId {
     let stream = StreamId::accepted(10_000 + n);
     lan.external_writes.insert((victim, stream), Vec::new());
-    let address = source_address();
     lan.feed(victim, Input::Accepted { stream, address });
     stream
 }
