@@ -31,6 +31,8 @@ pub enum ErrorCode {
     Incarnation,
     /// `logs`: a room has more logs than this program can track.
     TooManyLogs,
+    /// `presence`: more peers joined or left within a minute than this program shows.
+    Presence,
     /// `store`: the history cannot be written.
     Store,
     /// `line`: a line of stdin is invalid.
@@ -42,7 +44,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 15] = [
+    const ALL: [ErrorCode; 16] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
@@ -54,6 +56,7 @@ impl ErrorCode {
         ErrorCode::Fork,
         ErrorCode::Incarnation,
         ErrorCode::TooManyLogs,
+        ErrorCode::Presence,
         ErrorCode::Store,
         ErrorCode::InvalidLine,
         ErrorCode::Unreachable,
@@ -74,6 +77,7 @@ impl ErrorCode {
             ErrorCode::Fork => "fork",
             ErrorCode::Incarnation => "incarnation",
             ErrorCode::TooManyLogs => "logs",
+            ErrorCode::Presence => "presence",
             ErrorCode::Store => "store",
             ErrorCode::InvalidLine => "line",
             ErrorCode::Unreachable => "unreachable",

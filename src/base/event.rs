@@ -419,6 +419,15 @@ impl PeerState {
     }
 }
 
+/// What a flapping peer does again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlapKind {
+    /// It joins and leaves the room.
+    Membership,
+    /// It changes its name.
+    Name,
+}
+
 /// An event that the core reports to the sessions.
 #[derive(Clone, Debug)]
 pub enum Notice {
@@ -451,6 +460,20 @@ pub enum Notice {
         /// The previous name.
         old: Nick,
         /// When this program learned the new name.
+        at: WallTime,
+    },
+    /// A peer changed so often that not every change was shown. The present state follows, unless
+    /// it is the one shown last.
+    Flapped {
+        /// The room.
+        room: Room,
+        /// The peer.
+        peer: Peer,
+        /// What changed.
+        kind: FlapKind,
+        /// Number of all changes in the last minute.
+        count: u64,
+        /// When the minute ended.
         at: WallTime,
     },
     /// Lines of one of our logs are delivered to a peer. The peer stores all lines of this run, up

@@ -136,7 +136,7 @@ impl Node {
     fn handle_timeouts(&mut self, events: &mut Vec<LinkEvent>) {
         self.handshakes.handle_timeout(&mut self.ctx, events);
         liveness::handle_timeout(&mut self.ctx, events);
-        for peer in self.presence.handle_timeout(&self.ctx) {
+        for peer in self.presence.handle_timeout(&mut self.ctx) {
             self.update_presence(&peer);
         }
         for peer in self.routes.handle_timeout(&mut self.ctx) {

@@ -15,6 +15,8 @@ pub enum Timer {
     Pong,
     /// When to show a peer as gone because no new link has replaced its closed link.
     ReplaceLink,
+    /// When to summarize the changes of a flapping peer.
+    SummarizeFlaps,
     /// When to send changed routes to the neighbours.
     AdvertiseRoutes,
     /// When to accept routes to a lost peer again.

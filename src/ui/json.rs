@@ -13,7 +13,7 @@ use super::session_event::{
 use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Notice, Peer, PeerInfo};
+use crate::base::event::{Command, FlapKind, Notice, Peer, PeerInfo};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
@@ -296,6 +296,13 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             old,
             at,
         } => append_membership("nick", room, peer, Some(old), *at, out),
+        Notice::Flapped {
+            room,
+            peer,
+            kind,
+            count,
+            at,
+        } => append_flaps(room, peer, *kind, *count, *at, out),
         Notice::Delivered {
             log,
             sequence,
@@ -389,6 +396,27 @@ fn append_membership(
     if let Some(old) = old {
         line.string("old", old.as_str());
     }
+    line.finish();
+}
+
+fn append_flaps(
+    room: &Room,
+    peer: &Peer,
+    kind: FlapKind,
+    count: u64,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let mut line = JsonLine::new("presence", out);
+    line.raw("timestamp", format_args!("\"{at}\""));
+    line.string("target", room.as_str());
+    line.peer(peer);
+    let change = match kind {
+        FlapKind::Membership => "join",
+        FlapKind::Name => "nick",
+    };
+    line.string("change", change);
+    line.raw("count", count);
     line.finish();
 }
 

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Delivery, FoundVia, Notice, Peer, PeerInfo, PeerState};
+use crate::base::event::{
+    Command, Delivery, FlapKind, FoundVia, Notice, Peer, PeerInfo, PeerState,
+};
 use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
@@ -392,6 +394,16 @@ fn parse_notice(fields: &Fields<'_>, own: Option<PeerId>) -> Option<Notice> {
             room,
             peer,
             old: fields.nick("old")?,
+            at,
+        },
+        "presence" => Notice::Flapped {
+            room,
+            peer,
+            kind: match fields.text("change")? {
+                "nick" => FlapKind::Name,
+                _ => FlapKind::Membership,
+            },
+            count: fields.number("count")?,
             at,
         },
         _ => return None,

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines};
-use crate::base::event::{Notice, Peer};
+use crate::base::event::{FlapKind, Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::time::WallTime;
@@ -84,6 +84,21 @@ impl TextRenderer {
                 old,
                 at,
             } => self.append_rename(room, peer, old, *at, out),
+            Notice::Flapped {
+                room,
+                peer,
+                kind,
+                count,
+                at,
+            } => {
+                self.names.record(peer);
+                let changed = match kind {
+                    FlapKind::Membership => "joined or left",
+                    FlapKind::Name => "changed its name",
+                };
+                let change = format!("{changed} {count} times in the last minute");
+                self.append_membership(room, peer, *at, &change, out);
+            }
             Notice::Gap {
                 target,
                 author,

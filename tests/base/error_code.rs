@@ -17,6 +17,7 @@ fn error_codes_keep_their_words() {
         (ErrorCode::Fork, "fork"),
         (ErrorCode::Incarnation, "incarnation"),
         (ErrorCode::TooManyLogs, "logs"),
+        (ErrorCode::Presence, "presence"),
         (ErrorCode::Store, "store"),
         (ErrorCode::InvalidLine, "line"),
         (ErrorCode::Failed, "failed"),

@@ -2,7 +2,7 @@
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::error_code::ErrorCode;
-use p2pchat::base::event::{Command, Notice};
+use p2pchat::base::event::{Command, FlapKind, Notice};
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::control_chars::is_control;
@@ -12,8 +12,8 @@ use p2pchat::ui::request::{Request, RequestKind};
 use p2pchat::ui::{json, json_parser};
 
 use super::support::{
-    ChatFields, bob_info, bob_says, chat, event, general, identity, joined_and_left, peer, say,
-    short,
+    ChatFields, bob_info, bob_says, chat, event, flapped, general, identity, joined_and_left, peer,
+    say, short,
 };
 
 /// The JSON line of a notice.
@@ -134,7 +134,7 @@ fn events_as_json_have_the_form_of_the_contract() {
     };
     let gap = Notice::Gap {
         target: general(),
-        author: bob,
+        author: bob.clone(),
         incarnation: 0x9f,
         from: 7,
         to: 9,
@@ -144,6 +144,14 @@ fn events_as_json_have_the_form_of_the_contract() {
         (joined, event("join", "")),
         (left, event("leave", "")),
         (renamed, event("nick", ",\"old\":\"rob\"")),
+        (
+            flapped(&bob, FlapKind::Membership, at),
+            event("presence", ",\"change\":\"join\",\"count\":412"),
+        ),
+        (
+            flapped(&bob, FlapKind::Name, at),
+            event("presence", ",\"change\":\"nick\",\"count\":412"),
+        ),
         (
             delivered,
             format!(

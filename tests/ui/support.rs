@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Chat, FoundVia, Notice, Peer, PeerInfo, PeerState};
+use p2pchat::base::event::{Chat, FlapKind, FoundVia, Notice, Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
@@ -135,6 +135,17 @@ pub fn joined_and_left(peer: &Peer, at: WallTime) -> [Notice; 2] {
         at,
     };
     [joined, Notice::Left { room, peer, at }]
+}
+
+/// A notice that this peer changed 412 times in #general.
+pub fn flapped(peer: &Peer, kind: FlapKind, at: WallTime) -> Notice {
+    Notice::Flapped {
+        room: Room::general(),
+        peer: peer.clone(),
+        kind,
+        count: 412,
+        at,
+    }
 }
 
 /// Bob, linked over multicast, in two rooms.

@@ -1,7 +1,7 @@
 //! Notices as text: the pipe form of the contract, and the form for a terminal.
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::event::{Notice, Peer};
+use p2pchat::base::event::{FlapKind, Notice, Peer};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;
@@ -9,7 +9,7 @@ use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
 use p2pchat::ui::text::TextRenderer;
 
 use super::support::{
-    ChatFields, bob_says, chat, general, identity, joined_and_left, peer, rendered, short,
+    ChatFields, bob_says, chat, flapped, general, identity, joined_and_left, peer, rendered, short,
     wall_time,
 };
 
@@ -80,6 +80,14 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
         (joined, format!("* bob~{b} joined")),
         (left, format!("* bob~{b} left")),
         (renamed, format!("* bob~{b} is now known as robert~{b}")),
+        (
+            flapped(&bob, FlapKind::Membership, at),
+            format!("* bob~{b} joined or left 412 times in the last minute"),
+        ),
+        (
+            flapped(&bob, FlapKind::Name, at),
+            format!("* bob~{b} changed its name 412 times in the last minute"),
+        ),
         (gap(7, 9), format!("- 3 lines of bob~{b} are missing")),
         (gap(7, 7), format!("- 1 line of bob~{b} is missing")),
     ] {

@@ -1,34 +1,93 @@
 //! Shows which peers come and go. For each run of a peer, emits one `joined` and one `left` notice
 //! in each shared room. A peer is present while it is linked or reachable through others.
-use crate::base::event::{Notice, Peer};
+//!
+//! Nobody can flood the transcript with such notices: see
+//! [`flap_damping`](crate::node::membership::flap_damping).
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{FlapKind, Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::handshake::HANDSHAKE_TIMEOUT_MS;
 use crate::node::context::Context;
+use crate::node::membership::flap_damping::FlapWindow;
 use crate::node::timer::{Deadlines, Timer};
 
-/// A peer as it was last shown to the user.
-struct PresentPeer {
-    peer: Peer,
+/// How many times in a minute a peer is shown as joined or left, or with a new name. A change in
+/// several rooms at once counts once.
+const CHANGES_SHOWN_MAX: u64 = 20;
+/// Maximum number of notices about joined and left peers in a minute, for all peers together. Each
+/// program of a LAN can restart, but a crowd of made-up peers is not shown.
+const NOTICES_MAX: u64 = 4096;
+/// Number of peers in the table from which on those that left are forgotten.
+const PEERS_REMEMBERED_MAX: usize = 1024;
+
+/// The run of a peer and the rooms in which it is. Without rooms, the peer is not present.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Whereabouts {
     run: u64,
     rooms: SortedSet<Room>,
+}
+
+/// A peer as it was last shown to the user. The entry outlasts the peer's presence, so that a
+/// flapping peer is noticed.
+struct PresentPeer {
+    peer: Peer,
+    shown: Whereabouts,
     /// The deadline for the new link that replaces a closed link. At the deadline, a peer that is
     /// not reachable is shown as gone. `None` while no new link is expected.
     replacement_deadline: Option<Time>,
+    moves: FlapWindow<Whereabouts>,
+    names: FlapWindow<Nick>,
+    /// The rooms in which the peer was while its changes were not shown.
+    flap_rooms: SortedSet<Room>,
 }
 
-/// The run, name and rooms with which a peer is reachable now.
+impl PresentPeer {
+    fn new(peer: Peer) -> PresentPeer {
+        PresentPeer {
+            peer,
+            shown: Whereabouts::default(),
+            replacement_deadline: None,
+            moves: FlapWindow::new(CHANGES_SHOWN_MAX),
+            names: FlapWindow::new(CHANGES_SHOWN_MAX),
+            flap_rooms: SortedSet::new(),
+        }
+    }
+
+    /// The run that is shown as present.
+    fn shown_run(&self) -> Option<u64> {
+        let is_shown = !self.shown.rooms.is_empty();
+        is_shown.then_some(self.shown.run)
+    }
+
+    fn is_forgettable(&self, now: Time) -> bool {
+        self.shown_run().is_none() && self.moves.is_over(now) && self.names.is_over(now)
+    }
+}
+
+/// The name, run and rooms with which a peer is reachable now.
 struct Location {
-    run: u64,
     nick: Nick,
-    rooms: SortedSet<Room>,
+    at: Whereabouts,
 }
 
 /// The peers that are shown as present.
-#[derive(Default)]
-pub struct Presence(SortedMap<PeerId, PresentPeer>);
+pub struct Presence {
+    peers: SortedMap<PeerId, PresentPeer>,
+    /// The notices about all peers. The state is whether changes of any peer are not shown.
+    notices: FlapWindow<bool>,
+}
+
+impl Default for Presence {
+    fn default() -> Presence {
+        Presence {
+            peers: SortedMap::new(),
+            notices: FlapWindow::new(NOTICES_MAX),
+        }
+    }
+}
 
 impl Presence {
     /// Determines in which rooms a peer is now. Notifies the user of each room that the peer joined
@@ -37,48 +96,108 @@ impl Presence {
         if *id == ctx.own_id() {
             return;
         }
-        let shown = self.0.get(id);
-        let shown_run = shown.map(|present| present.run);
+        let shown = self.peers.get(id);
+        let shown_run = shown.and_then(PresentPeer::shown_run);
         let is_awaited = shown.is_some_and(|present| present.replacement_deadline.is_some());
-        let Some(Location { run, nick, rooms }) = locate(ctx, joined, id, shown_run) else {
-            if !is_awaited {
-                self.remove(ctx, id);
-            }
+        let location = locate(ctx, joined, id, shown_run);
+        if location.is_none() && is_awaited || !self.can_show(ctx, id, location.as_ref()) {
             return;
-        };
-        if shown_run.is_some_and(|shown_run| shown_run != run) {
-            self.remove(ctx, id);
         }
-        let present = self.0.get_or_insert_with(*id, || PresentPeer {
-            peer: Peer {
+        let notices = match location {
+            Some(location) => self.show(ctx, joined, id, location),
+            None => self
+                .peers
+                .get_mut(id)
+                .map_or(0, |present| hide(ctx, present)),
+        };
+        if notices > 0 {
+            let now = ctx.now.time;
+            self.notices.record_shown(now, notices);
+            if let Some(present) = self.peers.get_mut(id) {
+                present.moves.record_shown(now, 1);
+            }
+        }
+    }
+
+    /// Whether a change of this peer may be shown. If not, counts the change.
+    fn can_show(&mut self, ctx: &mut Context, id: &PeerId, location: Option<&Location>) -> bool {
+        let now = ctx.now.time;
+        let nowhere = Whereabouts::default();
+        let at = location.map_or(&nowhere, |location| &location.at);
+        let present = self.peers.get_mut(id);
+        if let Some(present) = present
+            && !present.moves.can_show(now)
+        {
+            present.flap_rooms.extend(at.rooms.iter().cloned());
+            present.moves.record_unshown(at.clone(), &present.shown);
+            return false;
+        }
+        let shown = self
+            .peers
+            .get(id)
+            .map_or(&nowhere, |present| &present.shown);
+        if self.notices.can_show(now) || *shown == *at {
+            return true;
+        }
+        if self.notices.summary_at().is_none() {
+            ctx.notify(Notice::Error {
+                code: ErrorCode::Presence,
+                content: format!(
+                    "more than {NOTICES_MAX} peers joined or left within a minute: the others are \
+                     not shown now"
+                ),
+            });
+        }
+        self.notices.record_unshown(true, &false);
+        false
+    }
+
+    /// Shows a peer at its present location. Returns the number of notices.
+    fn show(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId, location: Location) -> u64 {
+        let Location { nick, at } = location;
+        let now = ctx.now.time;
+        if self.peers.len() >= PEERS_REMEMBERED_MAX && !self.peers.contains_key(id) {
+            self.peers.retain(|_, present| !present.is_forgettable(now));
+        }
+        let present = self.peers.get_or_insert_with(*id, || {
+            PresentPeer::new(Peer {
                 id: *id,
                 nick: nick.clone(),
-            },
-            run,
-            rooms: SortedSet::new(),
-            replacement_deadline: None,
+            })
         });
+        let mut notices = 0;
+        if present.shown.run != at.run {
+            notices += hide(ctx, present);
+            present.shown.run = at.run;
+        }
+        if present.shown.rooms.is_empty() {
+            present.peer.nick = nick.clone();
+        }
         if ctx.stream_by_peer.contains_key(id) {
             present.replacement_deadline = None;
         }
         if present.replacement_deadline.is_none() {
-            notify_left(ctx, joined, present, &rooms);
+            notices += notify_left(ctx, joined, present, &at.rooms);
         }
-        notify_joined(ctx, present, rooms);
+        notices += notify_joined(ctx, present, at.rooms);
         self.rename(ctx, id, nick);
+        notices
     }
 
     /// Notifies the user of a peer's new name, in each room where the peer is shown.
     pub fn rename(&mut self, ctx: &mut Context, peer: &PeerId, nick: Nick) {
-        let Some(present) = self
-            .0
-            .get_mut(peer)
-            .filter(|present| present.peer.nick != nick)
-        else {
+        let Some(present) = self.peers.get_mut(peer) else {
             return;
         };
+        if !present.names.can_show(ctx.now.time) {
+            return present.names.record_unshown(nick, &present.peer.nick);
+        }
+        if present.peer.nick == nick {
+            return;
+        }
+        present.names.record_shown(ctx.now.time, 1);
         let old = std::mem::replace(&mut present.peer.nick, nick);
-        for room in &present.rooms {
+        for room in &present.shown.rooms {
             ctx.notify(Notice::Renamed {
                 room: room.clone(),
                 peer: present.peer.clone(),
@@ -91,45 +210,50 @@ impl Presence {
     /// Handles the end of a link that a new link to the same run replaces. The peer stays shown for
     /// the time that a handshake may take.
     pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
-        if let Some(present) = self.0.get_mut(peer) {
+        if let Some(present) = self.peers.get_mut(peer) {
             present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
         }
     }
 
-    fn remove(&mut self, ctx: &mut Context, peer: &PeerId) {
-        if let Some(present) = self.0.remove(peer) {
-            for room in present.rooms {
-                ctx.notify(Notice::Left {
-                    room,
-                    peer: present.peer.clone(),
-                    at: ctx.now.wall,
-                });
-            }
-        }
-    }
-
-    /// Returns the peers whose new link is now overdue. The caller must call [`Presence::update`]
-    /// for each of these peers.
-    pub fn handle_timeout(&mut self, ctx: &Context) -> Vec<PeerId> {
+    /// Summarizes the changes that were not shown in the last minute. Returns these peers, and the
+    /// peers whose new link is now overdue. The caller must call [`Presence::update`] for each of
+    /// them.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) -> Vec<PeerId> {
         let now = ctx.now.time;
-        let mut expired = Vec::new();
-        for present in self.0.values_mut() {
-            if present
-                .replacement_deadline
-                .take_if(|at| *at <= now)
-                .is_some()
-            {
-                expired.push(present.peer.id);
+        let mut changed = Vec::new();
+        for (id, present) in self.peers.iter_mut() {
+            let deadline = &mut present.replacement_deadline;
+            let is_overdue = deadline.take_if(|at| *at <= now).is_some();
+            let moves = present.moves.take_summary(now);
+            let names = present.names.take_summary(now);
+            if is_overdue || moves.is_some() || names.is_some() {
+                changed.push(*id);
+            }
+            if let Some(count) = moves {
+                let mut rooms = std::mem::take(&mut present.flap_rooms);
+                rooms.extend(present.shown.rooms.iter().cloned());
+                notify_flaps(ctx, &present.peer, &rooms, FlapKind::Membership, count);
+            }
+            if let Some(count) = names {
+                let rooms = &present.shown.rooms;
+                notify_flaps(ctx, &present.peer, rooms, FlapKind::Name, count);
             }
         }
-        expired
+        if self.notices.take_summary(now).is_some() {
+            changed.extend(self.peers.keys().copied());
+            changed.extend(ctx.reachable_peers().into_iter().map(|peer| peer.id));
+        }
+        changed
     }
 
-    /// Adds the time at which each expected new link is overdue.
+    /// Adds the time at which each expected new link is overdue, and of each summary.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
-        for present in self.0.values() {
+        for present in self.peers.values() {
             deadlines.add_some(Timer::ReplaceLink, present.replacement_deadline);
+            deadlines.add_some(Timer::SummarizeFlaps, present.moves.summary_at());
+            deadlines.add_some(Timer::SummarizeFlaps, present.names.summary_at());
         }
+        deadlines.add_some(Timer::SummarizeFlaps, self.notices.summary_at());
     }
 }
 
@@ -139,9 +263,11 @@ impl Presence {
 fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -> Option<Location> {
     let link = ctx.link_to(id).filter(|link| !link.transient);
     let mut location = link.map(|link| Location {
-        run: link.run,
         nick: link.peer.nick.clone(),
-        rooms: link.shared_rooms.clone(),
+        at: Whereabouts {
+            run: link.run,
+            rooms: link.shared_rooms.clone(),
+        },
     });
     for room in joined {
         for neighbour in ctx.links.values() {
@@ -149,21 +275,23 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
             let Some(route) = route.filter(|route| route.is_valid(ctx.now.time)) else {
                 continue;
             };
-            let location = location.get_or_insert_with(|| Location {
-                run: route.run,
+            let Location { nick, at } = location.get_or_insert_with(|| Location {
                 nick: route.nick.clone(),
-                rooms: SortedSet::new(),
+                at: Whereabouts {
+                    run: route.run,
+                    rooms: SortedSet::new(),
+                },
             });
-            if !location.rooms.contains(room) {
-                location.rooms.insert(room.clone());
+            if !at.rooms.contains(room) {
+                at.rooms.insert(room.clone());
             }
             // Prefer the shown run while any neighbour advertises it. A neighbour that still knows
             // only an older run must not bring that run back.
             if link.is_none() && Some(route.run) == shown_run {
-                location.run = route.run;
-                location.nick = route.nick.clone();
+                at.run = route.run;
+                *nick = route.nick.clone();
             }
-            if link.is_some() || shown_run.is_none() || Some(location.run) == shown_run {
+            if link.is_some() || shown_run.is_none() || Some(at.run) == shown_run {
                 break;
             }
         }
@@ -171,19 +299,59 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
     location
 }
 
+/// Notifies the user that a peer left each room where it is shown. Returns the number of notices.
+fn hide(ctx: &mut Context, present: &mut PresentPeer) -> u64 {
+    present.replacement_deadline = None;
+    let rooms = std::mem::take(&mut present.shown).rooms;
+    let notices = rooms.len() as u64;
+    for room in rooms {
+        ctx.notify(Notice::Left {
+            room,
+            peer: present.peer.clone(),
+            at: ctx.now.wall,
+        });
+    }
+    notices
+}
+
+/// Tells the user in each room how often a peer joined or left, or changed its name.
+fn notify_flaps(
+    ctx: &mut Context,
+    peer: &Peer,
+    rooms: &SortedSet<Room>,
+    kind: FlapKind,
+    count: u64,
+) {
+    for room in rooms {
+        ctx.notify(Notice::Flapped {
+            room: room.clone(),
+            peer: peer.clone(),
+            kind,
+            count,
+            at: ctx.now.wall,
+        });
+    }
+}
+
 /// Notifies the user that a peer left each shown room that is not in `rooms`. Rooms that we left
-/// ourselves are dropped without a notice.
+/// ourselves are dropped without a notice. Returns the number of notices.
 fn notify_left(
     ctx: &mut Context,
     joined: &[Room],
     present: &mut PresentPeer,
     rooms: &SortedSet<Room>,
-) {
-    let left = present.rooms.iter().filter(|room| !rooms.contains(room));
+) -> u64 {
+    let mut notices = 0;
+    let left = present
+        .shown
+        .rooms
+        .iter()
+        .filter(|room| !rooms.contains(room));
     for room in left.cloned().collect::<Vec<Room>>() {
-        present.rooms.remove(&room);
+        present.shown.rooms.remove(&room);
         // If we left the room ourselves, the peer is still in it.
         if joined.contains(&room) {
+            notices += 1;
             ctx.notify(Notice::Left {
                 room,
                 peer: present.peer.clone(),
@@ -191,12 +359,16 @@ fn notify_left(
             });
         }
     }
+    notices
 }
 
-/// Notifies the user that a peer joined each of `rooms` that is not shown yet.
-fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<Room>) {
+/// Notifies the user that a peer joined each of `rooms` that is not shown yet. Returns the number
+/// of notices.
+fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<Room>) -> u64 {
+    let mut notices = 0;
     for room in rooms {
-        if present.rooms.insert(room.clone()) {
+        if present.shown.rooms.insert(room.clone()) {
+            notices += 1;
             ctx.notify(Notice::Joined {
                 room,
                 peer: present.peer.clone(),
@@ -204,4 +376,5 @@ fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<
             });
         }
     }
+    notices
 }

@@ -222,7 +222,7 @@ impl Session {
     pub(super) fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
-            Notice::Renamed { room, .. } => room,
+            Notice::Renamed { room, .. } | Notice::Flapped { room, .. } => room,
             Notice::Gap {
                 target: Target::Room(room),
                 ..

@@ -7,7 +7,7 @@ use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 use p2pchat::wire::message::Message;
 
-use super::streams;
+use super::{presence, streams};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
@@ -147,6 +147,27 @@ const BOUNDS: &[Bound] = &[
         measured: "ms until a line is settled",
         at_most: 2_100,
         measure: streams::settle_among_forged_beacons,
+    },
+    Bound {
+        name: "notices about a flapping peer",
+        flood: "a peer leaves a room and enters it again every 10 ms",
+        measured: "notices in 4 s",
+        at_most: 20,
+        measure: presence::notices_about_a_flapping_peer,
+    },
+    Bound {
+        name: "notices about names",
+        flood: "a peer changes its name every 10 ms",
+        measured: "notices in 4 s",
+        at_most: 21,
+        measure: presence::notices_about_names,
+    },
+    Bound {
+        name: "notices about all peers",
+        flood: "a peer advertises 4000 made-up members, and their loss",
+        measured: "notices in 4 s",
+        at_most: 4_097,
+        measure: presence::notices_about_made_up_members,
     },
 ];
 

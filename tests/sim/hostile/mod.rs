@@ -3,6 +3,7 @@ mod bounds;
 mod bytes;
 mod claims;
 mod peers;
+mod presence;
 mod relays;
 mod streams;
 mod unstorable;

@@ -192,10 +192,10 @@ fn a_peer_that_takes_many_names_gets_a_placeholder() {
     }
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 100);
     let before = key_mismatches(&lan, alice);
-    for n in 0..1_000 {
-        rename(&mut lan, &mut liar, &format!("friend-{}", n % 20));
-    }
-    assert!(key_mismatches(&lan, alice) - before <= 8);
+    let cycle = |lan: &mut Lan, liar: &mut ScriptedPeer| {
+        (0..20).for_each(|n| rename(lan, liar, &format!("friend-{n}")));
+    };
+    cycle(&mut lan, &mut liar);
     let last = lan.peers[alice].notices_of_run().last();
     let Some(Notice::Renamed { peer, .. }) = last else {
         panic!("{last:?}");
@@ -205,6 +205,8 @@ fn a_peer_that_takes_many_names_gets_a_placeholder() {
         Nick::new_or_placeholder(""),
         "it bears none of the names"
     );
+    (0..50).for_each(|_| cycle(&mut lan, &mut liar));
+    assert!(key_mismatches(&lan, alice) - before <= 8);
 }
 
 /// A log in #general.

@@ -1,0 +1,227 @@
+//! Floods of presence: what peers make the user read by joining, leaving and renaming themselves
+//! again and again, and by advertising peers that do not exist.
+use p2pchat::base::event::{FlapKind, Notice};
+use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::Room;
+use p2pchat::wire::message::{Member, Members, Message};
+
+use super::bounds::made_up_peer;
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::ScriptedPeer;
+
+/// Length of a flood, in rounds of 10 ms.
+const ROUNDS: u64 = 400;
+
+/// Alice, and Mallory who is linked with her.
+fn alice_and_mallory(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    (lan, alice, mallory)
+}
+
+/// Notices about the presence of peers.
+fn notice_count(lan: &Lan, who: PeerIndex) -> u64 {
+    let presence = lan.peers[who].notices_of_run().filter(|notice| {
+        matches!(
+            notice,
+            Notice::Joined { .. }
+                | Notice::Left { .. }
+                | Notice::Renamed { .. }
+                | Notice::Flapped { .. }
+                | Notice::Error { .. }
+        )
+    });
+    presence.count() as u64
+}
+
+/// The summaries about a peer: what changed, and how often.
+fn summaries(lan: &Lan, who: PeerIndex, of: PeerId) -> Vec<(FlapKind, u64)> {
+    let notices = lan.peers[who].notices_of_run();
+    let summaries = notices.filter_map(|notice| match notice {
+        Notice::Flapped {
+            peer, kind, count, ..
+        } if peer.id == of => Some((*kind, *count)),
+        _ => None,
+    });
+    summaries.collect()
+}
+
+/// Runs until the summary is due. The peers send a message now and then, so their links last.
+fn run_for_a_minute(lan: &mut Lan, peers: &mut [ScriptedPeer]) {
+    for nonce in 0..12 {
+        for peer in &mut *peers {
+            peer.send(lan, &Message::Ping { nonce });
+        }
+        lan.run_for(5_000);
+    }
+}
+
+fn leave_room(lan: &mut Lan, mallory: &mut ScriptedPeer) {
+    mallory.send(lan, &Message::Rooms { rooms: Vec::new() });
+}
+
+fn enter_room(lan: &mut Lan, mallory: &mut ScriptedPeer) {
+    let Message::Hello(hello) = mallory.hello() else {
+        panic!("a hello");
+    };
+    mallory.send(lan, &Message::Rooms { rooms: hello.rooms });
+}
+
+fn rename(lan: &mut Lan, mallory: &mut ScriptedPeer, n: u64) {
+    let username = format!("mallory{n}");
+    mallory.send(lan, &Message::Profile { username });
+}
+
+/// Advertises `count` made-up members, from number `first` on, or that they are gone.
+fn advertise(lan: &mut Lan, mallory: &mut ScriptedPeer, first: u64, count: u64, is_here: bool) {
+    let ids: Vec<PeerId> = (first..first + count).map(made_up_peer).collect();
+    for ids in ids.chunks(100) {
+        let here = ids.iter().filter(|_| is_here).map(|id| Member {
+            peer: *id,
+            username: "ghost".into(),
+            run: first,
+            hops: 1,
+            via: None,
+        });
+        let gone = ids.iter().filter(|_| !is_here);
+        let members = Members {
+            target: Room::general().to_string(),
+            here: here.collect(),
+            gone: gone.copied().collect(),
+        };
+        mallory.send(lan, &Message::Members(members));
+    }
+}
+
+/// Notices about a peer that leaves and enters the room again and again.
+pub fn notices_about_a_flapping_peer(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for _ in 0..ROUNDS {
+        leave_room(&mut lan, &mut mallory);
+        enter_room(&mut lan, &mut mallory);
+        lan.run_for(10);
+    }
+    notice_count(&lan, alice)
+}
+
+/// Notices about a peer that changes its name again and again.
+pub fn notices_about_names(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 0..ROUNDS {
+        rename(&mut lan, &mut mallory, n);
+        lan.run_for(10);
+    }
+    notice_count(&lan, alice)
+}
+
+/// Notices about made-up members, who come and go.
+pub fn notices_about_made_up_members(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 0..ROUNDS / 10 {
+        advertise(&mut lan, &mut mallory, n * 100, 100, true);
+        advertise(&mut lan, &mut mallory, n * 100, 100, false);
+        lan.run_for(100);
+    }
+    notice_count(&lan, alice)
+}
+
+/// After a minute, one sentence says how often a peer joined or left, and its present state is
+/// shown.
+#[test]
+fn a_flapping_peer_is_summarized() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(1);
+    for _ in 0..206 {
+        leave_room(&mut lan, &mut mallory);
+        enter_room(&mut lan, &mut mallory);
+    }
+    leave_room(&mut lan, &mut mallory);
+    let id = mallory.identity.id();
+    let shown = |lan: &Lan| {
+        let peer = &lan.peers[alice];
+        (peer.joined_count(id), peer.left_count(id))
+    };
+    assert_eq!(shown(&lan), (10, 10));
+    assert_eq!(summaries(&lan, alice, id), []);
+    enter_room(&mut lan, &mut mallory);
+    let mut peers = [mallory];
+    run_for_a_minute(&mut lan, &mut peers);
+    // It joined at the start, and left and joined 207 times.
+    assert_eq!(summaries(&lan, alice, id), [(FlapKind::Membership, 415)]);
+    assert_eq!(shown(&lan), (11, 10), "it is present");
+    leave_room(&mut lan, &mut peers[0]);
+    assert_eq!(shown(&lan), (11, 11), "a change of the next minute");
+}
+
+/// A peer that leaves for good while its changes are not shown is summarized, and shown as gone
+/// once.
+#[test]
+fn a_peer_that_flaps_and_ends_is_shown_as_left() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(2);
+    for _ in 0..20 {
+        leave_room(&mut lan, &mut mallory);
+        enter_room(&mut lan, &mut mallory);
+    }
+    run_for_a_minute(&mut lan, &mut []);
+    let id = mallory.identity.id();
+    let left = lan.peers[alice].left_count(id);
+    assert_eq!(
+        lan.peers[alice].joined_count(id),
+        left,
+        "its link has ended"
+    );
+    assert_eq!(summaries(&lan, alice, id).len(), 1);
+}
+
+/// After a minute, one sentence says how often a peer changed its name. Its last name is shown.
+#[test]
+fn names_that_change_too_often_are_summarized() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(3);
+    for n in 0..100 {
+        rename(&mut lan, &mut mallory, n);
+    }
+    let id = mallory.identity.id();
+    run_for_a_minute(&mut lan, &mut [mallory]);
+    assert_eq!(summaries(&lan, alice, id), [(FlapKind::Name, 100)]);
+    let notices = lan.peers[alice].notices_of_run();
+    let names = notices.filter_map(|notice| match notice {
+        Notice::Renamed { peer, .. } => Some(peer.nick.to_string()),
+        _ => None,
+    });
+    assert_eq!(names.last().as_deref(), Some("mallory99"));
+}
+
+/// All programs of a large room restart at once, and each is shown as left and joined.
+#[test]
+fn a_restart_of_many_peers_is_shown() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(4);
+    advertise(&mut lan, &mut mallory, 0, 200, true);
+    lan.run_for(1_000);
+    advertise(&mut lan, &mut mallory, 0, 200, false);
+    lan.run_for(5_000);
+    advertise(&mut lan, &mut mallory, 0, 200, true);
+    lan.run_for(1_000);
+    for id in (0..200).map(made_up_peer) {
+        assert_eq!(lan.peers[alice].joined_count(id), 2);
+        assert_eq!(lan.peers[alice].left_count(id), 1);
+    }
+}
+
+/// When a crowd of made-up peers has stopped, the peers that came meanwhile are shown.
+#[test]
+fn a_peer_that_joins_during_a_flood_is_shown_after_it() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(5);
+    for n in 0..50 {
+        advertise(&mut lan, &mut mallory, n * 100, 100, true);
+        advertise(&mut lan, &mut mallory, n * 100, 100, false);
+        lan.run_for(10);
+    }
+    assert_eq!(lan.peers[alice].error_count("presence"), 1);
+    let bob = ScriptedPeer::connect(&mut lan, alice, 2);
+    let id = bob.identity.id();
+    assert_eq!(lan.peers[alice].joined_count(id), 0);
+    run_for_a_minute(&mut lan, &mut [mallory, bob]);
+    assert_eq!(lan.peers[alice].joined_count(id), 1);
+}
