@@ -303,6 +303,20 @@ impl Context {
             .map(|(stream, link)| (*stream, link))
     }
 
+    /// Whether nobody will ever read lines of rooms here. See [`Link::is_send_only`].
+    pub fn is_send_only(&self) -> bool {
+        self.transient && self.is_ephemeral
+    }
+
+    /// The links to peers that share this room and get its lines: all but send-only peers.
+    pub fn receivers_in_room<'a>(
+        &'a self,
+        room: &'a Room,
+    ) -> impl Iterator<Item = (StreamId, &'a Link)> {
+        let links = self.links_in_room(room);
+        links.filter(|(_, link)| !link.is_send_only())
+    }
+
     /// The valid routes to members of a room. Each item contains the stream of the link that the
     /// route uses, the member, and the route. A member appears once for each link through which it
     /// is reachable.

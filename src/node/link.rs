@@ -104,6 +104,18 @@ impl Link {
         }
     }
 
+    /// Whether lines to this target are sent to the peer. A send-only peer gets no lines of rooms.
+    pub fn receives(&self, target: &Target) -> bool {
+        self.is_recipient_of(target)
+            && (target.room().is_none() || !self.is_send_only())
+    }
+
+    /// Whether nobody will ever read lines of rooms at the peer: its program leaves by itself soon,
+    /// and stores nothing for a later run.
+    pub fn is_send_only(&self) -> bool {
+        self.transient && self.is_ephemeral
+    }
+
     /// Whether our hello may lack a change of our rooms or name that happened at `changed_at`.
     pub fn has_missed_change(&self, changed_at: Time) -> bool {
         self.handshake_started_at <= changed_at

@@ -272,10 +272,16 @@ impl Routes {
 }
 
 /// The shortest route to each member of a room, as we advertise it. Linked transient peers are left
-/// out.
+/// out. A send-only program advertises no route, because it forwards no lines.
 fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     let mut best: SortedMap<PeerId, Member> = SortedMap::new();
-    for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
+    if ctx.is_send_only() {
+        return best;
+    }
+    for (_, link) in ctx
+        .links_in_room(room)
+        .filter(|(_, link)| !link.transient)
+    {
         let member = Member {
             peer: link.peer.id,
             username: link.peer.nick.to_string(),

@@ -34,7 +34,10 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
     let mut carriers = Vec::new();
     for (_, stream) in behind.chain(peers) {
-        let stays = ctx.links.get(stream).is_some_and(|link| !link.transient);
+        let stays = ctx
+            .links
+            .get(stream)
+            .is_some_and(|link| !link.transient);
         if stays && carriers.len() < CARRIERS_PER_LOG_MAX && !carriers.contains(stream) {
             carriers.push(*stream);
         }
@@ -42,11 +45,15 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     carriers
 }
 
-/// The links over which this log is sent. A room's log goes to every linked member. A direct log
-/// goes to its recipient. If the recipient is not linked, the author sends the log to carriers.
+/// The links over which this log is sent. A room's log goes to every linked member that is not
+/// send-only. A direct log goes to its recipient. If the recipient is not linked, the author sends
+/// the log to carriers.
 pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     match &log.target {
-        Target::Room(room) => ctx.links_in_room(room).map(|(stream, _)| stream).collect(),
+        Target::Room(room) => ctx
+            .receivers_in_room(room)
+            .map(|(stream, _)| stream)
+            .collect(),
         Target::Peer(recipient) => match ctx.stream_by_peer.get(recipient) {
             Some(stream) => vec![*stream],
             None if log.author == ctx.own_id() => select_carriers(ctx, recipient),

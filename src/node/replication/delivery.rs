@@ -339,7 +339,7 @@ impl DeliveryTracker {
             let Some(room) = log.target.room() else {
                 continue;
             };
-            for (_, link) in ctx.links_in_room(room) {
+            for (_, link) in ctx.receivers_in_room(room) {
                 members.insert(link.peer.id);
             }
             let of_log = self.room_log_delivery(ctx, logs.state(log), room, lines, required_peers);
@@ -415,7 +415,7 @@ impl DeliveryTracker {
         required_peers: Option<u64>,
     ) -> RoomLogDelivery {
         let mut lacking = SortedSet::new();
-        for (_, link) in ctx.links_in_room(room) {
+        for (_, link) in ctx.receivers_in_room(room) {
             if !state.is_held_by(&link.peer.id, lines) {
                 lacking.insert(link.peer.id);
             }

@@ -254,17 +254,18 @@ impl Replication {
     }
 
     /// Advertises the logs of a room that this link now shares. The message lists our logs and the
-    /// logs of the link's peer. A digest stands for the logs of all other authors.
+    /// logs of the link's peer. A digest stands for the logs of all other authors. A send-only peer
+    /// gets neither our logs nor a digest, and a send-only program sends no digest.
     pub fn room_shared(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId, room: &Room) {
-        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
+        let Some(link) = ctx.links.get(&stream) else {
             return;
         };
-        let of_either = logs
-            .ranges_of_room(room)
-            .filter(|range| range.log.author == ctx.own_id() || range.log.author == peer)
-            .filter(|range| {
-                range.log.author == peer || logs.state(&range.log).last_served() >= range.low
-            });
+        let target = Target::Room(room.clone());
+        let (peer, is_receiver) = (link.peer.id, link.receives(&target));
+        let own = logs.ranges_by(ctx.own_id(), target.clone());
+        let own =
+            own.filter(|range| is_receiver && logs.state(&range.log).last_served() >= range.low);
+        let of_either = own.chain(logs.ranges_by(peer, target.clone()));
         let entries: Vec<HaveEntry> = of_either
             .inspect(|range| self.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {
@@ -275,10 +276,10 @@ impl Replication {
                 }
             })
             .collect();
-        let target = Target::Room(room.clone());
+        let exchanges_others = is_receiver && !ctx.is_send_only();
         // Equal digests would hide who can fill our gaps. An unequal one makes the peer list all
         // its ranges.
-        let digest = Some(match logs.has_gaps(&target) {
+        let digest = exchanges_others.then(|| match logs.has_gaps(&target) {
             true => unequal_digest(),
             false => third_party_digest(ctx, logs, room, &peer),
         });
@@ -342,7 +343,10 @@ impl Replication {
         for room in rooms {
             let logs_of_room = logs.ranges_of_room(room);
             for range in logs_of_room.filter(|range| range.log.author == *author) {
-                for (stream, _) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
+                for (stream, _) in ctx
+                    .links_in_room(room)
+                    .filter(|(_, link)| !link.transient)
+                {
                     self.schedule_offer(stream, &range.log, OfferKind::Update);
                 }
             }

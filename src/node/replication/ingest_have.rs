@@ -51,9 +51,12 @@ impl Replication {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        if let Some(digest) = have.digest
-            && target.recipient().is_none_or(|recipient| recipient == peer)
-        {
+        let link = ctx.links.get(&stream);
+        let is_answered = match target.recipient() {
+            Some(recipient) => recipient == peer,
+            None => link.is_some_and(|link| link.receives(&target)),
+        };
+        if let Some(digest) = have.digest.filter(|_| is_answered) {
             let digests = &mut self.progress.link_mut(stream).digests;
             digests.get_or_default(target.clone()).waiting = Some(digest);
             self.answer_digests(ctx, logs, stream);
@@ -159,6 +162,10 @@ impl Replication {
                 true => delivery.handle_forwarded_receipt(ctx, logs, holder, log, entry),
                 false => self.forward_receipt(ctx, logs, key, entry),
             }
+            return;
+        }
+        // Nobody will read the lines of others here.
+        if ctx.is_send_only() && !is_own && log.target.room().is_some() {
             return;
         }
         if is_for_us(ctx, &log.target) {

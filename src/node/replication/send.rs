@@ -182,7 +182,7 @@ impl Replication {
             return None;
         }
         let links = ctx.links.iter();
-        let recipients = links.filter(|(_, link)| link.is_recipient_of(&log.target));
+        let recipients = links.filter(|(_, link)| link.receives(&log.target));
         let first_lacked = recipients.map(|(stream, link)| {
             let cursor = self.progress.get(*stream, log).cursor();
             let next = logs.state(log).acked_by(&link.peer.id) + 1;
@@ -209,11 +209,14 @@ impl Replication {
         let Some(target) = parse_shared_target(ctx, stream, target) else {
             return;
         };
+        let link = ctx.links.get(&stream);
+        let is_receiver = link.is_some_and(|link| link.receives(&target));
         for want in wants.iter().take(LOGS_PER_MESSAGE_MAX) {
             let Some(log) = parse_log_id(&target, want.sender, &want.incarnation) else {
                 continue;
             };
-            if target.recipient().is_some() && !destinations(ctx, &log).contains(&stream) {
+            // A carrier is a destination of direct logs to another recipient.
+            if !is_receiver && !destinations(ctx, &log).contains(&stream) {
                 continue;
             }
             match (WantRange::from_entry(want), logs.get(&log)) {

@@ -9,6 +9,7 @@ mod incarnation_order;
 mod incomplete_logs;
 mod lines;
 mod lost_lines;
+mod newcomers;
 mod news;
 mod news_verdicts;
 mod relays;

@@ -191,7 +191,9 @@ fn failure(seed: u64, first: First, kind: Author, clocks: [WallClock; 2]) -> Opt
     if kind == Author::BehindRelay {
         case.lan.remove_path(author, reader);
     }
-    case.lan.peers[author].transient = kind == Author::SendOnly;
+    if kind == Author::SendOnly {
+        case.lan.peers[author].transient = true;
+    }
     let expected = match first {
         First::Author => case.author_first(kind),
         First::Reader => case.reader_first(kind),

@@ -129,6 +129,7 @@ impl Lan {
         let Some(node) = peer.node.as_mut() else {
             return;
         };
+        peer.inputs += 1;
         if self.trace_enabled && !matches!(input, Input::Timeout) {
             println!("{:7} {:5} <- {}", self.now_ms, peer.name, summary(&input));
         }
@@ -196,13 +197,16 @@ impl Lan {
             }
             Output::Dial { stream, address } => self.dial(who, stream, address),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
-            Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
-                0 => todo.push_back(self.read_disk(who, request)),
-                slow => {
-                    let wait_ms = self.random(slow + 1);
-                    self.schedule_for_run(who, wait_ms, RunEvent::ReadDisk(request));
+            Output::Load(request) => {
+                self.peers[who].loads += 1;
+                match self.peers[who].disk.read_delay_max_ms {
+                    0 => todo.push_back(self.read_disk(who, request)),
+                    slow => {
+                        let wait_ms = self.random(slow + 1);
+                        self.schedule_for_run(who, wait_ms, RunEvent::ReadDisk(request));
+                    }
                 }
-            },
+            }
             Output::SaveKnownPeer(known) => {
                 self.check_known_peer(who, &known);
                 self.peers[who].known_peers.push(known);

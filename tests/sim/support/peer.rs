@@ -124,6 +124,10 @@ pub struct SimPeer {
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
     pub bytes_sent: u64,
+    /// Reads that its nodes requested from the disk.
+    pub loads: u64,
+    /// Inputs that its nodes handled.
+    pub inputs: u64,
     /// Direct lines whose recipient is not found yet, by the number of the search.
     pub unaddressed: BTreeMap<u64, Lines>,
     /// How often it has searched for a recipient.
@@ -169,6 +173,8 @@ impl SimPeer {
             notices: Vec::new(),
             beacons_sent: 0,
             bytes_sent: 0,
+            loads: 0,
+            inputs: 0,
             unaddressed: BTreeMap::new(),
             searches: 0,
             wait: Wait::None,

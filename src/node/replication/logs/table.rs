@@ -245,6 +245,17 @@ impl Logs {
         all.take_while(move |range| range.log.target == target)
     }
 
+    /// The ranges of all logs of one author to one target, sorted by incarnation.
+    pub fn ranges_by(&self, author: PeerId, target: Target) -> impl Iterator<Item = &LogRange> {
+        let log = move |incarnation| LogId {
+            target: target.clone(),
+            author,
+            incarnation,
+        };
+        let states = self.states.range(log(0)..=log(u64::MAX));
+        states.filter_map(|(_, state)| state.range.as_ref())
+    }
+
     /// The ranges of all logs of a room, sorted by log.
     pub fn ranges_of_room(&self, room: &Room) -> impl Iterator<Item = &LogRange> + use<'_> {
         self.ranges_to(Target::Room(room.clone()))
@@ -435,12 +446,7 @@ impl Logs {
 
     /// The ranges of all logs with the same author and target as this log.
     pub fn ranges_of_author(&self, log: &LogId) -> impl Iterator<Item = &LogRange> {
-        let of_author = |incarnation| LogId {
-            incarnation,
-            ..log.clone()
-        };
-        let states = self.states.range(of_author(0)..=of_author(u64::MAX));
-        states.filter_map(|(_, state)| state.range.as_ref())
+        self.ranges_by(log.author, log.target.clone())
     }
 
     /// The places for logs to the target of this log.
