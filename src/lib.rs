@@ -10,8 +10,8 @@ pub mod wire;
 
 pub use crate::base::batch::{Batch, LocalFields, LogId};
 pub use crate::base::event::{
-    Chat, Command, FoundVia, Input, KnownPeer, LoadReply, LoadRequest, Notice, Output, Peer,
-    Position, StreamId,
+    Chat, Command, FoundVia, Input, KnownPeer, LoadReply, LoadRequest, LoadedLog, LogCursor,
+    Notice, Output, Peer, Position, StreamId,
 };
 pub use crate::base::identity::{Identity, NetworkTag, PeerId};
 pub use crate::base::interface::{Interface, InterfaceAddress};

@@ -41,55 +41,60 @@ impl StreamId {
 pub enum LoadPurpose {
     /// To send the batches over the link with this id. The linked peer lacks them.
     Send(StreamId),
-    /// To compare one of our batches with a peer's. Repeated, this finds the first different line.
+    /// To send the batches over the link with this id. They fill a gap of the linked peer.
+    SendGap(StreamId),
+    /// To compare one of our batches with a peer's.
     Compare,
-    /// To publish lines of ours again in a new incarnation. A fork made the sequences of these
-    /// lines ambiguous.
+    /// To publish lines of our forked log again in a new incarnation.
     Republish,
 }
 
-/// Requests batches of one log from the store, in ascending order. The answer is a [`LoadReply`].
+/// The next line to read of a log, and where the store finds it.
+#[derive(Clone, Debug)]
+pub struct LogCursor {
+    /// The log.
+    pub log: LogId,
+    /// Sequence of the line.
+    pub from: u64,
+    /// Where the store starts to read, as an earlier reply says. `None`: it searches for the line.
+    pub position: Option<Position>,
+}
+
+/// Requests batches of some logs from the store. The store reads all of them in one pass.
 #[derive(Debug)]
 pub struct LoadRequest {
     /// Why the batches are read.
     pub purpose: LoadPurpose,
-    /// The log to read.
-    pub log: LogId,
-    /// Sequence of the first requested line. The reply begins with the batch that contains it.
-    pub from: u64,
-    /// Where the store starts to read: the `next_position` of an earlier reply. `None`: the store
-    /// searches for the requested first line.
-    pub position: Option<Position>,
-    /// Approximate maximum size of the batches in the reply, in bytes. The store reads at least one
-    /// batch.
+    /// The logs, sorted, and the first line requested of each. All belong to one folder.
+    pub cursors: Vec<LogCursor>,
+    /// About the size in bytes of all batches to read. The store reads at least one batch.
     pub budget_bytes: usize,
 }
 
-/// The store's answer to a [`LoadRequest`]: whole batches in ascending order. The first batch
-/// contains the requested first line. If that line is not stored, the reply begins with the next
-/// stored batch.
+/// The store's answer to a [`LoadRequest`].
 #[derive(Debug)]
 pub struct LoadReply {
     /// The purpose of the request.
     pub purpose: LoadPurpose,
-    /// The log of the request.
-    pub log: LogId,
-    /// Sequence of the first requested line.
-    pub from: u64,
-    /// The batches. Empty if the store can read no line of this log from sequence `from` on.
-    pub batches: Vec<Batch>,
-    /// The [`LoadRequest::position`] for the next request.
-    pub next_position: Option<Position>,
+    /// The logs of the request.
+    pub logs: Vec<LoadedLog>,
 }
 
-/// A position in a folder of the history. The core keeps positions for the store, and only the
-/// store interprets them.
+/// The batches that the store read of one log.
+#[derive(Debug)]
+pub struct LoadedLog {
+    /// The cursor of the request, with the position for the next request.
+    pub cursor: LogCursor,
+    /// Batches in ascending order. Empty: none is stored. `None`: the budget was used up before.
+    pub batches: Option<Vec<Batch>>,
+}
+
+/// A position in a folder of the history. Only the store interprets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Offset in bytes, in the segment as it was originally written. The offset of a batch stays
-    /// the same when eviction rewrites the segment.
+    /// Offset in bytes, in the segment as it was before any eviction rewrote it.
     pub offset: u64,
     /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,
@@ -324,8 +329,7 @@ pub enum Command {
         request_id: u64,
         /// The peer to find.
         selector: PeerSelector,
-        /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
-        /// already.
+        /// Milliseconds to wait for a matching peer. With 0, the peer must be known already.
         timeout_ms: u64,
     },
     /// Make a room the current room. The shell opens the room's folder before this command, and the

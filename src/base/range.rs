@@ -31,8 +31,9 @@ pub struct LogRange {
     pub hash: Hash,
     /// Lamport number of the line with the sequence `high`.
     pub lamport: u64,
-    /// The lines of a forked log that this log publishes again.
-    pub republishes: Option<RepublishedLines>,
+    /// The lines of a forked log that this log publishes again. Boxed, because it is rare and there
+    /// are many ranges.
+    pub republishes: Option<Box<RepublishedLines>>,
     /// Lines below this sequence are missing but form no gap, because they were not news. 1 if
     /// there are no such lines.
     pub begins_at: u64,
@@ -129,7 +130,7 @@ impl LogRange {
             high: wanted_from - 1,
             hash: batch.hash,
             lamport: 0,
-            republishes: batch.republishes,
+            republishes: batch.republishes.map(Box::new),
             begins_at: wanted_from,
             lost_below: 1,
             gaps: Vec::new(),

@@ -17,7 +17,7 @@ const PLAUSIBLE_MIN_MS: i64 = 1_767_225_600_000;
 const PLAUSIBLE_END_MS: i64 = (TRUSTED_MAX / 1000).cast_signed();
 /// Our clock adopts observed numbers up to this value at once. The value, 2^52 µs since 1970, lies
 /// in the year 2112.
-const TRUSTED_MAX: u64 = 1 << 52;
+pub const TRUSTED_MAX: u64 = 1 << 52;
 /// Maximum step by which one batch moves our clock above [`TRUSTED_MAX`], in microseconds. Without
 /// this bound, a lying author could use up all numbers.
 const STEP_MAX: u64 = 1 << 20;

@@ -106,8 +106,7 @@ impl Link {
 
     /// Whether lines to this target are sent to the peer. A send-only peer gets no lines of rooms.
     pub fn receives(&self, target: &Target) -> bool {
-        self.is_recipient_of(target)
-            && (target.room().is_none() || !self.is_send_only())
+        self.is_recipient_of(target) && (target.room().is_none() || !self.is_send_only())
     }
 
     /// Whether nobody will ever read lines of rooms at the peer: its program leaves by itself soon,

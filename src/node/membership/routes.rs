@@ -278,10 +278,7 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     if ctx.is_send_only() {
         return best;
     }
-    for (_, link) in ctx
-        .links_in_room(room)
-        .filter(|(_, link)| !link.transient)
-    {
+    for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
         let member = Member {
             peer: link.peer.id,
             username: link.peer.nick.to_string(),

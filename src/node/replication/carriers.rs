@@ -34,10 +34,7 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
     let mut carriers = Vec::new();
     for (_, stream) in behind.chain(peers) {
-        let stays = ctx
-            .links
-            .get(stream)
-            .is_some_and(|link| !link.transient);
+        let stays = ctx.links.get(stream).is_some_and(|link| !link.transient);
         if stays && carriers.len() < CARRIERS_PER_LOG_MAX && !carriers.contains(stream) {
             carriers.push(*stream);
         }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Chat, LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
+use crate::base::event::{
+    Chat, LoadPurpose, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, StreamId,
+};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
@@ -127,52 +129,58 @@ impl Replication {
         delivery: &mut DeliveryTracker,
         reply: LoadReply,
     ) {
-        match reply.purpose {
-            LoadPurpose::Send(stream) => {
-                let forked = self.send_loaded(ctx, logs, delivery, stream, &reply);
-                if let Some(last) = forked {
-                    let (progress, log) = (&mut self.progress, &reply.log);
-                    fork_repair::bisect(ctx, logs, progress, stream, log, 1, last);
-                }
-            }
-            LoadPurpose::Compare => {
-                let fork = fork_repair::compare_loaded(ctx, &mut self.progress, &reply);
-                if let Some(line) = fork {
-                    if logs.is_current(ctx, &reply.log) {
-                        logs.renew_after_conflict(ctx);
+        for loaded in &reply.logs {
+            let log = &loaded.cursor.log;
+            match reply.purpose {
+                LoadPurpose::Send(stream) => {
+                    let forked = self.send_loaded(ctx, logs, delivery, stream, loaded);
+                    if let Some(last) = forked {
+                        let progress = &mut self.progress;
+                        fork_repair::bisect(ctx, logs, progress, stream, log, 1, last);
                     }
-                    fork_repair::start_republish(ctx, logs, &reply.log, line);
                 }
+                LoadPurpose::SendGap(stream) => self.send_loaded_gap(ctx, logs, stream, loaded),
+                LoadPurpose::Compare => {
+                    let fork = fork_repair::compare_loaded(ctx, &mut self.progress, loaded);
+                    if let Some(line) = fork {
+                        if logs.is_current(ctx, log) {
+                            logs.renew_after_conflict(ctx);
+                        }
+                        fork_repair::start_republish(ctx, logs, log, line);
+                    }
+                }
+                LoadPurpose::Republish => self.republish(ctx, logs, loaded),
             }
-            LoadPurpose::Republish => self.republish(ctx, logs, reply),
         }
     }
 
     /// Republishes the lines of our forked log that the store has read. Then requests the next
     /// lines from the store. [`fork_repair`] chooses the new incarnation.
-    fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
-        let LoadReply { log, from, .. } = reply;
-        let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
+    fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, loaded: &LoadedLog) {
+        let LogCursor { log, from, .. } = &loaded.cursor;
+        let batches = loaded.batches.as_deref().unwrap_or_default();
+        let Some(last) = batches.last().filter(|_| logs.get(log).is_some()) else {
             return;
         };
         // If the store fails, these lines are dropped, so that none wait in memory. They are read
         // again after the store has recovered.
-        let next = fork_repair::next_republish(logs, &log);
-        let Some((republication, _)) = next.filter(|next| next.1 == from && self.can_accept())
+        let next = fork_repair::next_republish(logs, log);
+        let Some((republication, _)) = next.filter(|next| next.1 == *from && self.can_accept())
         else {
             return;
         };
         let current = logs.replace_incarnation(republication.incarnation);
-        for batch in &reply.batches {
+        for batch in batches {
             let skipped = from.saturating_sub(batch.sequence);
             self.publish(ctx, logs, publication_of(batch, skipped));
         }
         logs.replace_incarnation(current);
         ctx.emit(Output::Load(LoadRequest {
             purpose: LoadPurpose::Republish,
-            log,
-            from: last.last_sequence() + 1,
-            position: reply.next_position,
+            cursors: vec![LogCursor {
+                from: last.last_sequence() + 1,
+                ..loaded.cursor.clone()
+            }],
             budget_bytes: LOAD_BUDGET_BYTES,
         }));
     }
@@ -343,10 +351,7 @@ impl Replication {
         for room in rooms {
             let logs_of_room = logs.ranges_of_room(room);
             for range in logs_of_room.filter(|range| range.log.author == *author) {
-                for (stream, _) in ctx
-                    .links_in_room(room)
-                    .filter(|(_, link)| !link.transient)
-                {
+                for (stream, _) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
                     self.schedule_offer(stream, &range.log, OfferKind::Update);
                 }
             }

@@ -7,7 +7,9 @@
 //! new incarnation.
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
+use crate::base::event::{
+    LoadPurpose, LoadRequest, LoadedLog, LogCursor, Notice, Output, StreamId,
+};
 use crate::base::name::FolderName;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
@@ -62,9 +64,11 @@ pub fn load_for_comparison(
         send_want(ctx, stream, log, WantRange::Cancel);
         ctx.emit(Output::Load(LoadRequest {
             purpose: LoadPurpose::Compare,
-            log: log.clone(),
-            from: batch.sequence,
-            position: None,
+            cursors: vec![LogCursor {
+                log: log.clone(),
+                from: batch.sequence,
+                position: None,
+            }],
             budget_bytes: 1,
         }));
     }
@@ -75,18 +79,19 @@ pub fn load_for_comparison(
 pub fn compare_loaded(
     ctx: &mut Context,
     progress: &mut ProgressTable,
-    reply: &LoadReply,
+    loaded: &LoadedLog,
 ) -> Option<u64> {
-    let ours = reply.batches.first()?;
+    let LogCursor { log, from, .. } = &loaded.cursor;
+    let ours = loaded.batches.as_deref().unwrap_or_default().first()?;
     let mut found = None;
-    for (stream, bisection) in progress.bisections_mut(&reply.log) {
-        let is_read = |theirs: &mut TheirBatch| theirs.first == reply.from;
+    for (stream, bisection) in progress.bisections_mut(log) {
+        let is_read = |theirs: &mut TheirBatch| theirs.first == *from;
         let Some(theirs) = bisection.their_batch.take_if(is_read) else {
             continue;
         };
         bisection.compare(theirs, ours);
         if let Some(line) = bisection.take_probe(ctx.now.time) {
-            send_want(ctx, stream, &reply.log, WantRange::From(line));
+            send_want(ctx, stream, log, WantRange::From(line));
         }
         found = bisection.result().or(found);
     }
@@ -137,7 +142,7 @@ pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
     own.retain(|range| range.log.author == ctx.own_id());
     let mut begun = SortedSet::new();
     for range in own {
-        let Some(lines) = range.republishes else {
+        let Some(lines) = range.republishes.map(|lines| *lines) else {
             continue;
         };
         let forked = LogId {
@@ -173,9 +178,11 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
     {
         ctx.emit(Output::Load(LoadRequest {
             purpose: LoadPurpose::Republish,
-            log: log.clone(),
-            from: next,
-            position: None,
+            cursors: vec![LogCursor {
+                log: log.clone(),
+                from: next,
+                position: None,
+            }],
             budget_bytes: LOAD_BUDGET_BYTES,
         }));
     }

@@ -4,8 +4,8 @@
 //! store whenever its socket is writable, so no lines queue in memory. [`SendCursor`] holds the
 //! state.
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
-use crate::base::identity::Hash;
+use crate::base::event::{LoadPurpose, LoadRequest, LoadedLog, LogCursor, Output, StreamId};
+use crate::base::identity::{Hash, PeerId};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
@@ -25,6 +25,9 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log
 /// to the same target are held back. Any message from the peer after this time ends the wait. If
 /// the peer did not request the log, we assume that it lacks no line of the log.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
+
+/// Maximum number of logs in one read from the store. The next read takes the others.
+const LOADED_LOGS_MAX: usize = 1024;
 
 /// What an acknowledgement of a log that we wrote says about the peer's copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,14 +289,15 @@ impl Replication {
         logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
-        reply: &LoadReply,
+        loaded: &LoadedLog,
     ) -> Option<u64> {
-        if self.send_loaded_gap(ctx, logs, stream, reply) {
-            return None;
-        }
-        let log = &reply.log;
+        let LogCursor {
+            log,
+            from,
+            position,
+        } = &loaded.cursor;
         let cursor = self.progress.cursor_mut(stream, log)?;
-        if cursor.state != CursorState::Loading(reply.from) {
+        if cursor.state != CursorState::Loading(*from) {
             return None;
         }
         cursor.state = CursorState::Lagging;
@@ -302,7 +306,11 @@ impl Replication {
         if !is_writable(ctx, stream) {
             return None;
         }
-        let Some(first) = reply.batches.first() else {
+        let Some(batches) = &loaded.batches else {
+            cursor.position = *position;
+            return None;
+        };
+        let Some(first) = batches.first() else {
             // Reading again would return nothing again.
             cursor.state = CursorState::AtHead;
             return None;
@@ -315,14 +323,14 @@ impl Replication {
             }
             return None;
         }
-        if let Some(conflict) = self.check_claim(ctx, logs, delivery, stream, reply) {
+        if let Some(conflict) = self.check_claim(ctx, logs, delivery, stream, log, batches) {
             self.progress.set_send(stream, log, SendState::Idle);
             return Some(conflict);
         }
         let high = logs.state(log).last_served();
         let cursor = self.progress.cursor_mut(stream, log)?;
-        cursor.position = reply.next_position;
-        for batch in &reply.batches {
+        cursor.position = *position;
+        for batch in batches {
             // The next read begins behind the missing lines, and corrects the offer.
             if batch.sequence > cursor.next {
                 cursor.position = None;
@@ -343,14 +351,16 @@ impl Replication {
         logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
-        reply: &LoadReply,
+        log: &LogId,
+        batches: &[Batch],
     ) -> Option<u64> {
-        let record = self.progress.get_mut(stream, &reply.log)?;
+        let record = self.progress.get_mut(stream, log)?;
         let claim = record.claim.take()?;
         // The batch behind the claimed line may not be the first one read, because the peer may
         // have received lines from others meanwhile.
-        let mut batches = reply.batches.iter();
-        let behind = batches.find(|batch| batch.last_sequence() > claim.high)?;
+        let behind = batches
+            .iter()
+            .find(|batch| batch.last_sequence() > claim.high)?;
         if record.cursor()?.next != claim.high + 1 {
             return None;
         }
@@ -358,37 +368,40 @@ impl Replication {
             return Some(claim.high);
         }
         let peer = ctx.links.get(&stream)?.peer.id;
-        delivery.confirm(ctx, logs, peer, &reply.log, *claim);
+        delivery.confirm(ctx, logs, peer, log, *claim);
         None
     }
 
-    /// Sends batches that the store read for a gap. Returns `false` if they were not read for this
-    /// link's gap.
-    fn send_loaded_gap(
+    /// Sends batches that the store read for the gap of a link.
+    pub(super) fn send_loaded_gap(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
         stream: StreamId,
-        reply: &LoadReply,
-    ) -> bool {
-        let LoadReply { log, from, .. } = reply;
+        loaded: &LoadedLog,
+    ) {
+        let LogCursor {
+            log,
+            from,
+            position,
+        } = &loaded.cursor;
         let link = self.progress.link_mut(stream);
         let Some(gap) = link
             .gap_send
             .as_mut()
             .filter(|gap| gap.log == *log && gap.cursor.state == CursorState::Loading(*from))
         else {
-            return false;
+            return;
         };
         let cursor = &mut gap.cursor;
         cursor.state = CursorState::Lagging;
         if !is_writable(ctx, stream) {
-            return true;
+            return;
         }
-        cursor.position = reply.next_position;
+        cursor.position = *position;
         let high = logs.state(log).last_served();
         let last = high.min(gap.to);
-        for batch in &reply.batches {
+        for batch in loaded.batches.iter().flatten() {
             if batch.sequence <= cursor.next && batch.last_sequence() <= last {
                 ctx.send_batch(stream, batch);
                 cursor.next = batch.last_sequence() + 1;
@@ -398,11 +411,9 @@ impl Replication {
         if cursor.next > last || !has_progressed {
             link.gap_send = None;
         }
-        true
     }
 
-    /// Reads the next lines to send from the store, for each link that accepts more. Of one
-    /// author's logs to one target, reads only the log with the oldest head.
+    /// Reads the next lines to send from the store, for each link that accepts more.
     pub(super) fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
         let links = self.progress.links();
         let busy = links.filter(|(stream, link)| {
@@ -412,19 +423,44 @@ impl Replication {
         let streams: Vec<StreamId> = busy.map(|(stream, _)| stream).collect();
         for stream in &streams {
             self.remove_caught_up(ctx, logs, *stream);
-            for log in self.first_lagging_logs(logs, *stream) {
-                if let Some(cursor) = self.progress.cursor_mut(*stream, log)
-                    && cursor.can_send()
-                {
-                    load_next(ctx, *stream, log, cursor);
-                }
-            }
+            self.load_logs(ctx, logs, *stream);
         }
         for stream in streams {
             if let Some(gap) = &mut self.progress.link_mut(stream).gap_send
                 && gap.cursor.can_send()
             {
-                load_next(ctx, stream, &gap.log, &mut gap.cursor);
+                let cursors = vec![begin_load(&gap.log, &mut gap.cursor)];
+                emit_load(ctx, LoadPurpose::SendGap(stream), cursors);
+            }
+        }
+    }
+
+    /// Reads the next lines of the logs that lag on a link, with one read for each folder. Of one
+    /// author's logs to one target, reads only the log with the oldest head. While a folder is
+    /// being read for this link, does not read it again.
+    fn load_logs(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId) {
+        let own = ctx.own_id();
+        let firsts = self.first_lagging_logs(logs, stream);
+        for of_folder in firsts.chunk_by(|a, b| is_same_folder(a, b, &own)) {
+            let state = |log: &&LogId| {
+                let cursor = self.progress.get(stream, log).cursor();
+                cursor.map(|cursor| cursor.state)
+            };
+            let is_loading = |state| matches!(state, Some(CursorState::Loading(_)));
+            if of_folder.iter().map(state).any(is_loading) {
+                continue;
+            }
+            let mut cursors = Vec::new();
+            for log in of_folder {
+                if let Some(cursor) = self.progress.cursor_mut(stream, log)
+                    && cursor.can_send()
+                    && cursors.len() < LOADED_LOGS_MAX
+                {
+                    cursors.push(begin_load(log, cursor));
+                }
+            }
+            if !cursors.is_empty() {
+                emit_load(ctx, LoadPurpose::Send(stream), cursors);
             }
         }
     }
@@ -515,13 +551,25 @@ fn send_and_track(ctx: &mut Context, stream: StreamId, cursor: &mut SendCursor, 
     });
 }
 
-fn load_next(ctx: &mut Context, stream: StreamId, log: &LogId, cursor: &mut SendCursor) {
+/// Whether the store keeps both logs in one folder. `own`: our id.
+fn is_same_folder(a: &LogId, b: &LogId, own: &PeerId) -> bool {
+    let is_own = |log: &LogId| log.author == *own;
+    a.target == b.target && (a.target.room().is_some() || is_own(a) == is_own(b))
+}
+
+fn begin_load(log: &LogId, cursor: &mut SendCursor) -> LogCursor {
     cursor.state = CursorState::Loading(cursor.next);
-    ctx.emit(Output::Load(LoadRequest {
-        purpose: LoadPurpose::Send(stream),
+    LogCursor {
         log: log.clone(),
         from: cursor.next,
         position: cursor.position,
+    }
+}
+
+fn emit_load(ctx: &mut Context, purpose: LoadPurpose, cursors: Vec<LogCursor>) {
+    ctx.emit(Output::Load(LoadRequest {
+        purpose,
+        cursors,
         budget_bytes: LOAD_BUDGET_BYTES,
     }));
 }

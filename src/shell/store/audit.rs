@@ -199,13 +199,19 @@ fn add_batch(runs: &mut Vec<BatchRun>, batch: &Batch, position: Position) {
         Some(run) if run.last + 1 == batch.sequence => {
             (run.last, run.hash) = (batch.last_sequence(), batch.hash);
         }
-        _ => runs.push(BatchRun {
-            first: batch.sequence,
-            last: batch.last_sequence(),
-            previous: batch.previous,
-            hash: batch.hash,
-            position,
-        }),
+        _ => {
+            // Most logs have a single run.
+            if runs.is_empty() {
+                runs.reserve_exact(1);
+            }
+            runs.push(BatchRun {
+                first: batch.sequence,
+                last: batch.last_sequence(),
+                previous: batch.previous,
+                hash: batch.hash,
+                position,
+            });
+        }
     }
 }
 

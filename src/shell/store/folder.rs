@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Position, StoredBatch};
+use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
@@ -20,7 +20,7 @@ use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::{PrintedBacklog, Reader};
 use crate::shell::store::recovery;
 use crate::shell::store::segment::active_segment::ActiveSegment;
-use crate::shell::store::segment::frontier::Frontier;
+use crate::shell::store::segment::frontier::{Frontier, WantedLines};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{
     ScanEnd, SegmentReader, read_segments, resolve_position, scan_segment, skip_unreadable,
@@ -121,6 +121,7 @@ impl Folder {
                     &folder.dir,
                     *last,
                     recovered.last_segment_bytes,
+                    recovered.first_line_bytes,
                     recovered.bytes_after_frontier,
                     segment_bytes,
                 )?);
@@ -299,27 +300,22 @@ impl Folder {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
+    /// Reads batches of some logs in one pass. See [`crate::shell::store::store::Store::load`].
     ///
     /// # Errors
     /// A segment can't be read. If the system lacked file descriptors or memory, the next call with
-    /// `at` tries the segment again. After any other error, the next call skips the segment.
+    /// the cursors tries the segment again. After any other error, the next call skips the segment.
     pub fn load(
         &self,
-        log: &LogId,
-        from: u64,
-        at: &mut Option<Position>,
+        cursors: &mut [LogCursor],
         budget_bytes: usize,
-    ) -> io::Result<Vec<Batch>> {
+    ) -> io::Result<Vec<Option<Vec<Batch>>>> {
         if self.segment_numbers.is_empty() {
-            return Ok(Vec::new());
+            return Ok(cursors.iter().map(|_| Some(Vec::new())).collect());
         }
-        let (mut index, mut offset) = match *at {
-            Some(position) => self.find_index(position),
-            None => (self.find_segment(log, from, 0), 0),
-        };
-        let author = log.author.to_string();
-        let mut collector = LogCollector::new(log, from, budget_bytes);
+        let (mut index, mut offset) = self.find_start(cursors);
+        let authors: SortedMap<String, u64> = first_wanted(cursors);
+        let mut collector = LogCollector::new(cursors, budget_bytes);
         loop {
             let number = self.segment_numbers[index];
             let start = Position {
@@ -329,65 +325,128 @@ impl Folder {
             };
             let mut reached = Position::default();
             let ended = scan_segment(&self.dir, start, &mut reached, &mut |reader| {
-                let line = reader.line();
-                let next = collector.next_sequence();
-                // Parsing a line takes much longer than reading its first bytes.
-                if segment_file::peek_author(line).is_some_and(|id| id != author.as_bytes())
-                    || segment_file::peek_single_sequence(line)
-                        .is_some_and(|sequence| sequence < next)
-                {
-                    return true;
-                }
-                match Batch::parse_stored(line, &self.network) {
-                    Ok((batch, _)) if collector.is_wanted(&batch.log, batch.last_sequence()) => {
-                        collector.add(batch, reader.line_position())
-                    }
-                    Ok(_) => true,
-                    Err(_) => {
-                        self.mark_unparsed(line);
-                        true
-                    }
-                }
+                self.collect_line(reader, &authors, &mut collector)
             });
-            *at = collector.resume_at().or(Some(reached));
             let is_last = index + 1 >= self.segment_numbers.len();
             match ended {
                 Ok(ScanEnd::EndOfSegment) if !is_last => {}
-                ended => {
-                    // The core requests lines that are stored.
-                    if collector.is_empty() {
-                        self.mark_suspect();
-                    }
-                    if let Some(from) = collector.sequence_above_gap() {
-                        return self.load(log, from, at, budget_bytes);
-                    }
-                    if collector.is_empty()
-                        && let Err(error) = ended
-                    {
-                        *at = skip_unreadable(&error, number).or(*at);
-                        return Err(error);
-                    }
-                    return Ok(collector.into_batches());
+                Err(error) if collector.has_found_nothing() => {
+                    self.mark_suspect();
+                    let at = skip_unreadable(&error, number).unwrap_or(reached);
+                    cursors.iter_mut().for_each(|it| it.position = Some(at));
+                    return Err(error);
                 }
+                ended => return self.take_collected(cursors, collector, reached, ended.ok()),
             }
-            index = self.find_segment(log, collector.next_sequence(), index + 1);
+            index = self.find_segment(&collector.missing_lines(), index + 1);
             offset = 0;
         }
     }
 
-    /// Returns the index of the segment where a scan for line `from` of a log can begin. Searches
-    /// from index `first` on. Passes over only segments without lines of the log at or above
-    /// `from`.
-    fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
+    /// Passes a line of a segment to the collector, if it is a batch of an author in `authors`.
+    /// Returns false if the scan must end. `authors`: see [`first_wanted`].
+    fn collect_line(
+        &self,
+        reader: &SegmentReader,
+        authors: &SortedMap<String, u64>,
+        collector: &mut LogCollector,
+    ) -> bool {
+        let line = reader.line();
+        // Parsing a line takes much longer than reading its first bytes.
+        if let Some(author) = segment_file::peek_author(line) {
+            let author = std::str::from_utf8(author).unwrap_or_default();
+            let sequence = segment_file::peek_single_sequence(line);
+            let from = authors.get(author);
+            if from.is_none_or(|from| sequence.is_some_and(|sequence| sequence < *from)) {
+                return true;
+            }
+        }
+        match Batch::parse_stored(line, &self.network) {
+            Ok((batch, _)) if collector.is_wanted(&batch.log, batch.last_sequence()) => {
+                collector.add(batch, reader.line_position())
+            }
+            Ok(_) => true,
+            Err(_) => {
+                self.mark_unparsed(line);
+                true
+            }
+        }
+    }
+
+    /// Takes the collected batches of each cursor's log, and sets the cursors' positions. If the
+    /// scan found only lines above a gap of a log, reads those lines. `reached`: where the scan
+    /// ended. `ended`: how it ended. `None`: a segment can't be read.
+    fn take_collected(
+        &self,
+        cursors: &mut [LogCursor],
+        mut collector: LogCollector,
+        reached: Position,
+        ended: Option<ScanEnd>,
+    ) -> io::Result<Vec<Option<Vec<Batch>>>> {
+        let mut loaded = Vec::with_capacity(cursors.len());
+        for cursor in cursors {
+            let Some(collected) = collector.take(&cursor.log) else {
+                loaded.push(None);
+                continue;
+            };
+            cursor.position = collected.resume_at.or(Some(reached));
+            loaded.push(match (collected.sequence_above_gap(), ended) {
+                _ if !collected.batches.is_empty() => Some(collected.batches),
+                (_, Some(ScanEnd::Stopped)) => None,
+                (Some(from), _) => self.load_above_gap(cursor, from)?,
+                (None, Some(ScanEnd::EndOfSegment)) => {
+                    // The core requests lines that are stored.
+                    self.mark_suspect();
+                    Some(Vec::new())
+                }
+                (None, None) => None,
+            });
+        }
+        Ok(loaded)
+    }
+
+    /// Reads the first batch of a log above a gap, from the sequence `from` on.
+    fn load_above_gap(&self, cursor: &mut LogCursor, from: u64) -> io::Result<Option<Vec<Batch>>> {
+        self.mark_suspect();
+        let mut above = [LogCursor {
+            from,
+            ..cursor.clone()
+        }];
+        let loaded = self.load(&mut above, 1)?.pop().flatten();
+        cursor.position = above[0].position;
+        Ok(loaded)
+    }
+
+    /// Where a scan for the lines of the cursors begins: the index of a segment, and a logical
+    /// offset in it.
+    fn find_start(&self, cursors: &[LogCursor]) -> (usize, u64) {
+        let known = cursors.iter().filter_map(|cursor| cursor.position);
+        let known = known.map(|position| self.find_index(position)).min();
+        let mut searched = WantedLines::default();
+        for cursor in cursors.iter().filter(|cursor| cursor.position.is_none()) {
+            searched.add(&cursor.log, cursor.from);
+        }
+        match known {
+            Some(known) if searched.is_empty() => known,
+            known => {
+                let found = (self.find_segment(&searched, 0), 0);
+                known.map_or(found, |known| known.min(found))
+            }
+        }
+    }
+
+    /// Returns the index of the segment where a scan for the wanted lines can begin. Searches from
+    /// index `first` on. Passes over only segments without wanted lines.
+    fn find_segment(&self, wanted: &WantedLines, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after
         // the other.
         let mut middle = first + 1;
         while low + 1 < high {
-            // Without a valid frontier the head is unknown. Starting at an earlier segment is
+            // Without a valid frontier the heads are unknown. Starting at an earlier segment is
             // always right.
-            let head = self.head_before_segment(self.segment_numbers[middle], log);
-            if head.ok().flatten().is_some_and(|head| head < from) {
+            let is_before = self.is_before_wanted(self.segment_numbers[middle], wanted);
+            if is_before.ok().flatten() == Some(true) {
                 low = middle;
             } else {
                 high = middle;
@@ -397,14 +456,12 @@ impl Folder {
         low
     }
 
-    /// The head that a log had when the segment was started, or 0 for a log without lines. `None`:
-    /// the segment's frontier line is missing or damaged.
-    fn head_before_segment(&self, number: u64, log: &LogId) -> io::Result<Option<u64>> {
+    /// Whether all segments before this one contain none of the wanted lines. `None`: the
+    /// segment's frontier line is missing or damaged.
+    fn is_before_wanted(&self, number: u64, wanted: &WantedLines) -> io::Result<Option<bool>> {
         let mut reader = SegmentReader::open(&self.dir, number)?;
         let has_line = reader.advance()?;
-        Ok(has_line
-            .then(|| Frontier::find_log_head(reader.line(), log))
-            .flatten())
+        Ok(has_line.then(|| wanted.are_after(reader.line())).flatten())
     }
 
     /// Returns where a read at `position` begins: the index of a segment, and a logical offset in
@@ -477,4 +534,15 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// For the author of each cursor, as the author's id: the lowest sequence that a cursor wants of
+/// this author.
+fn first_wanted(cursors: &[LogCursor]) -> SortedMap<String, u64> {
+    let mut first = SortedMap::new();
+    for cursor in cursors {
+        let from = first.get_or_insert_with(cursor.log.author.to_string(), || cursor.from);
+        *from = cursor.from.min(*from);
+    }
+    first
 }

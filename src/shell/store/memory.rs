@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
-use crate::base::event::{Position, StoredBatch};
+use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
@@ -227,40 +227,46 @@ impl MemoryStore {
         self.own_bytes > self.limit_bytes
     }
 
-    /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
-    pub fn load(
-        &self,
-        log: &LogId,
-        from: u64,
-        at: &mut Option<Position>,
-        budget_bytes: usize,
-    ) -> Vec<Batch> {
-        let next = at.get_or_insert_default();
-        let folder = self.folders.get(&self.folder_name(log));
-        let mut collector = LogCollector::new(log, from, budget_bytes);
-        let first = next.offset;
-        for (number, record) in folder.iter().flat_map(|f| f.records.range(first..)) {
-            next.offset = number + 1;
-            if !collector.is_wanted(&record.log, record.last_sequence) {
-                continue;
-            }
-            let position = Position {
-                offset: *number,
-                ..*next
-            };
-            if let Ok((batch, _)) = Batch::parse_stored(&record.line, &self.network)
-                && !collector.add(batch, position)
+    /// Reads batches of some logs of one folder. See
+    /// [`crate::shell::store::store::Store::load`].
+    pub fn load(&self, cursors: &mut [LogCursor], budget_bytes: usize) -> Vec<Option<Vec<Batch>>> {
+        let Some(first) = cursors.first() else {
+            return Vec::new();
+        };
+        let folder = self.folders.get(&self.folder_name(&first.log));
+        let positions = cursors.iter().map(|cursor| cursor.position);
+        let start = positions.min().flatten().unwrap_or_default().offset;
+        let mut collector = LogCollector::new(cursors, budget_bytes);
+        let (mut reached, mut has_stopped) = (start, false);
+        for (number, record) in folder.iter().flat_map(|f| f.records.range(start..)) {
+            reached = number + 1;
+            if collector.is_wanted(&record.log, record.last_sequence)
+                && let Ok((batch, _)) = Batch::parse_stored(&record.line, &self.network)
+                && !collector.add(batch, position(*number))
             {
+                has_stopped = true;
                 break;
             }
         }
-        if let Some(resume_at) = collector.resume_at() {
-            *next = resume_at;
-        }
-        match collector.sequence_above_gap() {
-            Some(from) => self.load(log, from, at, budget_bytes),
-            None => collector.into_batches(),
-        }
+        let mut load_log = |cursor: &mut LogCursor| {
+            let collected = collector.take(&cursor.log)?;
+            cursor.position = collected.resume_at.or(Some(position(reached)));
+            match collected.sequence_above_gap() {
+                _ if !collected.batches.is_empty() => Some(collected.batches),
+                _ if has_stopped => None,
+                Some(from) => {
+                    let mut above = [LogCursor {
+                        from,
+                        ..cursor.clone()
+                    }];
+                    let loaded = self.load(&mut above, 1).pop().flatten();
+                    cursor.position = above[0].position;
+                    loaded
+                }
+                None => Some(Vec::new()),
+            }
+        };
+        cursors.iter_mut().map(&mut load_log).collect()
     }
 
     /// Reads the batches at position `at` and after it, and sets `at` to the position after the
@@ -371,5 +377,13 @@ impl MemoryStore {
         if let Some(reader) = folder.and_then(|folder| folder.reader.as_mut()) {
             reader.record_printed(printed, backlog);
         }
+    }
+}
+
+/// The position of the record with this number.
+fn position(number: u64) -> Position {
+    Position {
+        offset: number,
+        ..Position::default()
     }
 }

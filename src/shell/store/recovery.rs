@@ -15,7 +15,7 @@ use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
-use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
+use crate::shell::store::segment::frontier::Frontier;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_file::SegmentFile;
 use crate::shell::store::segment::segment_reader::{LINE_MAX_BYTES, SegmentReader};
@@ -44,6 +44,8 @@ pub struct Recovered {
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
+    /// Bytes of the frontier line with which the last segment begins. 0 if it is not appendable.
+    pub first_line_bytes: u64,
     /// The damage that was found, one report for each damaged segment.
     pub damage: Vec<DamageReport>,
 }
@@ -74,7 +76,12 @@ pub fn recover_folder(
             ..Recovered::default()
         });
     };
-    let (base, frontier, frontier_end) = find_base(dir, &files, folder)?.unwrap_or_default();
+    let Base {
+        index: base,
+        frontier,
+        frontier_end,
+        first_line_bytes,
+    } = find_base(dir, &files, folder)?.unwrap_or_default();
     let mut state = RecoveryState::new(frontier, folder, network, printed);
     let mut is_readable = true;
     for (index, file) in files.iter_mut().enumerate().skip(base) {
@@ -87,12 +94,10 @@ pub fn recover_folder(
         reports.extend(set_aside(dir, file, scan));
     }
     let last = files[last_index];
-    let reader = SegmentReader::open(dir, last.number)?;
+    let generation = SegmentReader::open(dir, last.number)?.generation();
     Ok(Recovered {
-        is_appendable: is_readable
-            && base == last_index
-            && reader.generation() == 0
-            && starts_with_frontier(reader, folder)?,
+        is_appendable: is_readable && base == last_index && generation == 0 && first_line_bytes > 0,
+        first_line_bytes,
         highest_number: list.highest_number,
         segment_numbers: files.iter().map(|file| file.number).collect(),
         total_bytes: files.iter().map(|file| file.bytes).sum(),
@@ -178,44 +183,57 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
     Ok(())
 }
 
-/// Finds the last valid frontier line of the folder. Returns the index of the segment in `files`,
-/// the content of the line, and the physical offset after the line. `None`: the folder has no valid
-/// frontier line.
-fn find_base(
-    dir: &Path,
-    files: &[SegmentFile],
-    folder: &FolderName,
-) -> io::Result<Option<(usize, Frontier, u64)>> {
+/// The last valid frontier line of a folder, where recovery begins to read. The default is the
+/// beginning of a folder without such a line.
+#[derive(Default)]
+struct Base {
+    /// The index of the line's segment.
+    index: usize,
+    /// The content of the line.
+    frontier: Frontier,
+    /// The physical offset after the line.
+    frontier_end: u64,
+    /// Bytes of the frontier line with which the segment begins. 0: it begins with another line.
+    first_line_bytes: u64,
+}
+
+/// Finds the last valid frontier line of the folder. `None`: the folder has no such line.
+fn find_base(dir: &Path, files: &[SegmentFile], folder: &FolderName) -> io::Result<Option<Base>> {
     for (index, file) in files.iter().enumerate().rev() {
-        if let Some((frontier, end)) = find_last_frontier(dir, file.number, folder)? {
-            return Ok(Some((index, frontier, end)));
+        if let Some(base) = find_last_frontier(dir, file.number, folder)? {
+            return Ok(Some(Base { index, ..base }));
         }
     }
     Ok(None)
 }
 
-/// Whether the segment of an unused `reader` begins with a valid frontier line.
-fn starts_with_frontier(mut reader: SegmentReader, folder: &FolderName) -> io::Result<bool> {
-    Ok(advance_readable(&mut reader)? && Frontier::parse(reader.line(), folder).is_some())
-}
-
-/// Finds the last valid frontier line of a segment. Returns the content of the line and the
-/// physical offset after the line. `None`: the segment has no valid frontier line.
-fn find_last_frontier(
-    dir: &Path,
-    number: u64,
-    folder: &FolderName,
-) -> io::Result<Option<(Frontier, u64)>> {
+/// Finds the last valid frontier line of a segment. `None`: the segment has no such line.
+fn find_last_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Result<Option<Base>> {
     let mut reader = SegmentReader::open(dir, number)?;
-    let mut last = None;
+    let (mut last, mut frontier_end) = (Vec::new(), 0);
+    let (mut first_line_bytes, mut is_first) = (0, true);
     while advance_readable(&mut reader)? {
-        if reader.line().starts_with(FRONTIER_PREFIX)
-            && let Some(frontier) = Frontier::parse(reader.line(), folder)
-        {
-            last = Some((frontier, reader.next_file_offset()));
+        let is_frontier = Frontier::is_valid(reader.line());
+        if is_frontier && is_first {
+            first_line_bytes = reader.next_file_offset();
+        }
+        is_first = false;
+        if is_frontier {
+            // Only the last line is parsed: a parse takes long if there are many logs.
+            last.clear();
+            last.extend_from_slice(reader.line());
+            frontier_end = reader.next_file_offset();
         }
     }
-    Ok(last)
+    // The buffer may be large.
+    drop(reader);
+    let frontier = Frontier::parse(&last, folder);
+    Ok(frontier.map(|frontier| Base {
+        index: 0,
+        frontier,
+        frontier_end,
+        first_line_bytes,
+    }))
 }
 
 /// What a recovery has found so far: the range of each log, and the bytes of each author's batches.

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::batch::{Batch, LocalFields, LogId};
-use crate::base::event::{Position, StoredBatch};
+use crate::base::batch::{Batch, LocalFields};
+use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
@@ -134,29 +134,33 @@ impl Store {
         }
     }
 
-    /// Reads batches of one log in ascending order. The first batch is the one that contains line
-    /// `from`, or the next stored batch if that line is missing. Reads about `budget_bytes`, but at
-    /// least one batch. An empty result: no further batch is stored yet.
+    /// Reads batches of some logs of one folder in one pass. Of each log, reads batches in
+    /// ascending order. The first one contains the cursor's line. If that line is missing, the
+    /// first one is the next stored batch. Reads about `budget_bytes` in all, but at least one
+    /// batch. Sets the position of each cursor to where the next call continues.
     ///
-    /// Reading starts at position `at`. `None`: the store searches for line `from`. The call sets
-    /// `at` to the position where the next call continues.
+    /// The result has one item for each cursor: see [`batches`].
+    ///
+    /// [`batches`]: crate::base::event::LoadedLog::batches
     ///
     /// # Errors
     /// A segment can't be read. If file descriptors or memory ran out, the next call tries the
-    /// segment again. After any other error, `at` is set so that the next call skips the segment.
+    /// segment again. After any other error, the positions are set so that the next call skips the
+    /// segment.
     pub fn load(
         &self,
-        log: &LogId,
-        from: u64,
-        at: &mut Option<Position>,
+        cursors: &mut [LogCursor],
         budget_bytes: usize,
-    ) -> io::Result<Vec<Batch>> {
+    ) -> io::Result<Vec<Option<Vec<Batch>>>> {
+        let Some(first) = cursors.first() else {
+            return Ok(Vec::new());
+        };
         match &self.backend {
-            Backend::Disk(disk) => match disk.folder_of_log(log) {
-                Some(folder) => folder.load(log, from, at, budget_bytes),
-                None => Ok(Vec::new()),
+            Backend::Disk(disk) => match disk.folder_of_log(&first.log) {
+                Some(folder) => folder.load(cursors, budget_bytes),
+                None => Ok(cursors.iter().map(|_| Some(Vec::new())).collect()),
             },
-            Backend::Memory(memory) => Ok(memory.load(log, from, at, budget_bytes)),
+            Backend::Memory(memory) => Ok(memory.load(cursors, budget_bytes)),
         }
     }
 

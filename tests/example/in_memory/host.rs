@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use p2pchat::shell::store::memory::MemoryStore;
 use p2pchat::{
-    FolderName, Identity, Input, KnownPeer, LoadReply, LoadRequest, NetworkTag, Nick, Node,
-    NodeConfig, Notice, Now, Output, ReaderStart, ResumeState, Room, SaveBarrier, StreamId, Time,
-    WallTime,
+    FolderName, Identity, Input, KnownPeer, LoadReply, LoadRequest, LoadedLog, NetworkTag, Nick,
+    Node, NodeConfig, Notice, Now, Output, ReaderStart, ResumeState, Room, SaveBarrier, StreamId,
+    Time, WallTime,
 };
 
 use super::network::{HostIndex, Network, PORT, interfaces};
@@ -189,15 +189,13 @@ impl Host {
     }
 
     fn load(&self, request: LoadRequest) -> LoadReply {
-        let (log, from, mut position) = (request.log, request.from, request.position);
+        let mut cursors = request.cursors;
+        let batches = self.store.load(&mut cursors, request.budget_bytes);
+        let logs = cursors.into_iter().zip(batches);
+        let logs = logs.map(|(cursor, batches)| LoadedLog { cursor, batches });
         LoadReply {
             purpose: request.purpose,
-            batches: self
-                .store
-                .load(&log, from, &mut position, request.budget_bytes),
-            log,
-            from,
-            next_position: position,
+            logs: logs.collect(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::support::{
 };
 use crate::batches;
 use crate::folders::TempDir;
-use crate::store::support::RecordedState;
+use crate::store::support::{RecordedState, load_log};
 
 /// A gap stands before the line that reveals it, and every query agrees on it.
 #[test]
@@ -228,7 +228,7 @@ fn a_withheld_batch_survives_a_restart() {
             .unwrap();
         assert_eq!((ranges[0].low, ranges[0].high), (1, 4));
         assert_eq!(ranges[0].hash, batches[2].hash);
-        let read = store.load(&alice.log, 1, &mut None, usize::MAX).unwrap();
+        let read = load_log(&store, &alice.log, 1, &mut None, usize::MAX).unwrap();
         let bytes = |batch: &Batch| batch.as_bytes().to_vec();
         let (read, stored): (Vec<_>, Vec<_>) = (
             read.iter().map(bytes).collect(),
@@ -236,7 +236,7 @@ fn a_withheld_batch_survives_a_restart() {
         );
         assert_eq!(read, stored);
         // A request may begin in the middle of a batch, whose content is no array.
-        let read = store.load(&alice.log, 3, &mut None, 1).unwrap();
+        let read = load_log(&store, &alice.log, 3, &mut None, 1).unwrap();
         assert_eq!(read.first().map(|batch| batch.sequence), Some(2));
     }
 }

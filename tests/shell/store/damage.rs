@@ -11,7 +11,9 @@ use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::damage::{DamageOutcome, DamageReport};
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, GENERAL, RecordedState, general, load, open, read_all, save};
+use super::support::{
+    Author, GENERAL, RecordedState, general, load, load_log, open, read_all, save,
+};
 use crate::folders::TempDir;
 
 /// A folder with one segment: the given batches of bob.
@@ -262,7 +264,7 @@ fn odd_objects_are_named_and_passed_over() {
     let (store, _) = open(&folder);
     fs::remove_file(&path).unwrap();
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    assert!(store.load(&bob.log(), 1, &mut None, 1).is_err());
+    assert!(load_log(&store, &bob.log(), 1, &mut None, 1).is_err());
     let request = store.audit_request(&general(), &core).unwrap();
     assert!(!request.run().unwrap().lost.is_empty());
 }

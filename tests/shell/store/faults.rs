@@ -1,15 +1,18 @@
 //! The store on a disk with faults: short writes, full and broken disks, failed syncs, lost tails.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Once;
 
 use p2pchat::base::batch::LocalFields;
+use p2pchat::base::event::LogCursor;
+use p2pchat::base::identity::Identity;
 use p2pchat::shell::store::damage::DamageOutcome;
+use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 
-use super::support::{Author, GENERAL, RecordedState, load, open};
+use super::support::{Author, GENERAL, RecordedState, load, open, open_with};
 use crate::folders::TempDir;
 
 /// What is wrong with the disk of this thread's test.
@@ -28,6 +31,8 @@ struct Faults {
 
 thread_local! {
     static FAULTS: RefCell<Faults> = RefCell::default();
+    /// Bytes read from segments since last taken.
+    static READ_BYTES: Cell<u64> = Cell::default();
 }
 
 /// The disk of all tests of this process: each thread has its own faults.
@@ -52,7 +57,9 @@ impl StoreIo for FaultyDisk {
 
     fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let Some(end) = FAULTS.with_borrow(|faults| faults.unreadable_from) else {
-            return file.read_at(bytes, offset);
+            let read = file.read_at(bytes, offset)?;
+            READ_BYTES.set(READ_BYTES.get() + read as u64);
+            return Ok(read);
         };
         if offset >= end {
             return Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32));
@@ -80,6 +87,93 @@ fn set_faults(faults: Faults) {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| install(Box::new(FaultyDisk)));
     FAULTS.set(faults);
+}
+
+/// One author for each seed, in the order of their logs.
+fn many_authors(count: u64) -> Vec<Author> {
+    let mut authors: Vec<Author> = (0..count)
+        .map(|n| {
+            let mut seed = [200; 32];
+            seed[..8].copy_from_slice(&n.to_be_bytes());
+            Author {
+                identity: Identity::from_seed(&seed),
+                ..Author::new(200)
+            }
+        })
+        .collect();
+    authors.sort_by_key(Author::log);
+    authors
+}
+
+/// A folder with one line each of many authors, in segments of the usual size.
+fn folder_of_many(count: u64) -> (TempDir, Vec<Author>, RecordedState) {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open_with(&folder, StoreLimits::default());
+    let core = RecordedState::default();
+    let mut authors = many_authors(count);
+    for author in &mut authors {
+        core.save(&mut store, &author.say(&["one line"]));
+    }
+    store.close(&core).unwrap();
+    (folder, authors, core)
+}
+
+/// A start with many logs reads a folder's last segment a few times, and no other one.
+#[test]
+fn a_start_with_many_logs_reads_only_the_last_segment() {
+    let (folder, authors, core) = folder_of_many(5_000);
+    let segments = folder.segments(GENERAL);
+    let last_bytes = fs::metadata(segments.last().unwrap()).unwrap().len();
+    READ_BYTES.take();
+    let (mut store, ranges) = open_with(&folder, StoreLimits::default());
+    assert_eq!(ranges.len(), authors.len());
+    let read = READ_BYTES.take();
+    // The frontier line is longer than a segment, and yet starts no segment.
+    store.enforce_limits(&core).unwrap();
+    assert_eq!(folder.segments(GENERAL), segments);
+    assert!(read <= 4 * last_bytes, "{read} bytes of {last_bytes}");
+}
+
+/// The lines of many logs are read in one pass over the folder.
+#[test]
+fn one_pass_reads_the_lines_of_many_logs() {
+    let (folder, authors, _) = folder_of_many(2_000);
+    let (store, _) = open_with(&folder, StoreLimits::default());
+    let segments = folder.segments(GENERAL);
+    let folder_bytes: u64 = segments
+        .iter()
+        .map(|it| fs::metadata(it).unwrap().len())
+        .sum();
+    let cursor = |author: &Author| LogCursor {
+        log: author.log(),
+        from: 1,
+        position: None,
+    };
+    let mut cursors: Vec<LogCursor> = authors.iter().map(cursor).collect();
+    let mut read_logs = Vec::new();
+    READ_BYTES.take();
+    while !cursors.is_empty() {
+        let loaded = store.load(&mut cursors, 64 * 1024).unwrap();
+        let mut batches = loaded.iter();
+        cursors.retain(|cursor| match batches.next().unwrap() {
+            Some(batches) => {
+                assert_eq!(batches.len(), 1);
+                assert_eq!(batches[0].log, cursor.log);
+                read_logs.push(cursor.log.clone());
+                false
+            }
+            None => true,
+        });
+    }
+    read_logs.sort();
+    assert!(
+        read_logs
+            .iter()
+            .eq(authors.iter().map(Author::log).collect::<Vec<_>>().iter())
+    );
+    let read = READ_BYTES.take();
+    assert!(read <= 6 * folder_bytes, "{read} bytes of {folder_bytes}");
 }
 
 /// Writes of one byte at a time store the same bytes.

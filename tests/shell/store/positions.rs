@@ -5,7 +5,7 @@ use std::fs;
 use p2pchat::shell::os::clock::Moment;
 
 use super::support::{
-    Author, GENERAL, RecordedState, author_sequences, general, open, read_all, save,
+    Author, GENERAL, RecordedState, author_sequences, general, load_log, open, read_all, save,
 };
 use crate::folders::TempDir;
 
@@ -17,14 +17,14 @@ fn a_position_at_the_end_reaches_later_batches() {
     let core = RecordedState::default();
     let mut bob = Author::new(2);
     let (mut at, mut printed) = (None, store.end(&general()));
-    let none = store.load(&bob.log(), 1, &mut at, 1000).unwrap();
+    let none = load_log(&store, &bob.log(), 1, &mut at, 1000).unwrap();
     assert!(none.is_empty());
     for i in 1..=50 {
         core.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
-        let batches = store.load(&bob.log(), i, &mut at, 1000).unwrap();
+        let batches = load_log(&store, &bob.log(), i, &mut at, 1000).unwrap();
         assert_eq!(batches[0].sequence, i);
         assert_eq!(batches.len(), 1);
-        let none = store.load(&bob.log(), i + 1, &mut at, 1000).unwrap();
+        let none = load_log(&store, &bob.log(), i + 1, &mut at, 1000).unwrap();
         assert!(none.is_empty());
         assert_eq!(
             author_sequences(&read_all(&store, &mut printed)),

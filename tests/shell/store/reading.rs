@@ -8,7 +8,8 @@ use p2pchat::base::event::Position;
 use p2pchat::shell::store::segment::segment_file;
 
 use super::support::{
-    Author, GENERAL, NET, RecordedState, author_sequences, fill, general, load, open, read_all,
+    Author, GENERAL, NET, RecordedState, author_sequences, fill, general, load, load_log, open,
+    read_all,
 };
 use crate::batches;
 use crate::folders::TempDir;
@@ -63,9 +64,9 @@ fn a_quiet_log_is_found_without_reading_the_segments_between() {
         fs::write(path, text).unwrap();
     }
     let mut at = None;
-    store.load(&quiet.log(), 1, &mut at, 1).unwrap();
+    load_log(&store, &quiet.log(), 1, &mut at, 1).unwrap();
     for mut at in [None, at] {
-        let batches = store.load(&quiet.log(), 2, &mut at, 1).unwrap();
+        let batches = load_log(&store, &quiet.log(), 2, &mut at, 1).unwrap();
         assert_eq!(batches[0].as_bytes(), second.as_bytes());
         assert_eq!(at.unwrap().segment, store.end(&general()).segment);
     }
@@ -106,7 +107,7 @@ fn an_unreadable_segment_is_reported_once_and_skipped() {
         let (mut sequences, mut errors, mut at) = (Vec::new(), 0, None);
         loop {
             let from = sequences.last().map_or(1, |last| last + 1);
-            match store.load(&log, from, &mut at, 700) {
+            match load_log(&store, &log, from, &mut at, 700) {
                 Ok(batches) if batches.is_empty() => break,
                 Ok(batches) => sequences.extend(batches.iter().map(|batch| batch.sequence)),
                 Err(_) => errors += 1,

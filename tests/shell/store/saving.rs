@@ -16,7 +16,7 @@ use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
 
 use super::support::{
-    Author, GENERAL, NET, RecordedState, fill, general, open, open_with, read_all, save,
+    Author, GENERAL, NET, RecordedState, fill, general, load_log, open, open_with, read_all, save,
 };
 use crate::folders::TempDir;
 
@@ -41,7 +41,7 @@ fn a_saved_batch_is_read_back_with_its_local_fields() {
     let (store, ranges) = open(&folder);
     assert_eq!(ranges, [bob.range(1)]);
     assert!(store.existed_before(&general()));
-    let batches = store.load(&bob.log(), 2, &mut None, 1).unwrap();
+    let batches = load_log(&store, &bob.log(), 2, &mut None, 1).unwrap();
     assert_eq!(batches[0].as_bytes(), batch.as_bytes());
 }
 
@@ -187,7 +187,7 @@ fn direct_messages_have_folders_of_their_own() {
         assert_eq!(found.iter().filter(has_one_gap).count(), logs);
     }
     for author in [&to_bob, &from_bob, &carried, &to_carol] {
-        let batches = store.load(&author.log(), 19, &mut None, 1 << 20).unwrap();
+        let batches = load_log(&store, &author.log(), 19, &mut None, 1 << 20).unwrap();
         let sequences: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
         assert_eq!(sequences, [19, 20]);
     }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
-use std::thread;
+use std::{io, thread};
 
 use nix::sched::{CloneFlags, unshare};
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::Position;
+use p2pchat::base::event::{LogCursor, Position};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -210,11 +210,29 @@ pub fn small_segments() -> StoreLimits {
     }
 }
 
+/// Reads batches of one log. Sets `at` to the position of the next read.
+pub fn load_log(
+    store: &Store,
+    log: &LogId,
+    from: u64,
+    at: &mut Option<Position>,
+    budget: usize,
+) -> io::Result<Vec<Batch>> {
+    let mut cursors = [LogCursor {
+        log: log.clone(),
+        from,
+        position: *at,
+    }];
+    let loaded = store.load(&mut cursors, budget);
+    *at = cursors[0].position;
+    Ok(loaded?.pop().flatten().unwrap_or_default())
+}
+
 /// The first sequences of all batches of a log from line `from` on, loaded `budget` bytes a time.
 pub fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
     let (mut sequences, mut at) = (Vec::new(), None);
     loop {
-        let batches = store.load(log, from, &mut at, budget).unwrap();
+        let batches = load_log(store, log, from, &mut at, budget).unwrap();
         let Some(last) = batches.last() else {
             return sequences;
         };

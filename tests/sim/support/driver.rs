@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use p2pchat::base::error_code::Refusal;
-use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState};
+use p2pchat::base::event::{
+    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, PeerState,
+};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
 use p2pchat::node::save_barrier::SaveBarrier;
@@ -237,18 +239,31 @@ impl Lan {
     fn read_disk(&self, who: PeerIndex, request: LoadRequest) -> Input<'static> {
         let peer = &self.peers[who];
         let network = peer.network_tag();
-        let LoadRequest {
-            purpose, log, from, ..
-        } = request;
-        let (batches, next_position) =
-            peer.disk
-                .load(&log, from, request.position, request.budget_bytes, &network);
+        let mut left_bytes = request.budget_bytes;
+        let logs = request.cursors.into_iter().map(|mut cursor| {
+            if left_bytes == 0 {
+                return LoadedLog {
+                    cursor,
+                    batches: None,
+                };
+            }
+            let LogCursor {
+                log,
+                from,
+                position,
+            } = &cursor;
+            let (batches, next) = peer.disk.load(log, *from, *position, left_bytes, &network);
+            let bytes = batches.iter().map(|batch| batch.as_bytes().len()).sum();
+            left_bytes = left_bytes.saturating_sub(bytes);
+            cursor.position = next;
+            LoadedLog {
+                cursor,
+                batches: Some(batches),
+            }
+        });
         Input::Loaded(LoadReply {
-            purpose,
-            log,
-            from,
-            batches,
-            next_position,
+            purpose: request.purpose,
+            logs: logs.collect(),
         })
     }
 

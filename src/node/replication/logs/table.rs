@@ -15,7 +15,7 @@ use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::context::{Context, ResumeState};
-use crate::node::hybrid_clock::HybridClock;
+use crate::node::hybrid_clock::{HybridClock, TRUSTED_MAX};
 use crate::node::replication::logs::log_places::LogPlaces;
 use crate::node::replication::logs::log_state::{
     LogRole, LogState, OwnLog, Republication, RolledBack, RunLines,
@@ -69,20 +69,27 @@ impl Logs {
         &mut self,
         ctx: &mut Context,
         folder: &FolderName,
-        mut ranges: Vec<LogRange>,
+        ranges: Vec<LogRange>,
     ) {
         // Our clock obeyed its bounds when it assigned the numbers of our lines.
         let own = ranges.iter();
         let own = own.filter(|range| range.log.author == ctx.own_id());
         own.for_each(|range| self.clock.restore(range.lamport));
-        ranges.sort_by_key(|range| range.lamport);
         self.places.clear();
-        for range in ranges {
-            self.clock.observe(range.lamport);
-            let log = range.log.clone();
-            self.get_or_create(&ctx.own_id(), &log).range = Some(range);
-        }
         let own = ctx.own_id();
+        // Only the order of implausible numbers matters.
+        let lamports = ranges.iter().map(|range| range.lamport);
+        let implausible: SortedSet<u64> = lamports
+            .inspect(|lamport| self.clock.restore((*lamport).min(TRUSTED_MAX)))
+            .filter(|lamport| *lamport > TRUSTED_MAX)
+            .collect();
+        implausible
+            .iter()
+            .for_each(|lamport| self.clock.observe(*lamport));
+        for range in ranges {
+            let log = range.log.clone();
+            self.get_or_create(&own, &log).range = Some(range);
+        }
         let stored = self.ranges_in_folder(folder, &own);
         let stored = stored
             .iter()
@@ -139,7 +146,7 @@ impl Logs {
         };
         let begun = self
             .ranges_of_author(forked)
-            .find(|range| range.republishes == Some(lines))
+            .find(|range| range.republishes.as_deref() == Some(&lines))
             .map(|range| range.log.incarnation);
         let log = LogId {
             incarnation: begun.unwrap_or_else(|| ctx.random_u64()),

@@ -2,7 +2,9 @@
 use std::io;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Input, LoadReply, LoadRequest, Notice};
+use crate::base::event::{
+    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Position,
+};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
@@ -109,29 +111,26 @@ impl EventLoop {
     /// Reads the batches that the core has requested, and passes them to the core. Reports and
     /// skips parts of the store that cannot be read.
     fn load_batches(&mut self, request: LoadRequest) {
-        let LoadRequest {
-            purpose, log, from, ..
-        } = request;
-        let mut next_position = request.position;
+        let mut cursors = request.cursors;
         let batches = loop {
-            let position_before = next_position;
-            match self
-                .store
-                .load(&log, from, &mut next_position, request.budget_bytes)
-            {
+            let positions_before = positions(&cursors);
+            match self.store.load(&mut cursors, request.budget_bytes) {
                 Ok(batches) => break batches,
                 Err(error) => self.frontend.report_read_error(&error),
             }
-            if next_position == position_before {
-                break Vec::new();
+            if positions(&cursors) == positions_before {
+                break cursors.iter().map(|_| Some(Vec::new())).collect();
             }
         };
+        let logs = cursors.into_iter().zip(batches);
+        let logs = logs.map(|(cursor, batches)| LoadedLog { cursor, batches });
         self.handle_input(Input::Loaded(LoadReply {
-            purpose,
-            log,
-            from,
-            batches,
-            next_position,
+            purpose: request.purpose,
+            logs: logs.collect(),
         }));
     }
+}
+
+fn positions(cursors: &[LogCursor]) -> Vec<Option<Position>> {
+    cursors.iter().map(|cursor| cursor.position).collect()
 }

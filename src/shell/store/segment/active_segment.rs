@@ -35,9 +35,11 @@ pub struct ActiveSegment {
 }
 
 impl ActiveSegment {
-    /// Opens an existing segment. `bytes` is its length. `bytes_after_frontier` is the number of
-    /// bytes after the last frontier line. The segment is full at `segment_bytes`, but not before
-    /// the end of its last frontier line.
+    /// Opens an existing segment. `bytes` is its length. `first_line_bytes` is the length of the
+    /// frontier line with which it begins. `bytes_after_frontier` is the number of bytes after the
+    /// last frontier line. The segment is full at `segment_bytes`, but not before the end of its
+    /// last frontier line. If it begins with a longer frontier line, it is full at twice that
+    /// length.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -45,14 +47,20 @@ impl ActiveSegment {
         dir: &Path,
         number: u64,
         bytes: u64,
+        first_line_bytes: u64,
         bytes_after_frontier: u64,
         segment_bytes: u64,
     ) -> io::Result<ActiveSegment> {
+        // A long frontier line is not followed by another one at once.
+        let full_at_bytes = match first_line_bytes < segment_bytes {
+            true => segment_bytes,
+            false => 2 * first_line_bytes,
+        };
         Ok(ActiveSegment {
             file: open_for_append(&segment_file::path(dir, number))?,
             bytes,
             bytes_after_frontier,
-            rotate_at_bytes: segment_bytes.max(bytes - bytes_after_frontier),
+            rotate_at_bytes: full_at_bytes.max(bytes - bytes_after_frontier),
             has_torn_tail: false,
             was_changed: false,
             sync_pending: SyncPending::default(),

@@ -1,7 +1,7 @@
 //! A frontier line records the range of every log at the time of writing. The next start of the
 //! program then need not read older segments. Each segment begins with a frontier line, and a clean
 //! end may append another.
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 
 use serde::Deserialize;
 
@@ -96,7 +96,7 @@ impl Frontier {
                     let _ = write!(out, ",\"{name}\":{line}");
                 }
             }
-            if let Some(lines) = range.republishes {
+            if let Some(lines) = &range.republishes {
                 let _ = write!(out, ",\"republishes\":{lines}");
             }
             out.extend_from_slice(b"},");
@@ -125,6 +125,11 @@ impl Frontier {
         out.extend_from_slice(&checksum);
         out.extend_from_slice(CHECKSUM_SUFFIX);
         out.push(b'\n');
+    }
+
+    /// Whether this line is a frontier line as it was written, without its line end.
+    pub fn is_valid(line: &[u8]) -> bool {
+        has_valid_checksum(line)
     }
 
     /// Parses a frontier line without its line end. `None`: the line is malformed, or its
@@ -163,7 +168,7 @@ impl Frontier {
                 high: fields.high,
                 hash: fields.hash?,
                 lamport: fields.lamport,
-                republishes: fields.republishes,
+                republishes: fields.republishes.map(Box::new),
                 begins_at: fields.begins_at.max(1),
                 lost_below: fields.lost_below.max(1),
                 gaps: Vec::new(),
@@ -175,22 +180,47 @@ impl Frontier {
             max_lamport: fields.max_lamport,
         })
     }
+}
 
-    /// Reads the head of one log from a frontier line without its line end. 0: the line does not
-    /// contain the log. `None`: the checksum does not match.
-    pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
+/// Lines of some logs, searched in the segments of a folder.
+#[derive(Default)]
+pub struct WantedLines {
+    /// For the [`log_entry_prefix`] of each log: the first wanted line.
+    first: SortedMap<String, u64>,
+}
+
+impl WantedLines {
+    /// Adds the lines of a log from the sequence `from` on.
+    pub fn add(&mut self, log: &LogId, from: u64) {
+        self.first.insert(log_entry_prefix(log), from);
+    }
+
+    /// Whether no line was added.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Whether none of the lines is stored before this frontier line. `line`: the frontier line
+    /// without its line end. `None`: the checksum does not match.
+    pub fn are_after(&self, line: &[u8]) -> Option<bool> {
         has_valid_checksum(line).then_some(())?;
-        let entry = log_entry_prefix(log);
-        let mut rest = line;
-        while rest.skip_until(b'{').is_ok_and(|n| n > 0) {
-            if rest.starts_with(entry.as_bytes()) {
-                let end = rest.iter().position(|b| *b == b'}')?;
-                let fields = std::str::from_utf8(&rest[..end]).ok()?;
-                let (_, high) = fields.split_once("\"high\":")?;
-                return high.split(',').next()?.parse().ok();
+        let mut rest = std::str::from_utf8(line).ok()?;
+        while let Some((_, entry)) = rest.split_once('{') {
+            rest = entry;
+            // Other objects in the line have no such field.
+            let Some((log, heads)) = entry.split_once("\"low\":") else {
+                break;
+            };
+            if let Some(from) = self.first.get(log) {
+                let (_, high) = heads.split_once("\"high\":")?;
+                let high: u64 = high.split(',').next()?.parse().ok()?;
+                // A log with gaps has several intervals, of which the highest comes first.
+                if high >= *from {
+                    return Some(false);
+                }
             }
         }
-        Some(0)
+        Some(true)
     }
 }
 
