@@ -24,5 +24,6 @@ mod pending;
 mod state;
 mod stdio;
 mod store;
+mod tcp;
 mod transcript;
 mod vectors;

@@ -60,6 +60,8 @@ enum Phase {
     /// The core has closed the stream, but the stream still has unsent bytes. Received bytes are
     /// dropped.
     Closing,
+    /// A write has failed. What has arrived is still read, and nothing more is written.
+    Failed,
 }
 
 struct StreamEntry {
@@ -80,6 +82,9 @@ struct StreamEntry {
 impl StreamEntry {
     fn note_error(&mut self, error: &io::Error) {
         self.has_timed_out |= error.kind() == ErrorKind::TimedOut;
+        if self.phase == Phase::Open {
+            self.phase = Phase::Failed;
+        }
     }
 }
 
@@ -100,11 +105,11 @@ pub enum StreamEvent {
 /// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or queued behind unsent bytes. A write to an ended stream also returns
-    /// `Accepted`. The next read reports the end.
+    /// The bytes are sent, or queued behind unsent bytes. A write to a stream that is not open any
+    /// more also returns `Accepted`.
     Accepted,
-    /// The socket accepted only a part of the bytes. The stream is now blocked until
-    /// [`StreamEvent::Writable`].
+    /// The socket accepted only a part of the bytes. The stream is blocked until
+    /// [`StreamEvent::Writable`], or after a failed write until the next read reports its end.
     Blocked,
 }
 
@@ -411,8 +416,12 @@ impl TcpStreams {
                     }
                     return Ok(if is_closing { 0 } else { n });
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && entry.phase != Phase::Failed =>
+                {
+                    return Ok(0);
+                }
                 Err(error) => {
                     entry.note_error(&error);
                     break;
@@ -432,6 +441,9 @@ impl TcpStreams {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return WriteOutcome::Accepted;
         };
+        if entry.phase == Phase::Failed {
+            return WriteOutcome::Blocked;
+        }
         entry.largest_write.record(bytes.len(), Instant::now());
         if !entry.unsent.is_empty() {
             entry.unsent.extend_from_slice(bytes);
@@ -446,7 +458,7 @@ impl TcpStreams {
             Err(error) => {
                 entry.note_error(&error);
                 self.readable.insert(stream);
-                WriteOutcome::Accepted
+                WriteOutcome::Blocked
             }
         }
     }
