@@ -11,6 +11,7 @@ use p2pchat::base::identity::{Hash, Identity, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::node::context::ResumeState;
+use p2pchat::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::state::known_peers_file::{KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_PEERS_MAX};
@@ -301,6 +302,53 @@ fn known_peers_are_stored_one_a_line() {
         opened.state_dir.read_known_peers(&mut Vec::new()).unwrap(),
         [alice, bob, carol]
     );
+}
+
+/// A line of `known_peers` about throwaway identity `n`.
+fn throwaway_line(name: &str, n: usize) -> String {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&n.to_be_bytes());
+    let id = Identity::from_seed(&seed).id();
+    format!("{name} {id} {}\n", known_peer("alice", 1).first_seen)
+}
+
+/// A start writes the file anew if it has many lines that are not read. The lines of bound and of
+/// older peers stay, and so do comments and malformed lines.
+#[test]
+fn a_start_compacts_known_peers() {
+    let folder = TestDir::new("compacted");
+    let path = folder.join("known_peers");
+    drop(open_state_dir(&folder.0));
+    let alice = known_peer("alice", 1);
+    let mut text = format!("# mine\nno peer\nalice {} {}\n", alice.id, alice.first_seen);
+    (0..300).for_each(|n| text += &throwaway_line("cron", n));
+    text += &format!("alice {} {} bound\n", alice.id, alice.first_seen);
+    text += &throwaway_line("cron", 299).replace('\n', " bound\n");
+    fs::write(&path, &text).unwrap();
+
+    let opened = open_state_dir(&folder.0);
+    let list = opened.state_dir.read_known_peers(&mut Vec::new()).unwrap();
+    assert_eq!(list.len(), 1 + KEYS_PER_NAME_MAX + 1);
+    assert!(list[0].id == alice.id && list[0].is_bound);
+    assert!(list.last().unwrap().is_bound);
+    assert_eq!(opened.known_peers, list);
+    let compacted = fs::read_to_string(&path).unwrap();
+    assert_eq!(compacted.lines().count(), 2 + list.len(), "{compacted}");
+    assert!(compacted.starts_with("# mine\nno peer\nalice "));
+    assert!(compacted.contains(&throwaway_line("cron", 0)));
+}
+
+/// A file with few surplus lines stays as the user wrote it.
+#[test]
+fn a_start_leaves_a_short_file_alone() {
+    let folder = TestDir::new("short");
+    let path = folder.join("known_peers");
+    let text: String = (0..100).map(|n| throwaway_line("cron", n)).collect();
+    drop(open_state_dir(&folder.0));
+    fs::write(&path, &text).unwrap();
+    let opened = open_state_dir(&folder.0);
+    assert_eq!(opened.known_peers.len(), KEYS_PER_NAME_MAX);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
 /// The list is bounded in peers and the file in bytes.

@@ -17,6 +17,9 @@ const NEW_NAMES_MAX: usize = 1000;
 /// Maximum number of new names recorded for one key in one run. Also bounds how many names
 /// of other keys one key can claim. Further claims are shown as a placeholder.
 const NAMES_PER_KEY_MAX: usize = 8;
+/// Maximum number of keys recorded for one name, besides those that are bound. Throwaway identities
+/// share the name of their user.
+pub const KEYS_PER_NAME_MAX: usize = 16;
 /// Maximum number of keys whose claims are remembered. At the bound, the claims of peers that are
 /// not linked are forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
@@ -109,6 +112,7 @@ impl KnownPeers {
             return peer.nick.clone();
         }
         let clash = clash_notice(peer, of_name);
+        let unbound_count = of_name.iter().filter(|known| !known.is_bound).count();
         if self.claims.len() >= CLAIMING_KEYS_MAX && !self.claims.contains_key(&peer.id) {
             self.claims
                 .retain(|id, _| ctx.stream_by_peer.contains_key(id));
@@ -124,7 +128,9 @@ impl KnownPeers {
                 ctx.notify(clash);
             }
         }
-        if is_recordable && claims.recorded_count < NAMES_PER_KEY_MAX {
+        let has_place =
+            unbound_count < KEYS_PER_NAME_MAX && claims.recorded_count < NAMES_PER_KEY_MAX;
+        if is_recordable && has_place {
             claims.recorded_count += 1;
             self.record_new(ctx, peer);
         }

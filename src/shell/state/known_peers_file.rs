@@ -6,18 +6,25 @@ use std::path::Path;
 
 use crate::base::event::KnownPeer;
 use crate::base::name::Nick;
+use crate::base::table::SortedMap;
 use crate::base::time::WallTime;
+use crate::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use crate::shell::config::failure::Failure;
 use crate::shell::os::file::{self, Access};
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Maximum number of peers read from the file. The oldest peers are read first. A flood of new keys
-/// therefore displaces no older peer.
-pub const KNOWN_PEERS_MAX: usize = 10_000;
+/// Maximum number of peers read from the file. Bound peers are read beyond it. The oldest peers are
+/// read first. A flood of new keys therefore displaces no older peer.
+pub const KNOWN_PEERS_MAX: usize = 2048;
+/// A start writes the file anew if more lines are surplus. A surplus line repeats another one, or
+/// exceeds a bound.
+const SURPLUS_LINES_MAX: usize = 256;
 /// The file is full at this size, in bytes. No peer is then appended.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
 /// Longest line that is parsed, in bytes.
 const KNOWN_PEERS_LINE_MAX_BYTES: u64 = 4096;
+/// What a line that is too long is read as.
+const OVERLONG_LINE: &[u8] = b"\xff";
 
 /// Reads the known peers. The result is empty if the file is missing. Malformed lines are skipped
 /// and stay in the file. One warning covers all malformed lines.
@@ -28,13 +35,39 @@ pub fn read_known_peers(
     directory: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<KnownPeer>, Failure> {
+    read(directory, warnings, false)
+}
+
+/// As [`read_known_peers`]. If the file has too many surplus lines, writes it anew without them.
+/// The caller must hold the directory's lock. On a full or broken disk, the file stays unchanged.
+///
+/// # Errors
+/// Exit status 78: the file exists and can't be read.
+pub fn read_and_compact_known_peers(
+    directory: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<KnownPeer>, Failure> {
+    read(directory, warnings, true)
+}
+
+fn read(
+    directory: &Path,
+    warnings: &mut Vec<String>,
+    may_compact: bool,
+) -> Result<Vec<KnownPeer>, Failure> {
     let path = directory.join(KNOWN_PEERS_FILE);
     let unusable = |error: io::Error| Failure::config(format!("{}: {error}", path.display()));
     let opened = file::open_regular(&path, Access::Read);
-    match file::if_exists(opened).map_err(unusable)? {
-        Some(file) => parse_known_peers(file, &path, warnings).map_err(unusable),
-        None => Ok(Vec::new()),
+    let Some(file) = file::if_exists(opened).map_err(unusable)? else {
+        return Ok(Vec::new());
+    };
+    let list = KnownPeerList::read(&file).map_err(unusable)?;
+    warnings.extend(list.warning(&path));
+    if may_compact && list.surplus_count > SURPLUS_LINES_MAX {
+        // The next start tries again.
+        let _ = file::replace_file(&path, &mut |new| list.write(&file, new));
     }
+    Ok(list.peers)
 }
 
 /// Appends a peer. Returns false if the file is full; the peer is then not recorded.
@@ -57,63 +90,144 @@ pub fn append_known_peer(directory: &Path, known: &KnownPeer) -> io::Result<bool
             line.push('\n');
         }
     }
-    let bound = if known.is_bound { " bound" } else { "" };
-    line += &format!("{} {} {}{bound}\n", known.nick, known.id, known.first_seen);
+    line += &format_line(known);
     file.write_all(line.as_bytes())?;
     Ok(true)
 }
 
-fn parse_known_peers(
-    file: File,
-    path: &Path,
-    warnings: &mut Vec<String>,
-) -> io::Result<Vec<KnownPeer>> {
-    let mut reader =
-        BufReader::new(file.take(KNOWN_PEERS_FILE_MAX_BYTES + KNOWN_PEERS_LINE_MAX_BYTES));
-    let (mut known, mut line) = (Vec::new(), Vec::new());
-    let (mut malformed_count, mut first_malformed, mut line_number) = (0, 0, 0);
-    while known.len() < KNOWN_PEERS_MAX {
-        if read_line_part(&mut reader, &mut line)? == 0 {
-            break;
-        }
-        line_number += 1;
-        let mut is_whole = true;
-        // Discards the rest of a line that is too long.
-        while line.last() != Some(&b'\n') && line.len() as u64 == KNOWN_PEERS_LINE_MAX_BYTES {
-            is_whole = false;
-            read_line_part(&mut reader, &mut line)?;
-        }
-        match std::str::from_utf8(&line).map(str::trim) {
-            Ok(text) if is_whole && (text.is_empty() || text.starts_with('#')) => continue,
-            Ok(text) if is_whole => {
-                if let Some(peer) = parse_known_peer(text) {
-                    known.push(peer);
-                    continue;
+/// The peers that the file lists, within the bounds.
+#[derive(Default)]
+struct KnownPeerList {
+    /// The peers, in the order of their first lines.
+    peers: Vec<KnownPeer>,
+    /// For each name, the indexes of its peers in `peers`.
+    of_name: SortedMap<Nick, Vec<usize>>,
+    /// Number of lines that repeat an earlier one or exceed a bound.
+    surplus_count: usize,
+    malformed_count: usize,
+    /// Number of the first malformed line.
+    first_malformed: usize,
+}
+
+impl KnownPeerList {
+    fn read(file: &File) -> io::Result<KnownPeerList> {
+        let (mut list, mut line_number) = (KnownPeerList::default(), 0);
+        for_each_line(file, &mut |line| {
+            line_number += 1;
+            match parse_line(line) {
+                FileLine::Peer(peer) => list.add(peer),
+                FileLine::Comment => {}
+                FileLine::Malformed => {
+                    list.malformed_count += 1;
+                    if list.first_malformed == 0 {
+                        list.first_malformed = line_number;
+                    }
                 }
             }
-            _ => {}
-        }
-        malformed_count += 1;
-        if first_malformed == 0 {
-            first_malformed = line_number;
-        }
+        })?;
+        Ok(list)
     }
-    if malformed_count > 0 {
+
+    fn add(&mut self, peer: KnownPeer) {
+        let of_name = self.of_name.get_or_default(peer.nick.clone());
+        let unbound = of_name.iter().filter(|at| !self.peers[**at].is_bound);
+        let has_place = unbound.count() < KEYS_PER_NAME_MAX && self.peers.len() < KNOWN_PEERS_MAX;
+        if let Some(at) = of_name.iter().find(|at| self.peers[**at].id == peer.id) {
+            self.peers[*at].is_bound |= peer.is_bound;
+        } else if peer.is_bound || has_place {
+            of_name.push(self.peers.len());
+            return self.peers.push(peer);
+        }
+        self.surplus_count += 1;
+    }
+
+    /// The warning about malformed lines.
+    fn warning(&self, path: &Path) -> Option<String> {
         let (path, form) = (path.display(), "`name id since`");
-        warnings.push(match malformed_count {
-            1 => format!("{path}: line {first_malformed} is not {form} and was skipped"),
-            n => format!(
-                "{path}: {n} lines are not {form} and were skipped, the first is line \
-                 {first_malformed}"
-            ),
-        });
+        let first = self.first_malformed;
+        match self.malformed_count {
+            0 => None,
+            1 => Some(format!(
+                "{path}: line {first} is not {form} and was skipped"
+            )),
+            n => Some(format!(
+                "{path}: {n} lines are not {form} and were skipped, the first is line {first}"
+            )),
+        }
     }
-    Ok(known)
+
+    /// Writes the file without its surplus lines. Comments and malformed lines stay, unless they
+    /// are too long to be read.
+    fn write(&self, old: &File, new: &mut File) -> io::Result<()> {
+        let (mut text, mut left) = (Vec::new(), self.peers.iter().peekable());
+        for_each_line(old, &mut |line| match parse_line(line) {
+            FileLine::Peer(peer) => {
+                let is_next = |kept: &&KnownPeer| (&kept.nick, kept.id) == (&peer.nick, peer.id);
+                if let Some(kept) = left.next_if(is_next) {
+                    text.extend_from_slice(format_line(kept).as_bytes());
+                }
+            }
+            FileLine::Comment | FileLine::Malformed => {
+                text.extend_from_slice(line.trim_ascii_end());
+                text.push(b'\n');
+            }
+        })?;
+        new.write_all(&text)
+    }
+}
+
+/// One line of the file.
+enum FileLine {
+    Peer(KnownPeer),
+    /// A comment, or a blank line.
+    Comment,
+    Malformed,
+}
+
+fn parse_line(line: &[u8]) -> FileLine {
+    let Ok(text) = std::str::from_utf8(line).map(str::trim) else {
+        return FileLine::Malformed;
+    };
+    match parse_known_peer(text) {
+        _ if text.is_empty() || text.starts_with('#') => FileLine::Comment,
+        Some(peer) => FileLine::Peer(peer),
+        None => FileLine::Malformed,
+    }
+}
+
+fn format_line(known: &KnownPeer) -> String {
+    let bound = if known.is_bound { " bound" } else { "" };
+    format!("{} {} {}{bound}\n", known.nick, known.id, known.first_seen)
+}
+
+/// Calls `visit` for each line from the beginning of the file. Of a line that is too long, passes
+/// a beginning that is no UTF-8.
+fn for_each_line(mut file: &File, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let max_bytes = KNOWN_PEERS_FILE_MAX_BYTES + KNOWN_PEERS_LINE_MAX_BYTES;
+    let mut reader = BufReader::new(file.take(max_bytes));
+    let mut line = Vec::new();
+    while read_line_part(&mut reader, &mut line)? > 0 {
+        let is_whole = is_whole_line(&line);
+        while !is_whole_line(&line) {
+            read_line_part(&mut reader, &mut line)?;
+        }
+        visit(if is_whole { &line } else { OVERLONG_LINE });
+    }
+    Ok(())
+}
+
+/// Whether the line ends here. A line that is as long as a part continues in the next part.
+fn is_whole_line(line: &[u8]) -> bool {
+    line.last() == Some(&b'\n') || (line.len() as u64) < KNOWN_PEERS_LINE_MAX_BYTES
 }
 
 /// Reads into `line` until a line end, but at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns the
 /// number of bytes read. 0: the file has ended.
-fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) -> io::Result<usize> {
+fn read_line_part(
+    reader: &mut BufReader<io::Take<&File>>,
+    line: &mut Vec<u8>,
+) -> io::Result<usize> {
     line.clear();
     reader
         .by_ref()

@@ -90,7 +90,7 @@ impl StateDir {
             });
         };
         let identity = load_or_create_identity(directory, &mut warnings)?;
-        let known_peers = known_peers_file::read_known_peers(directory, &mut warnings)?;
+        let known_peers = known_peers_file::read_and_compact_known_peers(directory, &mut warnings)?;
         open_history_format(&history_dir(directory))?;
         Ok(OpenedStateDir {
             state_dir: StateDir {
