@@ -178,3 +178,17 @@ fn history_shows_the_signed_fields_only() {
     ));
     assert!(!line.contains("received") && !line.contains("late"));
 }
+
+/// A name that an earlier run knew for another key could mislead, too.
+#[test]
+fn a_name_known_for_another_key_is_shown_with_an_id() {
+    let zone = TimeZone::fixed(Offset::UTC);
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
+    let shown = |screen: &mut TextRenderer| rendered(screen, &chat(bob_says(&["hi"])));
+    screen.record_known_name(identity(2).id(), &Nick::new("Bob").unwrap());
+    assert!(shown(&mut screen).ends_with(" bob: hi\n"), "his own name");
+    screen.record_known_name(identity(3).id(), &Nick::new("BOB").unwrap());
+    let line = shown(&mut screen);
+    let named = format!(" bob~{}: hi\n", short(2));
+    assert!(line.ends_with(&named), "{line}");
+}
