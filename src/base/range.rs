@@ -39,6 +39,8 @@ pub struct LogRange {
     pub begins_at: u64,
     /// Sequence of the line after the highest forgotten gap. 1 if no gap was forgotten.
     pub lost_below: u64,
+    /// Lamport number of the first stored batch that was news for the reader. `None`: none was.
+    pub news_from: Option<u64>,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
@@ -133,10 +135,21 @@ impl LogRange {
             republishes: batch.republishes.map(Box::new),
             begins_at: wanted_from,
             lost_below: 1,
+            news_from: None,
             gaps: Vec::new(),
         };
         range.extend(batch);
         range
+    }
+
+    /// Records that a stored batch is news for the reader. Does nothing for a direct message, which
+    /// is always news.
+    pub fn record_news(&mut self, batch: &Batch) {
+        if batch.log.target.room().is_none() {
+            return;
+        }
+        let first = self.news_from.unwrap_or(u64::MAX).min(batch.lamport);
+        self.news_from = Some(first);
     }
 
     /// Adds a stored batch. The batch fills a gap or becomes the new head. If lines between the old

@@ -195,6 +195,22 @@ pub enum ReaderStart {
     },
 }
 
+impl ReaderStart {
+    /// Whether this reader began before the other one, or with it. Both belong to this directory.
+    pub fn is_no_later_than(self, other: ReaderStart) -> bool {
+        match (self, other) {
+            (ReaderStart::SameBoot { at_ms: own }, ReaderStart::SameBoot { at_ms: other }) => {
+                own <= other
+            }
+            (ReaderStart::EarlierBoot { wall: own }, ReaderStart::EarlierBoot { wall: other }) => {
+                own <= other
+            }
+            (ReaderStart::EarlierBoot { .. }, ReaderStart::SameBoot { .. }) => true,
+            (ReaderStart::SameBoot { .. }, ReaderStart::EarlierBoot { .. }) => false,
+        }
+    }
+}
+
 /// Both clocks, read once at the beginning of each turn of the event loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {

@@ -328,6 +328,7 @@ fn range(text: &str) -> LogRange {
         republishes: None,
         begins_at: 1,
         lost_below: 1,
+        news_from: None,
         gaps: Vec::new(),
     }
 }

@@ -144,7 +144,7 @@ impl Replication {
             }
             BatchAction::Append => {
                 self.verify(ctx, stream, &batch)?;
-                let mut verdict = self.judge(ctx, stream, &batch);
+                let mut verdict = self.judge(ctx, logs, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
                     return Ok(());
                 }
@@ -326,10 +326,10 @@ impl Replication {
     }
 
     /// Judges how old a batch is that arrived over this link.
-    fn judge(&self, ctx: &Context, stream: StreamId, batch: &Batch) -> Verdict {
+    fn judge(&self, ctx: &Context, logs: &Logs, stream: StreamId, batch: &Batch) -> Verdict {
         let link = ctx.links.get(&stream);
         let established_at = link.map_or(ctx.now.time, |link| link.established_at);
-        self.news.judge(ctx, batch, established_at)
+        self.news.judge(ctx, logs, batch, established_at)
     }
 
     /// Starts to carry the log of this batch. If the recipient has acknowledged the batch's lines
@@ -363,7 +363,7 @@ impl Replication {
             .record_progress(&mut self.progress, ctx.now.time, &batch);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
-        let mut verdict = self.judge(ctx, stream, &batch);
+        let mut verdict = self.judge(ctx, logs, stream, &batch);
         verdict.is_news &= !gap.is_some_and(|gap| gap.was_printed) && author != ctx.own_id();
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);

@@ -23,6 +23,12 @@
 //! later of the two timestamps counts. A Lamport number in our future is ignored. The Lamport
 //! number shows that the author had heard a line of that time.
 //!
+//! Whatever the clocks say, a line is news as well if its author has published news before. The
+//! Lamport numbers of an author order its lines, over all its logs and runs. Thus a clock that was
+//! set, of the author, of a relay or of this machine, hides no line of an author that the reader
+//! knows. An author that lost its directory, and whose clock was in the future before, may bring
+//! older lines as news.
+//!
 //! # The reader's beginning
 //!
 //! | the reader began | its beginning on our monotonic clock |
@@ -36,13 +42,14 @@
 //!
 //! A wall clock may stand still while the machine is off. Until the clock is set, the beginning
 //! seems too late. Lines published between the true and the seeming beginning count as history.
-use crate::base::batch::Batch;
-use crate::base::name::Room;
+use crate::base::batch::{Batch, LogId};
+use crate::base::name::{Room, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::{Now, ReaderStart, Time, WallTime};
 use crate::node::author_clocks::AuthorClocks;
 use crate::node::context::Context;
 use crate::node::peer_clock::PeerClock;
+use crate::node::replication::logs::table::Logs;
 
 /// A timestamp that is this many milliseconds ahead of our wall clock shows that one of the two
 /// clocks is wrong.
@@ -119,7 +126,13 @@ impl News {
 
     /// Judges a batch that another author wrote, or that we wrote in an earlier run.
     /// `established_at`: when the link that brought the batch was established.
-    pub fn judge(&self, ctx: &Context, batch: &Batch, established_at: Time) -> Verdict {
+    pub fn judge(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        batch: &Batch,
+        established_at: Time,
+    ) -> Verdict {
         let evidence = Evidence::of(batch, &ctx.author_clocks);
         let published_at = evidence.published_at(batch, ctx.now);
         // The user saw our own lines when typing them. A direct message concerns its recipient
@@ -129,6 +142,7 @@ impl News {
                 None => true,
                 Some(room) => self.readers.get(room).is_some_and(|start| {
                     is_at_or_after(*start, published_at, batch.timestamp, ctx.now)
+                        || self.follows_news(logs, batch, *start)
                 }),
             };
         Verdict {
@@ -136,6 +150,20 @@ impl News {
             is_before_start: published_at < 0,
             is_news,
         }
+    }
+
+    /// Whether the author published news before this batch, in a room whose reader began at `start`
+    /// or later.
+    fn follows_news(&self, logs: &Logs, batch: &Batch, start: ReaderStart) -> bool {
+        self.readers.iter().any(|(room, other)| {
+            let log = LogId {
+                target: Target::Room(room.clone()),
+                ..batch.log.clone()
+            };
+            let mut ranges = logs.ranges_of_author(&log);
+            start.is_no_later_than(*other)
+                && ranges.any(|range| range.news_from.is_some_and(|first| first <= batch.lamport))
+        })
     }
 }
 

@@ -169,6 +169,11 @@ impl MemoryStore {
                 folder.ranges.insert(batch.log.clone(), range);
             }
         }
+        if !local.backfill
+            && let Some(range) = folder.ranges.get_mut(&batch.log)
+        {
+            range.record_news(batch);
+        }
         let record = Record {
             log: batch.log.clone(),
             last_sequence: batch.last_sequence(),

@@ -102,6 +102,10 @@ fn a_missing_beginning_survives_a_restart() {
                 store.save(batch, local).unwrap();
                 memory.save(batch, local).unwrap();
                 core.record(batch);
+                if !is_news {
+                    let mut ranges = core.ranges.borrow_mut();
+                    ranges.get_mut(&bob.log()).unwrap().news_from = None;
+                }
                 store.enforce_limits(&core).unwrap();
             }
             store = open_with(&folder, small_segments()).0;

@@ -28,6 +28,9 @@ pub const NET: NetworkTag = NetworkTag::OPEN;
 
 pub const GENERAL: &str = "#general";
 
+/// Lamport number of an author's first line.
+const FIRST_LAMPORT: u64 = 101;
+
 /// An author of signed batches, with the log it writes: by default one in #general.
 pub struct Author {
     pub identity: Identity,
@@ -83,7 +86,7 @@ impl Author {
             log: self.log(),
             username: Nick::new("alice").unwrap(),
             sequence,
-            lamport: sequence + 100,
+            lamport: FIRST_LAMPORT + sequence - 1,
             timestamp: WallTime(1_000),
             run: 1,
             uptime: 0,
@@ -99,7 +102,7 @@ impl Author {
         batch
     }
 
-    /// The range from `low` to the head, without gaps.
+    /// The range from `low` to the head, without gaps. All lines were news.
     pub fn range(&self, low: u64) -> LogRange {
         let head = self.head.as_ref().unwrap();
         LogRange {
@@ -111,6 +114,7 @@ impl Author {
             republishes: None,
             begins_at: 1,
             lost_below: 1,
+            news_from: Some(FIRST_LAMPORT),
             gaps: Vec::new(),
         }
     }
@@ -174,7 +178,8 @@ impl RecordedState {
         let range = ranges.entry(batch.log.clone());
         range
             .and_modify(|range| range.extend(batch))
-            .or_insert_with(|| LogRange::begin(batch, true));
+            .or_insert_with(|| LogRange::begin(batch, true))
+            .record_news(batch);
     }
 
     /// The recorded ranges in the order of their logs.

@@ -299,6 +299,7 @@ fn a_full_log_table_still_accepts_new_lines() {
                 republishes: None,
                 begins_at: 1,
                 lost_below: 1,
+                news_from: None,
                 gaps: Vec::new(),
             }
         });
@@ -409,6 +410,7 @@ fn a_fork_is_reported_only_on_proof() {
         republishes: None,
         begins_at: 1,
         lost_below: 1,
+        news_from: None,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut carol, &range);
@@ -504,6 +506,7 @@ fn bogus_offers_do_not_block_real_ones() {
         republishes: None,
         begins_at: 1,
         lost_below: 1,
+        news_from: None,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut bob, &range);

@@ -110,6 +110,7 @@ fn with_logs(seed: u64, count: u64, kind: &SmallMessage) -> (Lan, PeerIndex) {
         republishes: None,
         begins_at: 1,
         lost_below: 1,
+        news_from: None,
         gaps: Vec::new(),
     });
     lan.peers[alice].disk.create_folder(&Room::general());

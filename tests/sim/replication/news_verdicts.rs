@@ -306,3 +306,37 @@ fn an_author_that_restarts_with_another_wall_clock_brings_news() {
         assert_eq!(lan.peers[reader].received(), ["new"], "{before}, {after}");
     }
 }
+
+/// The reader restarts, too: it no longer knows the clocks of the author's previous run. That it
+/// has stored news of that run shows that what the run said later is news, in each of its rooms.
+#[test]
+fn a_reader_that_restarts_as_well_gets_the_news() {
+    for skew in [3_600_000, -3_600_000, YEAR_2040_MS - WALL_START_MS] {
+        let mut lan = Lan::new(43);
+        let [reader, author] = lan.add_peers(["reader", "author"]);
+        lan.start_all([reader, author]);
+        for peer in [reader, author] {
+            lan.join(peer, "#ops");
+        }
+        lan.run_for(5_000);
+        lan.say(author, "first");
+        lan.run_for(2_000);
+        lan.isolate(author);
+        lan.stop(reader);
+        lan.run_for(10_000);
+        lan.say(author, "second");
+        lan.say_in(author, "#ops", "third");
+        lan.run_for(2_000);
+        lan.stop(author);
+        lan.peers[author].wall_skew_ms = skew;
+        lan.start_all([author, reader]);
+        for peer in [reader, author] {
+            lan.join(peer, "#ops");
+        }
+        lan.heal();
+        lan.run_for(REDIAL_MS);
+        let mut received = lan.peers[reader].received();
+        received.sort();
+        assert_eq!(received, ["second", "third"], "{skew}");
+    }
+}

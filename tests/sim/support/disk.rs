@@ -234,16 +234,20 @@ impl Disk {
         );
         for Entry { batch, local, .. } in entries {
             let range = ranges.entry(batch.log.clone());
-            range
+            let range = range
                 .and_modify(|range| range.extend(batch))
                 .or_insert_with(|| match self.frontiers.get(&batch.log) {
                     Some(frontier) => LogRange {
                         begins_at: frontier.begins_at,
                         lost_below: frontier.lost_below,
+                        news_from: frontier.news_from,
                         ..LogRange::begin(batch, false)
                     },
                     None => LogRange::begin(batch, !local.backfill),
                 });
+            if !local.backfill {
+                range.record_news(batch);
+            }
         }
         ranges.into_values().collect()
     }

@@ -434,8 +434,8 @@ impl Logs {
     }
 
     /// Makes a batch the head of its log. The batch must lie beyond the present head. Returns the
-    /// lines that are missing before the batch. `own_id`: our id. `is_news`: see
-    /// [`LogRange::begin`].
+    /// lines that are missing before the batch. `own_id`: our id. `is_news`: whether the batch is
+    /// news for the reader.
     pub fn advance(
         &mut self,
         own_id: &PeerId,
@@ -448,7 +448,11 @@ impl Logs {
             Some(range) => range.extend(batch),
             None => *range = Some(LogRange::begin(batch, is_news)),
         }
-        range.as_ref()?.gap_before(batch)
+        let range = range.as_mut()?;
+        if is_news {
+            range.record_news(batch);
+        }
+        range.gap_before(batch)
     }
 
     /// The ranges of all logs with the same author and target as this log.

@@ -70,6 +70,9 @@ struct LogFields<'a> {
     lost_below: u64,
     #[serde(default)]
     republishes: Option<RepublishedLines>,
+    /// See [`LogRange::news_from`]. Only the highest interval has this field.
+    #[serde(default)]
+    news_from: Option<u64>,
     /// The hash of the last missing batch in the gap above this interval. `None`: this is the log's
     /// highest interval.
     #[serde(default)]
@@ -98,6 +101,9 @@ impl Frontier {
             }
             if let Some(lines) = &range.republishes {
                 let _ = write!(out, ",\"republishes\":{lines}");
+            }
+            if let Some(lamport) = range.news_from {
+                let _ = write!(out, ",\"news_from\":{lamport}");
             }
             out.extend_from_slice(b"},");
             for gap in range.gaps.iter().rev() {
@@ -171,6 +177,7 @@ impl Frontier {
                 republishes: fields.republishes.map(Box::new),
                 begins_at: fields.begins_at.max(1),
                 lost_below: fields.lost_below.max(1),
+                news_from: fields.news_from,
                 gaps: Vec::new(),
             });
         }
