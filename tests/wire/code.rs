@@ -70,6 +70,7 @@ fn endpoints_are_parsed_in_every_form() {
         ("[box]:1".into(), EndpointError::InvalidBrackets),
         ("[::1".into(), EndpointError::InvalidBrackets),
         ("[::1]1".into(), EndpointError::InvalidBrackets),
+        ("fe80::1%eth0]:99".into(), EndpointError::InvalidPort),
     ];
     for (text, error) in bad {
         assert_eq!(parse_endpoints(&text), Err(error), "{text}");
