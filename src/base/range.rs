@@ -1,7 +1,7 @@
 //! Which lines of a log are stored: a range of sequences with at most [`GAPS_MAX`] gaps.
 use std::ops::RangeInclusive;
 
-use super::batch::{Batch, LogId};
+use super::batch::{Batch, LocalFields, LogId};
 use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
 
@@ -15,6 +15,10 @@ pub const GAPS_MAX: usize = 4;
 /// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
 /// of the log.
 pub const BACKFILL_LINES: u64 = 1000;
+
+/// Most milliseconds by which the timestamp of a batch may differ from our clock in
+/// [`LogRange::record_news`].
+const NEWS_CLOCK_ERROR_MAX_MS: u64 = 60_000;
 
 /// The stored lines of one log: intervals of sequences, separated by gaps. The top interval is
 /// `low` to `high`. Each other interval lies directly below a gap. If the log's beginning is
@@ -39,7 +43,8 @@ pub struct LogRange {
     pub begins_at: u64,
     /// Sequence of the line after the highest forgotten gap. 1 if no gap was forgotten.
     pub lost_below: u64,
-    /// Lamport number of the first stored batch that was news for the reader. `None`: none was.
+    /// The lowest Lamport number that [`LogRange::record_news`] found. All lines of the author with
+    /// higher ones are news for the reader. `None`: unknown.
     pub news_from: Option<u64>,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
@@ -142,10 +147,14 @@ impl LogRange {
         range
     }
 
-    /// Records that a stored batch is news for the reader. Does nothing for a direct message, which
-    /// is always news.
-    pub fn record_news(&mut self, batch: &Batch) {
-        if batch.log.target.room().is_none() {
+    /// Records a batch that was stored with these local fields, if it shows from which Lamport
+    /// number on the author's lines are news. The batch must be news, and its signed timestamp must
+    /// agree with our clock: a relay may lie about the clocks of an author, and lines of an author
+    /// without a clock have low Lamport numbers. A direct message shows nothing, because it is
+    /// always news.
+    pub fn record_news(&mut self, batch: &Batch, local: LocalFields) {
+        let is_dated = local.received.0.abs_diff(batch.timestamp.0) <= NEWS_CLOCK_ERROR_MAX_MS;
+        if local.backfill || !is_dated || batch.log.target.room().is_none() {
             return;
         }
         let first = self.news_from.unwrap_or(u64::MAX).min(batch.lamport);

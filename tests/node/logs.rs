@@ -1,5 +1,5 @@
 //! The records of all logs: when they end.
-use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
@@ -34,7 +34,7 @@ fn a_log_without_a_stored_batch_leaves_no_record() {
     };
     let batch = Batch::sign(&author, &NetworkTag::OPEN, unsigned);
     let mut logs = Logs::default();
-    logs.advance(&PeerId([7; 32]), &batch, true);
+    logs.advance(&PeerId([7; 32]), &batch, LocalFields::default());
     assert!(logs.state_mut(&log).is_some());
     logs.roll_back(&batch);
     assert!(logs.state_mut(&log).is_none());

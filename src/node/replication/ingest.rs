@@ -295,7 +295,8 @@ impl Replication {
         }
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
-        let gap = logs.advance(&ctx.own_id(), &batch, verdict.is_news);
+        let local = local_fields(ctx, verdict);
+        let gap = logs.advance(&ctx.own_id(), &batch, local);
         let standing = claimant(ctx, stream, &batch.log.author).standing;
         logs.record_source(&batch.log, standing.source);
         if let Some(gap) = gap.filter(|_| is_for_us) {
@@ -305,7 +306,6 @@ impl Replication {
         if !is_for_us {
             self.carry(ctx, logs, delivery, &batch);
         }
-        let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
         let unrequested = self.send_live(ctx, logs, &batch, Some(stream));
         self.schedule_ack(stream, &batch.log, 1);

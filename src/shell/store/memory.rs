@@ -169,10 +169,8 @@ impl MemoryStore {
                 folder.ranges.insert(batch.log.clone(), range);
             }
         }
-        if !local.backfill
-            && let Some(range) = folder.ranges.get_mut(&batch.log)
-        {
-            range.record_news(batch);
+        if let Some(range) = folder.ranges.get_mut(&batch.log) {
+            range.record_news(batch, local);
         }
         let record = Record {
             log: batch.log.clone(),

@@ -342,10 +342,8 @@ impl<'a> RecoveryState<'a> {
             }
             Some(_) => return false,
         }
-        if !local.backfill
-            && let Some(range) = self.ranges.get_mut(&batch.log)
-        {
-            range.record_news(batch);
+        if let Some(range) = self.ranges.get_mut(&batch.log) {
+            range.record_news(batch, local);
         }
         self.max_lamport = self.max_lamport.max(batch.last_lamport());
         *self.author_bytes.get_or_default(batch.log.author) += bytes;

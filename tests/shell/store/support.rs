@@ -179,7 +179,7 @@ impl RecordedState {
         range
             .and_modify(|range| range.extend(batch))
             .or_insert_with(|| LogRange::begin(batch, true))
-            .record_news(batch);
+            .record_news(batch, LocalFields::default());
     }
 
     /// The recorded ranges in the order of their logs.

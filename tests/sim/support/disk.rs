@@ -245,9 +245,7 @@ impl Disk {
                     },
                     None => LogRange::begin(batch, !local.backfill),
                 });
-            if !local.backfill {
-                range.record_news(batch);
-            }
+            range.record_news(batch, *local);
         }
         ranges.into_values().collect()
     }

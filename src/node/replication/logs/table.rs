@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId, UnsignedBatch};
+use crate::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};
@@ -419,7 +419,11 @@ impl Logs {
         let mut batch = Batch::sign(&ctx.identity, &ctx.network, unsigned);
         batch.request = request;
         let batch = Arc::new(batch);
-        self.advance(&ctx.own_id(), &batch, false);
+        let local = LocalFields {
+            backfill: true,
+            ..LocalFields::default()
+        };
+        self.advance(&ctx.own_id(), &batch, local);
         if let Some(own) = self.own_mut(&log) {
             own.run.get_or_insert(RunLines::new(sequence));
         }
@@ -434,24 +438,22 @@ impl Logs {
     }
 
     /// Makes a batch the head of its log. The batch must lie beyond the present head. Returns the
-    /// lines that are missing before the batch. `own_id`: our id. `is_news`: whether the batch is
-    /// news for the reader.
+    /// lines that are missing before the batch. `own_id`: our id. `local`: the local fields that
+    /// the batch is stored with.
     pub fn advance(
         &mut self,
         own_id: &PeerId,
         batch: &Batch,
-        is_news: bool,
+        local: LocalFields,
     ) -> Option<RangeInclusive<u64>> {
         self.clock.observe(batch.lamport + batch.count - 1);
         let range = &mut self.get_or_create(own_id, &batch.log).range;
         match range {
             Some(range) => range.extend(batch),
-            None => *range = Some(LogRange::begin(batch, is_news)),
+            None => *range = Some(LogRange::begin(batch, !local.backfill)),
         }
         let range = range.as_mut()?;
-        if is_news {
-            range.record_news(batch);
-        }
+        range.record_news(batch, local);
         range.gap_before(batch)
     }
 
