@@ -21,7 +21,7 @@ pub const ROOMS_MAX: usize = 64;
 /// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
 /// Length of a digest or a room's hash in a message, in hex digits. Longer hashes are truncated.
-const DIGEST_CHARS: usize = 32;
+pub const DIGEST_CHARS: usize = 32;
 
 /// A message of a link.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -136,7 +136,9 @@ impl Presence {
             .peers
             .get(id)
             .map_or(&nowhere, |present| &present.shown);
-        if self.notices.can_show(now) || *shown == *at {
+        // A linked peer is no invention of a neighbour, and there are few.
+        let is_linked = ctx.stream_by_peer.contains_key(id);
+        if is_linked || self.notices.can_show(now) || *shown == *at {
             return true;
         }
         if self.notices.summary_at().is_none() {

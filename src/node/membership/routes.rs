@@ -178,8 +178,9 @@ impl Routes {
             return;
         }
         let until = ctx.now.time + HOLD_DOWN_MS;
+        // A route that was sent early has the later run.
         let early = self.advertised_early.iter();
-        for (room, members) in self.advertised.iter().chain(early) {
+        for (room, members) in early.chain(self.advertised.iter()) {
             let Some(member) = members.get(peer) else {
                 continue;
             };
@@ -238,12 +239,17 @@ impl Routes {
         for room in std::mem::take(&mut self.changed_rooms) {
             let current = best_routes(ctx, &room);
             let advertised = self.advertised.get_or_default(room.clone());
+            let early = self.advertised_early.remove(&room).unwrap_or_default();
+            // A route may be again what it was, after a new link got another one.
+            let is_changed = |peer: &PeerId, member: &Member| {
+                advertised.get(peer) != Some(member)
+                    || early.get(peer).is_some_and(|early| early != member)
+            };
             let here: Vec<Member> = current
                 .iter()
-                .filter(|(peer, member)| advertised.get(peer) != Some(member))
+                .filter(|(peer, member)| is_changed(peer, member))
                 .map(|(_, member)| member.clone())
                 .collect();
-            let early = self.advertised_early.remove(&room).unwrap_or_default();
             let gone: Vec<PeerId> = advertised
                 .keys()
                 .chain(early.keys().filter(|peer| !advertised.contains_key(peer)))

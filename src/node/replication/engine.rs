@@ -415,6 +415,8 @@ impl Replication {
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &[Room]) {
         for log in logs.take_forgotten() {
             self.progress.forget_log(&log);
+            // The next lines would be no continuation. The author offers its log again with them.
+            self.cancel_requests(&log, None);
         }
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);

@@ -22,7 +22,7 @@ use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::send::AckOutcome;
 use crate::node::replication::want::{WantRange, send_want};
-use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
+use crate::wire::message::{DIGEST_CHARS, Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
 /// A `have` entry that a peer sent us.
 struct ReceivedEntry<'a> {
@@ -56,7 +56,8 @@ impl Replication {
             Some(recipient) => recipient == peer,
             None => link.is_some_and(|link| link.receives(&target)),
         };
-        if let Some(digest) = have.digest.filter(|_| is_answered) {
+        let is_kept = |digest: &String| is_answered && digest.len() <= DIGEST_CHARS;
+        if let Some(digest) = have.digest.filter(is_kept) {
             let digests = &mut self.progress.link_mut(stream).digests;
             digests.get_or_default(target.clone()).waiting = Some(digest);
             self.answer_digests(ctx, logs, stream);

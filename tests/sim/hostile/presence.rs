@@ -209,9 +209,10 @@ fn a_restart_of_many_peers_is_shown() {
     }
 }
 
-/// When a crowd of made-up peers has stopped, the peers that came meanwhile are shown.
+/// A crowd of made-up peers hides no linked peer. When it has stopped, the others that came
+/// meanwhile are shown.
 #[test]
-fn a_peer_that_joins_during_a_flood_is_shown_after_it() {
+fn a_flood_of_made_up_peers_hides_others_for_a_minute() {
     let (mut lan, alice, mut mallory) = alice_and_mallory(5);
     for n in 0..50 {
         advertise(&mut lan, &mut mallory, n * 100, 100, true);
@@ -220,8 +221,11 @@ fn a_peer_that_joins_during_a_flood_is_shown_after_it() {
     }
     assert_eq!(lan.peers[alice].error_count("presence"), 1);
     let bob = ScriptedPeer::connect(&mut lan, alice, 2);
-    let id = bob.identity.id();
-    assert_eq!(lan.peers[alice].joined_count(id), 0);
+    advertise(&mut lan, &mut mallory, 5_000, 1, true);
+    lan.run_for(10);
+    let [linked, routed] = [bob.identity.id(), made_up_peer(5_000)];
+    let joined = |lan: &Lan| [linked, routed].map(|id| lan.peers[alice].joined_count(id));
+    assert_eq!(joined(&lan), [1, 0]);
     run_for_a_minute(&mut lan, &mut [mallory, bob]);
-    assert_eq!(lan.peers[alice].joined_count(id), 1);
+    assert_eq!(joined(&lan), [1, 1]);
 }
