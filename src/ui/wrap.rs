@@ -29,8 +29,8 @@ pub fn wrap_lines(lines: &str, columns: usize) -> String {
                 }
                 continue;
             }
-            '\t' => TAB_COLUMNS - column % TAB_COLUMNS,
-            _ => c.width().unwrap_or(0),
+            '\n' => 0,
+            _ => columns_of(c, column),
         };
         if width > 0 && column + width > row_columns && column > indent {
             out.push('\n');
@@ -38,7 +38,26 @@ pub fn wrap_lines(lines: &str, columns: usize) -> String {
             column = indent;
         }
         out.push(c);
-        column = if c == '\n' { 0 } else { column + width };
+        column = if c == '\n' {
+            0
+        } else {
+            column + columns_of(c, column)
+        };
     }
     out
+}
+
+/// The most columns that a terminal may move the cursor for a character. Terminals disagree about
+/// characters without a width, such as a soft hyphen. Only marks above or below a letter surely
+/// need none.
+fn columns_of(c: char, column: usize) -> usize {
+    match c {
+        '\t' => TAB_COLUMNS - column % TAB_COLUMNS,
+        '\u{300}'..='\u{36f}'
+        | '\u{1ab0}'..='\u{1aff}'
+        | '\u{1dc0}'..='\u{1dff}'
+        | '\u{20d0}'..='\u{20ff}'
+        | '\u{fe20}'..='\u{fe2f}' => 0,
+        _ => c.width().unwrap_or(0).max(1),
+    }
 }

@@ -25,6 +25,20 @@ fn a_long_line_is_continued_behind_an_indent() {
             "\x1b[31mxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\x1b[0me\u{301}\n        f\n",
         ),
         ("\r\x1b[J", "\r\x1b[J"),
+        // Some terminals draw a soft hyphen, although it has no width.
+        (
+            &format!("{}carol: yes\n", "\u{ad}".repeat(39)),
+            &format!("{}\n        carol: yes\n", "\u{ad}".repeat(39)),
+        ),
+        // A TAB that is moved to the next row is as wide as it is there.
+        (
+            &format!("{}\t{}c\n", "x".repeat(39), "y".repeat(23)),
+            &format!(
+                "{}\n        \t{}\n        c\n",
+                "x".repeat(39),
+                "y".repeat(23)
+            ),
+        ),
         // A TAB leads to a multiple of eight, or to the next row.
         (
             &format!("{}\t|\t|\n", "x".repeat(25)),

@@ -172,7 +172,9 @@ impl KnownPeerList {
                 text.push(b'\n');
             }
         })?;
-        new.write_all(&text)
+        new.write_all(&text)?;
+        // A file system may write the name before the content.
+        new.sync_all()
     }
 }
 

@@ -389,11 +389,16 @@ impl Folder {
                 loaded.push(None);
                 continue;
             };
+            let before = cursor.position;
             cursor.position = collected.resume_at.or(Some(reached));
             loaded.push(match (collected.sequence_above_gap(), ended) {
                 _ if !collected.batches.is_empty() => Some(collected.batches),
                 (_, Some(ScanEnd::Stopped)) => None,
-                (Some(from), _) => self.load_above_gap(cursor, from)?,
+                // A failure must not lose the batches of the other logs.
+                (Some(from), _) => self.load_above_gap(cursor, from).unwrap_or_else(|_| {
+                    cursor.position = before;
+                    None
+                }),
                 (None, Some(ScanEnd::EndOfSegment)) => {
                     // The core requests lines that are stored.
                     self.mark_suspect();

@@ -113,6 +113,8 @@ pub struct Merge<'a> {
     open_batches: Vec<OpenBatch>,
     /// For each log, the highest sequence of the batches opened so far.
     log_heads: SortedMap<LogId, u64>,
+    /// The logs with evicted lines of which a batch was opened.
+    begun_logs: SortedSet<LogId>,
     /// The key of the most recently opened batch.
     last_key: Option<SortKey>,
     /// Open files, each with the index of its segment. The least recently used file is first.
@@ -138,6 +140,7 @@ impl<'a> Merge<'a> {
             open_segments: Vec::new(),
             open_batches: Vec::new(),
             log_heads: index.log_heads_below(lamport_cutoff),
+            begun_logs: SortedSet::new(),
             last_key: None,
             open_files: Vec::new(),
             damage: Vec::new(),
@@ -244,7 +247,9 @@ impl<'a> Merge<'a> {
             text.push('\n');
         });
         let head = self.log_heads.get_or_default(batch.log.clone());
+        // Only once: evicted lines may still be on disk.
         let evicted = self.index.evicted_of(&batch.log);
+        let evicted = evicted.filter(|_| self.begun_logs.insert(batch.log.clone()));
         let first_missing = match (*head, evicted) {
             (head, Some(lines)) if head <= *lines.end() => batch.sequence.min(*lines.start()),
             (0, _) => batch.sequence,
