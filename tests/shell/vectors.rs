@@ -415,12 +415,14 @@ fn read_history(folder: &TempDir) {
         let mut expected = stored_batches();
         expected.retain(of_folder);
         expected.iter().for_each(|stored| core.add(&stored.batch));
-        let mut ranges = store.open_folder(&name).expect("a folder");
-        // The first news depend on which lines precede the last frontier line.
-        ranges.iter_mut().for_each(|range| range.news_from = None);
+        let ranges = store.open_folder(&name).expect("a folder");
         let of_network = |range: &LogRange| expected.iter().any(|s| s.batch.log == range.log);
         let mut frontier = core.frontier(&name);
         frontier.retain(of_network);
+        if name.as_str() == "#ops" {
+            // The only log that no frontier line names: its batches tell where news begin.
+            frontier[0].news_from = Some(frontier[0].lamport);
+        }
         assert_eq!(ranges, frontier, "{}", name.as_str());
         let mut at = Position::default();
         let read = store
