@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use super::batch::{Batch, LocalFields, LogId};
 use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
+use super::time::CLOCK_ERROR_MAX_MS;
 
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
 /// the stored lines below that gap. To refuse the lines above the new gap would lose more of them:
@@ -15,10 +16,6 @@ pub const GAPS_MAX: usize = 4;
 /// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
 /// of the log.
 pub const BACKFILL_LINES: u64 = 1000;
-
-/// Most milliseconds by which the timestamp of a batch may differ from our clock in
-/// [`LogRange::record_news`].
-const NEWS_CLOCK_ERROR_MAX_MS: u64 = 60_000;
 
 /// The stored lines of one log: intervals of sequences, separated by gaps. The top interval is
 /// `low` to `high`. Each other interval lies directly below a gap. If the log's beginning is
@@ -153,7 +150,7 @@ impl LogRange {
     /// without a clock have low Lamport numbers. A direct message shows nothing, because it is
     /// always news.
     pub fn record_news(&mut self, batch: &Batch, local: LocalFields) {
-        let is_dated = local.received.0.abs_diff(batch.timestamp.0) <= NEWS_CLOCK_ERROR_MAX_MS;
+        let is_dated = local.received.0.abs_diff(batch.timestamp.0) <= CLOCK_ERROR_MAX_MS;
         if local.backfill || !is_dated || batch.log.target.room().is_none() {
             return;
         }

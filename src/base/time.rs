@@ -179,6 +179,10 @@ impl<'de> Deserialize<'de> for WallTime {
     }
 }
 
+/// A timestamp that is this many milliseconds away from our wall clock shows that one of the two
+/// clocks is wrong.
+pub const CLOCK_ERROR_MAX_MS: u64 = 60_000;
+
 /// When the reader of a room began: at the first `chat` or `listen` there, in this directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReaderStart {

@@ -23,11 +23,11 @@
 //! later of the two timestamps counts. A Lamport number in our future is ignored. The Lamport
 //! number shows that the author had heard a line of that time.
 //!
-//! Whatever the clocks say, a line is news as well if its author has published news before. The
-//! Lamport numbers of an author order its lines, over all its logs and runs. Thus a clock that was
-//! set, of the author, of a relay or of this machine, hides no line of an author that the reader
-//! knows. An author that lost its directory, and whose clock was in the future before, may bring
-//! older lines as news.
+//! Whatever the clocks say now, a line is news as well if its author has published news before. The
+//! Lamport numbers of an author order its lines, over all its logs and runs. Where news begin is
+//! learned only from a line whose signed timestamp agreed with our clock when it arrived: see
+//! [`LogRange::record_news`](crate::base::range::LogRange::record_news). An author whose clock was
+//! in the future before it lost its directory may bring older lines as news.
 //!
 //! # The reader's beginning
 //!
@@ -45,15 +45,11 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::name::{Room, Target};
 use crate::base::table::SortedMap;
-use crate::base::time::{Now, ReaderStart, Time, WallTime};
+use crate::base::time::{CLOCK_ERROR_MAX_MS, Now, ReaderStart, Time, WallTime};
 use crate::node::author_clocks::AuthorClocks;
 use crate::node::context::Context;
 use crate::node::peer_clock::PeerClock;
 use crate::node::replication::logs::table::Logs;
-
-/// A timestamp that is this many milliseconds ahead of our wall clock shows that one of the two
-/// clocks is wrong.
-const CLOCK_ERROR_MAX_MS: i64 = 60_000;
 
 /// What dates a batch, from the best evidence to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +86,7 @@ impl Evidence {
                     false => batch.timestamp,
                 };
                 let age_ms = now.wall.0.saturating_sub(stamp.0);
-                match age_ms < -CLOCK_ERROR_MAX_MS {
+                match age_ms < -CLOCK_ERROR_MAX_MS.cast_signed() {
                     true => i64::MIN,
                     false => now_ms.saturating_sub(age_ms),
                 }
