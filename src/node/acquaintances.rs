@@ -17,25 +17,14 @@ struct Acquaintance {
 
 /// The known peers by key. An index of
 /// [`KnownPeers`](crate::node::membership::known_peers::KnownPeers), which keeps it up to date.
-pub struct Acquaintances {
-    /// The peers, divided by the first byte of their ids. An insertion then moves few entries.
-    parts: Vec<SortedMap<PeerId, Acquaintance>>,
-}
-
-impl Default for Acquaintances {
-    fn default() -> Acquaintances {
-        Acquaintances {
-            parts: (0..=u8::MAX).map(|_| SortedMap::new()).collect(),
-        }
-    }
-}
+#[derive(Default)]
+pub struct Acquaintances(SortedMap<PeerId, Acquaintance>);
 
 impl Acquaintances {
     /// Records an entry of the known peers. A peer may have several names: it is known since the
     /// earliest entry, and bound if one of them is.
     pub fn record(&mut self, known: &KnownPeer) {
-        let part = &mut self.parts[usize::from(known.id.0[0])];
-        let entry = part.get_or_insert_with(known.id, || Acquaintance {
+        let entry = self.0.get_or_insert_with(known.id, || Acquaintance {
             first_seen: known.first_seen,
             is_bound: known.is_bound,
         });
@@ -45,21 +34,17 @@ impl Acquaintances {
 
     /// Forgets a peer.
     pub fn forget(&mut self, peer: &PeerId) {
-        self.parts[usize::from(peer.0[0])].remove(peer);
-    }
-
-    fn get(&self, peer: &PeerId) -> Option<&Acquaintance> {
-        self.parts[usize::from(peer.0[0])].get(peer)
+        self.0.remove(peer);
     }
 
     /// Whether we were ever linked with this peer.
     pub fn is_known(&self, peer: &PeerId) -> bool {
-        self.get(peer).is_some()
+        self.0.contains_key(peer)
     }
 
     /// How much this peer counts, if its source is unknown.
     pub fn standing(&self, peer: &PeerId, now: WallTime) -> Standing {
-        match self.get(peer) {
+        match self.0.get(peer) {
             Some(known) => Standing::of_linked(known.first_seen, known.is_bound, now),
             None => Standing::of_rank(Rank::Unknown),
         }
