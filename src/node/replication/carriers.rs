@@ -4,6 +4,7 @@
 //! it to carriers, who store the sealed lines and cannot read them. Only an acknowledgement from
 //! the recipient counts as a receipt.
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
@@ -144,12 +145,16 @@ pub struct Claimant {
 
 /// The author of lines that came over this link.
 pub fn claimant(ctx: &Context, stream: StreamId, author: &PeerId) -> Claimant {
-    let source = ctx.links.get(&stream);
-    let source = source.map(|link| source_of(link.address.ip()));
     Claimant {
         author: *author,
-        standing: ctx.standing(author, source),
+        standing: ctx.standing(author, source_over(ctx, stream)),
     }
+}
+
+/// The source of what comes over this link.
+pub fn source_over(ctx: &Context, stream: StreamId) -> Option<IpAddr> {
+    let link = ctx.links.get(&stream)?;
+    Some(source_of(link.address.ip()))
 }
 
 /// A bound on what we carry.

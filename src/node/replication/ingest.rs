@@ -12,7 +12,7 @@ use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::carriers::{
-    can_receive_over, claimant, is_for_us, make_place_to_carry,
+    can_receive_over, claimant, is_for_us, make_place_to_carry, source_over,
 };
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
@@ -297,8 +297,7 @@ impl Replication {
         let is_for_us = is_for_us(ctx, &batch.log.target);
         let local = local_fields(ctx, verdict);
         let gap = logs.advance(&ctx.own_id(), &batch, local);
-        let standing = claimant(ctx, stream, &batch.log.author).standing;
-        logs.record_source(&batch.log, standing.source);
+        logs.record_source(&batch.log, source_over(ctx, stream));
         if let Some(gap) = gap.filter(|_| is_for_us) {
             self.gaps.schedule_query();
             ctx.notify(gap_notice(&batch, gap, ctx.now.wall));
