@@ -336,7 +336,9 @@ impl Folder {
                     cursors.iter_mut().for_each(|it| it.position = Some(at));
                     return Err(error);
                 }
-                ended => return self.take_collected(cursors, collector, reached, ended.ok()),
+                ended => {
+                    return Ok(self.take_collected(cursors, collector, reached, ended.ok()));
+                }
             }
             index = self.find_segment(&collector.missing_lines(), index + 1);
             offset = 0;
@@ -382,7 +384,7 @@ impl Folder {
         mut collector: LogCollector,
         reached: Position,
         ended: Option<ScanEnd>,
-    ) -> io::Result<Vec<Option<Vec<Batch>>>> {
+    ) -> Vec<Option<Vec<Batch>>> {
         let mut loaded = Vec::with_capacity(cursors.len());
         for cursor in cursors {
             let Some(collected) = collector.take(&cursor.log) else {
@@ -407,7 +409,7 @@ impl Folder {
                 (None, None) => None,
             });
         }
-        Ok(loaded)
+        loaded
     }
 
     /// Reads the first batch of a log above a gap, from the sequence `from` on.
