@@ -15,10 +15,9 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 21] = [
+const UNNAMED: [&str; 20] = [
     "CHECK_DIGITS",
     "DEFAULT_PORT",
-    "DIGEST_CHARS",
     "HEADER_BYTES",
     "HEX_DIGITS",
     "HOST_MAX_BYTES",
