@@ -1,4 +1,5 @@
 //! Gaps in a history: shown where lines are missing, and gone when they arrive.
+use std::fs;
 
 use p2pchat::base::batch::{Batch, LocalFields};
 use p2pchat::base::identity::Identity;
@@ -305,4 +306,54 @@ fn evicted_lines_are_shown_as_a_gap() {
             assert_eq!(whole_history(&folder), lines);
         }
     }
+}
+
+/// A crash may leave evicted lines on the disk. They are shown, and the gap begins behind them.
+#[test]
+fn evicted_lines_that_are_still_on_disk_are_shown_once() {
+    let folder = TempDir::new();
+    let limits = |total_bytes| StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(total_bytes),
+        ..StoreLimits::default()
+    };
+    let own = Identity::from_seed(&[1; 32]).id();
+    let open = |total_bytes| {
+        let mut store = Store::open(&folder.0, NET, own, limits(total_bytes)).unwrap();
+        store
+            .open_folder(&FolderName::from(&Room::general()))
+            .unwrap();
+        store
+    };
+    let mut bob = Author::new("bob", "general", 1);
+    let core = RecordedState::default();
+    let text = "x".repeat(100);
+    let mut store = open(u64::MAX);
+    for n in 1..=60 {
+        core.save(&mut store, &bob.say(n, &[&text]));
+    }
+    drop(store);
+    let first = folder.segments("#general")[0].clone();
+    let left = fs::read(&first).unwrap();
+    let count = left.iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
+    let mut store = open(12 * 1024);
+    for n in 61..=90 {
+        core.save(&mut store, &bob.say(n, &[&text]));
+    }
+    let first_kept = core.ranges.borrow()[&bob.log].low;
+    assert!(first_kept > count + 1, "{first_kept}");
+    fs::write(&first, left).unwrap();
+    let lines = query_lines(&store.history_source().0, &HistoryQuery::default(), pipe());
+    let gaps: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.ends_with("are missing"))
+        .collect();
+    let missing = format!(
+        "{} lines of {} are missing",
+        first_kept - 1 - count,
+        bob.short()
+    );
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0].ends_with(&missing), "{}", gaps[0]);
+    assert_eq!(lines.len() as u64, 90 - (first_kept - 1 - count) + 1);
 }

@@ -546,3 +546,34 @@ fn full_digests_are_answered_every_five_seconds() {
     lan.run_for(5_000);
     assert!(answers(&mut lan, &mut mallory) > 0, "afterwards");
 }
+
+/// A digest that is longer than any digest is ignored. Kept until it is answered, it would take
+/// memory.
+#[test]
+fn a_digest_that_is_too_long_is_ignored() {
+    let (mut lan, alice) = running_alone(16);
+    let mut author = ScriptedPeer::connect(&mut lan, alice, 1);
+    let batch = author.batch(1, None, "good day");
+    author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    lan.run_for(2_000);
+    for (length, is_answered) in [(32, true), (33, false)] {
+        let mut mallory = ScriptedPeer::connect(&mut lan, alice, length);
+        mallory.receive_messages(&mut lan);
+        let ask = Message::Have(Have {
+            target: "#general".into(),
+            digest: Some("x".repeat(length as usize)),
+            ..Have::default()
+        });
+        mallory.send(&mut lan, &ask);
+        let messages = mallory.receive_messages(&mut lan).into_iter();
+        let is_offer = |message: &Message| match message {
+            Message::Have(have) => have.logs.iter().any(|log| log.hash == batch.hash),
+            _ => false,
+        };
+        assert_eq!(
+            messages.filter(is_offer).count() > 0,
+            is_answered,
+            "{length}"
+        );
+    }
+}
