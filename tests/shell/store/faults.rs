@@ -3,6 +3,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Once;
 
 use p2pchat::base::batch::LocalFields;
@@ -278,20 +279,24 @@ fn a_failed_sync_is_an_error() {
     assert!(store.close(&core).is_err());
 }
 
+/// A folder with one segment, and the segment: three batches of bob.
+fn folder_of_three() -> (TempDir, PathBuf) {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let mut bob = Author::new(2);
+    for text in ["one", "two", "three"] {
+        RecordedState::default().save(&mut store, &bob.say(&[text]));
+    }
+    let path = folder.segments(GENERAL)[0].clone();
+    (folder, path)
+}
+
 /// Wherever the disk can't read the active segment, the store opens with the lines before that
 /// place, names the damage, changes nothing in the segment, and goes on in a new one.
 #[test]
 fn an_unreadable_part_does_not_prevent_the_start() {
     set_faults(Faults::default());
-    let folder = TempDir::new();
-    let (mut store, _) = open(&folder);
-    let core = RecordedState::default();
-    let mut bob = Author::new(2);
-    for text in ["one", "two", "three"] {
-        core.save(&mut store, &bob.say(&[text]));
-    }
-    drop(store);
-    let path = folder.segments(GENERAL)[0].clone();
+    let (folder, path) = folder_of_three();
     let text = fs::read_to_string(&path).unwrap();
     let second = text.find("\"two\"").unwrap();
     for (from, whole) in [(0, 0), (20, 0), (second, 1), (text.len() - 5, 2)] {
@@ -332,15 +337,7 @@ fn damaged_lines_stay_unless_their_copy_is_on_disk() {
     };
     for faults in [unsynced, full] {
         set_faults(Faults::default());
-        let folder = TempDir::new();
-        let (mut store, _) = open(&folder);
-        let core = RecordedState::default();
-        let mut bob = Author::new(2);
-        for text in ["one", "two", "three"] {
-            core.save(&mut store, &bob.say(&[text]));
-        }
-        drop(store);
-        let path = folder.segments(GENERAL)[0].clone();
+        let (folder, path) = folder_of_three();
         let damaged = fs::read_to_string(&path)
             .unwrap()
             .replace("\"two\"", "\"owt\"");

@@ -12,7 +12,9 @@ use p2pchat::wire::message::{ByeReason, HaveEntry, Message, format_incarnation, 
 
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, lines};
-use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
+use crate::support::scripted_peer::{
+    ScriptedPeer, general_have, have_entry, open_stream, range_of_one_line,
+};
 
 /// A hundred silent streams from others leave room for our own dials.
 #[test]
@@ -290,18 +292,7 @@ fn a_full_log_table_still_accepts_new_lines() {
             if many {
                 id[..8].copy_from_slice(&n.to_be_bytes());
             }
-            LogRange {
-                log: room_log(PeerId(id), n),
-                low: 1,
-                high: 1,
-                hash: Hash([3; 32]),
-                lamport: 1 + n,
-                republishes: None,
-                begins_at: 1,
-                lost_below: 1,
-                news_from: None,
-                gaps: Vec::new(),
-            }
+            range_of_one_line(room_log(PeerId(id), n), Hash([3; 32]), 1 + n)
         });
         let opened = Input::FolderOpened {
             folder: FolderName::from(&Room::general()),
@@ -401,18 +392,7 @@ fn a_fork_is_reported_only_on_proof() {
     let (one, other) = (liar.batch(1, None, "one"), liar.batch(1, None, "other"));
     liar.send_frame(&mut lan, FrameKind::Batch, one.as_bytes());
     let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
-    let range = LogRange {
-        log: liar.log(),
-        low: 1,
-        high: 1,
-        hash: other.hash,
-        lamport: 1,
-        republishes: None,
-        begins_at: 1,
-        lost_below: 1,
-        news_from: None,
-        gaps: Vec::new(),
-    };
+    let range = range_of_one_line(liar.log(), other.hash, 1);
     send_have(&mut lan, &mut carol, &range);
     let mut messages = carol.receive_messages(&mut lan).into_iter();
     let requested = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
@@ -497,18 +477,7 @@ fn bogus_offers_do_not_block_real_ones() {
         ..bob.unsigned_batch(1, None, &text)
     };
     let batch = Batch::sign(&carol, &NetworkTag::OPEN, draft);
-    let range = LogRange {
-        log: room_log(carol.id(), 7),
-        low: 1,
-        high: 1,
-        hash: batch.hash,
-        lamport: 1,
-        republishes: None,
-        begins_at: 1,
-        lost_below: 1,
-        news_from: None,
-        gaps: Vec::new(),
-    };
+    let range = range_of_one_line(room_log(carol.id(), 7), batch.hash, 1);
     send_have(&mut lan, &mut bob, &range);
     bob.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(

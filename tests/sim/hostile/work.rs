@@ -6,12 +6,11 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{FolderName, Room, Target};
-use p2pchat::base::range::LogRange;
 use p2pchat::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message};
 
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
-use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, range_of_one_line};
 
 /// Number of logs in a table with many.
 const MANY_LOGS: u64 = 16_000;
@@ -97,21 +96,16 @@ fn with_logs(seed: u64, count: u64, kind: &SmallMessage) -> (Lan, PeerIndex) {
     lan.peers[alice].startup_rooms.clear();
     lan.start(alice);
     let (target, folder) = ((kind.target)(lan.id(alice)), (kind.folder)());
-    let ranges = (0..count).map(|n| LogRange {
-        log: LogId {
-            target: target.clone(),
-            author: made_up(1 << 40 | n),
-            incarnation: n,
-        },
-        low: 1,
-        high: 1,
-        hash: Hash([3; 32]),
-        lamport: 1 + n,
-        republishes: None,
-        begins_at: 1,
-        lost_below: 1,
-        news_from: None,
-        gaps: Vec::new(),
+    let ranges = (0..count).map(|n| {
+        range_of_one_line(
+            LogId {
+                target: target.clone(),
+                author: made_up(1 << 40 | n),
+                incarnation: n,
+            },
+            Hash([3; 32]),
+            1 + n,
+        )
     });
     lan.peers[alice].disk.create_folder(&Room::general());
     let general = FolderName::from(&Room::general());

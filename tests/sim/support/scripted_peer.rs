@@ -7,6 +7,7 @@ use p2pchat::base::event::{Input, StreamId};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
 use p2pchat::wire::message::{Have, HaveEntry, Hello, Message, format_incarnation, room_hash};
@@ -199,6 +200,22 @@ impl ScriptedPeer {
             .open(&bytes, &mut scratch, each)
             .expect("sealed");
         frames
+    }
+}
+
+/// The range of a log of which one line is stored, its first.
+pub fn range_of_one_line(log: LogId, hash: Hash, lamport: u64) -> LogRange {
+    LogRange {
+        log,
+        low: 1,
+        high: 1,
+        hash,
+        lamport,
+        republishes: None,
+        begins_at: 1,
+        lost_below: 1,
+        news_from: None,
+        gaps: Vec::new(),
     }
 }
 
