@@ -1,8 +1,11 @@
 //! Routes: peers that are reachable only through others, and the lines that cross them.
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
+use p2pchat::base::identity::PeerId;
+use p2pchat::wire::message::{Member, Members, Message};
 
 use crate::support::lan::{Lan, chain};
 use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// Lines cross a chain of four peers in both directions, live after the first, with no batch sent
 /// twice.
@@ -108,4 +111,123 @@ fn a_ring_forgets_a_dead_peer() {
             "eve stays gone"
         );
     }
+}
+
+/// What a scripted neighbour says about the members behind it: the run of each one, or `None` if
+/// the member is gone.
+type RouteChanges<'a> = &'a [(PeerId, Option<u64>)];
+
+/// Sends a change of routes in #general.
+fn advertise(lan: &mut Lan, neighbour: &mut ScriptedPeer, changes: RouteChanges) {
+    let here = changes.iter().filter_map(|(peer, run)| {
+        Some(Member {
+            peer: *peer,
+            username: "dave".into(),
+            run: (*run)?,
+            hops: 1,
+            via: None,
+        })
+    });
+    let gone = changes.iter().filter(|(_, run)| run.is_none());
+    let members = Members {
+        target: "#general".into(),
+        here: here.collect(),
+        gone: gone.map(|(peer, _)| *peer).collect(),
+    };
+    neighbour.send(lan, &Message::Members(members));
+}
+
+/// The changes of routes that the node sent to a scripted neighbour since the last call, in order.
+fn received_routes(lan: &mut Lan, neighbour: &mut ScriptedPeer) -> Vec<(PeerId, Option<u64>)> {
+    let mut changes = Vec::new();
+    for message in neighbour.receive_messages(lan) {
+        if let Message::Members(members) = message {
+            changes.extend(members.here.iter().map(|it| (it.peer, Some(it.run))));
+            changes.extend(members.gone.iter().map(|peer| (*peer, None)));
+        }
+    }
+    changes
+}
+
+/// The ids of members that only exist in advertised routes.
+fn distant_members(count: u64) -> Vec<PeerId> {
+    let ids = (0..count).map(|n| ScriptedPeer::identity(1_000 + n).id());
+    ids.collect()
+}
+
+/// Alice, and a neighbour of hers whose link she has advertised.
+fn alice_and_neighbour(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let bob = ScriptedPeer::connect(&mut lan, alice, 1);
+    lan.run_for(1_000);
+    (lan, alice, bob)
+}
+
+/// A new neighbour gets a few new routes at once. If there are many, many programs are starting,
+/// and all get them with the next update.
+#[test]
+fn a_new_neighbour_gets_only_a_few_new_routes_at_once() {
+    for (count, early) in [(8, 8), (9, 0), (200, 0)] {
+        let (mut lan, alice, mut bob) = alice_and_neighbour(1);
+        let members = distant_members(count);
+        let here: Vec<_> = members.iter().map(|id| (*id, Some(1))).collect();
+        advertise(&mut lan, &mut bob, &here);
+        let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+        let at_once = received_routes(&mut lan, &mut carol);
+        assert!(at_once.contains(&(bob.identity.id(), Some(5))), "{count}");
+        assert_eq!(at_once.len(), 1 + early, "{count}");
+        lan.run_for(500);
+        let later = received_routes(&mut lan, &mut carol);
+        assert!(here.iter().all(|it| later.contains(it)), "{count}");
+    }
+}
+
+/// A route that a new neighbour got before the others, and that changes again before the update, is
+/// corrected at that neighbour: to what it was, or to none.
+#[test]
+fn a_route_that_was_sent_early_is_corrected() {
+    for first in [Some(1), None] {
+        let (mut lan, alice, mut bob) = alice_and_neighbour(2);
+        let dave = distant_members(1)[0];
+        if first.is_some() {
+            advertise(&mut lan, &mut bob, &[(dave, first)]);
+            lan.run_for(1_000);
+        }
+        advertise(&mut lan, &mut bob, &[(dave, Some(2))]);
+        let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+        let early = received_routes(&mut lan, &mut carol);
+        assert!(early.contains(&(dave, Some(2))));
+        advertise(&mut lan, &mut bob, &[(dave, first)]);
+        lan.run_for(500);
+        let updated = received_routes(&mut lan, &mut carol);
+        let of_dave = updated.iter().rfind(|(peer, _)| *peer == dave);
+        assert_eq!(of_dave, Some(&(dave, first)));
+    }
+}
+
+/// The hold-down of a lost member concerns the run that was sent last, also if only a new neighbour
+/// got it.
+#[test]
+fn a_hold_down_holds_the_run_that_was_sent_early() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(3);
+    let mut erin = ScriptedPeer::connect(&mut lan, alice, 3);
+    let dave = distant_members(1)[0];
+    advertise(&mut lan, &mut bob, &[(dave, Some(1))]);
+    lan.run_for(1_000);
+    advertise(&mut lan, &mut bob, &[(dave, Some(2))]);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    advertise(&mut lan, &mut bob, &[(dave, None)]);
+    // Erin has not heard of the loss.
+    advertise(&mut lan, &mut erin, &[(dave, Some(2))]);
+    let of_dave = |lan: &mut Lan, carol: &mut ScriptedPeer| {
+        let routes = received_routes(lan, carol);
+        let of_dave = routes.into_iter().filter(|(peer, _)| *peer == dave);
+        of_dave.map(|(_, run)| run).collect::<Vec<_>>()
+    };
+    lan.run_for(3_500);
+    assert_eq!(of_dave(&mut lan, &mut carol), [Some(2), None]);
+    lan.run_for(2_000);
+    assert_eq!(of_dave(&mut lan, &mut carol), [Some(2)]);
 }
