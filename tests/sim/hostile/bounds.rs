@@ -191,8 +191,13 @@ fn floods_stay_within_their_bounds() {
 
 /// A beacon of the open network that anybody can forge.
 pub fn forged_beacon(peer: PeerId, run: u64, port: u16) -> Vec<u8> {
+    forged_beacon_of_kind(BeaconKind::Discover, peer, run, port)
+}
+
+/// As [`forged_beacon`], of this kind.
+pub fn forged_beacon_of_kind(kind: BeaconKind, peer: PeerId, run: u64, port: u16) -> Vec<u8> {
     let beacon = Beacon {
-        kind: BeaconKind::Discover,
+        kind,
         peer,
         nick: Nick::new_or_placeholder("ghost"),
         port,

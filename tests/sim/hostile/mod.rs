@@ -1,4 +1,5 @@
 //! What hostile peers send, claim and withhold.
+mod beacons;
 mod bounds;
 mod bytes;
 mod claims;
