@@ -264,6 +264,52 @@ fn the_64_newest_logs_of_an_author_are_kept() {
     assert_eq!(gaps(&lan, alice), (1..=36).collect::<Vec<u64>>());
 }
 
+/// The first lines that the node requests of the peer's logs since the last call, with the logs'
+/// incarnations. Line 0: it requests the log no longer.
+fn requested_lines(lan: &mut Lan, peer: &mut ScriptedPeer) -> Vec<(String, u64)> {
+    let messages = peer.receive_messages(lan).into_iter();
+    let wants = messages.filter_map(|message| match message {
+        Message::Want { logs, .. } => Some(logs),
+        _ => None,
+    });
+    let wants = wants.flatten();
+    wants.map(|want| (want.incarnation, want.from)).collect()
+}
+
+/// A log that is forgotten for room is requested no longer. Its author offers the next lines, and
+/// they are requested anew: otherwise they would be no continuation of anything.
+#[test]
+fn a_forgotten_log_is_requested_anew() {
+    let mut lan = Lan::new(14);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
+    let first = liar.batch(1, None, "one");
+    let log = format_incarnation(first.log.incarnation);
+    let mut range = range_of_one_line(liar.log(), first.hash, 1);
+    send_have(&mut lan, &mut liar, &range);
+    assert_eq!(requested_lines(&mut lan, &mut liar), [(log.clone(), 1)]);
+    liar.send_frame(&mut lan, FrameKind::Batch, first.as_bytes());
+    for n in 101..=164 {
+        begin_log(&mut lan, &mut liar, n, n);
+    }
+    let stored = frontier(&lan, alice);
+    assert!(stored.iter().all(|range| range.log != liar.log()));
+    assert_eq!(requested_lines(&mut lan, &mut liar), [(log.clone(), 0)]);
+    let text = lines(&["two"]);
+    let draft = UnsignedBatch {
+        lamport: 1_000,
+        ..liar.unsigned_batch(2, Some(first.hash), &text)
+    };
+    let second = Batch::sign(&liar.identity, &NetworkTag::OPEN, draft);
+    (range.low, range.high, range.hash) = (2, 2, second.hash);
+    send_have(&mut lan, &mut liar, &range);
+    assert_eq!(requested_lines(&mut lan, &mut liar), [(log, 2)]);
+    liar.send_frame(&mut lan, FrameKind::Batch, second.as_bytes());
+    let received = lan.peers[alice].received();
+    assert_eq!(received.last().map(String::as_str), Some("two"));
+}
+
 /// The incarnations of the logs of which line 1 was shown as a gap.
 fn gaps(lan: &Lan, who: PeerIndex) -> Vec<u64> {
     let gap = |notice: &Notice| match notice {
