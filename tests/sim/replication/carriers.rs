@@ -452,3 +452,60 @@ fn a_receipt_for_other_lines_ends_no_carrying() {
         lan.peers[carol].receipts
     );
 }
+
+/// A letter of `author` to somebody who is not there.
+fn letter(author: &ScriptedPeer) -> Batch {
+    let text = lines(&["psst"]);
+    let draft = UnsignedBatch {
+        log: LogId {
+            target: Target::Peer(ScriptedPeer::identity(9).id()),
+            author: author.identity.id(),
+            incarnation: 7,
+        },
+        sealed: Some("AAAA"),
+        ..author.unsigned_batch(1, None, &text)
+    };
+    Batch::sign(&author.identity, &NetworkTag::OPEN, draft)
+}
+
+/// Offers and sends a letter over the link of `from`.
+fn bring_letter(lan: &mut Lan, from: &mut ScriptedPeer, letter: &Batch) {
+    let log = &letter.log;
+    let have = Have {
+        target: log.target.to_string(),
+        logs: vec![have_entry(log.author, log.incarnation, 1..=1, letter.hash)],
+        ..Have::default()
+    };
+    from.send(lan, &Message::Have(have));
+    from.send_frame(lan, FrameKind::Batch, letter.as_bytes());
+    lan.run_for(1_000);
+}
+
+/// Letters to others are taken from their author alone. Nobody can have a carrier filled with
+/// letters of somebody else.
+#[test]
+fn a_letter_is_carried_for_its_author_only() {
+    let mut lan = Lan::new(13);
+    let carol = lan.add_peer("carol");
+    lan.start(carol);
+    let mut author = ScriptedPeer::connect(&mut lan, carol, 1);
+    let mut relay = ScriptedPeer::connect(&mut lan, carol, 2);
+    let letter = letter(&author);
+    bring_letter(&mut lan, &mut relay, &letter);
+    assert_eq!(lan.peers[carol].carried_line_count(), 0);
+    bring_letter(&mut lan, &mut author, &letter);
+    assert_eq!(lan.peers[carol].carried_line_count(), 1);
+}
+
+/// A program that leaves by itself soon carries no letters, not even those that their author brings.
+#[test]
+fn a_transient_program_carries_no_letters() {
+    let mut lan = Lan::new(14);
+    let carol = lan.add_peer("carol");
+    lan.peers[carol].transient = true;
+    lan.start(carol);
+    let mut author = ScriptedPeer::connect(&mut lan, carol, 1);
+    let letter = letter(&author);
+    bring_letter(&mut lan, &mut author, &letter);
+    assert_eq!(lan.peers[carol].carried_line_count(), 0);
+}
