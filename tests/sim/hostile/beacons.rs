@@ -1,10 +1,12 @@
-//! Forged beacons: from outside the network, and goodbyes in the name of others.
+//! Forged beacons: from outside the network, goodbyes in the name of others, and floods for the table
+//! of bounds.
 use std::net::SocketAddr;
 
 use p2pchat::wire::beacon::BeaconKind;
 
 use super::bounds::{forged_beacon, forged_beacon_of_kind, made_up_peer, silent_source};
 use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
 
 /// A beacon counts only if its source lies in a subnet of the interface on which it came.
 #[test]
@@ -51,4 +53,67 @@ fn only_the_host_of_a_run_can_say_goodbye_for_it() {
     assert_eq!(heard_after(peer, 2, source), 1, "another run");
     assert_eq!(heard_after(made_up_peer(2), 1, source), 1, "another peer");
     assert_eq!(heard_after(peer, 1, source), 0);
+}
+
+/// Sends alice beacons of made-up peers, 20 every ms. Returns the LAN and alice.
+fn under_beacons(seed: u64, peers: u64, source: fn(n: u64) -> SocketAddr) -> (Lan, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    for n in 0..peers {
+        let source = source(n);
+        let beacon = forged_beacon(made_up_peer(n), 1, source.port());
+        lan.inject_datagram(alice, 1, source, &beacon);
+        if n % 20 == 19 {
+            lan.run_for(1);
+        }
+    }
+    lan.run_for(10);
+    (lan, alice)
+}
+
+/// A port of alice's own host on which nothing listens, so that a dial fails at once.
+fn closed_port(n: u64) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 20_000 + n as u16))
+}
+
+/// The peers that alice has heard.
+fn heard_peers(seed: u64, peers: u64, source: fn(n: u64) -> SocketAddr) -> u64 {
+    let (lan, alice) = under_beacons(seed, peers, source);
+    lan.node(alice).heard_peer_count() as u64
+}
+
+/// Peers that alice has heard, from one host.
+pub fn heard_peers_of_a_host(seed: u64) -> u64 {
+    heard_peers(seed, 200, |_| silent_source(1))
+}
+
+/// Peers that alice has heard, from her own host.
+pub fn heard_peers_of_the_own_host(seed: u64) -> u64 {
+    heard_peers(seed, 2_000, closed_port)
+}
+
+/// Peers that alice has heard, from 200 hosts.
+pub fn heard_peers_of_many_hosts(seed: u64) -> u64 {
+    heard_peers(seed, 4_000, |n| silent_source(n % 200))
+}
+
+/// Dials in a second, which all fail at once.
+pub fn dials_in_a_second(seed: u64) -> u64 {
+    let (mut lan, _) = under_beacons(seed, 400, closed_port);
+    lan.run_for(970);
+    lan.network.dial_count
+}
+
+/// Dials under way to one host that answers none.
+pub fn dials_of_a_silent_host(seed: u64) -> u64 {
+    let (lan, alice) = under_beacons(seed, 20, |_| silent_source(1));
+    lan.node(alice).pending_handshake_count() as u64
+}
+
+/// Dials under way to 60 hosts that answer none.
+pub fn dials_of_silent_hosts(seed: u64) -> u64 {
+    let (mut lan, alice) = under_beacons(seed, 60, silent_source);
+    lan.run_for(10_000);
+    lan.node(alice).pending_handshake_count() as u64
 }

@@ -7,7 +7,7 @@ use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 use p2pchat::wire::message::Message;
 
-use super::{presence, streams};
+use super::{beacons, messages, presence, streams};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
@@ -169,6 +169,111 @@ const BOUNDS: &[Bound] = &[
         at_most: 4_097,
         measure: presence::notices_about_made_up_members,
     },
+    Bound {
+        name: "unproven peers of a host",
+        flood: "one host sends beacons of 200 made-up peers",
+        measured: "peers heard",
+        at_most: 32,
+        measure: beacons::heard_peers_of_a_host,
+    },
+    Bound {
+        name: "unproven peers of the own host",
+        flood: "a program of alice's host sends beacons of 2000 made-up peers",
+        measured: "peers heard",
+        at_most: 512,
+        measure: beacons::heard_peers_of_the_own_host,
+    },
+    Bound {
+        name: "discovered peers",
+        flood: "200 hosts send beacons of 4000 made-up peers",
+        measured: "peers heard",
+        at_most: 2_048,
+        measure: beacons::heard_peers_of_many_hosts,
+    },
+    Bound {
+        name: "rate of dials",
+        flood: "beacons of 400 made-up peers name ports where nobody listens",
+        measured: "dials in a second",
+        at_most: 41,
+        measure: beacons::dials_in_a_second,
+    },
+    Bound {
+        name: "dials under way to a host",
+        flood: "one host sends beacons of 20 made-up peers and answers no dial",
+        measured: "dials",
+        at_most: 4,
+        measure: beacons::dials_of_a_silent_host,
+    },
+    Bound {
+        name: "dials under way to strangers",
+        flood: "60 hosts send beacons and answer no dial",
+        measured: "dials",
+        at_most: 48,
+        measure: beacons::dials_of_silent_hosts,
+    },
+    Bound {
+        name: "members behind a neighbour",
+        flood: "a peer advertises 4000 made-up members",
+        measured: "peers known",
+        at_most: 2_048,
+        measure: messages::members_of_a_neighbour,
+    },
+    Bound {
+        name: "entries of a message",
+        flood: "a peer offers 1000 logs in one message",
+        measured: "logs requested",
+        at_most: 256,
+        measure: messages::requests_for_a_message,
+    },
+    Bound {
+        name: "offers of a peer",
+        flood: "a peer offers 8000 logs of others",
+        measured: "logs requested",
+        at_most: 2_048,
+        measure: messages::requests_for_logs_of_others,
+    },
+    Bound {
+        name: "requests to a peer",
+        flood: "a peer offers 8000 logs of its own",
+        measured: "logs requested",
+        at_most: 4_096,
+        measure: messages::requests_for_logs_of_one_author,
+    },
+    Bound {
+        name: "pacing of acknowledgements",
+        flood: "a peer sends a line every ms",
+        measured: "acknowledgements in 200 ms",
+        at_most: 41,
+        measure: messages::acknowledgements_of_lines,
+    },
+    Bound {
+        name: "pacing of acknowledgements in bulk",
+        flood: "a peer sends 10 lines every ms",
+        measured: "acknowledgements in 200 ms",
+        at_most: 11,
+        measure: messages::acknowledgements_of_many_lines,
+    },
+    Bound {
+        name: "pacing of offers",
+        flood: "a peer says a line every 10 ms",
+        measured: "offers to another in 3 s",
+        at_most: 4,
+        measure: messages::offers_of_a_busy_log,
+    },
+    Bound {
+        name: "receipts of unknown peers",
+        flood: "1000 invented keys sign receipts",
+        measured: "peers that count as holding a line",
+        at_most: 256,
+        measure: messages::receipts_of_invented_keys,
+    },
+    Bound {
+        name: "searches for a recipient",
+        flood: "1000 searches for a name that nobody bears",
+        measured: "searches that wait",
+        at_most: 64,
+        measure: messages::waiting_searches,
+    },
 ];
 
 /// Each flood of the table stays within its bound, for any seed.
@@ -211,11 +316,16 @@ pub fn forged_beacon_of_kind(kind: BeaconKind, peer: PeerId, run: u64, port: u16
     beacon.encode(&NetworkTag::OPEN, None, &[0; 24])
 }
 
-/// The id of a peer that does not exist.
-pub fn made_up_peer(n: u64) -> PeerId {
+/// The identity of a peer that does not exist.
+pub fn made_up_identity(n: u64) -> Identity {
     let mut seed = [66; 32];
     seed[..8].copy_from_slice(&n.to_be_bytes());
-    Identity::from_seed(&seed).id()
+    Identity::from_seed(&seed)
+}
+
+/// The id of a peer that does not exist.
+pub fn made_up_peer(n: u64) -> PeerId {
+    made_up_identity(n).id()
 }
 
 /// Alice and another peer, linked for 6 s.

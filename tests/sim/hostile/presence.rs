@@ -6,21 +6,13 @@ use p2pchat::base::name::Room;
 use p2pchat::wire::message::{Member, Members, Message};
 
 use super::bounds::made_up_peer;
+use super::messages::alice_and_mallory;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::ScriptedPeer;
 
 /// Length of a flood, in rounds of 10 ms.
 const ROUNDS: u64 = 400;
-
-/// Alice, and Mallory who is linked with her.
-fn alice_and_mallory(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
-    let mut lan = Lan::new(seed);
-    let alice = lan.add_peer("alice");
-    lan.start(alice);
-    let mallory = ScriptedPeer::connect(&mut lan, alice, 1);
-    (lan, alice, mallory)
-}
 
 /// Notices about the presence of peers.
 fn notice_count(lan: &Lan, who: PeerIndex) -> u64 {
@@ -76,7 +68,7 @@ fn rename(lan: &mut Lan, mallory: &mut ScriptedPeer, n: u64) {
 }
 
 /// Advertises `count` made-up members, from number `first` on, or that they are gone.
-fn advertise(lan: &mut Lan, mallory: &mut ScriptedPeer, first: u64, count: u64, is_here: bool) {
+pub fn advertise(lan: &mut Lan, mallory: &mut ScriptedPeer, first: u64, count: u64, is_here: bool) {
     let ids: Vec<PeerId> = (first..first + count).map(made_up_peer).collect();
     for ids in ids.chunks(100) {
         let here = ids.iter().filter(|_| is_here).map(|id| Member {
