@@ -18,7 +18,7 @@ use crate::node::membership::profile::Profile;
 use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
-use crate::node::membership::routes::Routes;
+use crate::node::membership::routes::{Loss, Routes};
 use crate::node::peer_clock::PeerClock;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::{Publication, Replication};
@@ -34,7 +34,7 @@ pub struct Node {
     pub(super) known_peers: KnownPeers,
     pub(super) logs: Logs,
     pub(super) rooms: Rooms,
-    routes: Routes,
+    pub(super) routes: Routes,
     pub(super) replication: Replication,
     pub(super) delivery_tracker: DeliveryTracker,
     pub(super) name_resolution: NameResolution,
@@ -351,9 +351,10 @@ impl Node {
             true => self.presence.expect_replacement(&self.ctx, &peer),
             false => self.update_presence(&peer),
         }
-        self.routes.start_hold_down(&self.ctx, &peer);
+        self.routes.start_hold_down(&self.ctx, &peer, Loss::Member);
         for reachable in link.reachable.iter() {
-            self.routes.start_hold_down(&self.ctx, reachable);
+            self.routes
+                .start_hold_down(&self.ctx, reachable, Loss::Relay);
             self.update_presence(reachable);
         }
         self.schedule_route_updates();

@@ -39,6 +39,7 @@ impl Node {
         self.delivery_tracker.delivery_of(
             &self.ctx,
             &self.logs,
+            &self.routes,
             lines,
             required_peers,
             self.is_expecting_link(),
@@ -56,14 +57,17 @@ impl Node {
         let mut undelivered: Vec<Undelivered> = lines
             .filter_map(|(log, lines)| {
                 let tracker = &self.delivery_tracker;
-                tracker.undelivered(&self.ctx, &self.logs, log, lines, required_peers)
+                let (ctx, routes) = (&self.ctx, &self.routes);
+                tracker.undelivered(ctx, &self.logs, routes, log, lines, required_peers)
             })
             .collect();
         for peer in undelivered.iter_mut().flat_map(|it| &mut it.lacking) {
-            if !self.ctx.stream_by_peer.contains_key(&peer.id)
-                && let Some(nick) = self.known_peers.nick_of(&peer.id)
-            {
-                peer.nick = nick.clone();
+            if self.ctx.stream_by_peer.contains_key(&peer.id) {
+                continue;
+            }
+            let known = self.known_peers.nick_of(&peer.id).cloned();
+            if let Some(nick) = known.or_else(|| self.routes.awaited_nick(&peer.id)) {
+                peer.nick = nick;
             }
         }
         undelivered

@@ -1,7 +1,7 @@
 //! Routes: peers that are reachable only through others, and the lines that cross them.
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::identity::PeerId;
-use p2pchat::wire::message::{Member, Members, Message};
+use p2pchat::wire::message::{HOPS_MAX, Member, Members, Message};
 
 use crate::support::lan::{Lan, chain};
 use crate::support::peer::PeerIndex;
@@ -230,4 +230,70 @@ fn a_hold_down_holds_the_run_that_was_sent_early() {
     assert_eq!(of_dave(&mut lan, &mut carol), [Some(2), None]);
     lan.run_for(2_000);
     assert_eq!(of_dave(&mut lan, &mut carol), [Some(2)]);
+}
+
+/// The hops that the node named to a scripted neighbour for this member since the last call.
+fn received_hops(lan: &mut Lan, neighbour: &mut ScriptedPeer, member: PeerId) -> Vec<u8> {
+    let mut hops = Vec::new();
+    for message in neighbour.receive_messages(lan) {
+        if let Message::Members(members) = message {
+            let of_member = members.here.iter().filter(|it| it.peer == member);
+            hops.extend(of_member.map(|it| it.hops));
+        }
+    }
+    hops
+}
+
+/// A relay is lost, and so are the members behind it. The neighbours, and peers that come now, are
+/// told that these are awaited; the lost relay is not.
+#[test]
+fn members_behind_a_lost_relay_are_awaited() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(4);
+    let dave = distant_members(1)[0];
+    advertise(&mut lan, &mut bob, &[(dave, Some(1))]);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    lan.run_for(1_000);
+    assert_eq!(received_hops(&mut lan, &mut carol, dave).last(), Some(&2));
+    lan.feed(alice, Input::Closed { stream: bob.stream });
+    lan.run_for(1_000);
+    let mut erin = ScriptedPeer::connect(&mut lan, alice, 3);
+    for neighbour in [&mut carol, &mut erin] {
+        assert_eq!(received_hops(&mut lan, neighbour, dave), [HOPS_MAX]);
+    }
+    let mut frank = ScriptedPeer::connect(&mut lan, alice, 4);
+    assert_eq!(
+        received_hops(&mut lan, &mut frank, bob.identity.id()),
+        [0; 0]
+    );
+    lan.run_for(4_000);
+    let mut gina = ScriptedPeer::connect(&mut lan, alice, 5);
+    assert_eq!(received_hops(&mut lan, &mut gina, dave), [0; 0]);
+}
+
+/// A neighbour's word that members are awaited counts for 4 s, and for a bounded number of them.
+#[test]
+fn members_that_a_neighbour_awaits_lack_lines() {
+    for (count, awaited) in [(1, 1), (3_000, 2_048)] {
+        let (mut lan, alice, mut bob) = alice_and_neighbour(5);
+        lan.say(alice, "hello");
+        for members in distant_members(count).chunks(256) {
+            let here = members.iter().map(|peer| Member {
+                peer: *peer,
+                username: "dave".into(),
+                run: 1,
+                hops: HOPS_MAX,
+                via: None,
+            });
+            let members = Members {
+                target: "#general".into(),
+                here: here.collect(),
+                gone: Vec::new(),
+            };
+            bob.send(&mut lan, &Message::Members(members));
+        }
+        let lacking = |lan: &Lan| lan.node(alice).delivery(None).required_peers;
+        assert_eq!(lacking(&lan), 1 + awaited);
+        lan.run_for(4_500);
+        assert_eq!(lacking(&lan), 1);
+    }
 }

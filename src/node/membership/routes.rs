@@ -28,6 +28,8 @@ const ROUTES_PER_LINK_MAX: usize = 2048;
 const HOLD_DOWN_MS: u64 = 4_000;
 /// Maximum number of hold-downs at one time. If this many exist, a lost member gets no hold-down.
 const HOLD_DOWNS_MAX: usize = 4096;
+/// Number of hold-downs from which on a member that only a neighbour knows gets none.
+const HOLD_DOWNS_NAMED_MAX: usize = 2048;
 
 /// The routes that we advertise. The routes that we receive are in
 /// [`Link::routes`](crate::node::link::Link::routes).
@@ -39,9 +41,38 @@ pub struct Routes {
     /// other neighbours.
     advertised_early: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// The hold-down of each lost member in a room: the lost run, and the end of the hold-down.
-    hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
+    /// The hold-down of each lost member in a room.
+    hold_downs: SortedMap<(Room, PeerId), HoldDown>,
     next_update: Option<Time>,
+}
+
+/// A member of a room to which the last route was lost. Until the end of the hold-down, new routes
+/// to the same run are ignored.
+struct HoldDown {
+    /// The member's entry, with the lost run.
+    member: Member,
+    until: Time,
+    cause: Loss,
+}
+
+impl HoldDown {
+    /// Tells a neighbour that the member is awaited.
+    fn awaited_entry(&self) -> Member {
+        Member {
+            hops: HOPS_MAX,
+            via: None,
+            ..self.member.clone()
+        }
+    }
+}
+
+/// Why the last route to a member was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The member left, or its own link ended.
+    Member,
+    /// Another peer on the way was lost. The member may be alive, and should still get new lines.
+    Relay,
 }
 
 impl Routes {
@@ -49,7 +80,7 @@ impl Routes {
     /// the delivery of its lines must know all members when the first acknowledgement arrives.
     ///
     /// Leaves out changed routes if there are many, unless the peer is transient. The scheduled
-    /// update sends those on all links.
+    /// update sends those on all links. Includes the awaited members.
     pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
         self.schedule_update(ctx, room);
         let Some(link) = ctx.links.get(&stream) else {
@@ -69,7 +100,35 @@ impl Routes {
                 here.push(member);
             }
         }
+        here.extend(self.awaited(room).map(HoldDown::awaited_entry));
         send_update(ctx, stream, room, &here, &[]);
+    }
+
+    /// The members of a room that should get its lines, but are not linked. Such a member has a
+    /// route, or is awaited. A route in hold-down counts, as the relay on it may have restarted.
+    pub fn unlinked_members(&self, ctx: &Context, room: &Room) -> SortedSet<PeerId> {
+        let routes = ctx.known_routes_in_room(room);
+        let reachable = routes.map(|(_, peer, _)| peer);
+        let awaited = self.awaited(room).map(|hold_down| &hold_down.member.peer);
+        let members = reachable.chain(awaited).copied();
+        members
+            .filter(|peer| !ctx.stream_by_peer.contains_key(peer))
+            .collect()
+    }
+
+    /// The members of a room that lost their relay in the last 4 s.
+    fn awaited<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a HoldDown> {
+        let hold_downs = self.hold_downs.iter();
+        hold_downs
+            .filter(move |((of, _), hold_down)| of == room && hold_down.cause == Loss::Relay)
+            .map(|(_, hold_down)| hold_down)
+    }
+
+    /// The name of an awaited member.
+    pub fn awaited_nick(&self, peer: &PeerId) -> Option<Nick> {
+        let mut hold_downs = self.hold_downs.iter();
+        let found = hold_downs.find(|((_, member), _)| member == peer);
+        found.map(|(_, hold_down)| Nick::new_or_placeholder(&hold_down.member.username))
     }
 
     /// Schedules an update of this room's routes to the neighbours, as these routes may have
@@ -138,6 +197,7 @@ impl Routes {
                 changed.push(peer);
             }
         }
+        let mut awaited = Vec::new();
         for member in update.here {
             // Split horizon: a route whose next hop is this program leads nowhere.
             let is_usable = (1..HOPS_MAX).contains(&member.hops)
@@ -149,53 +209,74 @@ impl Routes {
             changed.push(member.peer);
             if is_usable {
                 let hold_down = self.hold_downs.get(&(room.clone(), member.peer));
-                let hold_down = hold_down.filter(|(run, _)| *run == member.run);
+                let hold_down = hold_down.filter(|held| held.member.run == member.run);
                 let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
                     hops: member.hops,
-                    valid_from: hold_down.map_or(now, |(_, until)| *until),
+                    valid_from: hold_down.map_or(now, |hold_down| hold_down.until),
                 };
                 routes.insert(member.peer, route);
             } else {
                 routes.remove(&member.peer);
+                if member.hops >= HOPS_MAX {
+                    awaited.push(member);
+                }
             }
         }
         if !changed.is_empty() {
             self.schedule_update(ctx, &room);
         }
+        for member in awaited {
+            if self.hold_downs.len() < HOLD_DOWNS_NAMED_MAX {
+                self.hold_down(ctx, &room, member, Loss::Relay);
+            }
+        }
         for peer in &changed {
-            self.start_hold_down(ctx, peer);
+            self.start_hold_down(ctx, peer, Loss::Member);
         }
         changed
     }
 
     /// Starts a hold-down in each room where this peer was lost. A peer is lost in a room if we
-    /// advertised the peer and have no route left. For 4 s, new routes to the same run are then
-    /// ignored. Does nothing if the peer is linked.
-    pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
-        if ctx.stream_by_peer.contains_key(peer) {
-            return;
-        }
-        let until = ctx.now.time + HOLD_DOWN_MS;
+    /// advertised the peer and have no route left.
+    pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
         // A route that was sent early has the later run.
         let early = self.advertised_early.iter();
-        for (room, members) in early.chain(self.advertised.iter()) {
-            let Some(member) = members.get(peer) else {
-                continue;
+        let advertised = early.chain(self.advertised.iter());
+        let entry = |(room, members): (&Room, &SortedMap<PeerId, Member>)| {
+            Some((room.clone(), members.get(peer)?.clone()))
+        };
+        let entries: Vec<(Room, Member)> = advertised.filter_map(entry).collect();
+        for (room, member) in entries {
+            self.hold_down(ctx, &room, member, cause);
+        }
+    }
+
+    /// Starts a hold-down of 4 s, unless the member has one, is linked, or has a route.
+    fn hold_down(&mut self, ctx: &Context, room: &Room, member: Member, cause: Loss) {
+        let key = (room.clone(), member.peer);
+        let is_lost = !ctx.stream_by_peer.contains_key(&member.peer)
+            && !ctx.has_route(Some(room), &member.peer);
+        if is_lost && !self.hold_downs.contains_key(&key) && self.hold_downs.len() < HOLD_DOWNS_MAX
+        {
+            let hold_down = HoldDown {
+                member,
+                until: ctx.now.time + HOLD_DOWN_MS,
+                cause,
             };
-            let key = (room.clone(), *peer);
-            let is_new =
-                !self.hold_downs.contains_key(&key) && self.hold_downs.len() < HOLD_DOWNS_MAX;
-            if is_new && !ctx.has_route(Some(room), peer) {
-                self.hold_downs.insert(key, (member.run, until));
-            }
+            self.hold_downs.insert(key, hold_down);
         }
     }
 
     /// Removes all routes to a run that said goodbye. The neighbours that advertised these routes
     /// may not know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
+        for ((_, member), hold_down) in self.hold_downs.iter_mut() {
+            if member == peer && hold_down.member.run == run {
+                hold_down.cause = Loss::Member;
+            }
+        }
         let mut rooms = SortedSet::new();
         for link in ctx.links.values_mut() {
             for (room, routes) in link.routes.iter_mut() {
@@ -216,8 +297,8 @@ impl Routes {
         let now = ctx.now.time;
         let mut released = SortedSet::new();
         let mut rooms = SortedSet::new();
-        self.hold_downs.retain(|(room, peer), (_, until)| {
-            let is_held = *until > now;
+        self.hold_downs.retain(|(room, peer), hold_down| {
+            let is_held = hold_down.until > now;
             if !is_held {
                 released.insert(*peer);
                 rooms.insert(room.clone());
@@ -245,17 +326,23 @@ impl Routes {
                 advertised.get(peer) != Some(member)
                     || early.get(peer).is_some_and(|early| early != member)
             };
-            let here: Vec<Member> = current
+            let mut here: Vec<Member> = current
                 .iter()
                 .filter(|(peer, member)| is_changed(peer, member))
                 .map(|(_, member)| member.clone())
                 .collect();
-            let gone: Vec<PeerId> = advertised
+            let lost = advertised
                 .keys()
                 .chain(early.keys().filter(|peer| !advertised.contains_key(peer)))
-                .filter(|peer| !current.contains_key(*peer))
-                .copied()
-                .collect();
+                .filter(|peer| !current.contains_key(*peer));
+            let mut gone = Vec::new();
+            for peer in lost {
+                let hold_down = self.hold_downs.get(&(room.clone(), *peer));
+                match hold_down.filter(|hold_down| hold_down.cause == Loss::Relay) {
+                    Some(hold_down) => here.push(hold_down.awaited_entry()),
+                    None => gone.push(*peer),
+                }
+            }
             *advertised = current;
             if here.is_empty() && gone.is_empty() {
                 continue;
@@ -271,8 +358,8 @@ impl Routes {
     /// Adds the times at which to send an update and at which each hold-down ends.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::AdvertiseRoutes, self.next_update);
-        for (_, until) in self.hold_downs.values() {
-            deadlines.add(Timer::HoldDown, *until);
+        for hold_down in self.hold_downs.values() {
+            deadlines.add(Timer::HoldDown, hold_down.until);
         }
     }
 }
@@ -296,7 +383,8 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     }
     for (stream, peer, route) in ctx.routes_in_room(room) {
         let hops = route.hops + 1;
-        if *peer == ctx.own_id() || best.get(peer).is_some_and(|known| known.hops <= hops) {
+        let is_shorter = best.get(peer).is_none_or(|known| hops < known.hops);
+        if *peer == ctx.own_id() || !is_shorter || hops >= HOPS_MAX {
             continue;
         }
         let member = Member {

@@ -13,6 +13,7 @@ use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::membership::routes::Routes;
 use crate::node::replication::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::peer_acks::Ack;
@@ -301,11 +302,13 @@ impl DeliveryTracker {
         &self,
         ctx: &Context,
         logs: &Logs,
+        routes: &Routes,
         lines: &[(&LogId, RangeInclusive<u64>)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
     ) -> Delivery {
-        let mut delivery = self.room_delivery(ctx, logs, lines, required_peers, is_expecting_link);
+        let mut delivery =
+            self.room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
         // Only the recipient must store a direct message. Other peers that store it do not count.
         for (log, lines) in lines {
             let Some(recipient) = log.target.recipient() else {
@@ -327,6 +330,7 @@ impl DeliveryTracker {
         &self,
         ctx: &Context,
         logs: &Logs,
+        routes: &Routes,
         lines: &[(&LogId, RangeInclusive<u64>)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
@@ -342,7 +346,8 @@ impl DeliveryTracker {
             for (_, link) in ctx.receivers_in_room(room) {
                 members.insert(link.peer.id);
             }
-            let of_log = self.room_log_delivery(ctx, logs.state(log), room, lines, required_peers);
+            let of_log =
+                self.room_log_delivery(ctx, logs.state(log), routes, room, lines, required_peers);
             have_lasting_holders &= of_log.has_lasting_holder;
             has_undelivered |= of_log.has_undelivered();
             let fewest = least.as_ref().map(|least| least.acked_peers);
@@ -373,13 +378,16 @@ impl DeliveryTracker {
         &self,
         ctx: &Context,
         logs: &Logs,
+        routes: &Routes,
         log: &LogId,
         lines: &RangeInclusive<u64>,
         required_peers: Option<u64>,
     ) -> Option<Undelivered> {
         let state = logs.state(log);
         let of_log = match &log.target {
-            Target::Room(room) => self.room_log_delivery(ctx, state, room, lines, required_peers),
+            Target::Room(room) => {
+                self.room_log_delivery(ctx, state, routes, room, lines, required_peers)
+            }
             Target::Peer(recipient) => {
                 let is_acked = state.is_held_by(recipient, lines);
                 RoomLogDelivery {
@@ -410,6 +418,7 @@ impl DeliveryTracker {
         &self,
         ctx: &Context,
         state: &LogState,
+        routes: &Routes,
         room: &Room,
         lines: &RangeInclusive<u64>,
         required_peers: Option<u64>,
@@ -420,13 +429,14 @@ impl DeliveryTracker {
                 lacking.insert(link.peer.id);
             }
         }
-        // A reachable peer without a link gets the lines through others, or will be linked. A peer
-        // in hold-down may be alive: the neighbour behind which it is may have restarted.
-        for (_, peer, _) in ctx.known_routes_in_room(room) {
-            if !ctx.stream_by_peer.contains_key(peer) && !state.is_held_by(peer, lines) {
-                lacking.insert(*peer);
-            }
-        }
+        // A member without a link gets the lines through others, or will be linked.
+        let unlinked = routes.unlinked_members(ctx, room);
+        lacking.extend(
+            unlinked
+                .iter()
+                .filter(|peer| !state.is_held_by(peer, lines))
+                .copied(),
+        );
         // Counts every peer that acknowledged all these lines, even a peer that has left.
         let (mut acked_peers, mut has_lasting_holder) = (0, false);
         let acks = state.acks.iter();

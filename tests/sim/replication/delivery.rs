@@ -102,6 +102,27 @@ fn a_member_in_hold_down_still_lacks_lines() {
     lan.run_until("it is settled", 500, |lan| lan.peers[alice].is_settled());
 }
 
+/// A relay has restarted, and the sender is linked with it before the members behind it are. The
+/// sender waits for those as well: it knew them a moment ago, and they have not left.
+#[test]
+fn a_restarted_relay_leads_to_the_same_members() {
+    let names = ["alice", "bob", "carol", "dave", "erin"];
+    for (seed, relay) in [(8, 1), (9, 2), (10, 3)] {
+        let (mut lan, chain) = chain(seed, names);
+        let [alice, erin] = [chain[0], chain[4]];
+        lan.run_for(2_000);
+        lan.cut(chain[relay], chain[relay + 1]);
+        lan.kill(chain[relay]);
+        lan.start(chain[relay]);
+        lan.run_until_linked(chain[relay - 1], chain[relay], 3_000);
+        lan.run_for(400);
+        assert!(
+            !settles_without_carol(&mut lan, [alice, erin]),
+            "relay {relay}"
+        );
+    }
+}
+
 /// The relay withdraws a member that it has named to a new neighbour only.
 #[test]
 fn a_member_that_leaves_at_once_is_withdrawn() {
