@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::domain;
@@ -75,10 +76,14 @@ impl FromStr for PeerId {
         if text.len() != PeerId::TEXT_BYTES || text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ParsePeerIdError);
         }
-        let bytes = BASE32_NOPAD
-            .decode(text.to_ascii_uppercase().as_bytes())
-            .map_err(|_| ParsePeerIdError)?;
-        bytes.try_into().map(PeerId).map_err(|_| ParsePeerIdError)
+        let mut upper = [0; PeerId::TEXT_BYTES];
+        upper.copy_from_slice(text.as_bytes());
+        upper.make_ascii_uppercase();
+        let mut id = PeerId([0; 32]);
+        match BASE32_NOPAD.decode_mut(&upper, &mut id.0) {
+            Ok(_) => Ok(id),
+            Err(_) => Err(ParsePeerIdError),
+        }
     }
 }
 
@@ -90,9 +95,10 @@ impl Serialize for PeerId {
 
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|ParsePeerIdError| D::Error::custom("not an id"))
+        deserializer.deserialize_str(TextVisitor {
+            expected: "an id",
+            parse: |text| text.parse().ok(),
+        })
     }
 }
 
@@ -114,12 +120,10 @@ impl Hash {
 
     /// Parses 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Hash> {
-        HEXLOWER
-            .decode(text.as_bytes())
-            .ok()?
-            .try_into()
-            .ok()
-            .map(Hash)
+        let mut hash = Hash([0; 32]);
+        let is_whole = text.len() == 2 * hash.0.len();
+        let is_hash = is_whole && HEXLOWER.decode_mut(text.as_bytes(), &mut hash.0).is_ok();
+        is_hash.then_some(hash)
     }
 }
 
@@ -143,8 +147,28 @@ impl Serialize for Hash {
 
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Hash::parse(&text).ok_or_else(|| D::Error::custom("not a hash"))
+        deserializer.deserialize_str(TextVisitor {
+            expected: "a hash",
+            parse: Hash::parse,
+        })
+    }
+}
+
+/// Parses a JSON string where it stands. An owned copy of each id and hash would slow down a start.
+struct TextVisitor<T> {
+    expected: &'static str,
+    parse: fn(&str) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
