@@ -17,7 +17,7 @@ pub use crate::base::identity::{Identity, NetworkTag, PeerId};
 pub use crate::base::interface::{Interface, InterfaceAddress};
 pub use crate::base::lines::Lines;
 pub use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
-pub use crate::base::range::LogRange;
+pub use crate::base::range::{LogRange, LogRanges};
 pub use crate::base::time::{Now, ReaderStart, Time, WallTime};
 pub use crate::node::context::{NodeConfig, ResumeState};
 pub use crate::node::node::Node;

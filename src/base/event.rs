@@ -10,7 +10,7 @@ use super::identity::PeerId;
 use super::interface::Interface;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
-use super::range::{LogRange, LostLines};
+use super::range::{LogRanges, LostLines};
 use super::request_id::RequestId;
 use super::time::{ReaderStart, TenthsMs, Time, WallTime};
 
@@ -204,7 +204,7 @@ pub enum Input<'a> {
         /// The folder.
         folder: FolderName,
         /// Which lines the folder contains, for each log.
-        ranges: Vec<LogRange>,
+        ranges: LogRanges,
         /// Did an earlier run of this directory create the folder?
         existed: bool,
     },

@@ -1,9 +1,11 @@
 //! Which lines of a log are stored: a range of sequences with at most [`GAPS_MAX`] gaps.
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::batch::{Batch, LocalFields, LogId};
 use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
+use super::table::{Record, RecordMap};
 use super::time::CLOCK_ERROR_MAX_MS;
 
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
@@ -45,6 +47,24 @@ pub struct LogRange {
     pub news_from: Option<u64>,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
+}
+
+/// The ranges of some logs, sorted by log. The core, the store and an audit share ranges; who
+/// changes a shared range gets a copy.
+pub type LogRanges = RecordMap<Arc<LogRange>>;
+
+impl FromIterator<LogRange> for LogRanges {
+    fn from_iter<I: IntoIterator<Item = LogRange>>(ranges: I) -> LogRanges {
+        ranges.into_iter().map(Arc::new).collect()
+    }
+}
+
+impl Record for LogRange {
+    type Key = LogId;
+
+    fn key(&self) -> &LogId {
+        &self.log
+    }
 }
 
 /// Lines missing in a log: the sequences `from` to `to`. The line above the gap is stored. The line
@@ -124,21 +144,32 @@ impl Gap {
 }
 
 impl LogRange {
+    /// The range of a log of which no line is stored.
+    pub fn empty(log: LogId) -> LogRange {
+        LogRange {
+            log,
+            low: 1,
+            high: 0,
+            hash: Hash([0; 32]),
+            lamport: 0,
+            republishes: None,
+            begins_at: 1,
+            lost_below: 1,
+            news_from: None,
+            gaps: Vec::new(),
+        }
+    }
+
     /// Begins a log with the first batch that is stored of it. `is_news`: whether the batch is news
     /// for the reader. If it is, earlier lines may be news as well, so they become a gap.
     pub fn begin(batch: &Batch, is_news: bool) -> LogRange {
         let wanted_from = if is_news { 1 } else { batch.sequence };
         let mut range = LogRange {
-            log: batch.log.clone(),
             low: wanted_from,
             high: wanted_from - 1,
-            hash: batch.hash,
-            lamport: 0,
             republishes: batch.republishes.map(Box::new),
             begins_at: wanted_from,
-            lost_below: 1,
-            news_from: None,
-            gaps: Vec::new(),
+            ..LogRange::empty(batch.log.clone())
         };
         range.extend(batch);
         range

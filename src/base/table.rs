@@ -1,8 +1,11 @@
 //! Ordered maps and sets, implemented as sorted vectors. With up to thousands of entries they are
 //! as fast as B-trees and take less memory. Each instantiation compiles to about a tenth of the
 //! code of a B-tree.
+//!
+//! [`RecordMap`] is for large records: its insertions move no record.
 use std::borrow::Borrow;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::{fmt, iter, slice, vec};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -302,5 +305,123 @@ impl<'a, T> IntoIterator for &'a SortedSet<T> {
     type IntoIter = slice::Iter<'a, T>;
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
+    }
+}
+
+/// A record that contains the key under which a [`RecordMap`] finds it.
+pub trait Record {
+    /// The key.
+    type Key: Ord;
+
+    /// The record's key. It must not change while a [`RecordMap`] contains the record.
+    fn key(&self) -> &Self::Key;
+}
+
+/// Records ordered by the keys that they contain, each behind a pointer `P`, such as a [`Box`].
+/// Lookup takes O(log n). Insertion and removal take O(n), but move only pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordMap<P>(Vec<P>);
+
+impl<P> Default for RecordMap<P> {
+    fn default() -> RecordMap<P> {
+        RecordMap(Vec::new())
+    }
+}
+
+impl<R: Record, P: Deref<Target = R>> RecordMap<P> {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Are there no records?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn search(&self, key: &R::Key) -> Result<usize, usize> {
+        self.0.binary_search_by(|record| record.key().cmp(key))
+    }
+
+    /// The record with this key.
+    pub fn get(&self, key: &R::Key) -> Option<&P> {
+        let at = self.search(key).ok()?;
+        self.0.get(at)
+    }
+
+    /// Mutable access to the pointer to the record with this key.
+    pub fn get_mut(&mut self, key: &R::Key) -> Option<&mut P> {
+        let at = self.search(key).ok()?;
+        self.0.get_mut(at)
+    }
+
+    /// Mutable access to the pointer to the record with this key. If there is none, inserts the
+    /// result of `new` first, which must have this key.
+    pub fn get_or_insert_with(&mut self, key: &R::Key, new: impl FnOnce() -> P) -> &mut P {
+        let at = self.search(key).unwrap_or_else(|at| {
+            self.0.insert(at, new());
+            at
+        });
+        &mut self.0[at]
+    }
+
+    /// Inserts a record. Replaces the record with the same key, if there is one.
+    pub fn insert(&mut self, record: P) {
+        match self.search(record.key()) {
+            Ok(at) => self.0[at] = record,
+            Err(at) => self.0.insert(at, record),
+        }
+    }
+
+    /// Removes the record with this key.
+    pub fn remove(&mut self, key: &R::Key) {
+        if let Ok(at) = self.search(key) {
+            self.0.remove(at);
+        }
+    }
+
+    /// Keeps the records for which `keep` returns `true`.
+    pub fn retain(&mut self, keep: impl FnMut(&mut P) -> bool) {
+        self.0.retain_mut(keep);
+    }
+
+    /// All records in key order.
+    pub fn as_slice(&self) -> &[P] {
+        &self.0
+    }
+
+    /// All records in key order.
+    pub fn iter(&self) -> slice::Iter<'_, P> {
+        self.0.iter()
+    }
+
+    /// All records with this key or a greater one, in key order.
+    pub fn iter_from(&self, key: &R::Key) -> slice::Iter<'_, P> {
+        let at = self.search(key).unwrap_or_else(|at| at);
+        self.0.get(at..).unwrap_or_default().iter()
+    }
+
+    /// As [`RecordMap::iter_from`], with mutable pointers.
+    pub fn iter_mut_from(&mut self, key: &R::Key) -> slice::IterMut<'_, P> {
+        let at = self.search(key).unwrap_or_else(|at| at);
+        self.0.get_mut(at..).unwrap_or_default().iter_mut()
+    }
+}
+
+impl<R: Record, P: Deref<Target = R>> FromIterator<P> for RecordMap<P> {
+    fn from_iter<I: IntoIterator<Item = P>>(records: I) -> RecordMap<P> {
+        let mut map = RecordMap::default();
+        for record in records {
+            map.insert(record);
+        }
+        map
+    }
+}
+
+impl<P> IntoIterator for RecordMap<P> {
+    type Item = P;
+    type IntoIter = vec::IntoIter<P>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }

@@ -3,7 +3,7 @@
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::base::time::{Now, Time};
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::duplicate_identity::ReportedDuplicates;
@@ -281,7 +281,7 @@ impl Node {
     }
 
     /// Restores the logs of an opened folder. If it is the folder of a room, joins that room.
-    fn handle_folder_opened(&mut self, folder: &FolderName, ranges: Vec<LogRange>, existed: bool) {
+    fn handle_folder_opened(&mut self, folder: &FolderName, ranges: LogRanges, existed: bool) {
         let (ctx, logs, rooms) = (&mut self.ctx, &mut self.logs, &mut self.rooms);
         let has_joined = self
             .replication

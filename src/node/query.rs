@@ -1,6 +1,7 @@
 //! Questions that the shell asks the core. They change nothing.
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
@@ -123,8 +124,9 @@ impl Node {
     }
 
     /// The ranges of all logs in a folder, for the store's frontier line.
-    pub fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
-        self.logs.ranges_in_folder(folder, &self.ctx.own_id())
+    pub fn frontier(&self, folder: &FolderName) -> Vec<Arc<LogRange>> {
+        let ranges = self.logs.ranges_in_folder(folder, self.ctx.own_id());
+        ranges.cloned().collect()
     }
 
     /// The sequence of the first line that the store must keep in a log of ours. The store must
@@ -141,10 +143,8 @@ impl Node {
     /// line of ours. False for a room that we left.
     pub fn is_acknowledged(&self, folder: &FolderName) -> bool {
         let has_left = |room: Room| !self.rooms.is_joined(&room);
-        let ranges = self.logs.ranges_in_folder(folder, &self.ctx.own_id());
-        let own = ranges
-            .iter()
-            .filter(|range| range.log.author == self.ctx.own_id());
+        let ranges = self.logs.ranges_in_folder(folder, self.ctx.own_id());
+        let own = ranges.filter(|range| range.log.author == self.ctx.own_id());
         let newest = own.max_by_key(|range| range.lamport);
         let is_acked =
             newest.is_none_or(|range| self.logs.state(&range.log).released_up_to() >= range.high);

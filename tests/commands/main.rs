@@ -20,6 +20,7 @@ mod exit;
 mod history;
 mod json;
 mod listen;
+mod newcomers;
 mod news;
 mod peers;
 mod reload;

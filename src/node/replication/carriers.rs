@@ -293,11 +293,11 @@ pub fn make_place_to_carry(
 /// A delivered log stays while its author is linked, because the author continues the log after
 /// our head. The end of other logs is remembered for [`CARRY_DURATION_MS`]. If a restart restores
 /// such a log from the disk, the log is removed again.
-pub fn carried_until(ctx: &Context, log: &LogId, state: &LogState, until: i64) -> Option<i64> {
+pub fn carried_until(ctx: &Context, state: &LogState, until: i64) -> Option<i64> {
     let now = ctx.now.time.0 as i64;
     let delivered = state.max_delivered();
-    let is_author_linked = ctx.stream_by_peer.contains_key(&log.author);
-    match &state.range {
+    let is_author_linked = ctx.stream_by_peer.contains_key(&state.log().author);
+    match state.range() {
         Some(range) if delivered >= range.high => {
             is_author_linked.then_some(now + CARRY_DURATION_MS)
         }

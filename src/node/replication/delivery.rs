@@ -110,10 +110,11 @@ impl DeliveryTracker {
     /// Starts to carry the restored logs of which no record says until when. The previous run was
     /// killed before it saved the record, or had removed the log, which is still on the disk.
     pub fn resume_carrying(&mut self, ctx: &Context, logs: &mut Logs) {
-        for (_, _, state) in logs.direct_states_mut() {
+        for state in logs.direct_states_mut() {
+            let is_stored = state.range().is_some();
             if let LogRole::Carrier { until } = &mut state.role
                 && until.is_none()
-                && state.range.is_some()
+                && is_stored
             {
                 *until = Some(ctx.now.time.0 as i64 + CARRY_DURATION_MS);
                 self.schedule_persist(ctx);
@@ -136,11 +137,15 @@ impl DeliveryTracker {
         }
         let now = ctx.now.time.0 as i64;
         let (mut text, mut ended) = (String::new(), Vec::new());
-        for (recipient, log, state) in logs.direct_states_mut() {
+        for state in logs.direct_states_mut() {
+            let log = state.log().clone();
+            let Some(recipient) = log.target.recipient() else {
+                continue;
+            };
             let acked_up_to = state.delivered_to(&recipient);
             let mut carry_left_ms = 0;
             if let LogRole::Carrier { until } = state.role {
-                let until = until.and_then(|until| carried_until(ctx, log, state, until));
+                let until = until.and_then(|until| carried_until(ctx, state, until));
                 state.role = LogRole::Carrier { until };
                 if until.is_none_or(|until| until <= now) {
                     ended.push(log.clone());
@@ -156,7 +161,7 @@ impl DeliveryTracker {
                 continue;
             }
             let record = ReceiptRecord {
-                log: log.clone(),
+                log,
                 acked_up_to,
                 carry_left_ms,
             };

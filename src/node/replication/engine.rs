@@ -18,7 +18,7 @@ use crate::base::event::{
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::base::request_id::RequestId;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
@@ -106,7 +106,7 @@ impl Replication {
         logs: &mut Logs,
         rooms: &mut Rooms,
         folder: &FolderName,
-        ranges: Vec<LogRange>,
+        ranges: LogRanges,
         existed: bool,
     ) -> bool {
         let room = folder.room();

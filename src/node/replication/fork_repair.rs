@@ -11,6 +11,7 @@ use crate::base::event::{
     LoadPurpose, LoadRequest, LoadedLog, LogCursor, Notice, Output, StreamId,
 };
 use crate::base::name::FolderName;
+use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
 use crate::node::replication::bisection::{Bisection, TheirBatch};
@@ -138,16 +139,16 @@ fn is_earliest(logs: &Logs, log: &LogId, from: u64) -> bool {
 /// Continues the repairs that an earlier run began in this folder. Publishes the remaining lines of
 /// forked logs again.
 pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
-    let mut own = logs.ranges_in_folder(folder, &ctx.own_id());
-    own.retain(|range| range.log.author == ctx.own_id());
+    let own = logs.ranges_in_folder(folder, ctx.own_id());
+    let own = own.filter(|range| range.log.author == ctx.own_id());
+    let republications: Vec<(LogId, RepublishedLines)> = own
+        .filter_map(|range| Some((range.log.clone(), *range.republishes.as_deref()?)))
+        .collect();
     let mut begun = SortedSet::new();
-    for range in own {
-        let Some(lines) = range.republishes.map(|lines| *lines) else {
-            continue;
-        };
+    for (log, lines) in republications {
         let forked = LogId {
             incarnation: lines.incarnation,
-            ..range.log
+            ..log
         };
         // If peers have returned the other branch of the fork, our branch is not stored here.
         let is_our_branch = logs

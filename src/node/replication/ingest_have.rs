@@ -343,7 +343,7 @@ fn stores_entry(logs: &Logs, log: &LogId, entry: &HaveEntry) -> bool {
 /// Handles a recipient's report about a direct log that we wrote. The recipient's terminal has
 /// shown the line `sequence` and all earlier lines.
 fn mark_read_by(ctx: &mut Context, logs: &mut Logs, recipient: PeerId, log: &LogId, sequence: u64) {
-    let Some(state) = logs.state_mut(log).filter(|state| state.range.is_some()) else {
+    let Some(state) = logs.state_mut(log).filter(|state| state.range().is_some()) else {
         return;
     };
     let sequence = sequence.min(state.high());

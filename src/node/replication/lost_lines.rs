@@ -21,7 +21,7 @@ impl Replication {
     ) {
         let log = &lost.log;
         let state = logs.state_mut(log);
-        let Some(range) = state.and_then(|state| state.range.as_mut()) else {
+        let Some(range) = state.and_then(|state| state.range_mut()) else {
             return;
         };
         let high = range.high;

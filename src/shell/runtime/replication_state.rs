@@ -7,9 +7,10 @@ use crate::base::range::LogRange;
 use crate::node::node::Node;
 use crate::node::standing::Standing;
 use crate::shell::store::replication_state::ReplicationState;
+use std::sync::Arc;
 
 impl ReplicationState for Node {
-    fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
+    fn frontier(&self, folder: &FolderName) -> Vec<Arc<LogRange>> {
         Node::frontier(self, folder)
     }
     fn retention_floor(&self, log: &LogId) -> u64 {

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
@@ -24,14 +25,14 @@ pub struct AuditRequest {
     pub network: NetworkTag,
     /// The segments of the folder, in ascending order.
     pub segment_numbers: Vec<u64>,
-    /// The ranges that the folder should store.
-    pub ranges: Vec<LogRange>,
+    /// The ranges that the folder should store, sorted by log.
+    pub ranges: Vec<Arc<LogRange>>,
     /// The position after the lines that the reader has printed. `None`: it has printed nothing.
     pub printed: Option<Position>,
     /// The end of the folder.
     pub end: Position,
     /// The bytes that count as stored for each author.
-    pub author_bytes: SortedMap<PeerId, u64>,
+    pub author_bytes: Arc<SortedMap<PeerId, u64>>,
 }
 
 /// The result of an audit.
@@ -43,7 +44,7 @@ pub struct Audit {
     /// The segments with damaged lines.
     pub damaged: Vec<DamagedSegment>,
     /// The bytes that counted as stored for each author before the audit.
-    pub counted_bytes: SortedMap<PeerId, u64>,
+    pub counted_bytes: Arc<SortedMap<PeerId, u64>>,
     /// The bytes of each author's undamaged batches.
     pub found_bytes: SortedMap<PeerId, u64>,
 }
@@ -61,9 +62,10 @@ pub struct DamagedSegment {
 }
 
 /// The undamaged batches of a folder.
-#[derive(Default)]
 struct FoundBatches {
-    runs: SortedMap<LogId, Vec<BatchRun>>,
+    /// The runs of each log that the folder should store, in the order of
+    /// [`AuditRequest::ranges`].
+    runs: Vec<Vec<BatchRun>>,
     author_bytes: SortedMap<PeerId, u64>,
 }
 
@@ -86,7 +88,10 @@ impl AuditRequest {
     /// # Errors
     /// File descriptors or memory ran out.
     pub fn run(self) -> io::Result<Audit> {
-        let mut found = FoundBatches::default();
+        let mut found = FoundBatches {
+            runs: self.ranges.iter().map(|_| Vec::new()).collect(),
+            author_bytes: SortedMap::new(),
+        };
         let mut damaged = Vec::new();
         for number in &self.segment_numbers {
             let reader = match SegmentReader::open(&self.dir, *number) {
@@ -98,9 +103,8 @@ impl AuditRequest {
             damaged.extend(self.read_segment(reader, *number, &mut found)?);
         }
         let mut lost = Vec::new();
-        for range in &self.ranges {
-            let runs = found.runs.remove(&range.log);
-            let runs = runs.map(merge_runs).unwrap_or_default();
+        for (range, runs) in self.ranges.iter().zip(found.runs) {
+            let runs = merge_runs(runs);
             for wanted in range.stored_lines() {
                 self.find_lost(&range.log, wanted, &runs, &mut lost);
             }
@@ -138,8 +142,12 @@ impl AuditRequest {
                     {
                         *found.author_bytes.get_or_default(batch.log.author) += bytes;
                     }
-                    let of_log = found.runs.get_or_default(batch.log.clone());
-                    add_batch(of_log, &batch, position);
+                    let of_log = self
+                        .ranges
+                        .binary_search_by(|range| range.log.cmp(&batch.log));
+                    if let Ok(at) = of_log {
+                        add_batch(&mut found.runs[at], &batch, position);
+                    }
                 }
                 StoredLine::Other => {}
                 StoredLine::Damaged => lines.add(&reader.file_line()),

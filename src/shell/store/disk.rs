@@ -9,7 +9,7 @@ use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
@@ -112,7 +112,7 @@ impl DiskStore {
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
     /// an error.
-    pub fn open_folder(&mut self, name: &FolderName) -> io::Result<Vec<LogRange>> {
+    pub fn open_folder(&mut self, name: &FolderName) -> io::Result<LogRanges> {
         let dir = self.dir.join(name.as_str());
         let reopened = self.folders.remove(name);
         let closed_bytes = match reopened {
@@ -313,7 +313,7 @@ impl DiskStore {
     fn bytes_over_quota(&self, core: &dyn ReplicationState) -> BytesToEvict {
         let mut usages = Vec::new();
         for (name, folder) in &self.folders {
-            for (author, bytes) in &folder.author_bytes {
+            for (author, bytes) in &*folder.author_bytes {
                 usages.push(AuthorUsage {
                     folder: name,
                     author: *author,
@@ -356,7 +356,7 @@ impl DiskStore {
     /// The disk is full or broken.
     pub fn close(&mut self, core: &dyn ReplicationState) -> io::Result<()> {
         for (name, folder) in self.folders.iter_mut() {
-            folder.write_checkpoint(core.frontier(name))?;
+            folder.write_checkpoint(&core.frontier(name))?;
             if core.is_acknowledged(name) {
                 folder.unacknowledged.clear();
             }

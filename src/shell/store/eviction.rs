@@ -3,6 +3,7 @@
 //! rewrites the old segments.
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId, MalformedBatch};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -84,16 +85,19 @@ impl Rotation<'_> {
             if let Some(first_kept) = plan.first_kept.get_mut(&range.log) {
                 // The numbers above the head belong to lines that do not exist yet.
                 *first_kept = (*first_kept).min(range.high.saturating_add(1));
-                range.evict_below(*first_kept);
+                Arc::make_mut(range).evict_below(*first_kept);
             }
         }
         let author_bytes_before = folder.author_bytes.clone();
-        for (author, freed) in &plan.freed_bytes {
-            if let Some(bytes) = folder.author_bytes.get_mut(author) {
-                *bytes = bytes.saturating_sub(*freed);
+        if !plan.freed_bytes.is_empty() {
+            let author_bytes = Arc::make_mut(&mut folder.author_bytes);
+            for (author, freed) in &plan.freed_bytes {
+                if let Some(bytes) = author_bytes.get_mut(author) {
+                    *bytes = bytes.saturating_sub(*freed);
+                }
             }
+            author_bytes.retain(|_, bytes| *bytes > 0);
         }
-        folder.author_bytes.retain(|_, bytes| *bytes > 0);
         if let Err(error) = folder.start_segment(&ranges, self.segment_bytes) {
             folder.author_bytes = author_bytes_before;
             return Err(error);

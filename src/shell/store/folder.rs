@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::LogRange;
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
@@ -20,7 +21,7 @@ use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::{PrintedBacklog, Reader};
 use crate::shell::store::recovery;
 use crate::shell::store::segment::active_segment::ActiveSegment;
-use crate::shell::store::segment::frontier::{Frontier, WantedLines};
+use crate::shell::store::segment::frontier::{self, WantedLines};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{
     ScanEnd, SegmentReader, read_segments, resolve_position, scan_segment, skip_unreadable,
@@ -55,7 +56,7 @@ pub struct Folder {
     /// Bytes of all segments together.
     pub total_bytes: u64,
     /// Bytes of each author's batches.
-    pub author_bytes: SortedMap<PeerId, u64>,
+    pub author_bytes: Arc<SortedMap<PeerId, u64>>,
     /// No stored line has a higher Lamport number.
     max_lamport: u64,
     /// The number of the segment where the next eviction from an author begins to read. An eviction
@@ -86,7 +87,7 @@ impl Folder {
         name: &FolderName,
         network: NetworkTag,
         segment_bytes: u64,
-    ) -> io::Result<(Folder, Vec<LogRange>)> {
+    ) -> io::Result<(Folder, LogRanges)> {
         let existed_before = dir.is_dir();
         // The folder of a room records that this directory joined the room. The folder of direct
         // messages is created with the first message.
@@ -101,7 +102,7 @@ impl Folder {
             existed_before,
             active_segment: None,
             total_bytes: recovered.total_bytes,
-            author_bytes: recovered.author_bytes,
+            author_bytes: Arc::new(recovered.author_bytes),
             max_lamport: recovered.max_lamport,
             first_segments: SortedMap::new(),
             quota_block: None,
@@ -114,7 +115,7 @@ impl Folder {
             highest_number: recovered.highest_number,
             dir,
         };
-        let ranges: Vec<LogRange> = recovered.ranges.into_values().collect();
+        let ranges = recovered.ranges;
         if let Some(last) = folder.segment_numbers.last() {
             if recovered.is_appendable {
                 folder.active_segment = Some(ActiveSegment::open(
@@ -126,7 +127,7 @@ impl Folder {
                     segment_bytes,
                 )?);
             } else {
-                folder.start_segment(&ranges, segment_bytes)?;
+                folder.start_segment(ranges.as_slice(), segment_bytes)?;
             }
         }
         folder.reader.limit_to(folder.end());
@@ -160,13 +161,14 @@ impl Folder {
 
     /// Corrects the bytes of each author. Lines that an audit missed no longer count.
     pub fn correct_author_bytes(&mut self, audit: &Audit) {
-        for (author, bytes) in self.author_bytes.iter_mut() {
+        let author_bytes = Arc::make_mut(&mut self.author_bytes);
+        for (author, bytes) in author_bytes.iter_mut() {
             let in_audit = |all: &SortedMap<PeerId, u64>| all.get(author).copied().unwrap_or(0);
             let found = bytes.saturating_add(in_audit(&audit.found_bytes));
             // What was appended or evicted since remains.
             *bytes = found.saturating_sub(in_audit(&audit.counted_bytes));
         }
-        self.author_bytes.retain(|_, bytes| *bytes > 0);
+        author_bytes.retain(|_, bytes| *bytes > 0);
     }
 
     /// Moves the damaged lines that an audit found to files beside their segments. First starts a
@@ -175,7 +177,7 @@ impl Folder {
     pub fn set_damage_aside(
         &mut self,
         damaged: Vec<DamagedSegment>,
-        ranges: &[LogRange],
+        ranges: &[Arc<LogRange>],
         segment_bytes: u64,
     ) {
         let is_started = self.start_segment(ranges, segment_bytes).is_ok();
@@ -217,7 +219,8 @@ impl Folder {
         active_segment.request_sync(fsync);
         let bytes = line.len() as u64;
         self.total_bytes += bytes;
-        *self.author_bytes.get_or_default(batch.log.author) += bytes;
+        let author_bytes = Arc::make_mut(&mut self.author_bytes);
+        *author_bytes.get_or_default(batch.log.author) += bytes;
         self.max_lamport = self.max_lamport.max(batch.last_lamport());
         Ok(())
     }
@@ -226,12 +229,16 @@ impl Folder {
     ///
     /// # Errors
     /// The disk is full or broken. The previous segment remains the active one.
-    pub fn start_segment(&mut self, ranges: &[LogRange], segment_bytes: u64) -> io::Result<()> {
+    pub fn start_segment(
+        &mut self,
+        ranges: &[Arc<LogRange>],
+        segment_bytes: u64,
+    ) -> io::Result<()> {
         let number = self.highest_number + 1;
         if number > segment_file::NUMBER_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let frontier = self.frontier_line(ranges.to_vec());
+        let frontier = self.frontier_line(ranges);
         let segment = ActiveSegment::create(&self.dir, number, &frontier, segment_bytes)?;
         self.highest_number = number;
         self.segment_numbers.push(number);
@@ -267,7 +274,7 @@ impl Folder {
     ///
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.
-    pub fn write_checkpoint(&mut self, ranges: Vec<LogRange>) -> io::Result<()> {
+    pub fn write_checkpoint(&mut self, ranges: &[Arc<LogRange>]) -> io::Result<()> {
         let frontier = self.frontier_line(ranges);
         if let Some(segment) = &mut self.active_segment {
             self.total_bytes += segment.append_checkpoint(&frontier)?;
@@ -275,15 +282,9 @@ impl Folder {
         Ok(())
     }
 
-    fn frontier_line(&self, ranges: Vec<LogRange>) -> Vec<u8> {
-        let author_bytes = self.author_bytes.clone();
+    fn frontier_line(&self, ranges: &[Arc<LogRange>]) -> Vec<u8> {
         let mut line = Vec::new();
-        Frontier {
-            ranges,
-            author_bytes,
-            max_lamport: self.max_lamport,
-        }
-        .write(&mut line);
+        frontier::write(ranges, &self.author_bytes, self.max_lamport, &mut line);
         line
     }
 

@@ -1,12 +1,13 @@
 //! History in memory, for a program that leaves no trace on disk. Its size in bytes is limited.
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::LogRange;
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::eviction::EvictedLog;
@@ -33,7 +34,7 @@ struct Record {
 struct MemoryFolder {
     /// The records by number. The numbers ascend in order of arrival.
     records: BTreeMap<u64, Record>,
-    ranges: SortedMap<LogId, LogRange>,
+    ranges: LogRanges,
     /// Whether the folder was opened more than once in this run.
     existed_before: bool,
     /// `None`: no reader has begun.
@@ -77,7 +78,7 @@ impl MemoryFolder {
             freed.own += if is_own { bytes } else { 0 };
             let first_kept = first_kept.get_or_default(log.clone());
             *first_kept = (*first_kept).max(last + 1);
-            if let Some(range) = self.ranges.get_mut(log) {
+            if let Some(range) = self.ranges.get_mut(log).map(Arc::make_mut) {
                 range.evict_below(last + 1);
             }
             evicted.push(*number);
@@ -121,11 +122,11 @@ impl MemoryStore {
     }
 
     /// Opens a folder and returns its stored ranges. Creates the folder if it does not exist.
-    pub fn open_folder(&mut self, name: &FolderName) -> Vec<LogRange> {
+    pub fn open_folder(&mut self, name: &FolderName) -> LogRanges {
         match self.folders.get_mut(name) {
             Some(folder) => {
                 folder.existed_before = true;
-                folder.ranges.values().cloned().collect()
+                folder.ranges.clone()
             }
             None => {
                 let folder = MemoryFolder {
@@ -133,7 +134,7 @@ impl MemoryStore {
                     ..MemoryFolder::default()
                 };
                 self.folders.insert(name.clone(), folder);
-                Vec::new()
+                LogRanges::default()
             }
         }
     }
@@ -162,14 +163,14 @@ impl MemoryStore {
         if batch.log.author == self.own_id {
             self.own_bytes += line.len();
         }
-        match folder.ranges.get_mut(&batch.log) {
+        match folder.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             Some(range) => range.extend(batch),
             None => {
                 let range = LogRange::begin(batch, !local.backfill);
-                folder.ranges.insert(batch.log.clone(), range);
+                folder.ranges.insert(Arc::new(range));
             }
         }
-        if let Some(range) = folder.ranges.get_mut(&batch.log) {
+        if let Some(range) = folder.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             range.record_news(batch, local);
         }
         let record = Record {
@@ -312,9 +313,9 @@ impl MemoryStore {
     }
 
     /// The range of each log in a folder.
-    pub fn ranges(&self, name: &FolderName) -> impl Iterator<Item = &LogRange> {
+    pub fn ranges(&self, name: &FolderName) -> impl Iterator<Item = &Arc<LogRange>> {
         let folder = self.folders.get(name).into_iter();
-        folder.flat_map(|folder| folder.ranges.values())
+        folder.flat_map(|folder| folder.ranges.iter())
     }
 
     /// The records of a folder in order of arrival. Each item is the number of a record and its

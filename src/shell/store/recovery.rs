@@ -1,21 +1,21 @@
 //! Recovers at startup which lines a folder stores. Trusts the last valid frontier line, and reads
 //! the batches after it. Cuts off a line that a crash left incomplete. Sets damaged lines aside.
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::LogRange;
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
-use crate::shell::store::segment::frontier::Frontier;
+use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_file::SegmentFile;
 use crate::shell::store::segment::segment_reader::{LINE_MAX_BYTES, SegmentReader};
@@ -33,7 +33,7 @@ pub struct Recovered {
     /// Bytes of the last segment.
     pub last_segment_bytes: u64,
     /// The stored range of each log.
-    pub ranges: BTreeMap<LogId, LogRange>,
+    pub ranges: LogRanges,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
     /// No batch in the segments has a line with a higher Lamport number.
@@ -65,7 +65,9 @@ pub fn recover_folder(
     let list = segment_file::list_all(dir)?;
     let mut files = list.segments;
     let mut reports: Vec<DamageReport> = list.odd.into_iter().map(DamageReport::odd).collect();
-    if let Some(last) = files.last() {
+    if let Some(last) = files.last()
+        && !ends_with_line_end(dir, last)?
+    {
         restore_line_end(dir, last, network)?;
     }
     remove_leftovers(dir, &mut files)?;
@@ -79,14 +81,20 @@ pub fn recover_folder(
     let Base {
         index: base,
         frontier,
+        mut reader,
         frontier_end,
         first_line_bytes,
     } = find_base(dir, &files, folder)?.unwrap_or_default();
     let mut state = RecoveryState::new(frontier, folder, network, printed);
     let mut is_readable = true;
     for (index, file) in files.iter_mut().enumerate().skip(base) {
-        let begin = if index == base { frontier_end } else { 0 };
-        let scan = state.scan_segment(dir, file.number, begin)?;
+        let mut reader = match reader.take() {
+            Some(reader) => reader,
+            None => SegmentReader::open(dir, file.number)?,
+        };
+        let scan = state.scan_segment(&mut reader)?;
+        // Closes the segment before it is cut, and frees the buffer, which may be large.
+        drop(reader);
         is_readable = scan.error.is_none();
         if index == last_index && is_readable {
             file.bytes = cut_torn_tail(dir, file, scan.end)?;
@@ -118,6 +126,17 @@ fn cut_torn_tail(dir: &Path, segment: &SegmentFile, end: u64) -> io::Result<u64>
         file::open_regular(&path, Access::Write)?.set_len(end)?;
     }
     Ok(end)
+}
+
+/// Whether the last byte of a segment is a line end. False if the byte can't be read.
+fn ends_with_line_end(dir: &Path, segment: &SegmentFile) -> io::Result<bool> {
+    let Some(at) = segment.bytes.checked_sub(1) else {
+        return Ok(false);
+    };
+    let file = file::open_regular(&segment_file::path(dir, segment.number), Access::Read)?;
+    let mut last = [0];
+    let read = store_io::read_at(&file, &mut last, at);
+    Ok(read.is_ok_and(|n| n == 1) && last == *b"\n")
 }
 
 /// Restores the last line end of a segment if it is damaged. Without a line end, the batch before
@@ -173,6 +192,9 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
         }
     }
     while let Some(last) = files.last() {
+        if ends_with_line_end(dir, last)? {
+            break;
+        }
         let mut reader = SegmentReader::open(dir, last.number)?;
         if !matches!(reader.advance(), Ok(false)) {
             break;
@@ -191,6 +213,8 @@ struct Base {
     index: usize,
     /// The content of the line.
     frontier: Frontier,
+    /// Reads the lines after the frontier line. `None`: all lines of the folder must be read.
+    reader: Option<SegmentReader>,
     /// The physical offset after the line.
     frontier_end: u64,
     /// Bytes of the frontier line with which the segment begins. 0: it begins with another line.
@@ -208,32 +232,53 @@ fn find_base(dir: &Path, files: &[SegmentFile], folder: &FolderName) -> io::Resu
 }
 
 /// Finds the last valid frontier line of a segment. `None`: the segment has no such line.
+///
+/// Only this line is parsed, since a parse takes long if there are many logs. The segment is read
+/// with one buffer, which holds the line.
 fn find_last_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Result<Option<Base>> {
     let mut reader = SegmentReader::open(dir, number)?;
-    let (mut last, mut frontier_end) = (Vec::new(), 0);
-    let (mut first_line_bytes, mut is_first) = (0, true);
-    while advance_readable(&mut reader)? {
-        let is_frontier = Frontier::is_valid(reader.line());
-        if is_frontier && is_first {
-            first_line_bytes = reader.next_file_offset();
+    let mut marks = Vec::new();
+    loop {
+        let mark = reader.mark();
+        if !advance_readable(&mut reader)? {
+            break;
         }
-        is_first = false;
-        if is_frontier {
-            // Only the last line is parsed: a parse takes long if there are many logs.
-            last.clear();
-            last.extend_from_slice(reader.line());
-            frontier_end = reader.next_file_offset();
+        if reader.line().starts_with(FRONTIER_PREFIX) {
+            marks.push(mark);
         }
     }
-    // The buffer may be large.
-    drop(reader);
-    let frontier = Frontier::parse(&last, folder);
-    Ok(frontier.map(|frontier| Base {
-        index: 0,
-        frontier,
-        frontier_end,
-        first_line_bytes,
-    }))
+    while let Some(mark) = marks.pop() {
+        reader.rewind(&mark);
+        if !advance_readable(&mut reader)? {
+            continue;
+        }
+        let Some(frontier) = Frontier::parse(reader.line(), folder) else {
+            continue;
+        };
+        let first_line_bytes = match reader.file_line().offset {
+            0 => reader.next_file_offset(),
+            _ => first_frontier_bytes(dir, number)?,
+        };
+        return Ok(Some(Base {
+            index: 0,
+            frontier,
+            frontier_end: reader.next_file_offset(),
+            reader: Some(reader),
+            first_line_bytes,
+        }));
+    }
+    Ok(None)
+}
+
+/// Bytes of the frontier line with which a segment begins. 0: it begins with another line.
+fn first_frontier_bytes(dir: &Path, number: u64) -> io::Result<u64> {
+    let mut reader = SegmentReader::open(dir, number)?;
+    let is_frontier = advance_readable(&mut reader)? && Frontier::is_valid(reader.line());
+    Ok(if is_frontier {
+        reader.next_file_offset()
+    } else {
+        0
+    })
 }
 
 /// What a recovery has found so far: the range of each log, and the bytes of each author's batches.
@@ -244,7 +289,7 @@ struct RecoveryState<'a> {
     /// Whether damage was found before the present line.
     is_damaged: bool,
     network: &'a NetworkTag,
-    ranges: BTreeMap<LogId, LogRange>,
+    ranges: LogRanges,
     author_bytes: SortedMap<PeerId, u64>,
     max_lamport: u64,
 }
@@ -256,28 +301,22 @@ impl<'a> RecoveryState<'a> {
         network: &'a NetworkTag,
         printed: Option<Position>,
     ) -> RecoveryState<'a> {
-        // A loop of insertions shares its code with `add`; `collect` would cost 2 KB more.
-        let mut ranges = BTreeMap::new();
-        for range in frontier.ranges {
-            ranges.insert(range.log.clone(), range);
-        }
         RecoveryState {
             folder,
             network,
             printed,
             is_damaged: false,
-            ranges,
+            ranges: frontier.ranges,
             author_bytes: frontier.author_bytes,
             max_lamport: frontier.max_lamport,
         }
     }
 
-    /// Adds the undamaged batches of a segment. Reading begins at the physical offset `begin`.
+    /// Adds the undamaged batches of the reader's remaining lines.
     ///
     /// # Errors
-    /// File descriptors or memory ran out, or the segment can't be opened.
-    fn scan_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<SegmentScan> {
-        let mut reader = SegmentReader::open(dir, number)?;
+    /// File descriptors or memory ran out.
+    fn scan_segment(&mut self, reader: &mut SegmentReader) -> io::Result<SegmentScan> {
         let mut damaged = DamagedLines::default();
         let error = loop {
             match reader.advance() {
@@ -285,9 +324,6 @@ impl<'a> RecoveryState<'a> {
                 Ok(false) => break None,
                 Err(error) if is_shortage(&error) => return Err(error),
                 Err(error) => break Some(error),
-            }
-            if reader.next_file_offset() <= begin {
-                continue;
             }
             let is_good = match StoredLine::parse(&reader.file_line(), self.network) {
                 // A batch of another folder is ignored.
@@ -309,7 +345,7 @@ impl<'a> RecoveryState<'a> {
             }
         };
         if error.is_some() {
-            damaged.add_unread(&reader);
+            damaged.add_unread(reader);
         }
         Ok(SegmentScan {
             end: reader.next_file_offset(),
@@ -322,10 +358,10 @@ impl<'a> RecoveryState<'a> {
     /// follows the head of its log, but names another hash.
     fn add(&mut self, batch: &Batch, local: LocalFields, bytes: u64, at: Position) -> bool {
         let was_printed = self.printed.is_some_and(|printed| at < printed);
-        match self.ranges.get_mut(&batch.log) {
+        match self.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             None => {
                 let range = LogRange::begin(batch, !local.backfill);
-                self.ranges.insert(batch.log.clone(), range);
+                self.ranges.insert(Arc::new(range));
             }
             // The batch fills a gap, or is a copy of a stored one.
             Some(range) if batch.last_sequence() <= range.high => {
@@ -342,7 +378,7 @@ impl<'a> RecoveryState<'a> {
             }
             Some(_) => return false,
         }
-        if let Some(range) = self.ranges.get_mut(&batch.log) {
+        if let Some(range) = self.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             range.record_news(batch, local);
         }
         self.max_lamport = self.max_lamport.max(batch.last_lamport());

@@ -4,12 +4,13 @@ use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::node::standing::Standing;
+use std::sync::Arc;
 
 /// What the store asks the core at the end of a turn. At that time, the core knows which saves of
 /// the turn have failed.
 pub trait ReplicationState {
     /// The stored range of each log in a folder.
-    fn frontier(&self, folder: &FolderName) -> Vec<LogRange>;
+    fn frontier(&self, folder: &FolderName) -> Vec<Arc<LogRange>>;
     /// The sequence of the first line of a log that the store must keep. The store must also keep
     /// all later lines. `u64::MAX`: the store may evict the whole log.
     ///

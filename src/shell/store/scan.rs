@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
@@ -328,7 +329,7 @@ impl HistoryIndex {
             (HistorySource::Memory(memory), _) => self.add_evicted(memory.ranges(&span.name)),
             // Evicted lines are recorded when a segment is started, so the newest one tells.
             (_, Some(frontier)) if unread.max_lamport == u64::MAX => {
-                self.add_evicted(&frontier.ranges);
+                self.add_evicted(frontier.ranges.iter());
             }
             _ => {}
         }
@@ -337,7 +338,7 @@ impl HistoryIndex {
         if let Some(frontier) = frontier {
             unread.max_lamport = unread.max_lamport.min(frontier.max_lamport);
             let heads = frontier.ranges.into_iter();
-            unread.log_heads = heads.map(|range| (range.log, range.high)).collect();
+            unread.log_heads = heads.map(|range| (range.log.clone(), range.high)).collect();
         }
         if unread.numbers.is_empty() {
             unread.log_heads = Vec::new();
@@ -350,7 +351,7 @@ impl HistoryIndex {
     }
 
     /// Records which lines were evicted, as the newest frontier line of a folder tells.
-    fn add_evicted<'r>(&mut self, ranges: impl IntoIterator<Item = &'r LogRange>) {
+    fn add_evicted<'r>(&mut self, ranges: impl IntoIterator<Item = &'r Arc<LogRange>>) {
         for range in ranges {
             if let Some(lines) = range.evicted_lines() {
                 let emptied_at = (range.low > range.high).then_some(range.lamport);

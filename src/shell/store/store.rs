@@ -13,7 +13,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::audit::{Audit, AuditRequest};
@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
     /// an error.
-    pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
+    pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<LogRanges> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.open_folder(folder),
             Backend::Memory(memory) => Ok(memory.open_folder(folder)),

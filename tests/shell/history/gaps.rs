@@ -227,8 +227,9 @@ fn a_withheld_batch_survives_a_restart() {
         let ranges = store
             .open_folder(&FolderName::from(&Room::general()))
             .unwrap();
-        assert_eq!((ranges[0].low, ranges[0].high), (1, 4));
-        assert_eq!(ranges[0].hash, batches[2].hash);
+        let range = ranges.get(&alice.log).unwrap();
+        assert_eq!((range.low, range.high), (1, 4));
+        assert_eq!(range.hash, batches[2].hash);
         let read = load_log(&store, &alice.log, 1, &mut None, usize::MAX).unwrap();
         let bytes = |batch: &Batch| batch.as_bytes().to_vec();
         let (read, stored): (Vec<_>, Vec<_>) = (

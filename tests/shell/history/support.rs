@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::Peer;
@@ -106,7 +107,9 @@ pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>)
         let room = batch.log.target.room().unwrap();
         if !rooms.contains(room) {
             for range in store.open_folder(&room.into()).unwrap() {
-                core.ranges.borrow_mut().insert(range.log.clone(), range);
+                core.ranges
+                    .borrow_mut()
+                    .insert(range.log.clone(), Arc::unwrap_or_clone(range));
             }
             rooms.push(room.clone());
         }

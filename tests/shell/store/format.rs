@@ -2,7 +2,7 @@
 use p2pchat::base::batch::Batch;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::{FolderName, Room};
-use p2pchat::shell::store::segment::frontier::Frontier;
+use p2pchat::shell::store::segment::frontier::{self, Frontier};
 use p2pchat::shell::store::segment::segment_file::dropped_line;
 
 use crate::documents::examples;
@@ -23,7 +23,12 @@ fn the_examples_are_valid() {
     let folder = FolderName::from(&Room::general());
     let parsed = Frontier::parse(frontier.as_bytes(), &folder).expect("a frontier");
     let mut written = Vec::new();
-    parsed.write(&mut written);
+    frontier::write(
+        parsed.ranges.as_slice(),
+        &parsed.author_bytes,
+        parsed.max_lamport,
+        &mut written,
+    );
     assert_eq!(written, format!("{frontier}\n").into_bytes());
     assert_eq!(*dropped, dropped_line(83_512).trim_end());
 }

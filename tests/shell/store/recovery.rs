@@ -1,13 +1,15 @@
 //! What the store accepts when it opens a folder after a crash, damage or a clean end.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 use p2pchat::base::event::Position;
 use p2pchat::base::range::LogRange;
 use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::table::SortedMap;
 use p2pchat::shell::store::quota::StoreLimits;
-use p2pchat::shell::store::segment::frontier::{Frontier, WantedLines};
+use p2pchat::shell::store::segment::frontier::{self, Frontier, WantedLines};
 use p2pchat::shell::store::segment::segment_file::dropped_line;
 use p2pchat::shell::store::segment::segment_reader::LINE_MAX_BYTES;
 
@@ -216,7 +218,7 @@ fn after_a_clean_end_only_the_last_frontier_is_read() {
 fn a_frontier_keeps_the_link_to_a_forked_log() {
     let mut bob = Author::new(2);
     let batch = bob.say(&["again"]);
-    let mut ranges = vec![LogRange::begin(&batch, true)];
+    let mut ranges = [LogRange::begin(&batch, true)];
     for republishes in [
         None,
         Some(RepublishedLines {
@@ -226,14 +228,12 @@ fn a_frontier_keeps_the_link_to_a_forked_log() {
         }),
     ] {
         ranges[0].republishes = republishes.map(Box::new);
-        let frontier = Frontier {
-            ranges: ranges.clone(),
-            ..Frontier::default()
-        };
         let mut line = Vec::new();
-        frontier.write(&mut line);
+        let shared: Vec<Arc<LogRange>> = ranges.iter().cloned().map(Arc::new).collect();
+        frontier::write(&shared, &SortedMap::new(), 0, &mut line);
         let line = line.strip_suffix(b"\n").unwrap();
-        assert_eq!(Frontier::parse(line, &general()).unwrap().ranges, ranges);
+        let parsed = Frontier::parse(line, &general()).unwrap();
+        assert_eq!(parsed.ranges.as_slice(), shared);
         let log = bob.log();
         let are_after = |from| {
             let mut wanted = WantedLines::default();

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::{io, thread};
 
 use nix::sched::{CloneFlags, unshare};
@@ -135,12 +136,13 @@ pub struct RecordedState {
 }
 
 impl ReplicationState for RecordedState {
-    fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
+    fn frontier(&self, folder: &FolderName) -> Vec<Arc<LogRange>> {
         let ranges = self.ranges.borrow();
         let own = Author::new(1).id();
         let in_folder =
             |r: &&LogRange| FolderName::for_log(&r.log.target, &r.log.author, &own) == *folder;
-        ranges.values().filter(in_folder).cloned().collect()
+        let ranges = ranges.values().filter(in_folder);
+        ranges.cloned().map(Arc::new).collect()
     }
     fn retention_floor(&self, log: &LogId) -> u64 {
         self.retention_floors.get(log).copied().unwrap_or(u64::MAX)
@@ -193,7 +195,8 @@ pub fn open_with(folder: &TempDir, limits: StoreLimits) -> (Store, Vec<LogRange>
     let own = Author::new(1).id();
     let mut store = Store::open(&folder.0, NET, own, limits).unwrap();
     let ranges = store.open_folder(&general()).unwrap();
-    (store, ranges)
+    let ranges = ranges.into_iter().map(Arc::unwrap_or_clone);
+    (store, ranges.collect())
 }
 
 /// Opens the store as after a crash, with small segments.

@@ -1,5 +1,6 @@
 //! Hostile peers: they complete the handshake, keep the protocol or nearly, and mean harm.
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
@@ -223,7 +224,8 @@ fn room_log(author: PeerId, incarnation: u64) -> LogId {
 /// The logs of #general that the node holds.
 fn frontier(lan: &Lan, who: PeerIndex) -> Vec<LogRange> {
     let node = lan.node(who);
-    node.frontier(&FolderName::from(&Room::general()))
+    let ranges = node.frontier(&FolderName::from(&Room::general()));
+    ranges.into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 /// Publishes the first line of a log of the scripted peer.

@@ -6,6 +6,7 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{FolderName, Room, Target};
+use p2pchat::base::range::LogRanges;
 use p2pchat::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message};
 
 use crate::support::lan::Lan;
@@ -111,7 +112,7 @@ fn with_logs(seed: u64, count: u64, kind: &SmallMessage) -> (Lan, PeerIndex) {
     let general = FolderName::from(&Room::general());
     let mut folders = vec![(folder.clone(), ranges.collect())];
     if folder != general {
-        folders.push((general, Vec::new()));
+        folders.push((general, LogRanges::default()));
     }
     for (folder, ranges) in folders {
         let existed = true;

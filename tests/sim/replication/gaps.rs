@@ -1,4 +1,6 @@
 //! Gaps: lines that no reachable peer had, and that turn up later.
+use std::sync::Arc;
+
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::identity::Hash;
@@ -45,10 +47,10 @@ fn evict(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
 
 /// The range that a node holds of a log, checked against its disk.
 fn checked_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
-    let of = |ranges: Vec<LogRange>| ranges.into_iter().find(|range| range.log == *log);
-    let node = lan.node(who);
-    let known = of(node.frontier(&(&Room::general()).into())).expect("a range");
-    let stored = of(lan.peers[who].disk.ranges(&Room::general())).expect("a range");
+    let known = node_range(lan, who, log);
+    let ranges = lan.peers[who].disk.ranges(&Room::general());
+    let stored = ranges.into_iter().find(|range| range.log == *log);
+    let stored = stored.expect("a range");
     assert_eq!((known.low, &known.gaps), (stored.low, &stored.gaps));
     known
 }
@@ -552,7 +554,7 @@ fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let node = lan.node(who);
     let ranges = node.frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);
-    range.expect("a range")
+    Arc::unwrap_or_clone(range.expect("a range"))
 }
 
 /// A peer that was too slow is asked again after the next query, a bounded number of times.

@@ -1,6 +1,7 @@
 //! Incomplete logs: a peer that lacks lines acknowledges those that it stores, and says so. The
 //! author counts its lines as delivered only when the peer stores all of them.
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LogId};
 use p2pchat::base::event::{Command, Delivery, Input};
@@ -33,7 +34,7 @@ fn relayed_lines(seed: u64, count: u64) -> (Lan, [PeerIndex; 2], Relay, Vec<Batc
 fn range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let ranges = lan.node(who).frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);
-    range.expect("a range")
+    Arc::unwrap_or_clone(range.expect("a range"))
 }
 
 /// The same range on the disk.

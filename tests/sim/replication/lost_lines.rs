@@ -1,5 +1,6 @@
 //! Lines that a disk has lost under a running node: they become a gap and come back from peers.
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Input, Notice};
@@ -31,7 +32,8 @@ fn lose(lan: &mut Lan, who: PeerIndex, log: &LogId, lines: RangeInclusive<u64>, 
 
 fn range(lan: &Lan, who: PeerIndex, log: &LogId) -> Option<LogRange> {
     let ranges = lan.node(who).frontier(&(&Room::general()).into());
-    ranges.into_iter().find(|range| range.log == *log)
+    let range = ranges.into_iter().find(|range| range.log == *log);
+    range.map(Arc::unwrap_or_clone)
 }
 
 /// Waits until the node and its disk have all nine lines again.

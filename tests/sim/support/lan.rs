@@ -182,7 +182,7 @@ impl Lan {
             let ranges = self.peers[who].disk.ranges_in(&folder);
             let opened = Input::FolderOpened {
                 folder,
-                ranges,
+                ranges: ranges.into_iter().collect(),
                 existed: false,
             };
             self.feed(who, opened);
@@ -227,7 +227,7 @@ impl Lan {
             who,
             Input::FolderOpened {
                 folder,
-                ranges,
+                ranges: ranges.into_iter().collect(),
                 existed,
             },
         );

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use p2pchat::base::batch::LogId;
@@ -54,7 +55,7 @@ impl Drop for TempDir {
 pub struct EmptyReplicationState;
 
 impl ReplicationState for EmptyReplicationState {
-    fn frontier(&self, _: &name::FolderName) -> Vec<LogRange> {
+    fn frontier(&self, _: &name::FolderName) -> Vec<Arc<LogRange>> {
         Vec::new()
     }
     fn retention_floor(&self, _: &LogId) -> u64 {

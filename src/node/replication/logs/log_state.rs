@@ -9,12 +9,14 @@
 //! [`Logs`]: crate::node::replication::logs::table::Logs
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::{Hash, PeerId};
+use crate::base::name::Target;
 use crate::base::range::{Gap, LogRange};
 use crate::base::republished_lines::RepublishedLines;
-use crate::base::table::SortedMap;
+use crate::base::table::{Record, SortedMap};
 use crate::node::replication::logs::peer_acks::{Ack, PeerAcks};
 
 /// What [`LogState::roll_back`] changed in the log.
@@ -90,8 +92,8 @@ pub enum LogRole {
 
 /// What is known of one log.
 pub struct LogState {
-    /// The stored lines. `None`: no line is stored.
-    pub range: Option<LogRange>,
+    /// The log, and its stored lines. Its head is 0 if no line is stored.
+    range: Arc<LogRange>,
     /// What each peer has acknowledged. Contains peers only if we wrote the log or carry it. In a
     /// direct log, contains only the recipient.
     pub acks: SortedMap<PeerId, PeerAcks>,
@@ -107,16 +109,36 @@ pub struct LogState {
     pub role: LogRole,
 }
 
+impl Record for LogState {
+    type Key = LogId;
+
+    fn key(&self) -> &LogId {
+        self.log()
+    }
+}
+
 impl LogState {
-    /// The record of a log of which nothing is known.
-    pub const UNKNOWN: LogState = LogState {
-        range: None,
-        acks: SortedMap::new(),
-        is_forked: false,
-        printed_up_to: 0,
-        source: None,
-        role: LogRole::Member,
-    };
+    /// A record of no log in particular, of which nothing is known.
+    pub fn unknown() -> LogState {
+        let nobody = PeerId([0; 32]);
+        let log = LogId {
+            target: Target::Peer(nobody),
+            author: nobody,
+            incarnation: 0,
+        };
+        LogState::with_role(log, LogRole::Member)
+    }
+
+    fn with_role(log: LogId, role: LogRole) -> LogState {
+        LogState {
+            range: Arc::new(LogRange::empty(log)),
+            acks: SortedMap::new(),
+            is_forked: false,
+            printed_up_to: 0,
+            source: None,
+            role,
+        }
+    }
 
     /// A record that says nothing yet. `own_id`: our id.
     pub fn new(own_id: &PeerId, log: &LogId) -> LogState {
@@ -126,10 +148,39 @@ impl LogState {
             Some(recipient) if recipient == *own_id => LogRole::Recipient { shown_up_to: 0 },
             Some(_) => LogRole::Carrier { until: None },
         };
-        LogState {
-            role,
-            ..LogState::UNKNOWN
-        }
+        LogState::with_role(log.clone(), role)
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogId {
+        &self.range.log
+    }
+
+    /// The stored lines. `None`: no line is stored.
+    pub fn range(&self) -> Option<&LogRange> {
+        self.shared_range().map(|range| &**range)
+    }
+
+    /// As [`LogState::range`], to be shared with the store. A change makes a copy, while the store
+    /// has the range.
+    pub fn shared_range(&self) -> Option<&Arc<LogRange>> {
+        Some(&self.range).filter(|range| range.high > 0)
+    }
+
+    /// Mutable access to [`LogState::range`].
+    pub fn range_mut(&mut self) -> Option<&mut LogRange> {
+        Some(&mut self.range)
+            .filter(|range| range.high > 0)
+            .map(Arc::make_mut)
+    }
+
+    /// Replaces the stored lines.
+    pub fn set_range(&mut self, range: Arc<LogRange>) {
+        self.range = range;
+    }
+
+    fn clear_range(&mut self) {
+        self.range = Arc::new(LogRange::empty(self.log().clone()));
     }
 
     /// Whether the record says nothing that is still needed.
@@ -149,13 +200,14 @@ impl LogState {
             LogRole::Carrier { until } => until.is_none(),
         };
         let is_lost = *printed_up_to > 0;
-        range.is_none() && acks.is_empty() && !is_forked && !is_lost && is_role_empty
+        range.high == 0 && acks.is_empty() && !is_forked && !is_lost && is_role_empty
     }
 
     /// Forgets the stored lines, and what was found out about them. Remembers how far the log was
     /// acknowledged and is carried.
     pub fn forget_lines(&mut self) {
-        (self.range, self.is_forked) = (None, false);
+        self.clear_range();
+        self.is_forked = false;
         if let LogRole::Recipient { shown_up_to } = &mut self.role {
             *shown_up_to = 0;
         }
@@ -163,7 +215,7 @@ impl LogState {
 
     /// Sequence of the last stored line; 0 if none.
     pub fn high(&self) -> u64 {
-        self.range.as_ref().map_or(0, |range| range.high)
+        self.range.high
     }
 
     /// Sequence of the last line that peers may get; 0 if none. Excludes lines that are published
@@ -205,10 +257,7 @@ impl LogState {
     /// the log's room was left.
     pub fn run_head(&self) -> Option<u64> {
         let run = self.run()?;
-        self.range
-            .as_ref()
-            .map(|range| range.high)
-            .or(run.left_head)
+        self.range().map(|range| range.high).or(run.left_head)
     }
 
     /// The lines that this run published in the log. Also known after the log's room was left.
@@ -302,7 +351,7 @@ impl LogState {
     fn required_from(&self, peer: &PeerId) -> u64 {
         let reported = self.own().map_or(0, |own| own.reported_up_to);
         let delivered = self.delivered_to(peer).max(reported);
-        let stored_from = self.range.as_ref().map_or(1, |range| match self.own() {
+        let stored_from = self.range().map_or(1, |range| match self.own() {
             // Lines of ours that the disk has lost are not delivered before they come back.
             Some(_) => range.gaps.first().map_or(range.low, |gap| gap.stored_from),
             None => range.low,
@@ -315,7 +364,7 @@ impl LogState {
     /// Removes a batch from the log, because the batch could not be stored. The batch was neither
     /// sent nor acknowledged.
     pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
-        let Some(range) = &mut self.range else {
+        let Some(range) = self.range_mut() else {
             return RolledBack::Head;
         };
         if range.high != batch.last_sequence() {
@@ -333,7 +382,7 @@ impl LogState {
                     from,
                     ..
                 }) => (range.low, range.high, range.hash) = (stored_from, from - 1, previous),
-                _ => self.range = None,
+                _ => self.clear_range(),
             },
         }
         if let Some(own) = self.own_mut() {

@@ -1,8 +1,7 @@
 //! The records of all logs, our logical clock, and the incarnation of our next lines.
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use crate::base::error_code::ErrorCode;
@@ -10,10 +9,10 @@ use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
-use crate::base::range::LogRange;
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::{RecordMap, SortedMap, SortedSet};
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::{HybridClock, TRUSTED_MAX};
 use crate::node::replication::logs::log_places::LogPlaces;
@@ -25,13 +24,13 @@ use crate::wire::sealed;
 /// number of logs, and nobody reads so many reports.
 const FORK_REPORTS_MAX: usize = 256;
 
-static UNKNOWN: LogState = LogState::UNKNOWN;
+static UNKNOWN: LazyLock<LogState> = LazyLock::new(LogState::unknown);
 
 /// The records of all logs, and what our next lines continue.
 #[derive(Default)]
 pub struct Logs {
     /// The records. Contains each record that says something.
-    states: BTreeMap<LogId, LogState>,
+    states: RecordMap<Box<LogState>>,
     /// The logs whose [`OwnLog`] names lines of this run or a repair. May contain other logs.
     active: SortedSet<LogId>,
     clock: HybridClock,
@@ -65,12 +64,7 @@ impl Logs {
 
     /// Restores the ranges of an opened folder. Our lines get a new incarnation if our logs do not
     /// end where the previous run left them.
-    pub fn restore_ranges(
-        &mut self,
-        ctx: &mut Context,
-        folder: &FolderName,
-        ranges: Vec<LogRange>,
-    ) {
+    pub fn restore_ranges(&mut self, ctx: &mut Context, folder: &FolderName, ranges: LogRanges) {
         // Our clock obeyed its bounds when it assigned the numbers of our lines.
         let own = ranges.iter();
         let own = own.filter(|range| range.log.author == ctx.own_id());
@@ -88,11 +82,10 @@ impl Logs {
             .for_each(|lamport| self.clock.observe(*lamport));
         for range in ranges {
             let log = range.log.clone();
-            self.get_or_create(&own, &log).range = Some(range);
+            self.get_or_create(&own, &log).set_range(range);
         }
-        let stored = self.ranges_in_folder(folder, &own);
-        let stored = stored
-            .iter()
+        let stored = self
+            .ranges_in_folder(folder, own)
             .filter(|range| self.is_current(ctx, &range.log))
             .map(|range| (&range.log.target, (range.high, range.hash)));
         let left = self.resume.heads.iter();
@@ -188,8 +181,7 @@ impl Logs {
     /// The state from which the next run continues our logs after a clean end.
     pub fn resume_state(&self, ctx: &Context) -> ResumeState {
         let mut heads = self.resume.heads.clone();
-        let states = self.states.values();
-        let ranges = states.filter_map(|state| state.range.as_ref());
+        let ranges = self.states.iter().filter_map(|state| state.range());
         for range in ranges.filter(|range| self.is_current(ctx, &range.log)) {
             heads.insert(range.log.target.clone(), (range.high, range.hash));
         }
@@ -215,23 +207,23 @@ impl Logs {
 
     /// The record of a log.
     pub fn state(&self, log: &LogId) -> &LogState {
-        self.states.get(log).unwrap_or(&UNKNOWN)
+        self.states.get(log).map_or(&UNKNOWN, |state| state)
     }
 
     /// Mutable access to a record. `None`: nothing is known of the log.
     pub fn state_mut(&mut self, log: &LogId) -> Option<&mut LogState> {
-        self.states.get_mut(log)
+        self.states.get_mut(log).map(|state| &mut **state)
     }
 
     /// Mutable access to a record. Creates it if there is none. `own_id`: our id.
     pub fn get_or_create(&mut self, own_id: &PeerId, log: &LogId) -> &mut LogState {
-        let state = self.states.entry(log.clone());
-        state.or_insert_with(|| LogState::new(own_id, log))
+        self.states
+            .get_or_insert_with(log, || Box::new(LogState::new(own_id, log)))
     }
 
     /// The stored range of a log.
     pub fn get(&self, log: &LogId) -> Option<&LogRange> {
-        self.state(log).range.as_ref()
+        self.state(log).range()
     }
 
     /// Sequence of the last stored line of a log; 0 if none.
@@ -242,8 +234,8 @@ impl Logs {
     /// The ranges of all logs to this target, and to all targets sorted after it. Rooms are sorted
     /// before peers.
     fn ranges_from(&self, target: Target) -> impl Iterator<Item = &LogRange> {
-        let states = self.states.range(first_log_to(target)..);
-        states.filter_map(|(_, state)| state.range.as_ref())
+        let states = self.states.iter_from(&first_log_to(target));
+        states.filter_map(|state| state.range())
     }
 
     /// The ranges of all logs to one target, sorted by log.
@@ -254,13 +246,15 @@ impl Logs {
 
     /// The ranges of all logs of one author to one target, sorted by incarnation.
     pub fn ranges_by(&self, author: PeerId, target: Target) -> impl Iterator<Item = &LogRange> {
-        let log = move |incarnation| LogId {
-            target: target.clone(),
+        let first = LogId {
             author,
-            incarnation,
+            ..first_log_to(target.clone())
         };
-        let states = self.states.range(log(0)..=log(u64::MAX));
-        states.filter_map(|(_, state)| state.range.as_ref())
+        let states = self.states.iter_from(&first);
+        let is_theirs = move |log: &LogId| log.author == author && log.target == target;
+        states
+            .take_while(move |state| is_theirs(state.log()))
+            .filter_map(|state| state.range())
     }
 
     /// The ranges of all logs of a room, sorted by log.
@@ -279,23 +273,26 @@ impl Logs {
         let before = self.ranges_from(Target::Peer(PeerId([0; 32])));
         let before = before.take_while(move |range| range.log.target < to_us);
         // Begins with the last possible log to us, which no author has.
-        let behind = self.states.range(last_log_to(Target::Peer(own_id))..);
-        before.chain(behind.filter_map(|(_, state)| state.range.as_ref()))
+        let behind = self.states.iter_from(&last_log_to(Target::Peer(own_id)));
+        before.chain(behind.filter_map(|state| state.range()))
     }
 
     /// The records of all direct logs, sorted by recipient.
-    pub fn direct_states_mut(&mut self) -> impl Iterator<Item = (PeerId, &LogId, &mut LogState)> {
+    pub fn direct_states_mut(&mut self) -> impl Iterator<Item = &mut Box<LogState>> {
         let first = first_log_to(Target::Peer(PeerId([0; 32])));
-        let states = self.states.range_mut(first..);
-        states.filter_map(|(log, state)| Some((log.target.recipient()?, log, state)))
+        self.states.iter_mut_from(&first)
     }
 
     /// The ranges of all logs that belong into this folder, sorted by log. `own`: our id.
-    pub fn ranges_in_folder(&self, folder: &FolderName, own: &PeerId) -> Vec<LogRange> {
-        let is_in = |log: &LogId| FolderName::for_log(&log.target, &log.author, own) == *folder;
-        let states = self.states.values();
-        let ranges = states.filter_map(|state| state.range.as_ref());
-        ranges.filter(|range| is_in(&range.log)).cloned().collect()
+    pub fn ranges_in_folder(
+        &self,
+        folder: &FolderName,
+        own: PeerId,
+    ) -> impl Iterator<Item = &Arc<LogRange>> {
+        let is_in =
+            move |log: &LogId| FolderName::for_log(&log.target, &log.author, &own) == *folder;
+        let ranges = self.states.iter().filter_map(|state| state.shared_range());
+        ranges.filter(move |range| is_in(&range.log))
     }
 
     /// Whether any log to this target has a gap.
@@ -310,10 +307,10 @@ impl Logs {
         let target = Target::Room(room.clone());
         if let Some(range) = self.get(&self.own_log(ctx, &target)) {
             let head = (range.high, range.hash);
-            self.resume.heads.insert(target, head);
+            self.resume.heads.insert(target.clone(), head);
         }
-        let states = self.states.iter_mut();
-        for (_, state) in states.filter(|(log, _)| log.target.room() == Some(room)) {
+        let of_room = self.states.iter_mut_from(&first_log_to(target));
+        for state in of_room.take_while(|state| state.log().target.room() == Some(room)) {
             let head = state.run_head();
             if let Some(run) = state.own_mut().and_then(|own| own.run.as_mut()) {
                 run.left_head = head;
@@ -325,14 +322,14 @@ impl Logs {
 
     /// Removes the records that say nothing.
     fn remove_empty(&mut self) {
-        self.states.retain(|_, state| !state.is_empty());
-        self.active.retain(|log| self.states.contains_key(log));
+        self.states.retain(|state| !state.is_empty());
+        self.active.retain(|log| self.states.get(log).is_some());
     }
 
     /// Forgets all acknowledgements of a peer. Removes the records that then say nothing.
     pub fn forget_acks(&mut self, peer: &PeerId) {
         let states = &mut self.states;
-        states.retain(|_, state| state.acks.remove(peer).is_none() || !state.is_empty());
+        states.retain(|state| state.acks.remove(peer).is_none() || !state.is_empty());
     }
 
     /// Forgets the lines of a log that is no longer stored.
@@ -433,7 +430,7 @@ impl Logs {
     /// Adds a batch to a gap in its log. See [`LogRange::fill_gap`].
     pub fn fill_gap(&mut self, batch: &Batch) -> bool {
         let state = self.states.get_mut(&batch.log);
-        let range = state.and_then(|state| state.range.as_mut());
+        let range = state.and_then(|state| state.range_mut());
         range.is_some_and(|range| range.fill_gap(batch))
     }
 
@@ -447,12 +444,12 @@ impl Logs {
         local: LocalFields,
     ) -> Option<RangeInclusive<u64>> {
         self.clock.observe(batch.lamport + batch.count - 1);
-        let range = &mut self.get_or_create(own_id, &batch.log).range;
-        match range {
+        let state = self.get_or_create(own_id, &batch.log);
+        match state.range_mut() {
             Some(range) => range.extend(batch),
-            None => *range = Some(LogRange::begin(batch, !local.backfill)),
+            None => state.set_range(Arc::new(LogRange::begin(batch, !local.backfill))),
         }
-        let range = range.as_mut()?;
+        let range = state.range_mut()?;
         range.record_news(batch, local);
         range.gap_before(batch)
     }
@@ -480,10 +477,10 @@ impl Logs {
             author: *author,
             ..first_log_to(Target::Room(room.clone()))
         };
-        let states = self.states.range(first..);
-        let mut of_author =
-            states.take_while(|(log, _)| log.author == *author && log.target.room() == Some(room));
-        of_author.find_map(|(_, state)| state.source)
+        let is_theirs = |log: &LogId| log.author == *author && log.target.room() == Some(room);
+        let states = self.states.iter_from(&first);
+        let mut of_author = states.take_while(|state| is_theirs(state.log()));
+        of_author.find_map(|state| state.source)
     }
 
     /// Removes a batch from its log. See [`LogState::roll_back`]. Removes the log's record if it
@@ -502,7 +499,7 @@ impl Logs {
     /// Forgets the lines before the line `low`. The store has evicted these lines.
     pub fn raise_low(&mut self, log: &LogId, low: u64) {
         let state = self.states.get_mut(log);
-        if let Some(range) = state.and_then(|state| state.range.as_mut()) {
+        if let Some(range) = state.and_then(|state| state.range_mut()) {
             range.evict_below(low.min(range.high + 1));
         }
     }

@@ -10,7 +10,7 @@ use mio::{Events, Poll};
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Input, LoadRequest, Notice, ResolvedRecipient};
 use crate::base::name::{FolderName, Room};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::base::table::SortedSet;
 use crate::base::time::{Now, Time};
 use crate::node::node::Node;
@@ -35,7 +35,7 @@ use crate::shell::store::store::Store;
 
 /// The folders opened at the start of a run. The ranges tell which lines of each log the folder
 /// contains.
-pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
+pub type OpenedFolders = Vec<(FolderName, LogRanges)>;
 
 /// Identifies a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

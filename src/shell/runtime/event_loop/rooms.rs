@@ -6,7 +6,7 @@ use crate::base::event::{
     Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Position,
 };
 use crate::base::name::{FolderName, Room};
-use crate::base::range::LogRange;
+use crate::base::range::LogRanges;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::folder_audits::FIRST_AUDIT_DELAY_MS;
 use crate::wire::message::ROOMS_MAX;
@@ -35,7 +35,7 @@ impl EventLoop {
         }
         self.handle_input(Input::FolderOpened {
             folder,
-            ranges: Vec::new(),
+            ranges: LogRanges::default(),
             existed: false,
         });
         Ok(())
@@ -57,7 +57,7 @@ impl EventLoop {
     }
 
     /// Tells the core that the store has opened a folder. `ranges`: the stored lines of each log.
-    pub(super) fn register_folder(&mut self, folder: FolderName, ranges: Vec<LogRange>) {
+    pub(super) fn register_folder(&mut self, folder: FolderName, ranges: LogRanges) {
         let existed = self.store.existed_before(&folder);
         let room = folder.room();
         match &room {

@@ -1,16 +1,19 @@
 //! A frontier line records the range of every log at the time of writing. The next start of the
 //! program then need not read older segments. Each segment begins with a frontier line, and a clean
 //! end may append another.
+use std::fmt;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::base::batch::LogId;
 use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{FolderName, Target};
-use crate::base::range::{Gap, LogRange};
+use crate::base::range::{Gap, LogRange, LogRanges};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
 
@@ -32,19 +35,11 @@ const CHECKSUM_SUFFIX: &[u8] = b"\"}";
 #[derive(Clone, Debug, Default)]
 pub struct Frontier {
     /// The range of each log.
-    pub ranges: Vec<LogRange>,
+    pub ranges: LogRanges,
     /// Stored bytes of each author, in all incarnations together.
     pub author_bytes: SortedMap<PeerId, u64>,
     /// No line before the frontier line has a higher Lamport number.
     pub max_lamport: u64,
-}
-
-#[derive(Deserialize)]
-struct FrontierFields<'a> {
-    #[serde(borrow)]
-    logs: Vec<LogFields<'a>>,
-    authors: SortedMap<PeerId, u64>,
-    max_lamport: u64,
 }
 
 /// One interval of consecutive stored lines of a log. A log with gaps has several intervals. The
@@ -82,57 +77,63 @@ struct LogFields<'a> {
     printed: bool,
 }
 
-impl Frontier {
-    /// Appends the frontier line to `out`, including the line end.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(FRONTIER_PREFIX);
-        // Writing to a `Vec` cannot fail, here and below.
-        let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
-        for range in &self.ranges {
-            write_interval(out, range, range.low, range.high, Some(&range.hash));
-            for (name, line) in [
-                ("begins_at", range.begins_at),
-                ("lost_below", range.lost_below),
-            ] {
-                if line > 1 {
-                    let _ = write!(out, ",\"{name}\":{line}");
-                }
-            }
-            if let Some(lines) = &range.republishes {
-                let _ = write!(out, ",\"republishes\":{lines}");
-            }
-            if let Some(lamport) = range.news_from {
-                let _ = write!(out, ",\"news_from\":{lamport}");
-            }
-            out.extend_from_slice(b"},");
-            for gap in range.gaps.iter().rev() {
-                let hash = gap.previous_hash.as_ref();
-                write_interval(out, range, gap.stored_from, gap.from - 1, hash);
-                let _ = write!(out, ",\"after\":\"{}\"", gap.last_hash);
-                let printed: &[u8] = if gap.was_printed {
-                    b",\"printed\":true},"
-                } else {
-                    b"},"
-                };
-                out.extend_from_slice(printed);
+/// Appends a frontier line to `out`, including the line end. The parameters are the fields of a
+/// [`Frontier`].
+pub fn write(
+    ranges: &[Arc<LogRange>],
+    author_bytes: &SortedMap<PeerId, u64>,
+    max_lamport: u64,
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    out.extend_from_slice(FRONTIER_PREFIX);
+    // Writing to a `Vec` cannot fail, here and below.
+    let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
+    for range in ranges {
+        write_interval(out, range, range.low, range.high, Some(&range.hash));
+        for (name, line) in [
+            ("begins_at", range.begins_at),
+            ("lost_below", range.lost_below),
+        ] {
+            if line > 1 {
+                let _ = write!(out, ",\"{name}\":{line}");
             }
         }
-        // Removes the comma after the last entry.
-        out.pop_if(|last| *last == b',');
-        out.extend_from_slice(b"],\"authors\":{");
-        for (i, (author, bytes)) in self.author_bytes.iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            let _ = write!(out, "{comma}\"{author}\":{bytes}");
+        if let Some(lines) = &range.republishes {
+            let _ = write!(out, ",\"republishes\":{lines}");
         }
-        let _ = write!(out, "}},\"max_lamport\":{}", self.max_lamport);
-        let checksum = checksum(&out[start..]);
-        out.extend_from_slice(CHECKSUM_PREFIX);
-        out.extend_from_slice(&checksum);
-        out.extend_from_slice(CHECKSUM_SUFFIX);
-        out.push(b'\n');
+        if let Some(lamport) = range.news_from {
+            let _ = write!(out, ",\"news_from\":{lamport}");
+        }
+        out.extend_from_slice(b"},");
+        for gap in range.gaps.iter().rev() {
+            let hash = gap.previous_hash.as_ref();
+            write_interval(out, range, gap.stored_from, gap.from - 1, hash);
+            let _ = write!(out, ",\"after\":\"{}\"", gap.last_hash);
+            let printed: &[u8] = if gap.was_printed {
+                b",\"printed\":true},"
+            } else {
+                b"},"
+            };
+            out.extend_from_slice(printed);
+        }
     }
+    // Removes the comma after the last entry.
+    out.pop_if(|last| *last == b',');
+    out.extend_from_slice(b"],\"authors\":{");
+    for (i, (author, bytes)) in author_bytes.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}\"{author}\":{bytes}");
+    }
+    let _ = write!(out, "}},\"max_lamport\":{max_lamport}");
+    let checksum = checksum(&out[start..]);
+    out.extend_from_slice(CHECKSUM_PREFIX);
+    out.extend_from_slice(&checksum);
+    out.extend_from_slice(CHECKSUM_SUFFIX);
+    out.push(b'\n');
+}
 
+impl Frontier {
     /// Whether this line is a frontier line as it was written, without its line end.
     pub fn is_valid(line: &[u8]) -> bool {
         has_valid_checksum(line)
@@ -142,50 +143,104 @@ impl Frontier {
     /// checksum does not match.
     pub fn parse(line: &[u8], folder: &FolderName) -> Option<Frontier> {
         has_valid_checksum(line).then_some(())?;
-        let room = folder.room().map(Target::Room);
-        let fields: FrontierFields = serde_json::from_str(std::str::from_utf8(line).ok()?).ok()?;
-        let mut ranges: Vec<LogRange> = Vec::new();
-        for fields in &fields.logs {
-            let log = LogId {
-                target: match &room {
-                    Some(room) => room.clone(),
-                    None => Target::parse(fields.target?)?,
-                },
-                author: fields.sender,
-                incarnation: hex::parse(fields.incarnation)?,
+        let mut reader = FrontierReader {
+            room: folder.room().map(Target::Room),
+            frontier: Frontier::default(),
+        };
+        let mut source = serde_json::Deserializer::from_str(std::str::from_utf8(line).ok()?);
+        source.deserialize_map(&mut reader).ok()?;
+        Some(reader.frontier)
+    }
+}
+
+/// Reads the fields of a frontier line one log after the other. All of them together would take as
+/// much memory as the line.
+struct FrontierReader {
+    /// The target of all logs. `None`: each entry has a target.
+    room: Option<Target>,
+    /// What was read so far.
+    frontier: Frontier,
+}
+
+impl FrontierReader {
+    /// Adds the entry of an interval. `None`: the entry is malformed.
+    fn add(&mut self, fields: &LogFields<'_>) -> Option<()> {
+        let log = LogId {
+            target: match &self.room {
+                Some(room) => room.clone(),
+                None => Target::parse(fields.target?)?,
+            },
+            author: fields.sender,
+            incarnation: hex::parse(fields.incarnation)?,
+        };
+        let ranges = &mut self.frontier.ranges;
+        if let Some(after) = fields.after {
+            let range = Arc::make_mut(ranges.get_mut(&log)?);
+            let stored_above = range.gaps.first().map_or(range.low, |gap| gap.stored_from);
+            let gap = Gap {
+                stored_from: fields.low,
+                from: fields.high.saturating_add(1),
+                to: stored_above.saturating_sub(1),
+                previous_hash: fields.hash,
+                last_hash: after,
+                was_printed: fields.printed,
             };
-            if let Some(after) = fields.after {
-                let range = ranges.last_mut().filter(|range| range.log == log)?;
-                let stored_above = range.gaps.first().map_or(range.low, |gap| gap.stored_from);
-                let gap = Gap {
-                    stored_from: fields.low,
-                    from: fields.high.saturating_add(1),
-                    to: stored_above.saturating_sub(1),
-                    previous_hash: fields.hash,
-                    last_hash: after,
-                    was_printed: fields.printed,
-                };
-                range.gaps.insert(0, gap);
-                continue;
-            }
-            ranges.push(LogRange {
-                log,
-                low: fields.low,
-                high: fields.high,
-                hash: fields.hash?,
-                lamport: fields.lamport,
-                republishes: fields.republishes.map(Box::new),
-                begins_at: fields.begins_at.max(1),
-                lost_below: fields.lost_below.max(1),
-                news_from: fields.news_from,
-                gaps: Vec::new(),
-            });
+            range.gaps.insert(0, gap);
+            return Some(());
         }
-        Some(Frontier {
-            ranges,
-            author_bytes: fields.authors,
-            max_lamport: fields.max_lamport,
-        })
+        ranges.insert(Arc::new(LogRange {
+            log,
+            low: fields.low,
+            high: fields.high,
+            hash: fields.hash?,
+            lamport: fields.lamport,
+            republishes: fields.republishes.map(Box::new),
+            begins_at: fields.begins_at.max(1),
+            lost_below: fields.lost_below.max(1),
+            news_from: fields.news_from,
+            gaps: Vec::new(),
+        }));
+        Some(())
+    }
+}
+
+impl<'de> Visitor<'de> for &mut FrontierReader {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a frontier line")
+    }
+
+    /// Reads the line.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key()? {
+            match name {
+                "logs" => map.next_value_seed(&mut *self)?,
+                "authors" => self.frontier.author_bytes = map.next_value()?,
+                "max_lamport" => self.frontier.max_lamport = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of the logs.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(fields) = entries.next_element()? {
+            self.add(&fields)
+                .ok_or_else(|| de::Error::custom("not the entry of a log"))?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut FrontierReader {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_seq(self)
     }
 }
 

@@ -172,6 +172,24 @@ impl SegmentReader {
         }
     }
 
+    /// Marks the place after the current line.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            file_offset: self.next_file_offset(),
+            line_number: self.line_number,
+            dropped_bytes: self.dropped_bytes,
+        }
+    }
+
+    /// Returns to a place that this reader has marked. The next [`SegmentReader::advance`] moves to
+    /// the line there.
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.buffer_offset = mark.file_offset;
+        self.line_number = mark.line_number;
+        self.dropped_bytes = mark.dropped_bytes;
+        (self.line, self.next_line, self.buffered_end) = (0..0, 0, 0);
+    }
+
     /// The current line, without its line end.
     pub fn line(&self) -> &[u8] {
         &self.buffer[self.line.clone()]
@@ -218,6 +236,13 @@ impl SegmentReader {
     pub fn generation(&self) -> u64 {
         self.generation
     }
+}
+
+/// A place between two lines, to which a [`SegmentReader`] can return.
+pub struct Mark {
+    file_offset: u64,
+    line_number: u64,
+    dropped_bytes: u64,
 }
 
 /// One line of a segment, and its place in the file.
