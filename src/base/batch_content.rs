@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
 use super::name::Target;
-use super::text::control_chars::{is_control, may_begin_control};
+use super::text::control_chars::{is_control, is_plain_json};
 
 /// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
@@ -59,14 +59,9 @@ pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) {
 /// for which [`is_control`] is true. The JSON can then be shown at a terminal.
 pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let needs_escape = |c: char| matches!(c, '\t' | '"' | '\\') || is_control(c);
-    let may_need_escape = |byte: u8| matches!(byte, b'\t' | b'"' | b'\\') | may_begin_control(byte);
     let mut rest = text;
     out.push(b'"');
-    // Without a branch in the loop, the compiler makes it check many bytes at once.
-    if text
-        .bytes()
-        .fold(false, |found, b| found | may_need_escape(b))
-    {
+    if !is_plain_json(text) {
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| needs_escape(*c)) {
             out.extend_from_slice(&rest.as_bytes()[..at]);
             rest = &rest[at + c.len_utf8()..];

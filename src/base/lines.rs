@@ -142,19 +142,7 @@ impl Lines {
     }
 }
 
-/// Number of line ends in `bytes`. All bytes of a transcript pass through this function, so it
-/// counts 8 bytes at a time. This is six times as fast as byte by byte.
+/// Number of line ends in `bytes`.
 pub fn count_line_ends(bytes: &[u8]) -> u64 {
-    let ones = u64::from_ne_bytes([1; 8]);
-    let (low_bits, line_ends) = (ones * 0x7f, ones * u64::from(b'\n'));
-    let (words, rest) = bytes.as_chunks::<8>();
-    let count_in = |word: &[u8; 8]| {
-        let other = u64::from_ne_bytes(*word) ^ line_ends;
-        // The highest bit of each byte that is zero in `other`, without a carry between bytes.
-        let equal = !(((other & low_bits) + low_bits) | other | low_bits);
-        // The product has the sum of all bytes in its highest byte.
-        (equal >> 7).wrapping_mul(ones) >> 56
-    };
-    let in_rest = rest.iter().filter(|byte| **byte == b'\n').count();
-    words.iter().map(count_in).sum::<u64>() + in_rest as u64
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }

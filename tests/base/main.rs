@@ -1,11 +1,11 @@
 //! Types of `src/base` that carry rules of their own.
 
 mod batch;
+mod batch_content;
 #[path = "../support/batches/mod.rs"]
 mod batches;
 mod error_code;
 mod hex;
-mod lines;
 mod name;
 mod range;
 mod table;

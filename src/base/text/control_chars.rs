@@ -28,6 +28,14 @@ fn is_printable_ascii(word: [u8; 8]) -> bool {
     (word | word.wrapping_add(each) | word.wrapping_sub(0x20 * each)) & (0x80 * each) == 0
 }
 
+/// Does one of the eight bytes equal this one?
+fn contains(word: [u8; 8], byte: u8) -> bool {
+    let each = 0x0101_0101_0101_0101;
+    let other = u64::from_ne_bytes(word) ^ (u64::from(byte) * each);
+    // The lowest byte that is zero borrows into its highest bit.
+    other.wrapping_sub(each) & !other & (0x80 * each) != 0
+}
+
 /// Is the text free of bytes for which [`may_begin_control`] is true? Checks eight bytes at once,
 /// because this check runs for every received and every shown line.
 fn is_plain(text: &str) -> bool {
@@ -35,4 +43,16 @@ fn is_plain(text: &str) -> bool {
     let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_begin_control);
     let mut words = words.iter();
     words.all(|word| is_printable_ascii(*word) || harmless(word)) && harmless(rest)
+}
+
+/// Is the text free of TAB, `"`, `\`, and bytes for which [`may_begin_control`] is true? Checks
+/// eight bytes at once, because this check runs for every line that we sign.
+pub fn is_plain_json(text: &str) -> bool {
+    let (words, rest) = text.as_bytes().as_chunks();
+    let may_need_escape = |byte: u8| matches!(byte, b'\t' | b'"' | b'\\') | may_begin_control(byte);
+    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_need_escape);
+    let mut words = words.iter();
+    let is_plain_word =
+        |word: [u8; 8]| is_printable_ascii(word) && !contains(word, b'"') && !contains(word, b'\\');
+    words.all(|word| is_plain_word(*word) || harmless(word)) && harmless(rest)
 }
