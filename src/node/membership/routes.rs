@@ -192,9 +192,9 @@ impl Routes {
         let route_count: usize = link.routes.values().map(SortedMap::len).sum();
         let routes = link.routes.get_or_default(room.clone());
         let other_rooms_count = route_count - routes.len();
-        for peer in update.gone {
-            if routes.remove(&peer).is_some() {
-                changed.push(peer);
+        for peer in &update.gone {
+            if routes.remove(peer).is_some() {
+                changed.push(*peer);
             }
         }
         let mut awaited = Vec::new();
@@ -227,13 +227,20 @@ impl Routes {
         if !changed.is_empty() {
             self.schedule_update(ctx, &room);
         }
+        for peer in update.gone {
+            self.start_hold_down(ctx, &peer, Loss::Member);
+            if let Some(hold_down) = self.hold_downs.get_mut(&(room.clone(), peer)) {
+                hold_down.cause = Loss::Member;
+            }
+        }
         for member in awaited {
             if self.hold_downs.len() < HOLD_DOWNS_NAMED_MAX {
                 self.hold_down(ctx, &room, member, Loss::Relay);
             }
         }
+        // Nobody has said that these members are gone.
         for peer in &changed {
-            self.start_hold_down(ctx, peer, Loss::Member);
+            self.start_hold_down(ctx, peer, Loss::Relay);
         }
         changed
     }

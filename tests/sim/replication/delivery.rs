@@ -123,6 +123,34 @@ fn a_restarted_relay_leads_to_the_same_members() {
     }
 }
 
+/// A relay that all are linked with has left. The others still name to each other the member that
+/// only the relay could reach, until they notice that their routes lead back. A sender waits for
+/// that member for a while.
+#[test]
+fn a_member_that_only_a_common_relay_reached_is_awaited() {
+    for pause_ms in [0, 250, 500, 1_000, 1_500] {
+        let names = ["alice", "bob", "carol", "dave"];
+        let (mut lan, [alice, _, _, dave]) = chain(12, names);
+        let hub = lan.add_peer("hub");
+        lan.start(hub);
+        lan.run_until_linked(hub, dave, 5_000);
+        lan.run_for(2_000);
+        for who in 0..3 {
+            lan.cut(who, dave);
+        }
+        lan.run_for(20_000);
+        lan.stop(hub);
+        lan.run_for(pause_ms);
+        lan.say(alice, "hello");
+        lan.finish(alice, None);
+        lan.run_for(2_000);
+        assert!(!lan.peers[alice].is_settled(), "{pause_ms} ms");
+        lan.run_until("dave is given up", 3_000, |lan| {
+            lan.peers[alice].is_settled()
+        });
+    }
+}
+
 /// The relay withdraws a member that it has named to a new neighbour only.
 #[test]
 fn a_member_that_leaves_at_once_is_withdrawn() {
