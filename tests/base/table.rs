@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use p2pchat::base::table::{SortedMap, SortedSet};
+use p2pchat::base::table::{Record, RecordMap, SortedMap, SortedSet};
 
 /// Pseudo-random numbers, the same in every run.
 fn numbers() -> impl Iterator<Item = u64> {
@@ -69,4 +69,62 @@ fn iteration_from_a_key_begins_at_it_or_behind_it() {
     let table: SortedMap<u8, char> = [(2, 'b'), (4, 'd'), (6, 'f')].into_iter().collect();
     let from = |key: u8| table.iter_from(&key).map(|(_, v)| *v).collect::<String>();
     assert_eq!([from(0), from(4), from(5), from(7)], ["bdf", "df", "f", ""]);
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Numbered {
+    number: u64,
+    step: usize,
+}
+
+impl Record for Numbered {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.number
+    }
+}
+
+/// Every method agrees with `BTreeMap` after each of 2000 random steps.
+#[test]
+fn a_record_map_behaves_like_a_btree_map() {
+    let (mut map, mut tree) = (RecordMap::default(), BTreeMap::new());
+    for (step, random) in numbers().take(2_000).enumerate() {
+        let number = random % 64;
+        let record = Box::new(Numbered { number, step });
+        match random / 64 % 5 {
+            0 => {
+                map.insert(record.clone());
+                tree.insert(number, record);
+            }
+            1 => {
+                map.remove(&number);
+                tree.remove(&number);
+            }
+            2 => {
+                let found = map.get_or_insert_with(&number, || record.clone());
+                assert_eq!(found, tree.entry(number).or_insert(record));
+            }
+            3 => {
+                map.iter_mut_from(&number).for_each(|found| found.step += 1);
+                tree.range_mut(number..)
+                    .for_each(|(_, found)| found.step += 1);
+                assert_eq!(map.get_mut(&number), tree.get_mut(&number));
+            }
+            _ => {
+                map.retain(|found| found.number % 8 != number % 8 || found.step % 2 == 0);
+                tree.retain(|_, found| found.number % 8 != number % 8 || found.step % 2 == 0);
+            }
+        }
+        assert_eq!(map.get(&number), tree.get(&number));
+        assert!(map.iter().eq(tree.values()));
+        assert!(
+            map.iter_from(&number)
+                .eq(tree.range(number..).map(|(_, found)| found))
+        );
+        assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
+        assert_eq!(map.as_slice().len(), map.len());
+    }
+    let copy: RecordMap<Box<Numbered>> = map.clone().into_iter().rev().collect();
+    assert_eq!(copy, map);
 }
