@@ -275,6 +275,10 @@ impl Folder {
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.
     pub fn write_checkpoint(&mut self, ranges: &[Arc<LogRange>]) -> io::Result<()> {
+        let active = self.active_segment.as_ref();
+        if !active.is_some_and(ActiveSegment::may_append_checkpoint) {
+            return Ok(());
+        }
         let frontier = self.frontier_line(ranges);
         if let Some(segment) = &mut self.active_segment {
             self.total_bytes += segment.append_checkpoint(&frontier)?;

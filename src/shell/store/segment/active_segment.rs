@@ -160,6 +160,12 @@ impl ActiveSegment {
         std::mem::take(&mut self.was_changed)
     }
 
+    /// Whether [`ActiveSegment::append_checkpoint`] appends a short frontier line. If not, it
+    /// appends none.
+    pub fn may_append_checkpoint(&self) -> bool {
+        self.bytes_after_frontier > CHECKPOINT_MIN_BYTES
+    }
+
     /// Appends the frontier line `frontier`, unless too few bytes follow the last frontier line.
     /// See `CHECKPOINT_MIN_BYTES`. Returns the number of bytes written, or 0 if no line was
     /// appended.
