@@ -27,6 +27,11 @@ impl<K: Ord, V> SortedMap<K, V> {
         SortedMap(Vec::new())
     }
 
+    /// Creates an empty map with memory for this number of entries.
+    pub fn with_capacity(entries: usize) -> SortedMap<K, V> {
+        SortedMap(Vec::with_capacity(entries))
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -254,9 +259,12 @@ impl<T: Ord> SortedSet<T> {
         found.is_ok()
     }
 
-    /// Keeps the items for which `keep` returns `true`.
+    /// Keeps the items for which `keep` returns `true`. An emptied set takes no memory.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.0.retain(keep);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
     }
 
     /// Removes all items.

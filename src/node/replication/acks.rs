@@ -1,6 +1,8 @@
 //! Schedules acknowledgements and offers. Sends them in `have` messages, at a limited rate per
 //! link. An offer lists lines that a neighbour can request from us. EBT (epidemic broadcast trees)
 //! calls a `have` message a note.
+use std::collections::VecDeque;
+
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -166,7 +168,11 @@ impl Replication {
     fn take_offer(&mut self, stream: StreamId, kind: OfferKind) -> Option<LogId> {
         loop {
             let queue = self.progress.link_mut(stream).offers_mut(kind);
-            let log = queue.pop_front()?;
+            let Some(log) = queue.pop_front() else {
+                // An emptied queue takes no memory: most links offer all their logs once.
+                *queue = VecDeque::new();
+                return None;
+            };
             let record = self.progress.get_mut(stream, &log);
             let pending = record.and_then(|record| record.due_offer.take_if(|of| *of == kind));
             if pending.is_some() {

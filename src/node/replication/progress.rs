@@ -319,7 +319,9 @@ impl ProgressTable {
     /// Mutable access to a record. Creates it if there is none.
     pub fn get_or_create(&mut self, stream: StreamId, log: &LogId) -> &mut Progress {
         self.links.get_or_default(stream);
-        let records = self.logs.get_or_default(log.clone());
+        let records = self
+            .logs
+            .get_or_insert_with(log.clone(), || SortedMap::with_capacity(1));
         records.get_or_default(stream)
     }
 

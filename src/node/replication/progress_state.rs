@@ -109,6 +109,10 @@ impl SendCursor {
         while let Some(end) = self.unacked.pop_front_if(|end| end.last <= high) {
             hash = (end.last == high).then_some(end.hash);
         }
+        if self.unacked.is_empty() {
+            // There is a cursor for each log and link, and most logs never grow again.
+            self.unacked = VecDeque::new();
+        }
         hash
     }
 
