@@ -56,9 +56,9 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// allows, in milliseconds. Those peers send eight beacons a second together, each as several
 /// datagrams, and each datagram would wake the program.
 pub const REST_MS: u64 = 400;
-/// Maximum number of reads in one call of [`Multicast::receive`]. Reads of empty sockets and of
-/// dropped datagrams count as well.
-const RECEIVE_READS_MAX: usize = 64;
+/// Maximum number of reads in a turn. Reads of empty sockets and of dropped datagrams count as
+/// well. A flood of datagrams thus does not delay the links.
+const READS_PER_TURN_MAX: usize = 128;
 /// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets, so the
 /// value is as small as possible. The kernel raises it to its own minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
@@ -120,6 +120,8 @@ pub struct Multicast {
     /// Index of the listener to read next. The listeners take turns, so that a flood on one of them
     /// does not block the others.
     next_listener: usize,
+    /// The number of further reads in this turn.
+    reads_left: usize,
     /// Until when the poll reports no datagrams.
     rests_until: Option<Time>,
     sender_v4: Option<Socket>,
@@ -139,6 +141,7 @@ impl Multicast {
             tokens,
             listeners: Vec::new(),
             next_listener: 0,
+            reads_left: 0,
             rests_until: None,
             sender_v4: None,
             sender_v6: None,
@@ -256,20 +259,23 @@ impl Multicast {
         }
     }
 
+    /// Allows [`Multicast::receive`] another 128 reads.
+    pub fn begin_turn(&mut self) {
+        self.reads_left = READS_PER_TURN_MAX;
+    }
+
     /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
     /// several times, because it skips empty sockets and datagrams that must be dropped.
     ///
-    /// `None`: the sockets rest, all of them are empty, or this call has made 64 reads. After 64
-    /// reads, [`Multicast::has_readable`] may still be true. Callers must limit their calls, as a
-    /// flood of datagrams can last.
+    /// `None`: the sockets rest, all of them are empty, or this turn has made 128 reads. Then
+    /// [`Multicast::has_readable`] may still be true.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         if self.rests_until.is_some() {
             return None;
         }
         let count = self.listeners.len();
-        let mut reads_left = RECEIVE_READS_MAX;
         let mut idle_listeners = 0;
-        while idle_listeners < count && reads_left > 0 {
+        while idle_listeners < count && self.reads_left > 0 {
             let at = self.next_listener;
             let Some(Some(listener)) = self
                 .listeners
@@ -281,7 +287,7 @@ impl Multicast {
                 continue;
             };
             idle_listeners = 0;
-            reads_left -= 1;
+            self.reads_left -= 1;
             let target = listener.target;
             match receive_datagram(&listener.socket, buffer, &mut self.control_buffer) {
                 Ok(raw) => {

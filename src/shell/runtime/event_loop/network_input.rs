@@ -4,16 +4,10 @@ use std::net::SocketAddr;
 use crate::base::event::Input;
 use crate::base::interface::Interface;
 use crate::shell::net::interfaces::INTERFACES_MAX;
-use crate::shell::net::multicast::REST_MS;
+use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, REST_MS};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
-/// Maximum number of datagrams read in one turn. A flood of datagrams thus does not delay the
-/// links.
-const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// Maximum number of bytes read from one datagram. This is the payload of an Ethernet frame.
-/// Beacons are smaller.
-const DATAGRAM_MAX_BYTES: usize = 1500;
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds \
     the UDP port, choose another group with -m, the same for all";
 
@@ -49,10 +43,8 @@ impl EventLoop {
         }
         let mut has_received = false;
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
-        for _ in 0..DATAGRAMS_PER_TURN_MAX {
-            let Some(received) = self.multicast.receive(&mut buffer) else {
-                break;
-            };
+        self.multicast.begin_turn();
+        while let Some(received) = self.multicast.receive(&mut buffer) {
             has_received = true;
             let bytes = buffer.get(..received.length).unwrap_or_default();
             self.handle_input(Input::Datagram {
