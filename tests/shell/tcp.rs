@@ -1,9 +1,10 @@
 //! TCP streams without a program.
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use mio::{Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use p2pchat::base::event::StreamId;
 use p2pchat::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
 use socket2::SockRef;
@@ -16,11 +17,17 @@ struct Accepted {
     _poll: Poll,
 }
 
-fn accept() -> Accepted {
+/// A listener with its poll and its port.
+fn listen() -> (TcpStreams, Poll, u16) {
     let poll = Poll::new().expect("a poll");
     let listened = TcpStreams::listen(0, poll.registry(), Token(0), 1);
-    let mut streams = listened.expect("a listener");
+    let streams = listened.expect("a listener");
     let port = streams.port().expect("a port");
+    (streams, poll, port)
+}
+
+fn accept() -> Accepted {
+    let (mut streams, poll, port) = listen();
     let peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
     let mut changes = Vec::new();
     streams.accept(poll.registry(), |_| true, &mut changes);
@@ -73,4 +80,50 @@ fn bytes_that_came_before_a_failed_write_are_read() {
     let read = streams.read(stream, &mut buffer).expect("bytes");
     assert_eq!(&buffer[..read], b"bye");
     assert!(streams.read(stream, &mut buffer).is_err());
+}
+
+/// Connects `count` times to this port.
+fn connect(port: u16, count: usize) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+    (0..count).map(connect).collect()
+}
+
+/// A flood of connections is accepted in turns, so that it delays neither the streams nor the
+/// handshake of a peer among them.
+#[test]
+fn a_turn_accepts_a_bounded_number_of_connections() {
+    let (mut streams, poll, port) = listen();
+    let _peers = connect(port, 80);
+    streams.mark_waiting();
+    for (accepted, is_more_expected) in [(32, true), (32, true), (16, false)] {
+        assert!(streams.has_waiting());
+        let mut changes = Vec::new();
+        streams.accept(poll.registry(), |_| true, &mut changes);
+        assert_eq!(changes.len(), accepted);
+        assert_eq!(streams.has_waiting(), is_more_expected);
+    }
+}
+
+/// At most 512 streams are open. Further connections are closed at once, and no dial begins.
+#[test]
+fn the_number_of_streams_is_bounded() {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1;
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, limit.min(4_096), limit);
+    raised.expect("a limit that is not higher than the highest");
+    let (mut streams, poll, port) = listen();
+    let (mut peers, mut changes) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        peers.append(&mut connect(port, 100));
+        (0..5).for_each(|_| streams.accept(poll.registry(), |_| true, &mut changes));
+    }
+    assert_eq!(changes.len(), 512);
+    let last = peers.last_mut().expect("a connection");
+    assert!(
+        last.read(&mut [0; 1]).is_ok_and(|read| read == 0),
+        "it is closed"
+    );
+    changes.clear();
+    let (stream, address) = (StreamId::dialed(1), (Ipv4Addr::LOCALHOST, port).into());
+    streams.dial(poll.registry(), stream, address, &mut changes);
+    assert_eq!(changes, [StreamEvent::Closed(stream)]);
 }
