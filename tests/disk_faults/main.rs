@@ -24,6 +24,8 @@ use hosts::wait::wait_until;
 const FAULT_FILE: &str = "FAULT_FILE";
 /// How long a write takes on a slow disk.
 const SLOW_WRITE: Duration = Duration::from_millis(700);
+/// How long a sync takes on a disk that syncs slowly.
+const SLOW_SYNC: Duration = Duration::from_secs(60);
 /// For so long nothing may come that must not come.
 const QUIET: Duration = Duration::from_millis(1_500);
 
@@ -51,6 +53,11 @@ impl StoreIo for FaultyDisk {
     fn sync(&self, file: &File) -> io::Result<()> {
         match self.fault().as_str() {
             "unsynced" => Err(io::Error::other("a test")),
+            "slow sync" => {
+                fs::write(self.0.with_extension("syncing"), "")?;
+                sleep(SLOW_SYNC);
+                file.sync_data()
+            }
             _ => file.sync_data(),
         }
     }
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
     }
     let filters: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = filters.iter().filter(|it| !it.starts_with('-')).collect();
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         (
             "a_line_is_stored_before_it_is_sent",
             a_line_is_stored_before_it_is_sent,
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
             a_line_that_cannot_be_stored_is_not_sent,
         ),
         ("a_failed_sync_is_told", a_failed_sync_is_told),
+        ("a_slow_sync_delays_no_line", a_slow_sync_delays_no_line),
     ];
     let mut is_failed = false;
     for (name, test) in tests {
@@ -200,4 +208,20 @@ fn a_failed_sync_is_told() {
     alice
         .err
         .wait_for(TIMEOUT, |line| line.contains("cannot be synced"));
+}
+
+/// Files are synced in the background: while a sync takes its time, lines come and go.
+fn a_slow_sync_delays_no_line() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = start_faulty(&lo, "alice");
+    wait_line(&bob, " joined");
+    set_fault(&lo, "alice", "slow sync");
+    alice.say("before");
+    let syncing = fault_file(&lo, "alice").with_extension("syncing");
+    wait_until("a sync has begun", TIMEOUT, || syncing.exists());
+    for text in ["one", "two"] {
+        alice.say(text);
+        wait_line(&bob, &format!(": {text}"));
+    }
 }
