@@ -60,6 +60,11 @@ impl Client {
         writeln!(self.stream, "{request}").expect("a server");
     }
 
+    /// Where requests are written.
+    pub fn writer(&self) -> UnixStream {
+        self.stream.try_clone().expect("a socket")
+    }
+
     /// The next event, as it came.
     fn line(&mut self) -> String {
         let mut line = String::new();
@@ -73,7 +78,7 @@ impl Client {
     }
 
     /// The next event of this type.
-    fn wait(&mut self, kind: &str) -> Value {
+    pub fn wait(&mut self, kind: &str) -> Value {
         loop {
             let event = self.event();
             if event["type"] == kind {
@@ -206,7 +211,9 @@ fn nothing_that_a_client_sends_ends_the_server() {
         hostile.stream.write_all(line).expect("a server");
         hostile.stream.write_all(b"\n").expect("a server");
         let error = hostile.wait("error");
-        assert!(error["content"].is_string(), "{error}");
+        let content = error["content"].as_str().expect("a sentence");
+        let is_too_long = content == "the line is longer than 512 KiB";
+        assert_eq!(is_too_long, line.len() > 512 * 1024, "{error}");
         assert_eq!(error["id"] == 7, line.ends_with(b"7}"), "{error}");
     }
     // A client that ends within a line.
@@ -269,7 +276,7 @@ fn twenty_clients_at_once_get_every_line() {
 }
 
 /// The resident memory of a process in bytes.
-fn resident_bytes(pid: u32) -> u64 {
+pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1));

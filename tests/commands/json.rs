@@ -5,7 +5,7 @@ use std::process::Stdio;
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
 use super::hosts::wait::wait_until;
-use super::{Outcome, TIMEOUT, finish, wait_joined, wait_line, wait_messages};
+use super::{Outcome, TIMEOUT, finish, wait_asleep, wait_joined, wait_line, wait_messages};
 
 /// Waits for the first object of this type, and compares it with `form`, in which each `{}`
 /// stands for the value of the next of `fields`.
@@ -178,14 +178,7 @@ fn a_stalled_reader_gets_every_error_object() {
     let out = BufReader::new(alice.stdout.take().expect("piped"));
     // The test reads stdout only when the program sleeps: it has done all it can without a
     // reader.
-    let stat = format!("/proc/{}/stat", alice.id());
-    let mut before = (String::new(), 0);
-    wait_until("the program sleeps", TIMEOUT, || {
-        let now = std::fs::read_to_string(&stat).expect("a process");
-        let unchanged = if now == before.0 { before.1 + 1 } else { 0 };
-        before = (now, unchanged);
-        before.0.contains(" S ") && unchanged > 50
-    });
+    wait_asleep(alice.id());
     let errors = out.lines().map(|line| line.expect("text"));
     let errors: Vec<String> = errors
         .filter(|line| line.starts_with("{\"type\":\"error\""))

@@ -18,6 +18,7 @@ mod direct;
 mod directory;
 mod exit;
 mod history;
+mod hostile;
 mod json;
 mod listen;
 mod newcomers;
@@ -147,5 +148,17 @@ pub fn wait_client(lo: &Loopback, server: &Program) {
 pub fn wait_joined(program: &Program, nick: &str) {
     program.out.wait_for(TIMEOUT, |line| {
         line.contains(&format!(" * {nick}~")) && line.ends_with(" joined")
+    });
+}
+
+/// Waits until this process sleeps: it has done all that it can without further input.
+pub fn wait_asleep(pid: u32) {
+    let stat = format!("/proc/{pid}/stat");
+    let mut before = (String::new(), 0);
+    wait_until("the program sleeps", TIMEOUT, || {
+        let now = fs::read_to_string(&stat).expect("a process");
+        let unchanged = if now == before.0 { before.1 + 1 } else { 0 };
+        before = (now, unchanged);
+        before.0.contains(" S ") && unchanged > 50
     });
 }
