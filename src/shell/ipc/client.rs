@@ -135,7 +135,7 @@ impl Client {
             let has_requests = frontend.has_input(true) && connection.can_answer();
             let has_events =
                 frontend.can_accept() && (connection.can_read() || connection.has_line());
-            let timeout = match self.next_deadline(frontend) {
+            let timeout = match self.next_deadline(frontend, now.time) {
                 _ if has_requests || has_events => Some(Duration::ZERO),
                 deadline => deadline.map(|at| Duration::from_millis(at.ms_since(now.time))),
             };
@@ -255,11 +255,13 @@ impl Client {
         Ok(())
     }
 
-    /// When the client must act even if the server sends nothing.
-    fn next_deadline(&self, frontend: &Frontend) -> Option<Time> {
+    /// When the client must act even if the server sends nothing. A deadline that has passed needs
+    /// no further turn: the run waits for an answer.
+    fn next_deadline(&self, frontend: &Frontend, now: Time) -> Option<Time> {
         let answer = (!frontend.pending.is_empty()).then(|| self.answer_deadline(frontend));
         let deadlines = [frontend.deadline(), self.unsent_deadline, answer];
-        deadlines.into_iter().flatten().min()
+        let future = deadlines.into_iter().flatten().filter(|at| *at > now);
+        future.min()
     }
 
     /// When the server must have answered.
