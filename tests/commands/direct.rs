@@ -5,7 +5,9 @@ use nix::sys::signal::Signal;
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::{TIMEOUT, finish, run, wait_client, wait_joined, wait_line, without_timestamp};
+use super::{
+    TIMEOUT, finish, run, wait_asleep, wait_client, wait_joined, wait_line, without_timestamp,
+};
 
 /// A direct message is printed and stored by its author and its recipient only, the same bytes
 /// in both histories.
@@ -342,9 +344,8 @@ fn a_known_recipient_is_resolved_although_the_wait_has_passed() {
         let args = ["send", "-t", "@bob", "-W", "0.5", text];
         let mut send = lo.spawn("alice", &args);
         wait_client(&lo, &alice);
-        // The client has sent its request by then. A slower client runs on its own after the
-        // server dies, with the same status.
-        std::thread::sleep(Duration::from_millis(100));
+        // Then the client has sent its request.
+        wait_asleep(send.pid());
         alice.signal(Signal::SIGSTOP);
         // -W began with the client. It has passed when the server replies, or dies.
         std::thread::sleep(Duration::from_secs(1));

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::hosts::host::Loopback;
 use super::hosts::wait::wait_until;
 use super::{
-    TIMEOUT, finish, messages, run, wait_client, wait_error_line, wait_joined, wait_line,
-    wait_messages,
+    TIMEOUT, finish, messages, run, wait_asleep, wait_client, wait_error_line, wait_joined,
+    wait_line, wait_messages,
 };
 
 /// A `send` whose server is killed before or after it connects delivers its line once, as a
@@ -79,9 +79,8 @@ fn lines_taken_over_after_the_wait_are_stored_and_reported() {
                 stored_messages(&lo) == expected
             });
         } else {
-            // The client reads its whole input meanwhile. A slower client has more of -W left,
-            // and ends with the same status.
-            thread::sleep(Duration::from_millis(300));
+            // Then the client has read its whole input.
+            wait_asleep(send.pid());
         }
         send.signal(Signal::SIGSTOP);
         alice.kill();
@@ -351,7 +350,8 @@ fn a_late_reply_of_the_server_is_awaited_beyond_the_wait() {
         alice.signal(Signal::SIGSTOP);
         send.say(&format!("late {need}"));
         send.close_stdin();
-        thread::sleep(Duration::from_millis(300));
+        // -W has passed, and the client waits for the server.
+        wait_asleep(send.pid());
         alice.signal(Signal::SIGCONT);
         assert_eq!(send.wait_code(TIMEOUT), status, "{:?}", send.err.all());
         wait_line(&alice, &format!(": late {need}"));
