@@ -2,9 +2,9 @@
 //! of bounds.
 use std::net::SocketAddr;
 
-use p2pchat::wire::beacon::BeaconKind;
+use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::bounds::{forged_beacon, forged_beacon_of_kind, made_up_peer, silent_source};
+use super::bounds::{encode, forged_beacon, made_up_beacon, made_up_peer, silent_source};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -44,8 +44,11 @@ fn only_the_host_of_a_run_can_say_goodbye_for_it() {
     lan.inject_datagram(alice, 1, source, &forged_beacon(peer, 1, 9999));
     lan.run_for(100);
     let mut heard_after = |peer, run, source| {
-        let goodbye = forged_beacon_of_kind(BeaconKind::Leave, peer, run, 9999);
-        lan.inject_datagram(alice, 1, source, &goodbye);
+        let goodbye = Beacon {
+            kind: BeaconKind::Leave,
+            ..made_up_beacon(peer, run, 9999)
+        };
+        lan.inject_datagram(alice, 1, source, &encode(&goodbye));
         lan.run_for(100);
         lan.node(alice).heard_peer_count()
     };
@@ -116,4 +119,21 @@ pub fn dials_of_silent_hosts(seed: u64) -> u64 {
     let (mut lan, alice) = under_beacons(seed, 60, silent_source);
     lan.run_for(10_000);
     lan.node(alice).pending_handshake_count() as u64
+}
+
+/// Seconds until a peer is forgotten whose beacon claims a long interval, and at most 2000.
+pub fn seconds_until_forgotten(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let beacon = Beacon {
+        interval_ms: 1_000_000_000,
+        ..made_up_beacon(made_up_peer(1), 1, 9999)
+    };
+    lan.inject_datagram(alice, 1, silent_source(1), &encode(&beacon));
+    let seconds = (0..2_000).take_while(|_| {
+        lan.run_for(1_000);
+        lan.node(alice).heard_peer_count() > 0
+    });
+    seconds.count() as u64
 }

@@ -274,6 +274,48 @@ const BOUNDS: &[Bound] = &[
         at_most: 64,
         measure: messages::waiting_searches,
     },
+    Bound {
+        name: "claimed interval of beacons",
+        flood: "a beacon claims that the next one comes in 11 days",
+        measured: "s until its peer is forgotten",
+        at_most: 541,
+        measure: beacons::seconds_until_forgotten,
+    },
+    Bound {
+        name: "keys of a name",
+        flood: "100 peers in turn take the same name",
+        measured: "keys recorded for it",
+        at_most: 16,
+        measure: messages::keys_of_a_name,
+    },
+    Bound {
+        name: "members in hold-down",
+        flood: "3 neighbours lose 2048 members each, and advertise them again",
+        measured: "members not believed",
+        at_most: 4_096,
+        measure: messages::members_in_hold_down,
+    },
+    Bound {
+        name: "gaps of forgotten logs",
+        flood: "a peer begins 400 logs",
+        measured: "gaps shown",
+        at_most: 256,
+        measure: messages::gaps_of_forgotten_logs,
+    },
+    Bound {
+        name: "lines that are carried",
+        flood: "a peer sends letters of 1000 lines to 30 others who are away",
+        measured: "lines stored",
+        at_most: 20_000,
+        measure: messages::carried_lines,
+    },
+    Bound {
+        name: "logs that are carried",
+        flood: "a peer sends letters to 1100 others who are away",
+        measured: "logs stored",
+        at_most: 1_024,
+        measure: messages::carried_logs,
+    },
 ];
 
 /// Each flood of the table stays within its bound, for any seed.
@@ -294,15 +336,10 @@ fn floods_stay_within_their_bounds() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// A beacon of the open network that anybody can forge.
-pub fn forged_beacon(peer: PeerId, run: u64, port: u16) -> Vec<u8> {
-    forged_beacon_of_kind(BeaconKind::Discover, peer, run, port)
-}
-
-/// As [`forged_beacon`], of this kind.
-pub fn forged_beacon_of_kind(kind: BeaconKind, peer: PeerId, run: u64, port: u16) -> Vec<u8> {
-    let beacon = Beacon {
-        kind,
+/// A beacon of a peer that does not exist, or in the name of one that does.
+pub fn made_up_beacon(peer: PeerId, run: u64, port: u16) -> Beacon {
+    Beacon {
+        kind: BeaconKind::Discover,
         peer,
         nick: Nick::new_or_placeholder("ghost"),
         port,
@@ -312,7 +349,16 @@ pub fn forged_beacon_of_kind(kind: BeaconKind, peer: PeerId, run: u64, port: u16
         transient: false,
         room_hashes: Vec::new(),
         has_more_rooms: true,
-    };
+    }
+}
+
+/// A beacon of the open network that anybody can forge.
+pub fn forged_beacon(peer: PeerId, run: u64, port: u16) -> Vec<u8> {
+    encode(&made_up_beacon(peer, run, port))
+}
+
+/// The bytes of a beacon of the open network.
+pub fn encode(beacon: &Beacon) -> Vec<u8> {
     beacon.encode(&NetworkTag::OPEN, None, &[0; 24])
 }
 

@@ -3,16 +3,18 @@
 use std::ops::RangeInclusive;
 
 use data_encoding::BASE64URL_NOPAD;
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::{Command, Input, Notice, Output};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use p2pchat::base::name::{PeerSelector, Room};
+use p2pchat::base::name::{PeerSelector, Room, Target};
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{HaveEntry, Message, receipt};
+use p2pchat::wire::message::{ByeReason, HaveEntry, Message, receipt};
 
 use super::bounds::{made_up_identity, made_up_peer};
+use super::peers::begin_log;
 use super::presence::advertise;
 use crate::support::lan::Lan;
-use crate::support::peer::PeerIndex;
+use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// Alice, and Mallory who is linked with her.
@@ -176,4 +178,90 @@ pub fn waiting_searches(seed: u64) -> u64 {
     // Each one that waited is refused in the end.
     lan.run_for(2_000);
     lan.peers[alice].error_count("target") as u64
+}
+
+/// Keys that are recorded for a name that 100 peers take in turn.
+pub fn keys_of_a_name(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    for n in 0..100 {
+        let mut peer = ScriptedPeer::connect(&mut lan, alice, n);
+        let username = "bob".into();
+        peer.send(&mut lan, &Message::Profile { username });
+        let reason = ByeReason::Leave;
+        peer.send(&mut lan, &Message::Bye { reason });
+    }
+    let known = lan.peers[alice].known_peers.iter();
+    known.filter(|known| known.nick.as_str() == "bob").count() as u64
+}
+
+/// Members that alice does not believe in within a second after they are advertised again.
+pub fn members_in_hold_down(seed: u64) -> u64 {
+    const MEMBERS: u64 = 2_048;
+    let (mut lan, alice, first) = alice_and_mallory(seed);
+    let mut neighbours = vec![first];
+    neighbours.extend((2..4).map(|n| ScriptedPeer::connect(&mut lan, alice, n)));
+    let mut observer = ScriptedPeer::connect(&mut lan, alice, 4);
+    for is_here in [true, false, true] {
+        observer.receive_messages(&mut lan);
+        for (first, neighbour) in (0..).step_by(MEMBERS as usize).zip(&mut neighbours) {
+            advertise(&mut lan, neighbour, first, MEMBERS, is_here);
+        }
+        lan.run_for(1_000);
+    }
+    let messages = observer.receive_messages(&mut lan).into_iter();
+    let believed = messages.map(|message| match message {
+        Message::Members(members) => members.here.len() as u64,
+        _ => 0,
+    });
+    (3 * MEMBERS).saturating_sub(believed.sum())
+}
+
+/// Gaps that are shown because a peer begins 400 logs, of which 64 are kept.
+pub fn gaps_of_forgotten_logs(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 1..=400 {
+        begin_log(&mut lan, &mut mallory, n, n);
+    }
+    lan.peers[alice].gap_count() as u64
+}
+
+/// Sends `count` lines to an absent peer, in batches of up to 250 lines.
+fn send_letters(lan: &mut Lan, mallory: &mut ScriptedPeer, recipient: PeerId, count: u64) {
+    let log = LogId {
+        target: Target::Peer(recipient),
+        ..mallory.log()
+    };
+    let (mut previous, mut sequence) = (None, 1);
+    while sequence <= count {
+        let length = (count + 1 - sequence).min(250);
+        let text = lines(&["x"].repeat(length as usize));
+        let draft = UnsignedBatch {
+            log: log.clone(),
+            sealed: Some("AAAA"),
+            ..mallory.unsigned_batch(sequence, previous, &text)
+        };
+        let batch = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
+        mallory.send_frame(lan, FrameKind::Batch, batch.as_bytes());
+        (previous, sequence) = (Some(batch.hash), sequence + length);
+    }
+}
+
+/// Lines that alice carries for 30 recipients.
+pub fn carried_lines(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 0..30 {
+        send_letters(&mut lan, &mut mallory, made_up_peer(n), 1_000);
+    }
+    lan.peers[alice].carried_line_count()
+}
+
+/// Logs that alice carries, each for another recipient.
+pub fn carried_logs(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 0..1_100 {
+        send_letters(&mut lan, &mut mallory, made_up_peer(n), 1);
+    }
+    lan.peers[alice].carried_line_count()
 }

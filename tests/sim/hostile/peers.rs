@@ -229,7 +229,7 @@ fn frontier(lan: &Lan, who: PeerIndex) -> Vec<LogRange> {
 }
 
 /// Publishes the first line of a log of the scripted peer.
-fn begin_log(lan: &mut Lan, liar: &mut ScriptedPeer, incarnation: u64, lamport: u64) {
+pub fn begin_log(lan: &mut Lan, liar: &mut ScriptedPeer, incarnation: u64, lamport: u64) {
     let text = lines(&[&format!("log {incarnation}")]);
     let draft = UnsignedBatch {
         log: room_log(liar.identity.id(), incarnation),
