@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{FolderName, Room};
-use p2pchat::base::range::LogRange;
+use p2pchat::base::range::LogRanges;
 use p2pchat::shell::store::damage::DamageReport;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
@@ -19,7 +19,7 @@ const BUDGET_BYTES: usize = 1 << 20;
 /// What a start finds in a folder.
 #[derive(PartialEq, Debug)]
 struct Found {
-    ranges: Vec<LogRange>,
+    ranges: LogRanges,
     batches: Vec<Vec<u8>>,
 }
 
