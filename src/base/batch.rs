@@ -257,7 +257,7 @@ impl Batch {
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
         // JSON allows line breaks between tokens. A line break would split the batch into several
         // lines of the store. One of these lines could pass as a batch of another author.
-        if bytes.len() > BATCH_MAX_BYTES || bytes.contains(&b'\n') {
+        if bytes.len() > BATCH_MAX_BYTES || memchr::memchr(b'\n', &bytes).is_some() {
             return Err(MalformedBatch);
         }
         Batch::decode(bytes, false, network)

@@ -19,7 +19,7 @@ pub(super) fn is_valid_content(raw: &str, target: &Target, count: u64) -> bool {
     let (mut strings, mut longest) = (0, 0);
     let mut fits = true;
     // JSON escapes a line break within a string. JSON without a backslash therefore contains none.
-    let escapes = raw.as_bytes().contains(&b'\\');
+    let escapes = memchr::memchr(b'\\', raw.as_bytes()).is_some();
     let parsed = for_each_json_line(raw, &mut |line| {
         strings += 1;
         longest = longest.max(line.len());
