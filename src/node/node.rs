@@ -9,7 +9,7 @@ use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::duplicate_identity::ReportedDuplicates;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::{ClosedLink, LinkEvent};
+use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::membership::known_peers::KnownPeers;
@@ -329,10 +329,6 @@ impl Node {
                             self.logs.renew_incarnation(&mut self.ctx);
                         }
                     }
-                    LinkEvent::PeerLeft { peer, run } => {
-                        self.dialer.forget_peer(&peer);
-                        self.routes.remove_peer(&mut self.ctx, &peer, run);
-                    }
                     LinkEvent::Down(link) => self.link_down(link, &mut events),
                     LinkEvent::Failed(stream, failure) => {
                         self.dialer
@@ -345,13 +341,21 @@ impl Node {
 
     fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
         let peer = link.peer;
+        if link.end == LinkEnd::Left {
+            self.dialer.forget_peer(&peer);
+            self.routes.remove_peer(&mut self.ctx, &peer, link.run);
+        }
         self.replication.link_down(link.stream);
         self.replication.offer_to_carriers(&self.ctx, &self.logs);
-        match link.is_replaced {
-            true => self.presence.expect_replacement(&self.ctx, &peer),
-            false => self.update_presence(&peer),
+        self.presence.link_down(&self.ctx, &link);
+        if link.end != LinkEnd::Replaced {
+            self.update_presence(&peer);
         }
-        self.routes.start_hold_down(&self.ctx, &peer, Loss::Member);
+        let cause = match link.end {
+            LinkEnd::Replaced | LinkEnd::Pruned => Loss::Relay,
+            LinkEnd::Left | LinkEnd::Lost | LinkEnd::Unconfirmed => Loss::Member,
+        };
+        self.routes.start_hold_down(&self.ctx, &peer, cause);
         for reachable in link.reachable.iter() {
             self.routes
                 .start_hold_down(&self.ctx, reachable, Loss::Relay);
@@ -365,7 +369,7 @@ impl Node {
             .select_sources(&self.ctx, &self.logs, &self.rooms);
         self.dialer
             .link_down(&mut self.ctx, &peer, link.established_at);
-        if !link.is_replaced {
+        if link.end != LinkEnd::Replaced {
             self.handshakes
                 .promote_deferred(&mut self.ctx, peer, events);
         }

@@ -13,8 +13,8 @@ pub enum Timer {
     Ping,
     /// When to close a link that did not answer its ping.
     Pong,
-    /// When to show a peer as gone because no new link has replaced its closed link.
-    ReplaceLink,
+    /// When to show a peer as gone because it was unreachable for too long.
+    AwaitReturn,
     /// When to summarize the changes of a flapping peer.
     SummarizeFlaps,
     /// When to send changed routes to the neighbours.

@@ -1,7 +1,7 @@
 //! Routes: peers that are reachable only through others, and the lines that cross them.
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::identity::PeerId;
-use p2pchat::wire::message::{HOPS_MAX, Member, Members, Message};
+use p2pchat::wire::message::{ByeReason, HOPS_MAX, Member, Members, Message};
 
 use crate::support::lan::{Lan, chain};
 use crate::support::peer::PeerIndex;
@@ -38,8 +38,8 @@ fn lines_cross_a_chain_of_peers() {
     }
 }
 
-/// A peer reachable through others is shown as known via its route, and leaves when it stops or
-/// when the neighbour on the route dies.
+/// A peer reachable through others is shown as known via its route. It leaves some seconds after
+/// it stops, or after the neighbour on the route dies.
 #[test]
 fn presence_of_routed_peers_follows_their_route() {
     let (mut lan, [alice, bob, carol, dave]) = chain(7, ["alice", "bob", "carol", "dave"]);
@@ -64,7 +64,7 @@ fn presence_of_routed_peers_follows_their_route() {
     assert_eq!(via, Some(lan.id(bob)));
     // Dave leaves, and returns with a new run.
     lan.stop(dave);
-    lan.run_until("dave is gone", 3_000, |lan| {
+    lan.run_until("dave is gone", 8_000, |lan| {
         lan.peers[alice].left_count(lan.id(dave)) == 1
     });
     lan.start(dave);
@@ -74,7 +74,7 @@ fn presence_of_routed_peers_follows_their_route() {
     // Bob dies, and with him the route to both peers behind him; their gossip about each other
     // does not keep the route alive.
     lan.kill(bob);
-    lan.run_until("all are gone", 8_000, |lan| {
+    lan.run_until("all are gone", 14_000, |lan| {
         [bob, carol]
             .iter()
             .all(|who| lan.peers[alice].left_count(lan.id(*who)) == 1)
@@ -99,7 +99,7 @@ fn a_ring_forgets_a_dead_peer() {
     assert_eq!(lan.peers[peers[2]].joined_count(lan.id(peers[4])), 1);
     lan.kill(peers[4]);
     for who in &peers[..4] {
-        lan.run_until("eve is gone", 8_000, |lan| {
+        lan.run_until("eve is gone", 14_000, |lan| {
             lan.peers[*who].left_count(lan.id(peers[4])) == 1
         });
     }
@@ -295,5 +295,38 @@ fn members_that_a_neighbour_awaits_lack_lines() {
         assert_eq!(lacking(&lan), 1 + awaited);
         lan.run_for(4_500);
         assert_eq!(lacking(&lan), 1);
+    }
+}
+
+/// A member behind a link that its neighbour has no room for runs on, and so does the neighbour.
+/// Both are shown as gone only when no other route comes in time. A goodbye is shown at once.
+#[test]
+fn peers_behind_a_pruned_link_are_awaited() {
+    for reason in [ByeReason::Full, ByeReason::Duplicate, ByeReason::Leave] {
+        let (mut lan, alice, mut bob) = alice_and_neighbour(6);
+        let (bob_id, dave) = (bob.identity.id(), distant_members(1)[0]);
+        advertise(&mut lan, &mut bob, &[(dave, Some(1))]);
+        lan.run_for(6_000);
+        assert_eq!(lan.peers[alice].joined_count(dave), 1);
+        bob.send(&mut lan, &Message::Bye { reason });
+        lan.run_for(4_000);
+        let left = usize::from(reason == ByeReason::Leave);
+        assert_eq!(lan.peers[alice].left_count(bob_id), left);
+        // Another neighbour has a route to dave, loses it, and finds another one.
+        let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+        advertise(&mut lan, &mut carol, &[(dave, Some(1))]);
+        lan.run_for(6_000);
+        advertise(&mut lan, &mut carol, &[(dave, None)]);
+        lan.run_for(1_000);
+        advertise(&mut lan, &mut carol, &[(dave, Some(1))]);
+        lan.run_for(10_000);
+        assert_eq!(lan.peers[alice].left_count(bob_id), 1);
+        assert_eq!(lan.peers[alice].left_count(dave), 0);
+        advertise(&mut lan, &mut carol, &[(dave, None)]);
+        lan.run_for(5_000);
+        assert_eq!(lan.peers[alice].left_count(dave), 0);
+        lan.run_for(2_000);
+        assert_eq!(lan.peers[alice].left_count(dave), 1);
+        assert_eq!(lan.peers[alice].joined_count(dave), 1);
     }
 }

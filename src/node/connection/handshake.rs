@@ -16,7 +16,7 @@ use crate::node::connection::handshake_limits;
 use crate::node::connection::handshake_limits::{LinkedAddresses, PendingHandshakes};
 use crate::node::connection::hello;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
+use crate::node::connection::liveness::{HandshakeFailure, LinkEnd, LinkEvent};
 use crate::node::connection::pending_handshake::{
     DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
 };
@@ -29,7 +29,7 @@ use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, NoiseError, Role};
 
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
-pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 
 /// The dials and handshakes under way. [`Context::links`] holds the established links.
 #[derive(Default)]
@@ -320,7 +320,8 @@ impl Handshakes {
             Conflict::None | Conflict::KeepExisting(_) => {}
             Conflict::Probe(existing) => return self.defer(ctx, stream, existing, hello, rest),
             Conflict::Replace(existing) => {
-                liveness::disconnect(ctx, existing, ByeReason::Duplicate, true, events)
+                let reason = ByeReason::Duplicate;
+                liveness::disconnect(ctx, existing, reason, LinkEnd::Replaced, events)
             }
         }
         self.establish(ctx, stream, hello, rest, events);
@@ -542,7 +543,8 @@ impl Handshakes {
                 // The old run is dead. When its link has ended, `promote_deferred` establishes the
                 // new link.
                 ProbeOutcome::Dead(existing) => {
-                    liveness::disconnect(ctx, existing, ByeReason::Duplicate, false, events)
+                    let reason = ByeReason::Duplicate;
+                    liveness::disconnect(ctx, existing, reason, LinkEnd::Lost, events)
                 }
                 ProbeOutcome::Obsolete => self.fail(ctx, stream, events),
             }

@@ -20,18 +20,36 @@ pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// 53 bits.
 const NONCE_BITS: u32 = 53;
 
+/// Why a link ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// Another link to the same run replaces the link.
+    Replaced,
+    /// One side needs the room for another link. Both programs run on.
+    Pruned,
+    /// The peer said goodbye, because its program ends.
+    Left,
+    /// The path or the peer's program has failed, or one side broke the protocol.
+    Lost,
+    /// The link failed before the first ping was answered. It may have been none for the peer: on a
+    /// busy machine, a handshake that we have finished times out there.
+    Unconfirmed,
+}
+
 /// A link that ended.
 pub struct ClosedLink {
     /// The stream of the link. Its number is never used again.
     pub stream: StreamId,
     /// The peer of the link.
     pub peer: PeerId,
+    /// The peer's run.
+    pub run: u64,
     /// When the link was established.
     pub established_at: Time,
     /// The peers that were reachable through the link.
     pub reachable: SortedSet<PeerId>,
-    /// The link ended because another link to the same run replaces it.
-    pub is_replaced: bool,
+    /// Why the link ended.
+    pub end: LinkEnd,
 }
 
 /// What happened to a link or a handshake. Other features handle these events.
@@ -46,13 +64,6 @@ pub enum LinkEvent {
     Message(StreamId, Message),
     /// A batch arrived on a link. The bytes are exactly those that the author signed and sent.
     Batch(StreamId, Vec<u8>),
-    /// The peer said goodbye because its program ends. [`LinkEvent::Down`] follows.
-    PeerLeft {
-        /// The peer that leaves.
-        peer: PeerId,
-        /// The run that ends.
-        run: u64,
-    },
     /// A link ended.
     Down(ClosedLink),
     /// A dial or a handshake became no link. The number of its stream is never used again.
@@ -107,7 +118,7 @@ pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEv
 
 /// Removes the link of a stream that the other side or the network closed.
 pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
-    remove_link(ctx, stream, false, events);
+    remove_link(ctx, stream, LinkEnd::Lost, events);
 }
 
 /// Handles a `bye` of the peer. Closes the link, unless the `bye` reports another program with our
@@ -131,12 +142,14 @@ pub fn handle_bye(
         }));
         return;
     }
-    if reason == ByeReason::Leave {
-        let (peer, run) = (link.peer.id, link.run);
-        events.push(LinkEvent::PeerLeft { peer, run });
-    }
+    let end = match reason {
+        ByeReason::Leave => LinkEnd::Left,
+        ByeReason::Duplicate => LinkEnd::Replaced,
+        ByeReason::Full => LinkEnd::Pruned,
+        _ => LinkEnd::Lost,
+    };
     ctx.emit(Output::Close { stream });
-    remove_link(ctx, stream, reason == ByeReason::Duplicate, events);
+    remove_link(ctx, stream, end, events);
 }
 
 /// Closes the link of a peer that broke the protocol.
@@ -147,39 +160,43 @@ pub fn close_violation(ctx: &mut Context, stream: StreamId, events: &mut Vec<Lin
 
 /// Closes a link. First sends a `bye` with the reason.
 pub fn close(ctx: &mut Context, stream: StreamId, reason: ByeReason, events: &mut Vec<LinkEvent>) {
-    disconnect(ctx, stream, reason, false, events);
+    let end = match reason {
+        ByeReason::Full => LinkEnd::Pruned,
+        _ => LinkEnd::Lost,
+    };
+    disconnect(ctx, stream, reason, end, events);
 }
 
-/// Closes a link. First sends a `bye` with the reason. `is_replaced` means that another link to
-/// the same run takes its place.
+/// Closes a link. First sends a `bye` with the reason. `end` says what the end of the link means
+/// for this side.
 pub fn disconnect(
     ctx: &mut Context,
     stream: StreamId,
     reason: ByeReason,
-    is_replaced: bool,
+    end: LinkEnd,
     events: &mut Vec<LinkEvent>,
 ) {
     if ctx.links.contains_key(&stream) {
         ctx.send(stream, &Message::Bye { reason });
         ctx.flush();
         ctx.emit(Output::Close { stream });
-        remove_link(ctx, stream, is_replaced, events);
+        remove_link(ctx, stream, end, events);
     }
 }
 
-fn remove_link(
-    ctx: &mut Context,
-    stream: StreamId,
-    is_replaced: bool,
-    events: &mut Vec<LinkEvent>,
-) {
+fn remove_link(ctx: &mut Context, stream: StreamId, end: LinkEnd, events: &mut Vec<LinkEvent>) {
     let Some(link) = ctx.links.remove(&stream) else {
         return;
     };
     ctx.stream_by_peer.remove(&link.peer.id);
+    let end = match end {
+        LinkEnd::Lost if link.rtt_ms.is_none() => LinkEnd::Unconfirmed,
+        end => end,
+    };
     events.push(LinkEvent::Down(ClosedLink {
         stream,
         peer: link.peer.id,
+        run: link.run,
         established_at: link.established_at,
         reachable: link
             .routes
@@ -187,7 +204,7 @@ fn remove_link(
             .flat_map(SortedMap::keys)
             .copied()
             .collect(),
-        is_replaced,
+        end,
     }));
 }
 
@@ -270,7 +287,7 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         ctx.counters.overflowed_links += 1;
         // Without a `bye`, because the socket accepts nothing.
         ctx.emit(Output::Close { stream });
-        remove_link(ctx, stream, false, events);
+        remove_link(ctx, stream, LinkEnd::Lost, events);
     }
 }
 

@@ -9,11 +9,17 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::connection::handshake::HANDSHAKE_TIMEOUT_MS;
+use crate::node::connection::liveness::{ClosedLink, LinkEnd};
 use crate::node::context::Context;
 use crate::node::membership::flap_damping::FlapWindow;
 use crate::node::timer::{Deadlines, Timer};
 
+/// How long a peer whose end nobody has shown us stays shown while it is unreachable, in
+/// milliseconds. A neighbour may have lost its route while the peer runs on. Other routes to the
+/// peer count after their hold-down of 4 s, and their updates take time as well.
+const RETURN_TIMEOUT_MS: u64 = 6_000;
+/// The same in a partial mesh, where links are pruned and an update takes a second at each hop.
+const PARTIAL_MESH_RETURN_TIMEOUT_MS: u64 = 15_000;
 /// How many times in a minute a peer is shown as joined or left, or with a new name. A change in
 /// several rooms at once counts once.
 const CHANGES_SHOWN_MAX: u64 = 20;
@@ -35,9 +41,12 @@ struct Whereabouts {
 struct PresentPeer {
     peer: Peer,
     shown: Whereabouts,
-    /// The deadline for the new link that replaces a closed link. At the deadline, a peer that is
-    /// not reachable is shown as gone. `None` while no new link is expected.
-    replacement_deadline: Option<Time>,
+    /// When a peer that is shown in a room, and not reachable there, is shown as gone. `None`: the
+    /// peer is reachable wherever it is shown, or its changes are not shown.
+    return_deadline: Option<Time>,
+    /// When our link to the peer ended because the peer's program or the path did. The routes to
+    /// the peer then end soon, and the peer is shown as gone at once. `None` while it is linked.
+    lost_at: Option<Time>,
     moves: FlapWindow<Whereabouts>,
     names: FlapWindow<Nick>,
     /// The rooms in which the peer was while its changes were not shown.
@@ -49,7 +58,8 @@ impl PresentPeer {
         PresentPeer {
             peer,
             shown: Whereabouts::default(),
-            replacement_deadline: None,
+            return_deadline: None,
+            lost_at: None,
             moves: FlapWindow::new(CHANGES_SHOWN_MAX),
             names: FlapWindow::new(CHANGES_SHOWN_MAX),
             flap_rooms: SortedSet::new(),
@@ -60,6 +70,30 @@ impl PresentPeer {
     fn shown_run(&self) -> Option<u64> {
         let is_shown = !self.shown.rooms.is_empty();
         is_shown.then_some(self.shown.run)
+    }
+
+    /// Whether the peer is expected to be reachable again in rooms where it is not now. Called
+    /// whenever the location may have changed, and at the deadline.
+    fn await_return(&mut self, ctx: &Context, location: Option<&Location>) -> bool {
+        let is_absent = match location {
+            Some(Location { at, .. }) => {
+                let mut rooms = self.shown.rooms.iter();
+                at.run == self.shown.run && rooms.any(|room| !at.rooms.contains(room))
+            }
+            None => self.shown_run().is_some(),
+        };
+        let (now, timeout_ms) = (ctx.now.time, return_timeout_ms(ctx));
+        let is_linked = ctx.stream_by_peer.contains_key(&self.peer.id);
+        self.lost_at = self.lost_at.filter(|_| !is_linked);
+        let is_end_seen = self.lost_at.is_some_and(|at| at + timeout_ms > now);
+        // A linked peer itself says in which rooms it is.
+        if !is_absent || is_linked || is_end_seen {
+            self.return_deadline = None;
+        } else {
+            self.return_deadline.get_or_insert(now + timeout_ms);
+        }
+        self.return_deadline = self.return_deadline.filter(|at| *at > now);
+        self.return_deadline.is_some()
     }
 
     fn is_forgettable(&self, now: Time) -> bool {
@@ -96,10 +130,10 @@ impl Presence {
         if *id == ctx.own_id() {
             return;
         }
-        let shown = self.peers.get(id);
-        let shown_run = shown.and_then(PresentPeer::shown_run);
-        let is_awaited = shown.is_some_and(|present| present.replacement_deadline.is_some());
+        let shown = self.peers.get_mut(id);
+        let shown_run = shown.as_ref().and_then(|present| present.shown_run());
         let location = locate(ctx, joined, id, shown_run);
+        let is_awaited = shown.is_some_and(|it| it.await_return(ctx, location.as_ref()));
         if location.is_none() && is_awaited || !self.can_show(ctx, id, location.as_ref()) {
             return;
         }
@@ -175,10 +209,7 @@ impl Presence {
         if present.shown.rooms.is_empty() {
             present.peer.nick = nick.clone();
         }
-        if ctx.stream_by_peer.contains_key(id) {
-            present.replacement_deadline = None;
-        }
-        if present.replacement_deadline.is_none() {
+        if present.return_deadline.is_none() {
             notices += notify_left(ctx, joined, present, &at.rooms);
         }
         notices += notify_joined(ctx, present, at.rooms);
@@ -209,23 +240,31 @@ impl Presence {
         }
     }
 
-    /// Handles the end of a link that a new link to the same run replaces. The peer stays shown for
-    /// the time that a handshake may take.
-    pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
-        if let Some(present) = self.peers.get_mut(peer) {
-            present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
+    /// Records the end of a link. The caller must then call [`Presence::update`] for its peer, unless
+    /// the link is replaced, and for those behind it. They stay shown for the time that a new link or other routes may need,
+    /// unless we saw the end of the peer's program or path.
+    pub fn link_down(&mut self, ctx: &Context, link: &ClosedLink) {
+        let now = ctx.now.time;
+        let Some(present) = self.peers.get_mut(&link.peer) else {
+            return;
+        };
+        match link.end {
+            LinkEnd::Replaced => present.return_deadline = Some(now + return_timeout_ms(ctx)),
+            LinkEnd::Left => present.lost_at = Some(now),
+            // In a partial mesh, a link may end without a goodbye that its peer has sent.
+            LinkEnd::Lost if !ctx.topology.is_partial_mesh() => present.lost_at = Some(now),
+            LinkEnd::Lost | LinkEnd::Unconfirmed | LinkEnd::Pruned => {}
         }
     }
 
     /// Summarizes the changes that were not shown in the last minute. Returns these peers, and the
-    /// peers whose new link is now overdue. The caller must call [`Presence::update`] for each of
+    /// peers whose return is now overdue. The caller must call [`Presence::update`] for each of
     /// them.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> Vec<PeerId> {
         let now = ctx.now.time;
         let mut changed = Vec::new();
         for (id, present) in self.peers.iter_mut() {
-            let deadline = &mut present.replacement_deadline;
-            let is_overdue = deadline.take_if(|at| *at <= now).is_some();
+            let is_overdue = present.return_deadline.is_some_and(|at| at <= now);
             let moves = present.moves.take_summary(now);
             let names = present.names.take_summary(now);
             if is_overdue || moves.is_some() || names.is_some() {
@@ -248,14 +287,22 @@ impl Presence {
         changed
     }
 
-    /// Adds the time at which each expected new link is overdue, and of each summary.
+    /// Adds the time at which the return of each unreachable peer is overdue, and of each summary.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         for present in self.peers.values() {
-            deadlines.add_some(Timer::ReplaceLink, present.replacement_deadline);
+            deadlines.add_some(Timer::AwaitReturn, present.return_deadline);
             deadlines.add_some(Timer::SummarizeFlaps, present.moves.summary_at());
             deadlines.add_some(Timer::SummarizeFlaps, present.names.summary_at());
         }
         deadlines.add_some(Timer::SummarizeFlaps, self.notices.summary_at());
+    }
+}
+
+/// How long an unreachable peer stays shown, in milliseconds.
+fn return_timeout_ms(ctx: &Context) -> u64 {
+    match ctx.topology.is_partial_mesh() {
+        true => PARTIAL_MESH_RETURN_TIMEOUT_MS,
+        false => RETURN_TIMEOUT_MS,
     }
 }
 
@@ -303,7 +350,7 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
 
 /// Notifies the user that a peer left each room where it is shown. Returns the number of notices.
 fn hide(ctx: &mut Context, present: &mut PresentPeer) -> u64 {
-    present.replacement_deadline = None;
+    present.return_deadline = None;
     let rooms = std::mem::take(&mut present.shown).rooms;
     let notices = rooms.len() as u64;
     for room in rooms {

@@ -71,7 +71,8 @@ impl HoldDown {
 pub enum Loss {
     /// The member left, or its own link ended.
     Member,
-    /// Another peer on the way was lost. The member may be alive, and should still get new lines.
+    /// Another peer on the way was lost, or the member's own link although its program runs on. The
+    /// member should still get new lines.
     Relay,
 }
 

@@ -192,7 +192,7 @@ fn a_restart_of_many_peers_is_shown() {
     advertise(&mut lan, &mut mallory, 0, 200, true);
     lan.run_for(1_000);
     advertise(&mut lan, &mut mallory, 0, 200, false);
-    lan.run_for(5_000);
+    lan.run_for(7_000);
     advertise(&mut lan, &mut mallory, 0, 200, true);
     lan.run_for(1_000);
     for id in (0..200).map(made_up_peer) {

@@ -164,7 +164,7 @@ fn a_member_that_leaves_at_once_is_withdrawn() {
         lan.peers[alice].joined_count(lan.id(carol)) == 1
     });
     lan.kill(carol);
-    lan.run_until("carol is gone", 1_000, |lan| {
+    lan.run_until("carol is gone", 8_000, |lan| {
         lan.peers[alice].left_count(lan.id(carol)) == 1
     });
 }
