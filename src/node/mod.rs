@@ -41,7 +41,8 @@
 //!    [`Input::SaveFailed`](crate::Input::SaveFailed).
 //! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
 //! 10. After each turn, ask [`Node::next_timeout`](crate::Node::next_timeout) for a time. At that
-//!     time, pass [`Input::Timeout`](crate::Input::Timeout), unless another input comes first.
+//!     time, pass [`Input::Timeout`](crate::Input::Timeout), after the inputs that have come by
+//!     then. Only this input lets the deadlines that are due take effect.
 //!
 //! ## For each stream
 //!

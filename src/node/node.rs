@@ -75,7 +75,8 @@ impl Node {
         }
     }
 
-    /// Runs one turn: handles the timers that are due at `now`, and one input. Never fails.
+    /// Runs one turn: handles one input. [`Input::Timeout`] handles the timers that are due at
+    /// `now`. Never fails.
     /// Afterwards the caller must call [`Node::poll_output`] until it returns `None`.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         debug_assert!(
@@ -85,7 +86,7 @@ impl Node {
         self.ctx.now = now;
         let mut events = Vec::new();
         if !self.has_left {
-            self.handle_timeouts(&mut events);
+            liveness::close_overflowed(&mut self.ctx, &mut events);
             self.dispatch(input, &mut events);
             self.handle_link_events(events);
             let is_expecting_link = self.is_expecting_link();
@@ -108,8 +109,8 @@ impl Node {
         self.ctx.poll_output()
     }
 
-    /// When the caller must call [`Node::handle`] at the latest. If no other input has come by
-    /// then, the caller passes [`Input::Timeout`].
+    /// When the caller must pass [`Input::Timeout`]. If other inputs have come by then, they go
+    /// first: a program that runs late may have received what the timer waits for.
     pub fn next_timeout(&self) -> Option<Time> {
         self.next_timer().map(|(_, at)| at)
     }
@@ -152,7 +153,7 @@ impl Node {
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<LinkEvent>) {
         let ctx = &mut self.ctx;
         match input {
-            Input::Timeout => {}
+            Input::Timeout => self.handle_timeouts(events),
             Input::Datagram {
                 interface,
                 source,

@@ -262,18 +262,15 @@ fn deadline(link: &Link) -> (Timer, Time) {
     }
 }
 
-/// Pings idle links. Closes a link whose ping has no answer in time, or whose send buffer has
-/// overflowed.
+/// Pings idle links. Closes a link whose ping has no answer in time.
 pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let now = ctx.now.time;
     let mut idle = Vec::new();
     let mut dead = Vec::new();
-    let mut overflowed = Vec::new();
     for (stream, link) in &ctx.links {
         match deadline(link) {
             (Timer::Ping, at) if at <= now => idle.push(*stream),
             (_, at) if at <= now => dead.push(*stream),
-            _ if link.has_overflowed() => overflowed.push(*stream),
             _ => {}
         }
     }
@@ -283,6 +280,13 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     for stream in dead {
         close(ctx, stream, ByeReason::Silent, events);
     }
+}
+
+/// Closes each link whose send buffer has overflowed.
+pub fn close_overflowed(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+    let links = ctx.links.iter();
+    let overflowed = links.filter(|(_, link)| link.has_overflowed());
+    let overflowed: Vec<StreamId> = overflowed.map(|(stream, _)| *stream).collect();
     for stream in overflowed {
         ctx.counters.overflowed_links += 1;
         // Without a `bye`, because the socket accepts nothing.

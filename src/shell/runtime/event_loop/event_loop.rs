@@ -287,8 +287,8 @@ impl EventLoop {
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
-        // The core learns the time only from inputs. At a deadline it gets an input, so that its
-        // answers are up to date.
+        // What has arrived comes before the deadlines. On a busy machine a turn may be late, and
+        // the answer that a deadline waits for is among its events.
         if self.next_deadline() <= self.now.time {
             self.handle_input(Input::Timeout);
         }
