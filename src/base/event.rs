@@ -182,8 +182,7 @@ pub enum Input<'a> {
         /// The stream.
         stream: StreamId,
     },
-    /// The stream ended, or its [`Output::Dial`] failed. Not sent for a stream that the core
-    /// closed.
+    /// The stream ended, or its [`Output::Dial`] failed. Not sent after [`Output::Close`].
     Closed {
         /// The stream.
         stream: StreamId,
@@ -256,9 +255,10 @@ pub enum Output {
         stream: StreamId,
         /// The address.
         address: SocketAddr,
+        /// The index of the interface to connect over. `None`: the routes of the host decide.
+        interface: Option<u32>,
     },
-    /// Resolve a static endpoint again, because none of its addresses answers. Answered by
-    /// [`Input::EndpointResolved`].
+    /// Resolve an unreachable static endpoint again. Answered by [`Input::EndpointResolved`].
     Resolve {
         /// The endpoint, as [`Input::EndpointResolved`] named it.
         endpoint: String,

@@ -213,3 +213,43 @@ fn a_card_is_used_beside_many_bridge_ports() {
         "{warnings:?}"
     );
 }
+
+/// Two cards are in one subnet, and only the second one leads to the peer. The routes name the first
+/// one, so the program dials over the interface on which it received the beacon.
+#[test]
+fn of_two_cards_in_one_subnet_the_right_one_is_used() {
+    let Some(lan) = Lan::unplugged(2) else { return };
+    for (host, segment) in [(0, 0), (0, 1), (1, 1)] {
+        lan.attach(host, segment);
+        lan.wait_up(host, segment);
+    }
+    for (host, device, address) in [
+        (0, "eth0", "10.77.0.1"),
+        (0, "eth1", "10.77.0.2"),
+        (1, "eth1", "10.77.0.3"),
+    ] {
+        let ip = |command: &str| lan.hosts[host].namespace.ip(command);
+        // No IPv6, which would connect the hosts in any case.
+        ip(&format!("link set dev {device} addrgenmode none"));
+        ip(&format!("address flush dev {device}"));
+        ip(&format!("address add {address}/24 brd + dev {device}"));
+    }
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let neighbour = lan.hosts[0].start("neighbour", &[]);
+    let bob = lan.hosts[1].start("bob", &[]);
+    wait_mesh(&[&alice, &bob, &neighbour]);
+    say_and_wait(&mut alice, "over the second card", &[&bob, &neighbour]);
+}
+
+/// Two programs of one host meet over loopback while all other interfaces are down.
+#[test]
+fn programs_of_one_host_meet_without_a_network() {
+    let Some(lan) = Lan::new(1) else { return };
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let bob = lan.hosts[0].start("bob", &[]);
+    wait_mesh(&[&alice, &bob]);
+    lan.hosts[0].namespace.ip("link set eth0 down");
+    let carol = lan.hosts[0].start("carol", &[]);
+    wait_mesh(&[&alice, &bob, &carol]);
+    say_and_wait(&mut alice, "without a network", &[&bob, &carol]);
+}

@@ -124,6 +124,6 @@ fn the_number_of_streams_is_bounded() {
     );
     changes.clear();
     let (stream, address) = (StreamId::dialed(1), (Ipv4Addr::LOCALHOST, port).into());
-    streams.dial(poll.registry(), stream, address, &mut changes);
+    streams.dial(poll.registry(), stream, address, None, &mut changes);
     assert_eq!(changes, [StreamEvent::Closed(stream)]);
 }

@@ -78,8 +78,11 @@ impl Handshakes {
     /// Dials the target: emits [`Output::Dial`].
     pub fn dial(&mut self, ctx: &mut Context, stream: StreamId, target: DialTarget) {
         self.insert(ctx, stream, HandshakeStage::Dialing, target);
-        let address = target.address;
-        ctx.emit(Output::Dial { stream, address });
+        ctx.emit(Output::Dial {
+            stream,
+            address: target.address,
+            interface: target.interface,
+        });
     }
 
     /// Starts the handshake on an accepted stream. If too many such handshakes are unfinished,
@@ -99,6 +102,7 @@ impl Handshakes {
         }
         let target = DialTarget {
             address,
+            interface: None,
             expected_peer: None,
         };
         self.start(ctx, stream, target, events);

@@ -22,6 +22,8 @@ pub const LINK_EXPECTED_MS: u64 = 2_000;
 pub struct DialTarget {
     /// The address to dial. On an accepted stream, the address of the other side.
     pub address: SocketAddr,
+    /// The index of the interface over which to dial. `None`: the routes of the host decide.
+    pub interface: Option<u32>,
     /// The only peer accepted, or `None` to accept any peer.
     pub expected_peer: Option<PeerId>,
 }

@@ -50,6 +50,8 @@ pub struct Candidate {
     pub address: SocketAddr,
     /// When the address may be dialed.
     pub backoff: Backoff,
+    /// The index of the interface on which a beacon last named the address.
+    interface: Option<u32>,
     /// A dial has reached the peer here.
     is_reached: bool,
     /// When a beacon last named the address.
@@ -62,6 +64,7 @@ impl Candidate {
         Candidate {
             address,
             backoff: Backoff::new(next_attempt),
+            interface: None,
             is_reached: false,
             announced_at: next_attempt,
         }
@@ -212,6 +215,25 @@ impl DiscoveredPeer {
         }
         self.candidates
             .push(Candidate::new(address, now + delay_ms));
+    }
+
+    /// Records on which interface a beacon has named this address.
+    pub fn set_interface(&mut self, address: SocketAddr, interface: u32) {
+        for candidate in &mut self.candidates {
+            if candidate.address == address {
+                candidate.interface = Some(interface);
+            }
+        }
+    }
+
+    /// The interface over which to dial this address: the one on which a beacon last named it.
+    /// `None` if the routes of the host lead to no other.
+    pub fn interface_for(&self, ctx: &Context, address: SocketAddr) -> Option<u32> {
+        let mut candidates = self.candidates.iter();
+        let candidate = candidates.find(|candidate| candidate.address == address)?;
+        let interface = candidate.interface?;
+        ctx.is_routed_elsewhere(interface, address.ip())
+            .then_some(interface)
     }
 
     /// Sets [`DiscoveredPeer::rooms`] to the joined rooms whose hashes the last beacon lists. If

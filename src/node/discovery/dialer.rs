@@ -127,7 +127,7 @@ impl Dialer {
             BeaconKind::Discover => {
                 let mut address = source;
                 address.set_port(beacon.port);
-                if self.record_beacon(ctx, &beacon, address) {
+                if self.record_beacon(ctx, &beacon, address, interface) {
                     liveness::record_activity(ctx, &beacon.peer, beacon.run);
                     self.dial_discovered(ctx, handshakes, beacon.peer);
                 }
@@ -137,7 +137,13 @@ impl Dialer {
 
     /// Records the peer, its address and its rooms. Returns false if the beacon is ignored, because
     /// a bound is reached or the beacon is replayed.
-    fn record_beacon(&mut self, ctx: &mut Context, beacon: &Beacon, address: SocketAddr) -> bool {
+    fn record_beacon(
+        &mut self,
+        ctx: &mut Context,
+        beacon: &Beacon,
+        address: SocketAddr,
+        interface: u32,
+    ) -> bool {
         let (now, peer, source) = (ctx.now.time, beacon.peer, address.ip());
         let is_new = self.discovered.get(&peer).is_none();
         let mut delay_ms = 0;
@@ -173,6 +179,7 @@ impl Dialer {
         if discovered.apply_beacon(beacon, address, order, now, delay_ms) && !is_linked {
             discovered.match_rooms(&ctx.network, &self.joined_rooms);
         }
+        discovered.set_interface(address, interface);
         if ctx.topology.is_partial_mesh() {
             topology_updater::add_discovered(ctx, discovered);
         } else if is_new && self.discovered.count() > LINKS_MAX {
@@ -253,6 +260,7 @@ impl Dialer {
         };
         let target = DialTarget {
             address,
+            interface: discovered.and_then(|discovered| discovered.interface_for(ctx, address)),
             expected_peer: None,
         };
         let dial = Dial {
@@ -434,6 +442,7 @@ impl Dialer {
             {
                 let target = DialTarget {
                     address: static_peer.candidate.address,
+                    interface: None,
                     expected_peer: static_peer.pinned_peer(),
                 };
                 let stream = self.dial(ctx, handshakes, target);

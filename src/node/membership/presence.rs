@@ -240,9 +240,9 @@ impl Presence {
         }
     }
 
-    /// Records the end of a link. The caller must then call [`Presence::update`] for its peer, unless
-    /// the link is replaced, and for those behind it. They stay shown for the time that a new link or other routes may need,
-    /// unless we saw the end of the peer's program or path.
+    /// Records the end of a link. The caller must then call [`Presence::update`] for its peer,
+    /// unless the link is replaced, and for those behind it. They stay shown for the time that a
+    /// new link or other routes may need, unless we saw the end of the peer's program or path.
     pub fn link_down(&mut self, ctx: &Context, link: &ClosedLink) {
         let now = ctx.now.time;
         let Some(present) = self.peers.get_mut(&link.peer) else {

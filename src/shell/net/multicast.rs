@@ -156,6 +156,13 @@ impl Multicast {
         self.counters
     }
 
+    /// The name of the used interface with this index.
+    pub fn interface_name(&self, index: u32) -> Option<&str> {
+        let mut interfaces = self.interfaces.iter();
+        let used = interfaces.find(|interface| interface.index == index)?;
+        Some(&used.name)
+    }
+
     /// Whether `token` is one of the tokens for listeners. If so, call [`Multicast::mark_readable`]
     /// after its event.
     pub fn owns_token(&self, token: Token) -> bool {

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use nix::libc;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
 use crate::shell::os::descriptors::{count_available, is_shortage, reserve_descriptor};
@@ -276,20 +276,22 @@ impl TcpStreams {
         is_new
     }
 
-    /// Begins to connect to `address`. If the dial fails at once, appends [`StreamEvent::Closed`]
-    /// to `changes`. If the dial fails later, [`TcpStreams::handle_event`] appends that event.
+    /// Begins to connect to `address`, over the interface with the name `device`. `None`: the
+    /// routes decide. If the dial fails at once, appends [`StreamEvent::Closed`] to `changes`. If
+    /// the dial fails later, [`TcpStreams::handle_event`] appends that event.
     pub fn dial(
         &mut self,
         registry: &Registry,
         stream: StreamId,
         address: SocketAddr,
+        device: Option<&str>,
         changes: &mut Vec<StreamEvent>,
     ) {
         if self.is_full() {
             return changes.push(StreamEvent::Closed(stream));
         }
         let remote = address.ip();
-        let started = connect(address, self.path_mtu.segment_limit(remote))
+        let started = connect(address, device, self.path_mtu.segment_limit(remote))
             .and_then(|socket| self.insert(registry, stream, socket, remote, Phase::Connecting));
         if let Err(error) = started {
             if is_shortage(&error) {
@@ -516,22 +518,6 @@ impl TcpStreams {
     pub fn has_unsent(&self) -> bool {
         self.streams.values().any(|entry| !entry.unsent.is_empty())
     }
-}
-
-/// Begins to connect to `address`. `segment_limit`: the largest size of a segment in both
-/// directions.
-fn connect(address: SocketAddr, segment_limit: Option<u32>) -> io::Result<TcpStream> {
-    let Some(limit) = segment_limit else {
-        return TcpStream::connect(address);
-    };
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_tcp_mss(limit)?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        started => started?,
-    }
-    Ok(TcpStream::from_std(socket.into()))
 }
 
 /// Opens an IPv6 socket that also accepts IPv4. If the kernel has no IPv6, opens an IPv4 socket.

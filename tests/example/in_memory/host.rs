@@ -168,7 +168,9 @@ impl Host {
                 let reply = self.load(request);
                 self.pending_inputs.push_back(Input::Loaded(reply));
             }
-            Output::Dial { stream, address } => {
+            Output::Dial {
+                stream, address, ..
+            } => {
                 if !network.dial(owner, stream, address) {
                     self.pending_inputs.push_back(Input::Closed { stream });
                 }

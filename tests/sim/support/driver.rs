@@ -197,7 +197,9 @@ impl Lan {
             Output::SendBeacon { interface, bytes } => {
                 self.broadcast_beacon(who, interface, &bytes);
             }
-            Output::Dial { stream, address } => self.dial(who, stream, address),
+            Output::Dial {
+                stream, address, ..
+            } => self.dial(who, stream, address),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
             Output::Load(request) => {
                 self.peers[who].loads += 1;

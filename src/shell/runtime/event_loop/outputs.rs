@@ -25,7 +25,11 @@ impl EventLoop {
             Output::SendBeacon { interface, bytes } => {
                 self.multicast.send(interface, &bytes);
             }
-            Output::Dial { stream, address } => self.dial(stream, address),
+            Output::Dial {
+                stream,
+                address,
+                interface,
+            } => self.dial(stream, address, interface),
             Output::Resolve { endpoint } => self.resolver.resolve_named(&endpoint),
             Output::Write { stream, bytes } => self.write(stream, &bytes),
             Output::Close { stream } => {
@@ -44,13 +48,14 @@ impl EventLoop {
         }
     }
 
-    fn dial(&mut self, stream: StreamId, address: SocketAddr) {
+    fn dial(&mut self, stream: StreamId, address: SocketAddr, interface: Option<u32>) {
         self.frontend
             .stderr
             .debug(|| format!("dial {address}: {stream:?}"));
         let mut events = Vec::new();
+        let device = interface.and_then(|index| self.multicast.interface_name(index));
         self.streams
-            .dial(self.poll.registry(), stream, address, &mut events);
+            .dial(self.poll.registry(), stream, address, device, &mut events);
         if !events.is_empty() {
             self.pending_inputs.push_back(Input::Closed { stream });
         }
