@@ -42,7 +42,7 @@
 //! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
 //! 10. After each turn, ask [`Node::next_timeout`](crate::Node::next_timeout) for a time. At that
 //!     time, pass [`Input::Timeout`](crate::Input::Timeout), after the inputs that have come by
-//!     then. Only this input lets the deadlines that are due take effect.
+//!     then. Only this input ends links, handshakes and hold-downs whose deadline has passed.
 //!
 //! ## For each stream
 //!

@@ -383,6 +383,7 @@ impl Node {
         if self.dialer.link_up(&mut self.ctx, stream, peer.id) {
             self.known_peers.bind(&mut self.ctx, &peer);
         }
+        self.routes.link_up(&peer.id);
         self.observe_peer(stream, peer);
         self.delivery_tracker
             .link_up(&self.ctx, &mut self.logs, stream);

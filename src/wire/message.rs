@@ -17,8 +17,9 @@ use crate::base::time::WallTime;
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
 /// Maximum number of rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
-/// Maximum number of links on a route to a room member. More distant members count as unreachable.
-/// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
+/// Number of links that stands for no route, in the entry of a room member. Routes have fewer
+/// links, so more distant members count as unreachable. The bound stops routes to a lost peer from
+/// growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
 /// Length of a digest or a room's hash in a message, in hex digits. Longer hashes are truncated.
 pub const DIGEST_CHARS: usize = 32;
@@ -211,7 +212,8 @@ pub struct Member {
     /// A random number that identifies the member's process.
     #[serde(with = "hex")]
     pub run: u64,
-    /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
+    /// Number of links from the sender to the member. [`HOPS_MAX`]: the sender has no route, and
+    /// awaits the member.
     pub hops: u8,
     /// The next peer after the sender on the route to the member. Absent if the sender is linked
     /// with the member.

@@ -330,3 +330,89 @@ fn peers_behind_a_pruned_link_are_awaited() {
         assert_eq!(lan.peers[alice].joined_count(dave), 1);
     }
 }
+
+/// A peer of ours is told of members that are awaited. Names are bounded, however long a neighbour
+/// made them: the message would else break the links of all who get it.
+#[test]
+fn the_name_of_an_awaited_member_is_bounded() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(6);
+    let members = distant_members(2);
+    let here: Vec<_> = members.iter().map(|id| (*id, Some(1))).collect();
+    advertise(&mut lan, &mut bob, &here);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    lan.run_for(1_000);
+    received_routes(&mut lan, &mut carol);
+    for peer in members {
+        let member = Member {
+            peer,
+            username: "x".repeat(300_000),
+            run: 1,
+            hops: HOPS_MAX,
+            via: None,
+        };
+        let members = Members {
+            target: "#general".into(),
+            here: vec![member],
+            gone: Vec::new(),
+        };
+        bob.send(&mut lan, &Message::Members(members));
+    }
+    lan.run_for(1_000);
+    let longest = carol.receive_messages(&mut lan).into_iter();
+    let longest = longest.map(|message| message.encode().len()).max();
+    assert!(longest.is_some_and(|bytes| bytes < 1_000), "{longest:?}");
+}
+
+/// A member is awaited, and then linked. A peer that comes now gets the route, and nothing else.
+#[test]
+fn a_member_that_is_back_is_no_longer_awaited() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(7);
+    let dave = ScriptedPeer::identity(4).id();
+    advertise(&mut lan, &mut bob, &[(dave, Some(5))]);
+    lan.run_for(1_000);
+    lan.feed(alice, Input::Closed { stream: bob.stream });
+    lan.run_for(500);
+    let _dave = ScriptedPeer::connect(&mut lan, alice, 4);
+    lan.run_for(1_000);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    assert_eq!(received_hops(&mut lan, &mut carol, dave), [1]);
+}
+
+/// A member that only a neighbour awaits is named to nobody: peers that come one after the other
+/// would else tell each other for ever.
+#[test]
+fn the_word_of_a_neighbour_is_not_passed_on() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(8);
+    let dave = distant_members(1)[0];
+    let member = Member {
+        peer: dave,
+        username: "dave".into(),
+        run: 1,
+        hops: HOPS_MAX,
+        via: None,
+    };
+    let members = Members {
+        target: "#general".into(),
+        here: vec![member],
+        gone: Vec::new(),
+    };
+    bob.send(&mut lan, &Message::Members(members));
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    lan.run_for(1_000);
+    assert_eq!(received_hops(&mut lan, &mut carol, dave), [0; 0]);
+}
+
+/// A relay leaves the room, and its link stays. The members behind it are awaited.
+#[test]
+fn members_behind_a_relay_that_left_the_room_are_awaited() {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(9);
+    lan.join(alice, "#ops");
+    let dave = distant_members(1)[0];
+    advertise(&mut lan, &mut bob, &[(dave, Some(1))]);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    lan.run_for(1_000);
+    received_hops(&mut lan, &mut carol, dave);
+    bob.send(&mut lan, &Message::Rooms { rooms: Vec::new() });
+    lan.run_for(1_000);
+    assert_eq!(received_hops(&mut lan, &mut carol, dave), [HOPS_MAX]);
+}

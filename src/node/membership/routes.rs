@@ -28,7 +28,7 @@ const ROUTES_PER_LINK_MAX: usize = 2048;
 const HOLD_DOWN_MS: u64 = 4_000;
 /// Maximum number of hold-downs at one time. If this many exist, a lost member gets no hold-down.
 const HOLD_DOWNS_MAX: usize = 4096;
-/// Number of hold-downs from which on a member that only a neighbour knows gets none.
+/// Number of hold-downs from which on a member that only neighbours await gets none.
 const HOLD_DOWNS_NAMED_MAX: usize = 2048;
 
 /// The routes that we advertise. The routes that we receive are in
@@ -49,21 +49,11 @@ pub struct Routes {
 /// A member of a room to which the last route was lost. Until the end of the hold-down, new routes
 /// to the same run are ignored.
 struct HoldDown {
-    /// The member's entry, with the lost run.
-    member: Member,
+    /// The lost run of the member, and its name.
+    run: u64,
+    nick: Nick,
     until: Time,
     cause: Loss,
-}
-
-impl HoldDown {
-    /// Tells a neighbour that the member is awaited.
-    fn awaited_entry(&self) -> Member {
-        Member {
-            hops: HOPS_MAX,
-            via: None,
-            ..self.member.clone()
-        }
-    }
 }
 
 /// Why the last route to a member was lost.
@@ -74,6 +64,9 @@ pub enum Loss {
     /// Another peer on the way was lost, or the member's own link although its program runs on. The
     /// member should still get new lines.
     Relay,
+    /// As [`Loss::Relay`], but we never had a route: a neighbour says so. Nobody is told of it, as
+    /// peers could otherwise keep telling each other.
+    RelayOfNeighbour,
 }
 
 impl Routes {
@@ -101,7 +94,7 @@ impl Routes {
                 here.push(member);
             }
         }
-        here.extend(self.awaited(room).map(HoldDown::awaited_entry));
+        here.extend(self.awaited_entries(ctx, room));
         send_update(ctx, stream, room, &here, &[]);
     }
 
@@ -110,26 +103,48 @@ impl Routes {
     pub fn unlinked_members(&self, ctx: &Context, room: &Room) -> SortedSet<PeerId> {
         let routes = ctx.known_routes_in_room(room);
         let reachable = routes.map(|(_, peer, _)| peer);
-        let awaited = self.awaited(room).map(|hold_down| &hold_down.member.peer);
-        let members = reachable.chain(awaited).copied();
+        let awaited = self.hold_downs_in(room);
+        let awaited = awaited.filter(|(_, hold_down)| hold_down.cause != Loss::Member);
+        let members = reachable.chain(awaited.map(|(peer, _)| peer)).copied();
         members
             .filter(|peer| !ctx.stream_by_peer.contains_key(peer))
             .collect()
     }
 
-    /// The members of a room that lost their relay in the last 4 s.
-    fn awaited<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a HoldDown> {
+    fn hold_downs_in<'a>(
+        &'a self,
+        room: &'a Room,
+    ) -> impl Iterator<Item = (&'a PeerId, &'a HoldDown)> {
         let hold_downs = self.hold_downs.iter();
-        hold_downs
-            .filter(move |((of, _), hold_down)| of == room && hold_down.cause == Loss::Relay)
-            .map(|(_, hold_down)| hold_down)
+        let in_room = hold_downs.filter(move |((of, _), _)| of == room);
+        in_room.map(|((_, peer), hold_down)| (peer, hold_down))
+    }
+
+    /// Entries that name to a new link the members to which we had a route, and that are awaited.
+    fn awaited_entries(&self, ctx: &Context, room: &Room) -> Vec<Member> {
+        let lost = self.hold_downs_in(room).filter(|(peer, hold_down)| {
+            hold_down.cause == Loss::Relay && !ctx.has_route(Some(room), peer)
+        });
+        let entry = |(peer, hold_down): (&PeerId, &HoldDown)| Member {
+            peer: *peer,
+            username: hold_down.nick.to_string(),
+            run: hold_down.run,
+            hops: HOPS_MAX,
+            via: None,
+        };
+        lost.map(entry).collect()
     }
 
     /// The name of an awaited member.
     pub fn awaited_nick(&self, peer: &PeerId) -> Option<Nick> {
         let mut hold_downs = self.hold_downs.iter();
         let found = hold_downs.find(|((_, member), _)| member == peer);
-        found.map(|(_, hold_down)| Nick::new_or_placeholder(&hold_down.member.username))
+        found.map(|(_, hold_down)| hold_down.nick.clone())
+    }
+
+    /// Ends the hold-downs of a peer that is now linked.
+    pub fn link_up(&mut self, peer: &PeerId) {
+        self.hold_downs.retain(|(_, member), _| member != peer);
     }
 
     /// Schedules an update of this room's routes to the neighbours, as these routes may have
@@ -156,8 +171,11 @@ impl Routes {
         };
         let removed = link.routes.iter().filter(|(room, _)| rooms.contains(room));
         let removed = removed.flat_map(|(_, routes)| routes.keys());
-        let removed = removed.copied().collect();
+        let removed: SortedSet<PeerId> = removed.copied().collect();
         link.routes.retain(|room, _| !rooms.contains(room));
+        for peer in &removed {
+            self.start_hold_down(ctx, peer, Loss::Relay);
+        }
         removed
     }
 
@@ -193,11 +211,8 @@ impl Routes {
         let route_count: usize = link.routes.values().map(SortedMap::len).sum();
         let routes = link.routes.get_or_default(room.clone());
         let other_rooms_count = route_count - routes.len();
-        for peer in &update.gone {
-            if routes.remove(peer).is_some() {
-                changed.push(*peer);
-            }
-        }
+        let gone = update.gone.into_iter();
+        let gone: Vec<PeerId> = gone.filter(|peer| routes.remove(peer).is_some()).collect();
         let mut awaited = Vec::new();
         for member in update.here {
             // Split horizon: a route whose next hop is this program leads nowhere.
@@ -210,7 +225,7 @@ impl Routes {
             changed.push(member.peer);
             if is_usable {
                 let hold_down = self.hold_downs.get(&(room.clone(), member.peer));
-                let hold_down = hold_down.filter(|held| held.member.run == member.run);
+                let hold_down = hold_down.filter(|held| held.run == member.run);
                 let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
@@ -225,23 +240,21 @@ impl Routes {
                 }
             }
         }
-        if !changed.is_empty() {
-            self.schedule_update(ctx, &room);
-        }
-        for peer in update.gone {
-            self.start_hold_down(ctx, &peer, Loss::Member);
-            if let Some(hold_down) = self.hold_downs.get_mut(&(room.clone(), peer)) {
-                hold_down.cause = Loss::Member;
-            }
-        }
-        for member in awaited {
-            if self.hold_downs.len() < HOLD_DOWNS_NAMED_MAX {
-                self.hold_down(ctx, &room, member, Loss::Relay);
-            }
-        }
         // Nobody has said that these members are gone.
         for peer in &changed {
             self.start_hold_down(ctx, peer, Loss::Relay);
+        }
+        for peer in &gone {
+            self.start_hold_down(ctx, peer, Loss::Member);
+        }
+        for member in awaited {
+            if self.hold_downs.len() < HOLD_DOWNS_NAMED_MAX {
+                self.hold_down(ctx, &room, &member, Loss::RelayOfNeighbour);
+            }
+        }
+        changed.extend(gone);
+        if !changed.is_empty() {
+            self.schedule_update(ctx, &room);
         }
         changed
     }
@@ -249,27 +262,30 @@ impl Routes {
     /// Starts a hold-down in each room where this peer was lost. A peer is lost in a room if we
     /// advertised the peer and have no route left.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
-        // A route that was sent early has the later run.
-        let early = self.advertised_early.iter();
-        let advertised = early.chain(self.advertised.iter());
+        // A route that was sent early has the later run, and replaces the other.
+        let advertised = self.advertised.iter().chain(self.advertised_early.iter());
         let entry = |(room, members): (&Room, &SortedMap<PeerId, Member>)| {
             Some((room.clone(), members.get(peer)?.clone()))
         };
-        let entries: Vec<(Room, Member)> = advertised.filter_map(entry).collect();
-        for (room, member) in entries {
-            self.hold_down(ctx, &room, member, cause);
+        let entries: SortedMap<Room, Member> = advertised.filter_map(entry).collect();
+        for (room, member) in entries.iter() {
+            self.hold_down(ctx, room, member, cause);
         }
     }
 
-    /// Starts a hold-down of 4 s, unless the member has one, is linked, or has a route.
-    fn hold_down(&mut self, ctx: &Context, room: &Room, member: Member, cause: Loss) {
+    /// Starts a hold-down of 4 s, unless this run of the member has one, or the member is linked or
+    /// has a route.
+    fn hold_down(&mut self, ctx: &Context, room: &Room, member: &Member, cause: Loss) {
         let key = (room.clone(), member.peer);
         let is_lost = !ctx.stream_by_peer.contains_key(&member.peer)
             && !ctx.has_route(Some(room), &member.peer);
-        if is_lost && !self.hold_downs.contains_key(&key) && self.hold_downs.len() < HOLD_DOWNS_MAX
-        {
+        let held = self.hold_downs.get(&key);
+        let is_held = held.is_some_and(|it| it.run == member.run && it.until > ctx.now.time);
+        let has_place = held.is_some() || self.hold_downs.len() < HOLD_DOWNS_MAX;
+        if is_lost && !is_held && has_place {
             let hold_down = HoldDown {
-                member,
+                run: member.run,
+                nick: Nick::new_or_placeholder(&member.username),
                 until: ctx.now.time + HOLD_DOWN_MS,
                 cause,
             };
@@ -281,7 +297,7 @@ impl Routes {
     /// may not know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
         for ((_, member), hold_down) in self.hold_downs.iter_mut() {
-            if member == peer && hold_down.member.run == run {
+            if member == peer && hold_down.run == run {
                 hold_down.cause = Loss::Member;
             }
         }
@@ -339,16 +355,22 @@ impl Routes {
                 .filter(|(peer, member)| is_changed(peer, member))
                 .map(|(_, member)| member.clone())
                 .collect();
-            let lost = advertised
-                .keys()
-                .chain(early.keys().filter(|peer| !advertised.contains_key(peer)))
-                .filter(|peer| !current.contains_key(*peer));
+            let early = early.iter();
+            let early = early.filter(|(peer, _)| !advertised.contains_key(peer));
+            let lost = advertised.iter().chain(early);
             let mut gone = Vec::new();
-            for peer in lost {
+            for (peer, member) in lost.filter(|(peer, _)| !current.contains_key(peer)) {
                 let hold_down = self.hold_downs.get(&(room.clone(), *peer));
-                match hold_down.filter(|hold_down| hold_down.cause == Loss::Relay) {
-                    Some(hold_down) => here.push(hold_down.awaited_entry()),
-                    None => gone.push(*peer),
+                // A route may have become too long to be advertised.
+                let is_awaited = hold_down.is_some_and(|it| it.cause == Loss::Relay)
+                    || ctx.has_route(Some(&room), peer);
+                match is_awaited {
+                    true => here.push(Member {
+                        hops: HOPS_MAX,
+                        via: None,
+                        ..member.clone()
+                    }),
+                    false => gone.push(*peer),
                 }
             }
             *advertised = current;
