@@ -1,7 +1,7 @@
 //! The beacon's sockets and the list of interfaces, in network namespaces: which destination reaches
 //! which host, and how the sockets follow changes.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use crate::hosts::host::{Host, Loopback};
@@ -481,6 +481,35 @@ fn a_flood_of_datagrams_is_received_in_turns() {
         turns.iter().sum::<usize>() == 3 * 70
     });
     assert_eq!(turns.iter().max(), Some(&128), "{turns:?}");
+}
+
+/// The sockets take turns, also while each datagram of one of them is refused as too long.
+#[test]
+fn a_flood_on_one_socket_does_not_block_the_others() {
+    let Some(lan) = Lan::new(1) else { return };
+    let host = &lan.hosts[0];
+    let (mut alice, mut bob) = (Sockets::on(host, &[]), Sockets::on(host, &[]));
+    host.namespace.inside(|| {
+        let flood = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        flood.set_broadcast(true).expect("broadcasts");
+        for _ in 0..60 {
+            let datagram = [b'x'; DATAGRAM_MAX_BYTES + 1];
+            flood
+                .send_to(&datagram, "10.77.0.255:9999")
+                .expect("a datagram is sent");
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(alice.send_to_all(host, "hello"), 3);
+    }
+    bob.mark_readable();
+    bob.datagrams.begin_turn();
+    // The other two sockets have two datagrams each.
+    for _ in 0..4 {
+        let received = bob.datagrams.receive(&mut [0; DATAGRAM_MAX_BYTES]);
+        assert!(received.is_some());
+    }
+    assert!(bob.datagrams.counters().oversized <= 4);
 }
 
 /// `-m none` opens no socket.

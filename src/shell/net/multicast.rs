@@ -284,12 +284,12 @@ impl Multicast {
         let mut idle_listeners = 0;
         while idle_listeners < count && self.reads_left > 0 {
             let at = self.next_listener;
+            self.next_listener = (at + 1) % count;
             let Some(Some(listener)) = self
                 .listeners
                 .get_mut(at)
                 .filter(|slot| is_slot_readable(slot))
             else {
-                self.next_listener = (at + 1) % count;
                 idle_listeners += 1;
                 continue;
             };
@@ -299,7 +299,6 @@ impl Multicast {
             match receive_datagram(&listener.socket, buffer, &mut self.control_buffer) {
                 Ok(raw) => {
                     if let Some(received) = self.filter_datagram(target, raw) {
-                        self.next_listener = (at + 1) % count;
                         return Some(received);
                     }
                 }
