@@ -42,6 +42,11 @@ impl Backoff {
         self.next_attempt
     }
 
+    /// Number of dials that failed since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether the last dial failed.
     pub fn has_failed(&self) -> bool {
         self.failures > 0

@@ -227,11 +227,15 @@ impl DiscoveredPeer {
     }
 
     /// The interface over which to dial this address: the one on which a beacon last named it.
-    /// `None` if the routes of the host lead to no other.
+    /// `None` if the routes of the host lead to no other. `None` as well for every other attempt
+    /// after a failure: beacons may cross an interface that connections do not cross.
     pub fn interface_for(&self, ctx: &Context, address: SocketAddr) -> Option<u32> {
         let mut candidates = self.candidates.iter();
         let candidate = candidates.find(|candidate| candidate.address == address)?;
         let interface = candidate.interface?;
+        if candidate.backoff.failures() % 2 == 1 {
+            return None;
+        }
         ctx.is_routed_elsewhere(interface, address.ip())
             .then_some(interface)
     }

@@ -19,7 +19,8 @@ pub fn connect(
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if let Some(name) = device {
-        // Linux before 5.7 refuses this without a privilege. Then the routes decide.
+        // Linux before 5.7 refuses this without a privilege, and an interface may be gone. Then the
+        // routes decide.
         let _ = socket.bind_device(Some(name.as_bytes()));
     }
     if let Some(limit) = segment_limit {
