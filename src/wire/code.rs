@@ -227,8 +227,8 @@ fn parse_port(digits: &str) -> Result<u16, EndpointError> {
 /// Is the text an IPv6 address, with or without a zone?
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "-"));
-    // A bracket would end the address where it is written in brackets.
-    let is_plain = |b: u8| b.is_ascii_graphic() && b != b'[' && b != b']';
+    // These would end the address where it is written in brackets, behind an id, or in a list.
+    let is_plain = |b: u8| b.is_ascii_graphic() && !b"[]@,".contains(&b);
     let named = !zone.is_empty() && zone.bytes().all(is_plain);
     named && address.parse::<Ipv6Addr>().is_ok()
 }

@@ -71,6 +71,10 @@ fn endpoints_are_parsed_in_every_form() {
         ("[::1".into(), EndpointError::InvalidBrackets),
         ("[::1]1".into(), EndpointError::InvalidBrackets),
         ("fe80::1%eth0]:99".into(), EndpointError::InvalidPort),
+        (
+            format!("{id}@[fe80::1%a@b]:99"),
+            EndpointError::InvalidBrackets,
+        ),
     ];
     for (text, error) in bad {
         assert_eq!(parse_endpoints(&text), Err(error), "{text}");
