@@ -91,7 +91,7 @@ impl StateDir {
         };
         let identity = load_or_create_identity(directory, &mut warnings)?;
         let known_peers = known_peers_file::read_and_compact_known_peers(directory, &mut warnings)?;
-        open_history_format(&history_dir(directory))?;
+        open_history_format(&history_dir(directory), &mut warnings)?;
         Ok(OpenedStateDir {
             state_dir: StateDir {
                 directory: Some(directory.to_owned()),
