@@ -260,8 +260,11 @@ impl Routes {
     }
 
     /// Starts a hold-down in each room where this peer was lost. A peer is lost in a room if we
-    /// advertised the peer and have no route left.
+    /// advertised the peer and have no route left. Does nothing if the peer is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
+        if ctx.stream_by_peer.contains_key(peer) {
+            return;
+        }
         // A route that was sent early has the later run, and replaces the other.
         let advertised = self.advertised.iter().chain(self.advertised_early.iter());
         let entry = |(room, members): (&Room, &SortedMap<PeerId, Member>)| {
