@@ -39,20 +39,27 @@ fn contains(word: [u8; 8], byte: u8) -> bool {
 /// Is the text free of bytes for which [`may_begin_control`] is true? Checks eight bytes at once,
 /// because this check runs for every received and every shown line.
 fn is_plain(text: &str) -> bool {
-    let (words, rest) = text.as_bytes().as_chunks();
-    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_begin_control);
-    let mut words = words.iter();
-    words.all(|word| is_printable_ascii(*word) || harmless(word)) && harmless(rest)
+    is_free_of(text, may_begin_control, is_printable_ascii)
 }
 
 /// Is the text free of TAB, `"`, `\`, and bytes for which [`may_begin_control`] is true? Checks
 /// eight bytes at once, because this check runs for every line that we sign.
 pub fn is_plain_json(text: &str) -> bool {
-    let (words, rest) = text.as_bytes().as_chunks();
     let may_need_escape = |byte: u8| matches!(byte, b'\t' | b'"' | b'\\') | may_begin_control(byte);
-    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_need_escape);
-    let mut words = words.iter();
     let is_plain_word =
         |word: [u8; 8]| is_printable_ascii(word) && !contains(word, b'"') && !contains(word, b'\\');
-    words.all(|word| is_plain_word(*word) || harmless(word)) && harmless(rest)
+    is_free_of(text, may_need_escape, is_plain_word)
+}
+
+/// Is the text free of bytes for which `is_special` is true? `is_plain_word`: whether eight bytes
+/// certainly contain none of them.
+fn is_free_of(
+    text: &str,
+    is_special: impl Fn(u8) -> bool,
+    is_plain_word: impl Fn([u8; 8]) -> bool,
+) -> bool {
+    let (words, rest) = text.as_bytes().as_chunks();
+    let is_free = |bytes: &[u8]| !bytes.iter().any(|byte| is_special(*byte));
+    let mut words = words.iter();
+    words.all(|word| is_plain_word(*word) || is_free(word)) && is_free(rest)
 }
