@@ -232,6 +232,25 @@ fn a_hold_down_holds_the_run_that_was_sent_early() {
     assert_eq!(of_dave(&mut lan, &mut carol), [Some(2)]);
 }
 
+/// Names members that the scripted neighbour awaits, all with one name.
+fn await_members(lan: &mut Lan, neighbour: &mut ScriptedPeer, members: &[PeerId], name: &str) {
+    for members in members.chunks(256) {
+        let here = members.iter().map(|peer| Member {
+            peer: *peer,
+            username: name.into(),
+            run: 1,
+            hops: HOPS_MAX,
+            via: None,
+        });
+        let members = Members {
+            target: "#general".into(),
+            here: here.collect(),
+            gone: Vec::new(),
+        };
+        neighbour.send(lan, &Message::Members(members));
+    }
+}
+
 /// The hops that the node named to a scripted neighbour for this member since the last call.
 fn received_hops(lan: &mut Lan, neighbour: &mut ScriptedPeer, member: PeerId) -> Vec<u8> {
     let mut hops = Vec::new();
@@ -276,21 +295,7 @@ fn members_that_a_neighbour_awaits_lack_lines() {
     for (count, awaited) in [(1, 1), (3_000, 2_048)] {
         let (mut lan, alice, mut bob) = alice_and_neighbour(5);
         lan.say(alice, "hello");
-        for members in distant_members(count).chunks(256) {
-            let here = members.iter().map(|peer| Member {
-                peer: *peer,
-                username: "dave".into(),
-                run: 1,
-                hops: HOPS_MAX,
-                via: None,
-            });
-            let members = Members {
-                target: "#general".into(),
-                here: here.collect(),
-                gone: Vec::new(),
-            };
-            bob.send(&mut lan, &Message::Members(members));
-        }
+        await_members(&mut lan, &mut bob, &distant_members(count), "dave");
         let lacking = |lan: &Lan| lan.node(alice).delivery(None).required_peers;
         assert_eq!(lacking(&lan), 1 + awaited);
         lan.run_for(4_500);
@@ -342,20 +347,8 @@ fn the_name_of_an_awaited_member_is_bounded() {
     let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
     lan.run_for(1_000);
     received_routes(&mut lan, &mut carol);
-    for peer in members {
-        let member = Member {
-            peer,
-            username: "x".repeat(300_000),
-            run: 1,
-            hops: HOPS_MAX,
-            via: None,
-        };
-        let members = Members {
-            target: "#general".into(),
-            here: vec![member],
-            gone: Vec::new(),
-        };
-        bob.send(&mut lan, &Message::Members(members));
+    for member in members {
+        await_members(&mut lan, &mut bob, &[member], &"x".repeat(300_000));
     }
     lan.run_for(1_000);
     let longest = carol.receive_messages(&mut lan).into_iter();
@@ -384,19 +377,7 @@ fn a_member_that_is_back_is_no_longer_awaited() {
 fn the_word_of_a_neighbour_is_not_passed_on() {
     let (mut lan, alice, mut bob) = alice_and_neighbour(8);
     let dave = distant_members(1)[0];
-    let member = Member {
-        peer: dave,
-        username: "dave".into(),
-        run: 1,
-        hops: HOPS_MAX,
-        via: None,
-    };
-    let members = Members {
-        target: "#general".into(),
-        here: vec![member],
-        gone: Vec::new(),
-    };
-    bob.send(&mut lan, &Message::Members(members));
+    await_members(&mut lan, &mut bob, &[dave], "dave");
     let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
     lan.run_for(1_000);
     assert_eq!(received_hops(&mut lan, &mut carol, dave), [0; 0]);
