@@ -58,7 +58,7 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 pub const REST_MS: u64 = 400;
 /// Maximum number of reads in a turn. Reads of empty sockets and of dropped datagrams count as
 /// well. A flood of datagrams thus does not delay the links.
-const READS_PER_TURN_MAX: usize = 128;
+const READS_PER_TURN_MAX: usize = 64;
 /// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets, so the
 /// value is as small as possible. The kernel raises it to its own minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
@@ -266,7 +266,7 @@ impl Multicast {
         }
     }
 
-    /// Allows [`Multicast::receive`] another 128 reads.
+    /// Allows [`Multicast::receive`] another 64 reads.
     pub fn begin_turn(&mut self) {
         self.reads_left = READS_PER_TURN_MAX;
     }
@@ -274,7 +274,7 @@ impl Multicast {
     /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
     /// several times, because it skips empty sockets and datagrams that must be dropped.
     ///
-    /// `None`: the sockets rest, all of them are empty, or this turn has made 128 reads. Then
+    /// `None`: the sockets rest, all of them are empty, or this turn has made 64 reads. Then
     /// [`Multicast::has_readable`] may still be true.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         if self.rests_until.is_some() {
