@@ -15,9 +15,17 @@ pub fn format(number: u64) -> String {
 /// Parses 16 lower-case hex digits. Returns `None` for any other text. Each number thus has exactly
 /// one text form.
 pub fn parse(text: &str) -> Option<u64> {
-    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    let fits = text.len() == HEX_DIGITS && text.bytes().all(is_digit);
-    u64::from_str_radix(text, 16).ok().filter(|_| fits)
+    if text.len() != HEX_DIGITS {
+        return None;
+    }
+    text.bytes().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(value))
+    })
 }
 
 /// Serializes a number as a string of 16 digits, for `#[serde(with = "hex")]`.

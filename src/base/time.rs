@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use crate::base::text::decimal;
+
 /// Milliseconds since the program started. The clock is monotonic and includes suspend
 /// (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,17 +146,20 @@ impl fmt::Display for WallTime {
         if at.year() < 0 {
             return WallTime(0).fmt(f);
         }
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            at.year(),
-            at.month(),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.millisecond()
-        )
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields = [
+            (0..4, at.year()),
+            (5..7, at.month().into()),
+            (8..10, at.day().into()),
+            (11..13, at.hour().into()),
+            (14..16, at.minute().into()),
+            (17..19, at.second().into()),
+            (20..23, at.millisecond()),
+        ];
+        for (digits, number) in fields {
+            decimal::fill(&mut text[digits], u64::from(number.unsigned_abs()));
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

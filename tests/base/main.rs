@@ -4,8 +4,10 @@ mod batch;
 mod batch_content;
 #[path = "../support/batches/mod.rs"]
 mod batches;
+mod control_chars;
 mod error_code;
 mod hex;
+mod identity;
 mod name;
 mod range;
 mod table;

@@ -59,7 +59,10 @@ fn is_free_of(
     is_plain_word: impl Fn([u8; 8]) -> bool,
 ) -> bool {
     let (words, rest) = text.as_bytes().as_chunks();
+    // The last eight bytes contain the rest.
+    let last = text.as_bytes().last_chunk();
     let is_free = |bytes: &[u8]| !bytes.iter().any(|byte| is_special(*byte));
     let mut words = words.iter();
-    words.all(|word| is_plain_word(*word) || is_free(word)) && is_free(rest)
+    words.all(|word| is_plain_word(*word) || is_free(word))
+        && (last.is_some_and(|word| is_plain_word(*word)) || is_free(rest))
 }

@@ -1,5 +1,7 @@
-//! Rules for text of others: which characters could control a terminal, and which spelling of a
-//! name is allowed. And a sentence about names.
+//! Text that several layers share. Rules for text of others: which characters could control a
+//! terminal, and which spelling of a name is allowed. Fast decimal digits, and a sentence about
+//! names.
 pub mod bound_name;
 pub mod control_chars;
+pub mod decimal;
 pub mod spelling;

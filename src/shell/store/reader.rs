@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::event::Position;
 use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;
+use crate::base::text::decimal;
 use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::{CLOCK_STEP_MIN_MS, Moment};
 use crate::shell::os::file::{self, Access};
@@ -257,15 +258,15 @@ impl Reader {
     fn write(&mut self, state: &ReaderState) -> io::Result<()> {
         self.open_file()?;
         let ReaderState { began, printed, .. } = state;
-        let mut text = format!(
-            "{} {} {:020} {:020} {:020} {:020}\n",
-            began.wall,
-            began.boot_id,
-            began.boot_ms,
-            printed.segment,
-            printed.offset,
-            printed.generation
-        );
+        let mut text = format!("{} {}", began.wall, began.boot_id);
+        let position = [printed.segment, printed.offset, printed.generation];
+        let boot_ms = u64::try_from(began.boot_ms).unwrap_or(0);
+        for number in [boot_ms].into_iter().chain(position) {
+            let mut word = *b" 00000000000000000000";
+            decimal::fill(&mut word[1..], number);
+            text += std::str::from_utf8(&word).unwrap_or_default();
+        }
+        text.push('\n');
         debug_assert_eq!(text.len(), STATE_LINE_BYTES);
         for backlog in &state.backlogs {
             backlog.append_line(&mut text);
