@@ -89,10 +89,12 @@ impl Node {
             liveness::close_overflowed(&mut self.ctx, &mut events);
             self.dispatch(input, &mut events);
             self.handle_link_events(events);
-            let is_expecting_link = self.is_expecting_link();
-            let known_peers = &mut self.known_peers;
-            self.name_resolution
-                .end_turn(&mut self.ctx, known_peers, is_expecting_link);
+            if self.name_resolution.is_searching() {
+                let is_expecting_link = self.is_expecting_link();
+                let known_peers = &mut self.known_peers;
+                self.name_resolution
+                    .end_turn(&mut self.ctx, known_peers, is_expecting_link);
+            }
             self.delivery_tracker
                 .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();

@@ -65,6 +65,11 @@ impl NameResolution {
         });
     }
 
+    /// Whether any selector is undecided.
+    pub fn is_searching(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Decides each selector that can be decided now, and answers its query. If a selector means
     /// one peer, binds the name of this peer to its key. `is_expecting_link` means that a further
     /// peer is likely to be linked soon.
@@ -74,9 +79,6 @@ impl NameResolution {
         known_peers: &mut KnownPeers,
         is_expecting_link: bool,
     ) {
-        if self.pending.is_empty() {
-            return;
-        }
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);

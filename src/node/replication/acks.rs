@@ -17,7 +17,7 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, own_entry, send_have};
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::ReceivedDigest;
+use crate::node::replication::progress::{LinkProgress, ReceivedDigest};
 use crate::node::replication::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
@@ -41,7 +41,10 @@ impl Replication {
     pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
         let pending = &mut self.progress.get_or_create(stream, log).due_ack;
         *pending = Some(pending.unwrap_or(0).saturating_add(batches));
-        self.progress.link_mut(stream).due_acks.insert(log.clone());
+        self.progress
+            .report_mut(stream)
+            .due_acks
+            .insert(log.clone());
     }
 
     /// Schedules the acknowledgements of a batch that filled a gap of this log. The link's peer
@@ -63,22 +66,21 @@ impl Replication {
             return;
         }
         *pending = Some(kind);
-        let link = self.progress.link_mut(stream);
+        let link = self.progress.report_mut(stream);
         link.offers_mut(kind).push_back(log.clone());
     }
 
     /// Sends the acknowledgements and offers that are due. On each link, acknowledgements are
     /// grouped into messages by target. Offers are grouped by target and kind.
     pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs) {
-        let links = self.progress.links();
-        let reporting = links.filter(|(_, link)| {
-            !link.due_acks.is_empty()
-                || !link.initial_offers.is_empty()
-                || !link.updated_offers.is_empty()
+        let reporting = self.progress.reporting();
+        let due = reporting.filter(|(stream, progress)| {
+            let at = self.report_at(ctx, *stream, progress);
+            at.is_some_and(|at| at <= ctx.now.time)
         });
-        let streams: Vec<StreamId> = reporting.map(|(stream, _)| stream).collect();
-        for stream in streams {
-            let Some(link) = ctx.links.get(&stream).filter(|link| !link.is_blocked) else {
+        let due: Vec<StreamId> = due.map(|(stream, _)| stream).collect();
+        for stream in due {
+            let Some(link) = ctx.links.get(&stream) else {
                 continue;
             };
             let mut reported = Vec::new();
@@ -116,7 +118,7 @@ impl Replication {
             let Some(pending) = record.and_then(|record| record.due_ack.as_mut()) else {
                 return false;
             };
-            if next_ack_at(link, *pending).is_some_and(|at| at > ctx.now.time) {
+            if next_ack_at(link, *pending) > ctx.now.time {
                 return true;
             }
             if let Some(record) = self.progress.get_mut(stream, log) {
@@ -146,7 +148,7 @@ impl Replication {
     ) -> SortedMap<(Target, OfferKind), Vec<HaveEntry>> {
         let mut offers: SortedMap<(Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
         for kind in [OfferKind::Initial, OfferKind::Update] {
-            if next_offer_at(link, kind).is_some_and(|at| at > ctx.now.time) {
+            if next_offer_at(link, kind) > ctx.now.time {
                 continue;
             }
             for _ in 0..LOGS_PER_MESSAGE_MAX {
@@ -185,22 +187,26 @@ impl Replication {
     /// blocked links. When a blocked link accepts bytes again,
     /// [`Writable`](crate::base::event::Input::Writable) starts a turn that sends what is due.
     pub(super) fn report_deadline(&self, ctx: &Context) -> Option<Time> {
-        let links = self.progress.links();
-        let deadlines = links.filter_map(|(stream, progress)| {
-            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked)?;
-            let acks = progress.due_acks.iter().filter_map(|log| {
-                let due_ack = self.progress.get(stream, log).due_ack?;
-                next_ack_at(link, due_ack)
-            });
-            let has_initial = !progress.initial_offers.is_empty();
-            let has_updated = !progress.updated_offers.is_empty();
-            let initial = has_initial.then_some(ctx.now.time);
-            let updated =
-                has_updated.then(|| next_offer_at(link, OfferKind::Update).unwrap_or(ctx.now.time));
+        let deadlines = self.progress.reporting().filter_map(|(stream, progress)| {
             let digests = progress.digests.values().filter_map(next_answer_at);
-            acks.chain(initial).chain(updated).chain(digests).min()
+            let report_at = self.report_at(ctx, stream, progress);
+            digests.chain(report_at).min()
         });
         deadlines.min()
+    }
+
+    /// When to send the next acknowledgement or offer on a link. `None`: none is pending, or the
+    /// link is blocked.
+    fn report_at(&self, ctx: &Context, stream: StreamId, progress: &LinkProgress) -> Option<Time> {
+        let link = ctx.links.get(&stream).filter(|link| !link.is_blocked)?;
+        let acks = progress.due_acks.iter().filter_map(|log| {
+            let due_ack = self.progress.get(stream, log).due_ack?;
+            Some(next_ack_at(link, due_ack))
+        });
+        let offers = [OfferKind::Initial, OfferKind::Update].into_iter();
+        let offers = offers.filter(|kind| !progress.offers(*kind).is_empty());
+        let offers = offers.map(|kind| next_offer_at(link, kind));
+        acks.chain(offers).min()
     }
 }
 
@@ -211,20 +217,21 @@ pub(super) fn next_answer_at(digest: &ReceivedDigest) -> Option<Time> {
     Some(answered_at.map_or(Time(0), |at| at + DIGEST_INTERVAL_MS))
 }
 
-/// When an acknowledgement that covers this many batches may be sent; `None`: at once.
-fn next_ack_at(link: &Link, batches: u32) -> Option<Time> {
+/// When an acknowledgement that covers this many batches may be sent.
+fn next_ack_at(link: &Link, batches: u32) -> Time {
     let interval = match batches < BULK_BATCHES_MIN {
         true => ACK_INTERVAL_MS,
         false => BULK_ACK_INTERVAL_MS,
     };
-    link.last_receipt_sent.map(|last| last + interval)
+    link.last_receipt_sent
+        .map_or(Time(0), |last| last + interval)
 }
 
-/// When an offer of this kind may be sent; `None`: at once.
-fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
-    match kind {
-        OfferKind::Initial => None,
-        OfferKind::Update => link.last_offer_sent.map(|last| last + OFFER_INTERVAL_MS),
+/// When an offer of this kind may be sent.
+fn next_offer_at(link: &Link, kind: OfferKind) -> Time {
+    match (kind, link.last_offer_sent) {
+        (OfferKind::Update, Some(last)) => last + OFFER_INTERVAL_MS,
+        _ => Time(0),
     }
 }
 

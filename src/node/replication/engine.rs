@@ -423,6 +423,7 @@ impl Replication {
         }
         self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
+        self.progress.prune_reporting();
         self.update_next_switch(ctx);
         self.send_queued_wants(ctx);
         self.load_lagging(ctx, logs);

@@ -58,7 +58,7 @@ impl Replication {
         };
         let is_kept = |digest: &String| is_answered && digest.len() <= DIGEST_CHARS;
         if let Some(digest) = have.digest.filter(is_kept) {
-            let digests = &mut self.progress.link_mut(stream).digests;
+            let digests = &mut self.progress.report_mut(stream).digests;
             digests.get_or_default(target.clone()).waiting = Some(digest);
             self.answer_digests(ctx, logs, stream);
         }
@@ -84,8 +84,8 @@ impl Replication {
 
     /// Answers the digests that are due on all links.
     pub(super) fn answer_due_digests(&mut self, ctx: &Context, logs: &Logs) {
-        let links = self.progress.links();
-        let due = links.filter(|(_, link)| {
+        let reporting = self.progress.reporting();
+        let due = reporting.filter(|(_, link)| {
             let mut times = link.digests.values().filter_map(next_answer_at);
             times.any(|at| at <= ctx.now.time)
         });

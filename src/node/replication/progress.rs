@@ -220,12 +220,28 @@ pub struct ReceivedDigest {
 }
 
 impl LinkProgress {
-    /// The logs with a pending offer of this kind.
+    /// The logs with a pending offer of this kind. May contain other logs.
+    pub fn offers(&self, kind: OfferKind) -> &VecDeque<LogId> {
+        match kind {
+            OfferKind::Initial => &self.initial_offers,
+            OfferKind::Update => &self.updated_offers,
+        }
+    }
+
+    /// Mutable access to [`LinkProgress::offers`].
     pub fn offers_mut(&mut self, kind: OfferKind) -> &mut VecDeque<LogId> {
         match kind {
             OfferKind::Initial => &mut self.initial_offers,
             OfferKind::Update => &mut self.updated_offers,
         }
+    }
+
+    /// Whether an acknowledgement or offer is pending, or a digest waits for its answer.
+    fn has_reports(&self) -> bool {
+        !self.due_acks.is_empty()
+            || !self.initial_offers.is_empty()
+            || !self.updated_offers.is_empty()
+            || self.digests.values().any(|digest| digest.waiting.is_some())
     }
 
     /// Updates the counts after a record has changed. `before` and `after`: the record's
@@ -243,6 +259,9 @@ impl LinkProgress {
 pub struct ProgressTable {
     logs: SortedMap<LogId, SortedMap<StreamId, Progress>>,
     links: SortedMap<StreamId, LinkProgress>,
+    /// The links for which [`LinkProgress::has_reports`] is true. May contain other links until the
+    /// end of the turn. Each turn looks at these links only, as most links have nothing to report.
+    reporting: SortedSet<StreamId>,
     /// The records with [`Progress::gap_lines`], in order of arrival.
     gap_offers: Vec<LinkLog>,
     /// The logs of the records with [`Progress::offer`]. May contain logs no longer offered.
@@ -334,6 +353,28 @@ impl ProgressTable {
     /// What is known of a link.
     pub fn link(&self, stream: StreamId) -> Option<&LinkProgress> {
         self.links.get(&stream)
+    }
+
+    /// What is known of each link with something to report.
+    pub fn reporting(&self) -> impl Iterator<Item = (StreamId, &LinkProgress)> {
+        let streams = self.reporting.iter();
+        streams.filter_map(|stream| Some((*stream, self.links.get(stream)?)))
+    }
+
+    /// Mutable access to a link that is about to have something to report. Creates the entry if
+    /// there is none.
+    pub fn report_mut(&mut self, stream: StreamId) -> &mut LinkProgress {
+        self.reporting.insert(stream);
+        self.link_mut(stream)
+    }
+
+    /// Removes the links with nothing to report from [`ProgressTable::reporting`]. Called at the
+    /// end of a turn.
+    pub fn prune_reporting(&mut self) {
+        let links = &self.links;
+        let has_reports =
+            |stream: &StreamId| links.get(stream).is_some_and(LinkProgress::has_reports);
+        self.reporting.retain(has_reports);
     }
 
     /// Mutable access to what is known of each link.
