@@ -127,6 +127,8 @@ pub struct EventLoop {
     pub(super) audits: FolderAudits,
     /// Whether the user was warned that the store cannot keep its limits.
     is_limit_error_reported: bool,
+    /// The deadline for which the last poll waited. Reached, it starts a turn of the core's timers.
+    wakes_at: Time,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
 }
@@ -168,6 +170,7 @@ impl EventLoop {
             rooms_to_leave: SortedSet::new(),
             audits: FolderAudits::new(parts.wake),
             is_limit_error_reported: false,
+            wakes_at: now.time,
             read_buffer: Vec::new(),
         })
     }
@@ -243,9 +246,10 @@ impl EventLoop {
             || self.frontend.has_input(can_accept)
             || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(self.now.time, can_accept);
+        self.wakes_at = self.next_deadline();
         let timeout_ms = match has_work {
             true => 0,
-            false => self.next_deadline().ms_since(self.now.time),
+            false => self.wakes_at.ms_since(self.now.time),
         };
         self.poll_events(events, timeout_ms)
     }
@@ -289,7 +293,7 @@ impl EventLoop {
         }
         // What has arrived comes before the deadlines. On a busy machine a turn may be late, and
         // the answer that a deadline waits for is among its events.
-        if self.next_deadline() <= self.now.time {
+        if self.wakes_at <= self.now.time {
             self.handle_input(Input::Timeout);
         }
     }
