@@ -1,6 +1,6 @@
 //! Numbers of a fixed number of digits, as in times and in records that are overwritten in place.
-//! Each shown line has dozens of such digits; the formatting of the standard library takes ten times
-//! as long.
+//! Each shown line has dozens of such digits. The standard library's formatting takes ten times as
+//! long.
 
 /// Fills `digits` with the last decimal digits of `number`. Zeros come first.
 pub fn fill(digits: &mut [u8], mut number: u64) {
