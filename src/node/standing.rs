@@ -79,11 +79,13 @@ impl Standing {
 }
 
 /// The source to which a host with this address belongs. A host may have any address of its IPv6
-/// network.
+/// network. All neighbours share the link-local network, so a link-local address is a source.
 pub fn source_of(address: IpAddr) -> IpAddr {
     match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & IPV6_NETWORK_MASK).into(),
+        IpAddr::V6(ip) if !ip.is_unicast_link_local() => {
+            Ipv6Addr::from_bits(ip.to_bits() & IPV6_NETWORK_MASK).into()
+        }
+        _ => address,
     }
 }
 

@@ -87,11 +87,14 @@ fn a_flood_of_logs_displaces_only_itself() {
     assert_eq!(places.evict_for(&peer(99), &newcomer(2)), Some(log(15)));
 }
 
-/// A host may have any address of its IPv6 network, and has one IPv4 address.
+/// A host may have any address of its IPv6 network, and has one IPv4 address. All neighbours share
+/// the link-local network.
 #[test]
 fn an_ipv6_network_is_one_source() {
     let source = |text: &str| source_of(text.parse().unwrap());
     assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
     assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
     assert_ne!(source("10.0.0.1"), source("10.0.0.2"));
+    assert_ne!(source("fe80::1"), source("fe80::2"));
+    assert_eq!(source("fe80::1"), source("fe80::1"));
 }

@@ -14,7 +14,7 @@ use p2pchat::wire::message::{ByeReason, HaveEntry, Message, format_incarnation, 
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{
-    ScriptedPeer, general_have, have_entry, open_stream, range_of_one_line,
+    ScriptedPeer, general_have, have_entry, open_stream, open_stream_from, range_of_one_line,
 };
 
 /// A hundred silent streams from others leave room for our own dials.
@@ -31,6 +31,21 @@ fn idle_streams_do_not_keep_us_from_dialing() {
     let bobs = lan.address(bob);
     lan.add_static_peer(alice, bobs);
     lan.run_until_linked(alice, bob, 100);
+}
+
+/// All neighbours have link-local addresses of one IPv6 subnet. A flood of streams from one of them
+/// ends none of another's.
+#[test]
+fn streams_of_one_link_local_neighbour_close_its_own_only() {
+    let mut lan = Lan::new(1);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let neighbour = |n| SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, n], 5000));
+    let bobs = open_stream_from(&mut lan, alice, 1, neighbour(1));
+    for n in 2..200 {
+        open_stream_from(&mut lan, alice, n, neighbour(2));
+    }
+    assert!(!lan.closed_external_streams.contains(&(alice, bobs)));
 }
 
 /// A send does not wait for an incoming stream that never shakes hands.
