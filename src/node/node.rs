@@ -87,13 +87,18 @@ impl Node {
         let mut events = Vec::new();
         if !self.has_left {
             liveness::close_overflowed(&mut self.ctx, &mut events);
+            let is_timeout = matches!(input, Input::Timeout);
             self.dispatch(input, &mut events);
             self.handle_link_events(events);
             if self.name_resolution.is_searching() {
                 let is_expecting_link = self.is_expecting_link();
                 let known_peers = &mut self.known_peers;
-                self.name_resolution
-                    .end_turn(&mut self.ctx, known_peers, is_expecting_link);
+                self.name_resolution.end_turn(
+                    &mut self.ctx,
+                    known_peers,
+                    is_expecting_link,
+                    is_timeout,
+                );
             }
             self.delivery_tracker
                 .end_turn(&mut self.ctx, &mut self.logs);

@@ -41,6 +41,8 @@ impl PendingResolution {
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,
+    /// A selector is to be decided because time has passed, once the arrivals are handled.
+    is_decision_due: bool,
 }
 
 impl NameResolution {
@@ -73,12 +75,18 @@ impl NameResolution {
     /// Decides each selector that can be decided now, and answers its query. If a selector means
     /// one peer, binds the name of this peer to its key. `is_expecting_link` means that a further
     /// peer is likely to be linked soon.
+    ///
+    /// Only a turn of [`Input::Timeout`](crate::base::event::Input::Timeout), `is_timeout`, decides
+    /// a selector because time has passed. In a program that runs late, the peer that a selector
+    /// means may be among the arrivals of other turns.
     pub fn end_turn(
         &mut self,
         ctx: &mut Context,
         known_peers: &mut KnownPeers,
         is_expecting_link: bool,
+        is_timeout: bool,
     ) {
+        self.is_decision_due = false;
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);
@@ -86,14 +94,18 @@ impl NameResolution {
             let resolved = known_peers.resolve(&pending.selector, &present);
             let is_present = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
             let has_settled = waited >= pending.settle_ms();
-            let is_decided = match &resolved {
+            let is_due = match &resolved {
                 _ if waited >= pending.timeout_ms => true,
                 ResolvedPeer::NotFound => false,
-                ResolvedPeer::Unique(_) if pending.selector.full_id().is_some() => true,
                 ResolvedPeer::Unique(peer) if !is_present(peer) => has_settled,
                 _ => is_complete || has_settled,
             };
+            let is_key =
+                matches!(resolved, ResolvedPeer::Unique(_)) && pending.selector.full_id().is_some();
+            let needs_no_time = is_key || pending.timeout_ms == 0;
+            let is_decided = needs_no_time || is_due && is_timeout;
             if !is_decided {
+                self.is_decision_due |= is_due;
                 self.pending.push(pending);
                 continue;
             }
@@ -129,6 +141,9 @@ impl NameResolution {
 
     /// Adds the times at which a selector may be decided.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        if self.is_decision_due {
+            deadlines.add(Timer::ResolveName, ctx.now.time);
+        }
         for pending in &self.pending {
             let started_at = pending.started_at;
             let times = [

@@ -1,9 +1,11 @@
 //! Direct messages between two peers: recipients by name, delivery, receipts and read receipts.
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::name::{FolderName, Room};
+use p2pchat::wire::message::Message;
 
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// A direct message needs no shared room, arrives once and is acknowledged; a bystander neither
 /// shows nor carries it while the recipient is linked.
@@ -63,6 +65,31 @@ fn an_undelivered_direct_message_is_sent_by_the_next_run() {
         assert_eq!(incarnations, if clean { 1 } else { 2 });
         lan.check_lines();
     }
+}
+
+/// Alice's program stands still while a direct message waits for its recipient, who comes meanwhile.
+/// What arrived before the time-out counts, whatever else is handled first.
+#[test]
+fn a_recipient_that_came_while_the_program_stood_still_is_found() {
+    let mut lan = Lan::new(6);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+    lan.send_direct_within(alice, "@bob", "psst", 1_000);
+    lan.freeze(alice);
+    lan.run_for(2_000);
+    bob.send(&mut lan, &Message::Ping { nonce: 1 });
+    let username = "bob".into();
+    bob.send(&mut lan, &Message::Profile { username });
+    lan.thaw(alice);
+    lan.run_for(10);
+    assert_eq!(lan.peers[alice].error_count("target"), 0);
+    assert!(
+        !lan.peers[alice]
+            .disk
+            .ranges_in(&FolderName::direct())
+            .is_empty()
+    );
 }
 
 /// `send` to a name that nobody bears yet waits for it, and settles once the recipient stores the
