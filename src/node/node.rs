@@ -361,7 +361,8 @@ impl Node {
         }
         let cause = match link.end {
             LinkEnd::Replaced | LinkEnd::Pruned => Loss::Relay,
-            LinkEnd::Left | LinkEnd::Lost | LinkEnd::Unconfirmed => Loss::Member,
+            LinkEnd::Left => Loss::Left,
+            LinkEnd::Lost | LinkEnd::Unconfirmed => Loss::Member,
         };
         self.routes.start_hold_down(&self.ctx, &peer, cause);
         for reachable in link.reachable.iter() {

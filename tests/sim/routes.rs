@@ -303,6 +303,67 @@ fn members_that_a_neighbour_awaits_lack_lines() {
     }
 }
 
+/// One neighbour awaits dave, another says that dave is gone. That word may be old or a lie: dave
+/// lacks the line, in whatever order both speak. Dave's own goodbye is certain.
+#[test]
+fn a_neighbour_that_awaits_a_member_outweighs_one_that_does_not() {
+    for (is_awaited_first, has_left) in [(true, false), (false, false), (false, true)] {
+        let (mut lan, alice, mut bob) = alice_and_neighbour(8);
+        let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+        let mut dave = ScriptedPeer::connect(&mut lan, alice, 4);
+        let dave_id = dave.identity.id();
+        advertise(&mut lan, &mut bob, &[(dave_id, Some(5))]);
+        lan.run_for(1_000);
+        lan.say(alice, "hello");
+        let lacking = |lan: &Lan| lan.node(alice).delivery(None).required_peers;
+        match has_left {
+            true => dave.send(
+                &mut lan,
+                &Message::Bye {
+                    reason: ByeReason::Leave,
+                },
+            ),
+            false => lan.feed(
+                alice,
+                Input::Closed {
+                    stream: dave.stream,
+                },
+            ),
+        }
+        let awaits = |lan: &mut Lan, carol: &mut ScriptedPeer| {
+            let here = vec![Member {
+                peer: dave_id,
+                username: "dave".into(),
+                run: 5,
+                hops: HOPS_MAX,
+                via: None,
+            }];
+            carol.send(
+                lan,
+                &Message::Members(Members {
+                    target: "#general".into(),
+                    here,
+                    gone: Vec::new(),
+                }),
+            );
+        };
+        if is_awaited_first {
+            awaits(&mut lan, &mut carol);
+        }
+        advertise(&mut lan, &mut bob, &[(dave_id, None)]);
+        if !is_awaited_first {
+            awaits(&mut lan, &mut carol);
+        }
+        assert_eq!(
+            lacking(&lan),
+            2 + u64::from(!has_left),
+            "{is_awaited_first} {has_left}"
+        );
+        lan.run_for(4_500);
+        assert_eq!(lacking(&lan), 2);
+    }
+}
+
 /// A member behind a link that its neighbour has no room for runs on, and so does the neighbour.
 /// Both are shown as gone only when no other route comes in time. A goodbye is shown at once.
 #[test]

@@ -59,7 +59,10 @@ struct HoldDown {
 /// Why the last route to a member was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// The member left, or its own link ended.
+    /// The member said goodbye to us.
+    Left,
+    /// The member's own link ended, or a neighbour says that the member is gone. Another neighbour
+    /// that awaits the member may know better.
     Member,
     /// Another peer on the way was lost, or the member's own link although its program runs on. The
     /// member should still get new lines.
@@ -104,7 +107,9 @@ impl Routes {
         let routes = ctx.known_routes_in_room(room);
         let reachable = routes.map(|(_, peer, _)| peer);
         let awaited = self.hold_downs_in(room);
-        let awaited = awaited.filter(|(_, hold_down)| hold_down.cause != Loss::Member);
+        let awaited = awaited.filter(|(_, hold_down)| {
+            matches!(hold_down.cause, Loss::Relay | Loss::RelayOfNeighbour)
+        });
         let members = reachable.chain(awaited.map(|(peer, _)| peer)).copied();
         members
             .filter(|peer| !ctx.stream_by_peer.contains_key(peer))
@@ -224,13 +229,16 @@ impl Routes {
             }
             changed.push(member.peer);
             if is_usable {
+                let known = routes.get(&member.peer);
+                let known = known.filter(|known| known.run == member.run);
                 let hold_down = self.hold_downs.get(&(room.clone(), member.peer));
                 let hold_down = hold_down.filter(|held| held.run == member.run);
+                let held_until = hold_down.map_or(now, |hold_down| hold_down.until);
                 let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
                     hops: member.hops,
-                    valid_from: hold_down.map_or(now, |hold_down| hold_down.until),
+                    valid_from: known.map_or(held_until, |known| known.valid_from),
                 };
                 routes.insert(member.peer, route);
             } else {
@@ -277,13 +285,17 @@ impl Routes {
     }
 
     /// Starts a hold-down of 4 s, unless this run of the member has one, or the member is linked or
-    /// has a route.
+    /// has a route. What a neighbour awaits is kept beside a route, which may end in that time.
     fn hold_down(&mut self, ctx: &Context, room: &Room, member: &Member, cause: Loss) {
         let key = (room.clone(), member.peer);
+        let is_named = cause == Loss::RelayOfNeighbour;
         let is_lost = !ctx.stream_by_peer.contains_key(&member.peer)
-            && !ctx.has_route(Some(room), &member.peer);
+            && (is_named || !ctx.has_route(Some(room), &member.peer));
         let held = self.hold_downs.get(&key);
-        let is_held = held.is_some_and(|it| it.run == member.run && it.until > ctx.now.time);
+        let is_held = held.is_some_and(|it| {
+            let is_outweighed = is_named && it.cause == Loss::Member;
+            it.run == member.run && it.until > ctx.now.time && !is_outweighed
+        });
         let has_place = held.is_some() || self.hold_downs.len() < HOLD_DOWNS_MAX;
         if is_lost && !is_held && has_place {
             let hold_down = HoldDown {
@@ -301,7 +313,7 @@ impl Routes {
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
         for ((_, member), hold_down) in self.hold_downs.iter_mut() {
             if member == peer && hold_down.run == run {
-                hold_down.cause = Loss::Member;
+                hold_down.cause = Loss::Left;
             }
         }
         let mut rooms = SortedSet::new();
