@@ -159,8 +159,10 @@ impl Presence {
         let nowhere = Whereabouts::default();
         let at = location.map_or(&nowhere, |location| &location.at);
         let present = self.peers.get_mut(id);
+        // Without a move, the peer may still have a new name.
         if let Some(present) = present
             && !present.moves.can_show(now)
+            && (present.shown != *at || present.moves.summary_at().is_some())
         {
             present.flap_rooms.extend(at.rooms.iter().cloned());
             present.moves.record_unshown(at.clone(), &present.shown);

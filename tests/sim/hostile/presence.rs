@@ -120,6 +120,42 @@ pub fn notices_about_made_up_members(seed: u64) -> u64 {
     notice_count(&lan, alice)
 }
 
+/// A member's moves are shown no more, for it moved 20 times. Its new name is shown all the same.
+#[test]
+fn a_new_name_after_the_last_shown_move_is_shown() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(1);
+    let mut advertise = |lan: &mut Lan, run, username: &str| {
+        let member = Member {
+            peer: made_up_peer(1),
+            username: username.into(),
+            run,
+            hops: 1,
+            via: None,
+        };
+        let members = Members {
+            target: Room::general().to_string(),
+            here: vec![member],
+            gone: Vec::new(),
+        };
+        mallory.send(lan, &Message::Members(members));
+    };
+    let renames = |lan: &Lan| {
+        let notices = lan.peers[alice].notices_of_run();
+        notices
+            .filter(|notice| matches!(notice, Notice::Renamed { .. }))
+            .count()
+    };
+    for run in 1..=20 {
+        advertise(&mut lan, run, "dave");
+    }
+    assert_eq!(lan.peers[alice].joined_count(made_up_peer(1)), 20);
+    advertise(&mut lan, 20, "dan");
+    assert_eq!(renames(&lan), 1);
+    // What is shown after the next move is summarized.
+    advertise(&mut lan, 21, "daniel");
+    assert_eq!(renames(&lan), 1);
+}
+
 /// After a minute, one sentence says how often a peer joined or left, and its present state is
 /// shown.
 #[test]
