@@ -114,8 +114,8 @@ impl PlaceToCarry {
         let Some(recipient) = carried_for(ctx, target) else {
             return PlaceToCarry::Any;
         };
-        match CarryBound::reached(ctx, logs, &recipient) {
-            Some(bound) if find_displaced(ctx, logs, bound, &recipient, author).is_none() => {
+        match CarryBound::reached(ctx, logs, &[], &recipient) {
+            Some(bound) if find_displaced(ctx, logs, &[], bound, &recipient, author).is_none() => {
                 match bound {
                     CarryBound::Logs => PlaceToCarry::KnownLogs,
                     CarryBound::LinesToRecipient | CarryBound::Lines => PlaceToCarry::None,
@@ -169,10 +169,16 @@ enum CarryBound {
 }
 
 impl CarryBound {
-    /// The bound that leaves no place for a further line to this recipient, or for a further log.
-    fn reached(ctx: &Context, logs: &Logs, recipient: &PeerId) -> Option<CarryBound> {
+    /// The bound that leaves no place for a further line to this recipient, or for a further log,
+    /// without the `displaced` logs.
+    fn reached(
+        ctx: &Context,
+        logs: &Logs,
+        displaced: &[LogId],
+        recipient: &PeerId,
+    ) -> Option<CarryBound> {
         let (mut lines_to_recipient, mut lines, mut carried) = (0, 0, 0);
-        for log in carried_logs(ctx, logs) {
+        for log in carried_logs(ctx, logs, displaced) {
             lines_to_recipient += if log.recipient == *recipient {
                 log.lines
             } else {
@@ -205,9 +211,15 @@ fn carried_for(ctx: &Context, target: &Target) -> Option<PeerId> {
     target.recipient().filter(|recipient| *recipient != own)
 }
 
-fn carried_logs<'a>(ctx: &'a Context, logs: &'a Logs) -> impl Iterator<Item = CarriedLog<'a>> + 'a {
+/// All carried logs except the `displaced` ones.
+fn carried_logs<'a>(
+    ctx: &'a Context,
+    logs: &'a Logs,
+    displaced: &'a [LogId],
+) -> impl Iterator<Item = CarriedLog<'a>> + 'a {
     let ranges = logs.direct_ranges_to_others(ctx.own_id());
-    let carried = ranges.filter(|range| range.log.author != ctx.own_id());
+    let carried =
+        ranges.filter(|range| range.log.author != ctx.own_id() && !displaced.contains(&range.log));
     carried.filter_map(|range| {
         let recipient = range.log.target.recipient()?;
         let undelivered_from = logs.state(&range.log).delivered_to(&recipient) + 1;
@@ -220,7 +232,8 @@ fn carried_logs<'a>(ctx: &'a Context, logs: &'a Logs) -> impl Iterator<Item = Ca
     })
 }
 
-/// The carried log that gives up its place at a bound to a log of this author: one that is
+/// The next carried log that gives up its place at a bound to a log of this author, after the
+/// `displaced` ones: one that is
 /// delivered, or else one of the author with the lowest [`EvictionPlace`]. `None`: no other author
 /// counts less than this one, or as much but takes more.
 ///
@@ -228,11 +241,12 @@ fn carried_logs<'a>(ctx: &'a Context, logs: &'a Logs) -> impl Iterator<Item = Ca
 fn find_displaced(
     ctx: &Context,
     logs: &Logs,
+    displaced: &[LogId],
     bound: CarryBound,
     recipient: &PeerId,
     claimant: &Claimant,
 ) -> Option<LogId> {
-    let beside: Vec<(CarriedLog, Standing)> = carried_logs(ctx, logs)
+    let beside: Vec<(CarriedLog, Standing)> = carried_logs(ctx, logs, displaced)
         .filter(|log| match bound {
             CarryBound::LinesToRecipient => log.recipient == *recipient && log.lines > 0,
             CarryBound::Lines => log.lines > 0,
@@ -264,27 +278,28 @@ fn find_displaced(
     gives_way.then(|| log.range.log.clone())
 }
 
-/// Makes place to carry a batch of this author. Returns false if there is none. Other authors'
-/// logs that give way are forgotten: their authors still have the lines.
-pub fn make_place_to_carry(
+/// The logs of other authors that give way to a batch of this author, if we carry it. `None`: there
+/// is no place. The caller forgets these logs if it stores the batch: their authors still have the
+/// lines.
+pub fn find_place_to_carry(
     ctx: &Context,
-    logs: &mut Logs,
+    logs: &Logs,
     batch: &Batch,
     claimant: &Claimant,
-) -> bool {
+) -> Option<Vec<LogId>> {
+    let mut displaced = Vec::new();
     let Some(recipient) = carried_for(ctx, &batch.log.target) else {
-        return true;
+        return Some(displaced);
     };
-    while let Some(bound) = CarryBound::reached(ctx, logs, &recipient) {
+    while let Some(bound) = CarryBound::reached(ctx, logs, &displaced, &recipient) {
         if bound == CarryBound::Logs && logs.get(&batch.log).is_some() {
             break;
         }
-        let Some(displaced) = find_displaced(ctx, logs, bound, &recipient, claimant) else {
-            return false;
-        };
-        logs.forget_lines(&displaced);
+        displaced.push(find_displaced(
+            ctx, logs, &displaced, bound, &recipient, claimant,
+        )?);
     }
-    true
+    Some(displaced)
 }
 
 /// When the carrying of a log ends, which was to end at `until`. If the time is past, the lines

@@ -12,7 +12,7 @@ use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::carriers::{
-    can_receive_over, claimant, is_for_us, make_place_to_carry, source_over,
+    can_receive_over, claimant, find_place_to_carry, is_for_us, source_over,
 };
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
@@ -153,13 +153,16 @@ impl Replication {
                     return Ok(());
                 }
                 let claimant = claimant(ctx, stream, &batch.log.author);
-                if !make_place_to_carry(ctx, logs, &batch, &claimant) {
+                let Some(displaced) = find_place_to_carry(ctx, logs, &batch, &claimant) else {
                     ctx.counters.unwanted_batches += 1;
                     return Ok(());
-                }
+                };
                 if !admit(ctx, logs, &batch, claimant.standing) {
                     self.reject_source(ctx, &key);
                     return Ok(());
+                }
+                for log in &displaced {
+                    logs.forget_lines(log);
                 }
                 let printed_up_to = logs.state(&batch.log).printed_up_to;
                 verdict.is_news &= batch.last_sequence() > printed_up_to;

@@ -3,7 +3,7 @@ use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Hash, NetworkTag};
 use p2pchat::base::name::{FolderName, Target};
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Have, Message};
+use p2pchat::wire::message::{ByeReason, Have, Message};
 
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, lines, numbered_lines};
@@ -184,6 +184,43 @@ fn letters_of_a_stranger_take_no_place_of_others() {
     lan.run_until_linked(bob, carol, REDIAL_MS);
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 5));
+}
+
+/// A carrier is full, and its author has too many logs for a further old one. The batch of that log
+/// is refused, and costs no letter of another author its place.
+#[test]
+fn a_refused_letter_takes_no_place_of_others() {
+    let mut lan = Lan::new(12);
+    let [carol, bob] = lan.add_peers(["carol", "bob"]);
+    lan.start(carol);
+    let mut mallory = ScriptedPeer::connect(&mut lan, carol, 1);
+    let mut dave = ScriptedPeer::connect(&mut lan, carol, 2);
+    let text = lines(&["x"]);
+    let mut bring = |lan: &mut Lan, incarnation, lamport| {
+        let draft = UnsignedBatch {
+            log: LogId {
+                target: Target::Peer(lan.id(bob)),
+                author: mallory.identity.id(),
+                incarnation,
+            },
+            lamport,
+            sealed: Some("AAAA"),
+            ..mallory.unsigned_batch(1, None, &text)
+        };
+        let batch = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
+        mallory.send_frame(lan, FrameKind::Batch, batch.as_bytes());
+    };
+    for incarnation in 1..=64 {
+        bring(&mut lan, incarnation, 2);
+    }
+    send_letters(&mut lan, &mut dave, bob, 1);
+    let reason = ByeReason::Leave;
+    dave.send(&mut lan, &Message::Bye { reason });
+    assert_eq!(carried_lines(&lan, carol), 1_064);
+    bring(&mut lan, 65, 1);
+    assert_eq!(carried_lines(&lan, carol), 1_064);
+    bring(&mut lan, 66, 3);
+    assert_eq!(carried_lines(&lan, carol), 64);
 }
 
 /// Only lines the recipient lacks are given to carriers; what it acknowledged in an earlier run
