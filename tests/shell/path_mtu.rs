@@ -30,17 +30,20 @@ fn two_streams_in_a_row_show_a_black_hole() {
         let lost = largest(&[(300, 600), (8000, 10), (200, 4)], end);
         paths.record_end(peer, &lost, true, end);
         assert_eq!(
-            (paths.segment_limit(peer), paths.take_unreported()),
+            (paths.segment_limit(peer, end), paths.take_unreported()),
             (None, None)
         );
         // Streams without large writes show nothing.
         paths.record_end(peer, &largest(&[(300, 5)], end), false, end);
         paths.record_end(peer, &lost, true, end);
-        assert_eq!(paths.segment_limit(peer), Some(limit));
+        assert_eq!(paths.segment_limit(peer, end), Some(limit));
         assert_eq!(paths.take_unreported(), Some(peer));
         paths.record_end(peer, &lost, true, end);
         assert_eq!(paths.take_unreported(), None);
-        assert_eq!(paths.segment_limit(IpAddr::V4(Ipv4Addr::LOCALHOST)), None);
+        assert_eq!(
+            paths.segment_limit(IpAddr::V4(Ipv4Addr::LOCALHOST), end),
+            None
+        );
     }
 }
 
@@ -57,13 +60,13 @@ fn a_pulled_cable_is_no_black_hole() {
         for (write, has_timed_out) in [(lost, true), between, (lost, true)] {
             paths.record_end(BOB, &write, has_timed_out, end);
         }
-        assert_eq!(paths.segment_limit(BOB), None);
+        assert_eq!(paths.segment_limit(BOB, end), None);
     }
     let mut paths = PathMtu::default();
     for write in [passed, small, passed, small, small] {
         paths.record_end(BOB, &write, true, end);
     }
-    assert_eq!(paths.segment_limit(BOB), None);
+    assert_eq!(paths.segment_limit(BOB, end), None);
 }
 
 /// The number of addresses is bounded.
@@ -75,6 +78,55 @@ fn few_addresses_are_remembered() {
     for peer in peers().chain(peers()) {
         paths.record_end(peer, &lost, true, end);
     }
-    let limited = peers().filter(|peer| paths.segment_limit(*peer).is_some());
-    assert_eq!(limited.count(), 64);
+    let limited = |paths: &PathMtu, now| {
+        let limited = peers().filter(|peer| paths.segment_limit(*peer, now).is_some());
+        limited.count()
+    };
+    assert_eq!(limited(&paths, end), 64);
+    // The others have a place once these are outdated.
+    let later = end + Duration::from_secs(601);
+    let lost = largest(&[(8000, 10)], later);
+    for _ in 0..2 {
+        paths.record_end(CAROL, &lost, true, later);
+    }
+    assert_eq!(paths.segment_limit(CAROL, later), Some(1220));
+}
+
+/// Large packets are tried again after 10 minutes (RFC 1191). A path that loses them still is
+/// limited after one stream, and is not reported again.
+#[test]
+fn a_black_hole_is_tried_again_after_ten_minutes() {
+    for loses_still in [true, false] {
+        let (mut paths, end) = (PathMtu::default(), late());
+        let lost = |now| largest(&[(8000, 10)], now);
+        for _ in 0..2 {
+            paths.record_end(BOB, &lost(end), true, end);
+        }
+        assert_eq!(paths.take_unreported(), Some(BOB));
+        let later = |seconds| end + Duration::from_secs(seconds);
+        assert_eq!(paths.segment_limit(BOB, later(599)), Some(536));
+        assert_eq!(paths.smallest_limit(later(599)), Some(536));
+        assert_eq!(paths.segment_limit(BOB, later(600)), None);
+        assert_eq!(paths.smallest_limit(later(600)), None);
+        let end = later(700);
+        paths.record_end(BOB, &lost(end), loses_still, end);
+        let limit = loses_still.then_some(536);
+        assert_eq!(paths.segment_limit(BOB, end), limit);
+        paths.record_end(BOB, &lost(end), loses_still, end);
+        assert_eq!(paths.segment_limit(BOB, end), limit);
+        assert_eq!(paths.take_unreported(), None);
+    }
+}
+
+/// The listener gets the smallest limit, because it cannot tell the addresses apart.
+#[test]
+fn the_listener_gets_the_smallest_limit() {
+    let (mut paths, end) = (PathMtu::default(), late());
+    let lost = largest(&[(8000, 10)], end);
+    for (peer, smallest) in [(CAROL, 1220), (BOB, 536)] {
+        for _ in 0..2 {
+            paths.record_end(peer, &lost, true, end);
+        }
+        assert_eq!(paths.smallest_limit(end), Some(smallest));
+    }
 }

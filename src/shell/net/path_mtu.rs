@@ -17,6 +17,9 @@ const SEGMENT_V6_BYTES: u32 = 1220;
 const TIMEOUT_MAX: Duration = Duration::from_secs(20);
 /// Larger writes count as equal. The packets of most networks are smaller.
 const WRITE_MAX_BYTES: usize = 9000;
+/// How long a stream that lost a large write counts. Larger packets are then tried again, as the
+/// path may have changed (RFC 1191, section 6.3).
+const PATH_LIFETIME: Duration = Duration::from_mins(10);
 /// Maximum number of addresses that are remembered.
 const PATHS_MAX: usize = 64;
 
@@ -49,12 +52,21 @@ impl LargestWrite {
 }
 
 /// What is known of the path to an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
-    /// The last stream with large writes timed out after its first one.
-    Suspect,
-    /// Two such streams in a row timed out.
-    BlackHole,
+struct Path {
+    /// When the last stream with large writes timed out after its first one.
+    lost_at: Instant,
+    /// Two such streams in a row timed out. False: one did.
+    is_black_hole: bool,
+}
+
+impl Path {
+    fn is_recent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.lost_at) < PATH_LIFETIME
+    }
+
+    fn is_limited(&self, now: Instant) -> bool {
+        self.is_black_hole && self.is_recent(now)
+    }
 }
 
 /// The paths that may lose large packets.
@@ -76,30 +88,52 @@ impl PathMtu {
         now: Instant,
     ) {
         let is_lost = has_timed_out && largest.may_be_lost(now);
-        match self.paths.get(&ip) {
-            Some(Path::BlackHole) => {}
-            Some(Path::Suspect) if is_lost => {
-                self.paths.insert(ip, Path::BlackHole);
-                self.unreported.push(ip);
+        match self.paths.get_mut(&ip) {
+            Some(path) if path.is_limited(now) => {}
+            Some(path) if is_lost => {
+                path.lost_at = now;
+                if !std::mem::replace(&mut path.is_black_hole, true) {
+                    self.unreported.push(ip);
+                }
             }
-            Some(Path::Suspect) if largest.is_large() => {
+            Some(_) if largest.is_large() => {
                 self.paths.remove(&ip);
             }
-            None if is_lost && self.paths.len() < PATHS_MAX => {
-                self.paths.insert(ip, Path::Suspect);
-            }
+            None if is_lost => self.add_suspect(ip, now),
             _ => {}
         }
     }
 
-    /// The size to which the segments of a stream to this address must be limited. `None`: no limit
-    /// is needed.
-    pub fn segment_limit(&self, ip: IpAddr) -> Option<u32> {
-        let is_black_hole = self.paths.get(&ip) == Some(&Path::BlackHole);
-        is_black_hole.then_some(match ip {
+    fn add_suspect(&mut self, ip: IpAddr, now: Instant) {
+        if self.paths.len() >= PATHS_MAX {
+            self.paths.retain(|_, path| path.is_recent(now));
+        }
+        if self.paths.len() < PATHS_MAX {
+            let path = Path {
+                lost_at: now,
+                is_black_hole: false,
+            };
+            self.paths.insert(ip, path);
+        }
+    }
+
+    /// The size to which the segments of a new stream to this address must be limited. `None`: no
+    /// limit is needed.
+    pub fn segment_limit(&self, ip: IpAddr, now: Instant) -> Option<u32> {
+        let path = self.paths.get(&ip)?;
+        path.is_limited(now).then_some(match ip {
             IpAddr::V4(_) => SEGMENT_V4_BYTES,
             IpAddr::V6(_) => SEGMENT_V6_BYTES,
         })
+    }
+
+    /// The smallest of the [limits](PathMtu::segment_limit) of all addresses.
+    pub fn smallest_limit(&self, now: Instant) -> Option<u32> {
+        let limits = self
+            .paths
+            .keys()
+            .filter_map(|ip| self.segment_limit(*ip, now));
+        limits.min()
     }
 
     /// The next black hole to tell the user of, each once.

@@ -129,6 +129,8 @@ pub struct TcpStreams {
     reserve: Option<OwnedFd>,
     shortage: Shortage,
     path_mtu: PathMtu,
+    /// The largest segment of the streams that are accepted. `None`: the path decides.
+    listener_limit: Option<u32>,
 }
 
 /// Whether no descriptor was left for a connection, in this run.
@@ -168,6 +170,7 @@ impl TcpStreams {
             reserve: reserve_descriptor().ok(),
             shortage: Shortage::None,
             path_mtu: PathMtu::default(),
+            listener_limit: None,
         })
     }
 
@@ -291,7 +294,8 @@ impl TcpStreams {
             return changes.push(StreamEvent::Closed(stream));
         }
         let remote = address.ip();
-        let started = connect(address, device, self.path_mtu.segment_limit(remote))
+        let limit = self.path_mtu.segment_limit(remote, Instant::now());
+        let started = connect(address, device, limit)
             .and_then(|socket| self.insert(registry, stream, socket, remote, Phase::Connecting));
         if let Err(error) = started {
             if is_shortage(&error) {
@@ -472,14 +476,18 @@ impl TcpStreams {
         let (largest, has_timed_out) = (&entry.largest_write, entry.has_timed_out);
         self.path_mtu
             .record_end(entry.remote, largest, has_timed_out, Instant::now());
-        // The other side may dial us, and an accepted socket is too late for a limit.
-        if let Some(limit) = self.path_mtu.segment_limit(entry.remote) {
-            let _ = SockRef::from(&self.listener).set_tcp_mss(limit);
-        }
     }
 
-    /// An address to which large packets get lost, if the user does not know of it yet.
-    pub fn take_black_hole(&mut self) -> Option<IpAddr> {
+    /// Limits the segments of the streams that are accepted from now on. An accepted socket is too
+    /// late for a limit. Called at the end of each turn. Returns an address to which large packets
+    /// get lost, if the user does not know of it yet.
+    pub fn update_segment_limit(&mut self) -> Option<IpAddr> {
+        let limit = self.path_mtu.smallest_limit(Instant::now());
+        if limit != self.listener_limit {
+            self.listener_limit = limit;
+            // 0 lifts the limit (tcp(7), TCP_MAXSEG).
+            let _ = SockRef::from(&self.listener).set_tcp_mss(limit.unwrap_or(0));
+        }
         self.path_mtu.take_unreported()
     }
 

@@ -333,10 +333,10 @@ impl EventLoop {
         }
         self.enforce_limits();
         self.run_audits();
-        if let Some(address) = self.streams.take_black_hole() {
+        if let Some(address) = self.streams.update_segment_limit() {
             self.frontend.warn(&format!(
-                "large packets to {address} get lost: only small ones are sent there from now on; \
-                 check the MTU of the path"
+                "large packets to {address} get lost: only small ones are sent there now; check the MTU \
+                 of the path"
             ));
         }
         if self.streams.take_shortage() {
