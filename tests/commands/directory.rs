@@ -140,11 +140,7 @@ fn whoami_creates_an_identity_and_keeps_it() {
 #[test]
 fn whoami_describes_the_running_program() {
     let Some(lo) = Loopback::new() else { return };
-    let net = &lo.host.namespace;
-    net.ip("link add d0 type veth peer name d1");
-    net.ip("address add 10.1.2.3/24 dev d0");
-    net.ip("link set d0 up");
-    net.ip("link set d1 up");
+    lo.host.add_card("10.1.2.3/24");
     let run = |user: &str, arguments: &[&str]| {
         let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
         command.args(arguments).env("P2PCHAT_USERNAME", user);

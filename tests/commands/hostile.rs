@@ -32,11 +32,7 @@ fn answers(lo: &Loopback, address: &str) -> bool {
 #[test]
 fn connections_over_another_interface_are_closed() {
     let Some(lo) = Loopback::new() else { return };
-    let net = &lo.host.namespace;
-    net.ip("link add d0 type veth peer name d1");
-    net.ip("address add 10.1.2.3/24 dev d0");
-    net.ip("link set d0 up");
-    net.ip("link set d1 up");
+    lo.host.add_card("10.1.2.3/24");
     let bob = lo.start("bob", &["listen"]);
     let port = bob.wait_ready();
     assert!(answers(&lo, &format!("127.0.0.1:{port}")));

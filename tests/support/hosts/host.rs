@@ -27,6 +27,15 @@ impl Host {
         })
     }
 
+    /// Adds the card `d0` with this address, on a cable that leads nowhere.
+    pub fn add_card(&self, address: &str) {
+        let net = &self.namespace;
+        net.ip("link add d0 type veth peer name d1");
+        net.ip(&format!("address add {address} dev d0"));
+        net.ip("link set d0 up");
+        net.ip("link set d1 up");
+    }
+
     /// The directory for the state of this user's programs (`$P2PCHAT_DIR`), the same for every
     /// run.
     pub fn folder(&self, user: &str) -> PathBuf {

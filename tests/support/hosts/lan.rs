@@ -47,6 +47,15 @@ impl Lan {
     /// Adds an interface on this segment to the host. The interface may not be usable yet: see
     /// [`Lan::wait_up`].
     pub fn attach(&self, host: usize, segment: usize) {
+        self.add_card(host, segment, segment, &Lan::address(host, segment));
+    }
+
+    /// Adds a second interface on segment 0: `eth1`, with the address 10.77.0.(h + 101)/24.
+    pub fn attach_second(&self, host: usize) {
+        self.add_card(host, 1, 0, &format!("10.77.0.{}", host + 101));
+    }
+
+    fn add_card(&self, host: usize, card: usize, segment: usize, address: &str) {
         let switch = &self.switch;
         if !attempt(&format!("ip -n {} link show br{segment}", switch.name())).0 {
             switch.ip(&format!(
@@ -54,15 +63,29 @@ impl Lan {
             ));
             switch.ip(&format!("link set br{segment} up"));
         }
-        let (port, name) = (port(host, segment), switch.name());
+        let (port, name) = (port(host, card), switch.name());
         let namespace = &self.hosts[host].namespace;
         namespace.ip(&format!(
-            "link add eth{segment} type veth peer name {port} netns {name}"
+            "link add eth{card} type veth peer name {port} netns {name}"
         ));
         switch.ip(&format!("link set {port} master br{segment} up"));
-        let address = Lan::address(host, segment);
-        namespace.ip(&format!("address add {address}/24 brd + dev eth{segment}"));
-        namespace.ip(&format!("link set eth{segment} up"));
+        namespace.ip(&format!("address add {address}/24 brd + dev eth{card}"));
+        namespace.ip(&format!("link set eth{card} up"));
+    }
+
+    /// Leaves the interface without any IPv6 address, which connects the hosts in most cases.
+    pub fn disable_ipv6(&self, host: usize, segment: usize) {
+        let namespace = &self.hosts[host].namespace;
+        namespace.ip(&format!("link set dev eth{segment} addrgenmode none"));
+        namespace.ip(&format!("-6 address flush dev eth{segment}"));
+    }
+
+    /// Replaces all addresses of the interface with this IPv4 address.
+    pub fn readdress(&self, host: usize, segment: usize, address: &str) {
+        self.disable_ipv6(host, segment);
+        let namespace = &self.hosts[host].namespace;
+        namespace.ip(&format!("address flush dev eth{segment}"));
+        namespace.ip(&format!("address add {address} brd + dev eth{segment}"));
     }
 
     /// Deletes the interface, like removing a network card.
@@ -90,10 +113,15 @@ impl Lan {
         self.switch.ip(&format!("link set {port} down"));
     }
 
-    /// Restores the cable, and waits until the interface is up.
-    pub fn heal(&self, host: usize, segment: usize) {
+    /// Restores the cable. The interface may not be usable yet: see [`Lan::wait_up`].
+    pub fn plug(&self, host: usize, segment: usize) {
         let port = port(host, segment);
         self.switch.ip(&format!("link set {port} up"));
+    }
+
+    /// Restores the cable, and waits until the interface is up.
+    pub fn heal(&self, host: usize, segment: usize) {
+        self.plug(host, segment);
         self.wait_up(host, segment);
     }
 
