@@ -498,14 +498,10 @@ impl Context {
         }
     }
 
-    /// Whether the routes of this host may lead to this address over another interface than the one
-    /// with this index, because both are in its subnet. An address of our own needs no interface.
-    pub fn is_routed_elsewhere(&self, interface: u32, address: IpAddr) -> bool {
-        let is_own = |i: &Interface| i.addresses.iter().any(|own| own.ip == address);
-        let mut others = self.interfaces.iter().filter(|i| i.index != interface);
-        address.is_ipv4()
-            && !self.interfaces.iter().any(is_own)
-            && others.any(|other| self.is_on_link(other.index, address))
+    /// Whether one of our interfaces has this address.
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
+        let mut own = self.interfaces.iter().flat_map(|i| &i.addresses);
+        own.any(|own| own.ip == address)
     }
 
     /// Whether a neighbour on the interface with this index may have this address. The address must

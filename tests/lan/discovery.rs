@@ -1,8 +1,8 @@
 //! Discovery without configuration, over interfaces and addresses that come and go.
 use super::hosts::lan::Lan;
 use super::{
-    PEER_TIMEOUT, TIMEOUT, messages, say_and_wait, wait_event, wait_joined, wait_mesh,
-    wait_messages,
+    PEER_TIMEOUT, TIMEOUT, count_events, messages, say_and_wait, wait_event, wait_joined,
+    wait_mesh, wait_messages,
 };
 
 /// Peers without options find each other whatever order they start in, and each line reaches
@@ -69,8 +69,7 @@ fn hosts_with_single_addresses_are_found() {
         for (number, host) in lan.hosts.iter().enumerate() {
             let [own, other] = [number, 1 - number].map(|host| Lan::address(host, 0));
             let ip = |command: &str| host.namespace.ip(command);
-            // No IPv6, which would connect the hosts in any case.
-            ip("link set dev eth0 addrgenmode none");
+            lan.disable_ipv6(number, 0);
             ip("address flush dev eth0");
             if has_peer_address {
                 ip(&format!("address add {own} peer {other} dev eth0"));
@@ -223,22 +222,47 @@ fn of_two_cards_in_one_subnet_the_right_one_is_used() {
         lan.attach(host, segment);
         lan.wait_up(host, segment);
     }
-    for (host, device, address) in [
-        (0, "eth0", "10.77.0.1"),
-        (0, "eth1", "10.77.0.2"),
-        (1, "eth1", "10.77.0.3"),
-    ] {
-        let ip = |command: &str| lan.hosts[host].namespace.ip(command);
-        // No IPv6, which would connect the hosts in any case.
-        ip(&format!("link set dev {device} addrgenmode none"));
-        ip(&format!("address flush dev {device}"));
-        ip(&format!("address add {address}/24 brd + dev {device}"));
+    for (host, segment, address) in [(0, 0, 1), (0, 1, 2), (1, 1, 3)] {
+        lan.readdress(host, segment, &format!("10.77.0.{address}/24"));
     }
     let mut alice = lan.hosts[0].start("alice", &[]);
     let neighbour = lan.hosts[0].start("neighbour", &[]);
     let bob = lan.hosts[1].start("bob", &[]);
     wait_mesh(&[&alice, &bob, &neighbour]);
     say_and_wait(&mut alice, "over the second card", &[&bob, &neighbour]);
+}
+
+/// Both hosts have two cards in one subnet, as a laptop with a cable and WLAN has. They link once,
+/// and again after any of the cards has lost its cable or is removed.
+#[test]
+fn hosts_with_two_cards_in_one_subnet_survive_the_loss_of_any() {
+    let Some(lan) = Lan::new(2) else { return };
+    for host in 0..2 {
+        lan.attach_second(host);
+        lan.wait_up(host, 1);
+        lan.disable_ipv6(host, 0);
+        lan.disable_ipv6(host, 1);
+    }
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let bob = lan.hosts[1].start("bob", &[]);
+    wait_mesh(&[&alice, &bob]);
+    let mut said = Vec::new();
+    let mut say = |text: String| {
+        alice.say(&text);
+        said.push(text);
+        let expected: Vec<&str> = said.iter().map(String::as_str).collect();
+        wait_messages(&bob, "alice", &expected, PEER_TIMEOUT + TIMEOUT);
+    };
+    let cards = [(0, 0), (1, 0), (0, 1), (1, 1)];
+    for (host, card) in cards {
+        lan.cut(host, card);
+        say(format!("card {card} of host {host} has no cable"));
+        lan.plug(host, card);
+    }
+    lan.detach(0, 0);
+    say("a card is removed".to_owned());
+    let ended = count_events(&alice.out.all(), "bob", "left");
+    assert!(ended <= cards.len() + 1, "{ended} times");
 }
 
 /// Two programs of one host meet over loopback while all other interfaces are down.

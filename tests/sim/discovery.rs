@@ -1,6 +1,8 @@
 //! Discovery: which peers are found, which addresses are dialed, and how soon a link stands.
 use std::net::SocketAddr;
 
+use p2pchat::base::event::Output;
+
 use crate::support::lan::{Lan, REDIAL_MS};
 
 /// Zero set-up on bad networks: with 70 % of datagrams lost, two peers still link within a
@@ -335,6 +337,41 @@ fn a_port_that_opens_late_is_dialed_soon() {
         assert!(!lan.are_linked(alice, bob));
         lan.network.conditions.dial_refusal_per_mille = 0;
         lan.run_until_linked(alice, bob, 15_000);
+    }
+}
+
+/// Beacons cross an interface that connections do not cross, or the routes name an interface that
+/// leads nowhere. Of two dials, one is bound to the interface of the beacon.
+#[test]
+fn a_dial_over_the_wrong_interface_is_repeated_over_the_other() {
+    let works: [fn(&Output) -> bool; 2] = [
+        |output| {
+            !matches!(
+                output,
+                Output::Dial {
+                    interface: Some(_),
+                    ..
+                }
+            )
+        },
+        |output| {
+            !matches!(
+                output,
+                Output::Dial {
+                    interface: None,
+                    ..
+                }
+            )
+        },
+    ];
+    for (works, within_ms) in works.into_iter().zip([10_000, 100]) {
+        let mut lan = Lan::new(9);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        // Only alice can dial.
+        lan.peers[alice].beacons_enabled = false;
+        lan.peers[alice].executes = works;
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, within_ms);
     }
 }
 

@@ -226,18 +226,19 @@ impl DiscoveredPeer {
         }
     }
 
-    /// The interface over which to dial this address: the one on which a beacon last named it.
-    /// `None` if the routes of the host lead to no other. `None` as well for every other attempt
-    /// after a failure: beacons may cross an interface that connections do not cross.
+    /// The interface over which to dial this address: the one on which a beacon last named it. The
+    /// routes of the host may name another one in the same subnet, even one without a cable.
+    ///
+    /// `None` for an address of our own, and for an IPv6 address, which names its interface. `None`
+    /// as well for every other attempt after a failure: beacons may cross an interface that
+    /// connections do not cross.
     pub fn interface_for(&self, ctx: &Context, address: SocketAddr) -> Option<u32> {
         let mut candidates = self.candidates.iter();
         let candidate = candidates.find(|candidate| candidate.address == address)?;
-        let interface = candidate.interface?;
-        if candidate.backoff.failures() % 2 == 1 {
-            return None;
-        }
-        ctx.is_routed_elsewhere(interface, address.ip())
-            .then_some(interface)
+        let is_bound = candidate.backoff.failures() % 2 == 0
+            && address.is_ipv4()
+            && !ctx.is_own_address(address.ip());
+        candidate.interface.filter(|_| is_bound)
     }
 
     /// Sets [`DiscoveredPeer::rooms`] to the joined rooms whose hashes the last beacon lists. If

@@ -103,7 +103,7 @@ impl DiscoveredPeers {
     }
 
     fn can_accept_unproven(&self, ctx: &Context, source: IpAddr) -> bool {
-        let most = match is_own_address(ctx, source) {
+        let most = match ctx.is_own_address(source) {
             true => UNPROVEN_ON_OWN_HOST_MAX,
             false => UNPROVEN_PER_SOURCE_MAX,
         };
@@ -131,7 +131,7 @@ impl DiscoveredPeers {
         };
         discovered.record_failure(ctx, address, longest_ms);
         let source = discovered.source();
-        if is_own_address(ctx, source) {
+        if ctx.is_own_address(source) {
             return;
         }
         let failed = self
@@ -174,10 +174,4 @@ impl DiscoveredPeers {
     pub fn min_beacon_interval_ms(&self) -> u64 {
         beacon::min_interval_ms(self.peers.len())
     }
-}
-
-/// Whether one of our interfaces has this address.
-fn is_own_address(ctx: &Context, address: IpAddr) -> bool {
-    let mut own = ctx.interfaces.iter().flat_map(|i| &i.addresses);
-    own.any(|own| own.ip == address)
 }
