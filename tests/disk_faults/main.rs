@@ -5,12 +5,14 @@
 //! the file of that name tells what is wrong with the disk: nothing, or a word of [`FaultyDisk`].
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use p2pchat::shell::program;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 
@@ -50,6 +52,15 @@ impl StoreIo for FaultyDisk {
         }
     }
 
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let is_audit = thread::current().name() == Some("audit");
+        if is_audit && self.fault() == "no descriptors" {
+            fs::write(self.0.with_extension("audited"), "")?;
+            return Err(Errno::EMFILE.into());
+        }
+        file.read_at(bytes, offset)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         match self.fault().as_str() {
             "unsynced" => Err(io::Error::other("a test")),
@@ -70,7 +81,7 @@ fn main() -> ExitCode {
     }
     let filters: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = filters.iter().filter(|it| !it.starts_with('-')).collect();
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         (
             "a_line_is_stored_before_it_is_sent",
             a_line_is_stored_before_it_is_sent,
@@ -85,6 +96,10 @@ fn main() -> ExitCode {
         ),
         ("a_failed_sync_is_told", a_failed_sync_is_told),
         ("a_slow_sync_delays_no_line", a_slow_sync_delays_no_line),
+        (
+            "an_audit_without_descriptors_is_repeated",
+            an_audit_without_descriptors_is_repeated,
+        ),
     ];
     let mut is_failed = false;
     for (name, test) in tests {
@@ -100,6 +115,11 @@ fn main() -> ExitCode {
 /// Starts this binary as the program of `user`, on a disk without a fault.
 fn start_faulty(lo: &Loopback, user: &str) -> Program {
     set_fault(lo, user, "");
+    start_on_disk(lo, user)
+}
+
+/// Starts this binary as the program of `user`, on a disk as it is.
+fn start_on_disk(lo: &Loopback, user: &str) -> Program {
     let binary = std::env::current_exe().expect("this binary");
     let mut command = lo.host.command(binary.to_str().expect("UTF-8"));
     command
@@ -224,4 +244,31 @@ fn a_slow_sync_delays_no_line() {
         alice.say(text);
         wait_line(&bob, &format!(": {text}"));
     }
+}
+
+/// No descriptor is left for the audit, which would find a damaged line. It is repeated when there
+/// are some.
+fn an_audit_without_descriptors_is_repeated() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = start_faulty(&lo, "alice");
+    alice.say("whole");
+    wait_until("the line is stored", TIMEOUT, || {
+        is_stored(&lo, "alice", "whole")
+    });
+    alice.close_stdin();
+    alice.wait_exit(TIMEOUT);
+    set_fault(&lo, "alice", "no descriptors");
+    let alice = start_on_disk(&lo, "alice");
+    let segment = lo
+        .host
+        .folder("alice")
+        .join("history/open/#general/000001.ndjson");
+    let text = fs::read_to_string(&segment).expect("a segment");
+    fs::write(&segment, text.replace("whole", "wrong")).expect("written");
+    let audited = fault_file(&lo, "alice").with_extension("audited");
+    wait_until("an audit has begun", TIMEOUT, || audited.exists());
+    set_fault(&lo, "alice", "");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("is damaged in line 2"));
 }

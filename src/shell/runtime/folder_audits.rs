@@ -1,5 +1,4 @@
 //! Runs audits of folders in a helper thread, one at a time.
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::name::FolderName;
@@ -23,7 +22,7 @@ pub struct FolderAudits {
     /// When the last audit of each folder began.
     begun: SortedMap<FolderName, Time>,
     is_running: bool,
-    result: Arc<Mutex<Option<io::Result<Audit>>>>,
+    result: Arc<Mutex<Option<Result<Audit, FolderName>>>>,
 }
 
 impl FolderAudits {
@@ -64,19 +63,25 @@ impl FolderAudits {
         Some(folder)
     }
 
-    /// Starts an audit in a helper thread. Without a thread, the folder is not audited.
+    /// Starts an audit in a helper thread. If there is no thread for it, it starts later.
     pub fn start(&mut self, request: AuditRequest) {
         let (wake, result) = (Arc::clone(&self.wake), Arc::clone(&self.result));
+        let folder = request.folder.clone();
+        let name = folder.clone();
         let work = move || {
-            let audit = request.run();
+            let audit = request.run().map_err(|_| name);
             *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(audit);
             wake();
         };
         self.is_running = thread::spawn_helper("audit", Box::new(work)).is_ok();
+        if !self.is_running {
+            self.schedule(folder, Time(0));
+        }
     }
 
-    /// Takes the result of the audit that has ended.
-    pub fn take_result(&mut self) -> Option<io::Result<Audit>> {
+    /// Takes the result of the audit that has ended. The error is a folder that could not be read,
+    /// because file descriptors or memory ran out. The caller schedules it again.
+    pub fn take_result(&mut self) -> Option<Result<Audit, FolderName>> {
         let result = self.result.lock();
         let result = result.unwrap_or_else(PoisonError::into_inner).take()?;
         self.is_running = false;

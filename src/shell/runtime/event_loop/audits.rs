@@ -11,8 +11,10 @@ impl EventLoop {
         for folder in self.store.take_suspects() {
             self.audits.schedule(folder, self.now.time);
         }
-        if let Some(Ok(audit)) = self.audits.take_result() {
-            self.handle_audit(audit);
+        match self.audits.take_result() {
+            Some(Ok(audit)) => self.handle_audit(audit),
+            Some(Err(folder)) => self.audits.schedule(folder, self.now.time),
+            None => {}
         }
         for damage in self.store.take_damage() {
             self.frontend.warn(&damage.to_string());
