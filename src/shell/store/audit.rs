@@ -12,7 +12,7 @@ use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LostLines};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
-use crate::shell::store::damage::{DamagedLines, StoredLine};
+use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
 /// What an audit reads, and what it compares with.
@@ -33,6 +33,9 @@ pub struct AuditRequest {
     pub end: Position,
     /// The bytes that count as stored for each author.
     pub author_bytes: Arc<SortedMap<PeerId, u64>>,
+    /// The reports of damage that is still in the segments. What the disk can't read is not found
+    /// again.
+    pub known_damage: Vec<DamageReport>,
 }
 
 /// The result of an audit.
@@ -118,7 +121,8 @@ impl AuditRequest {
         })
     }
 
-    /// Adds the batches of a segment to `found`. Returns the damage, if there is any.
+    /// Adds the batches of a segment to `found`. Returns the damage, if there is any that the user
+    /// does not know of.
     fn read_segment(
         &self,
         mut reader: SegmentReader,
@@ -156,7 +160,13 @@ impl AuditRequest {
         if error.is_some() {
             lines.add_unread(&reader);
         }
-        Ok((!lines.offsets.is_empty()).then(|| DamagedSegment {
+        let is_known = error.as_ref().is_some_and(|error| {
+            let outcome = DamageOutcome::Unreadable(error.to_string());
+            let report = lines.report(&self.dir, number, outcome);
+            report.is_some_and(|report| self.known_damage.contains(&report))
+        });
+        let is_new = !lines.offsets.is_empty() && !is_known;
+        Ok(is_new.then(|| DamagedSegment {
             number,
             generation: reader.generation(),
             lines,

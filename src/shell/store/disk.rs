@@ -160,6 +160,7 @@ impl DiskStore {
             printed: folder.reader.state().map(|state| state.printed),
             end: folder.end(),
             author_bytes: folder.author_bytes.clone(),
+            known_damage: folder.lasting_damage.clone(),
         })
     }
 

@@ -71,6 +71,8 @@ pub struct Folder {
     dir_sync_pending: SyncPending,
     /// The damage that was found, and that the user was not told of yet.
     damage: Vec<DamageReport>,
+    /// The reports of damage that is still in the segments. They are not repeated.
+    pub lasting_damage: Vec<DamageReport>,
     /// Whether a read found less than it should, so that an audit is due.
     is_suspect: Cell<bool>,
 }
@@ -109,12 +111,16 @@ impl Folder {
             reader,
             unacknowledged: UnacknowledgedMarker::load(&dir),
             dir_sync_pending: SyncPending::default(),
-            damage: recovered.damage,
+            damage: Vec::new(),
+            lasting_damage: Vec::new(),
             is_suspect: Cell::new(false),
             segment_numbers: recovered.segment_numbers,
             highest_number: recovered.highest_number,
             dir,
         };
+        for report in recovered.damage {
+            folder.report_damage(report);
+        }
         let ranges = recovered.ranges;
         if let Some(last) = folder.segment_numbers.last() {
             if recovered.is_appendable {
@@ -132,6 +138,19 @@ impl Folder {
         }
         folder.reader.limit_to(folder.end());
         Ok((folder, ranges))
+    }
+
+    /// Keeps a report for the user, unless it repeats one of damage that is still there.
+    fn report_damage(&mut self, report: DamageReport) {
+        if self.lasting_damage.contains(&report) {
+            return;
+        }
+        self.lasting_damage
+            .retain(|known| known.path != report.path);
+        if report.outcome != DamageOutcome::SetAside {
+            self.lasting_damage.push(report.clone());
+        }
+        self.damage.push(report);
     }
 
     /// Takes the reports of damage that was found since the previous call.
@@ -192,8 +211,9 @@ impl Folder {
                 (None, Some(_)) => DamageOutcome::SetAside,
                 (None, None) => DamageOutcome::Left,
             };
-            let report = segment.lines.report(&self.dir, segment.number, outcome);
-            self.damage.extend(report);
+            if let Some(report) = segment.lines.report(&self.dir, segment.number, outcome) {
+                self.report_damage(report);
+            }
         }
         self.total_bytes = segment_file::folder_bytes(&self.dir).unwrap_or(self.total_bytes);
     }

@@ -13,7 +13,7 @@ use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 
-use super::support::{Author, GENERAL, RecordedState, load, open, open_with};
+use super::support::{Author, GENERAL, RecordedState, general, load, open, open_with};
 use crate::folders::TempDir;
 
 /// What is wrong with the disk of this thread's test.
@@ -321,6 +321,40 @@ fn an_unreadable_part_does_not_prevent_the_start() {
         assert_eq!(load(&open(&folder).0, &carol.log(), 1, 1 << 20), [1]);
         fs::remove_file(&segments[1]).unwrap();
     }
+}
+
+/// A part of the disk stays unreadable. Each audit finds it, and the user is told once, also if the
+/// start has found it. The place may grow, which is told again.
+#[test]
+fn a_lasting_disk_error_is_told_once() {
+    set_faults(Faults::default());
+    let (folder, path) = folder_of_three();
+    let core = RecordedState::default();
+    let text = fs::read_to_string(&path).unwrap();
+    let mut store = open(&folder).0;
+    for (word, told) in [
+        ("\"three\"", 1),
+        ("\"three\"", 0),
+        ("\"two\"", 1),
+        ("\"two\"", 0),
+    ] {
+        let from = text.find(word).unwrap() as u64;
+        set_faults(Faults {
+            unreadable_from: Some(from),
+            ..Faults::default()
+        });
+        let request = store.audit_request(&general(), &core).expect("a folder");
+        let audit = request.run().expect("descriptors");
+        store.set_damage_aside(audit, &core);
+        assert_eq!(store.take_damage().len(), told, "{word}");
+    }
+    let faults = FAULTS.take();
+    let folder = folder_of_three().0;
+    set_faults(faults);
+    let mut store = open(&folder).0;
+    assert_eq!(store.take_damage().len(), 1);
+    let request = store.audit_request(&general(), &core).expect("a folder");
+    assert!(request.run().expect("descriptors").damaged.is_empty());
 }
 
 /// Damaged lines leave their segment only when both files are on disk. If one of them can't be
