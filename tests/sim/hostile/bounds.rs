@@ -2,15 +2,13 @@
 //! allowed. Without its bound in the core, each row fails.
 use std::net::SocketAddr;
 
-use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
-use p2pchat::wire::message::Message;
 
-use super::{beacons, messages, presence, streams};
+use super::{beacons, dials, messages, presence, streams};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
-use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// One bound, and the flood that tests it.
 struct Bound {
@@ -27,70 +25,70 @@ const BOUNDS: &[Bound] = &[
         flood: "bob ends, and a program with another key starts at his address",
         measured: "dials in 25 s",
         at_most: 6,
-        measure: dials_of_a_reused_address,
+        measure: dials::dials_of_a_reused_address,
     },
     Bound {
         name: "dials of a linked peer's address",
         flood: "beacons of 6 made-up peers name carol's address",
         measured: "dials in 25 s",
         at_most: 6,
-        measure: |seed| dials_of_a_claimed_address(seed, false),
+        measure: |seed| dials::dials_of_a_claimed_address(seed, false),
     },
     Bound {
         name: "dials after a change of the run",
         flood: "beacons of 6 made-up peers name carol's address, each with a new run",
         measured: "dials in 25 s",
         at_most: 6,
-        measure: |seed| dials_of_a_claimed_address(seed, true),
+        measure: |seed| dials::dials_of_a_claimed_address(seed, true),
     },
     Bound {
         name: "dials of a linked peer",
         flood: "beacons in carol's name, each with a new run",
         measured: "dials in 25 s",
         at_most: 8,
-        measure: dials_of_a_linked_peer,
+        measure: dials::dials_of_a_linked_peer,
     },
     Bound {
         name: "unproven peers of a source",
         flood: "one host sends beacons of 512 made-up peers and answers no dial",
         measured: "ms until two boxes link",
         at_most: 1_000,
-        measure: |seed| under_made_up_peers(seed).0,
+        measure: |seed| dials::under_made_up_peers(seed).0,
     },
     Bound {
         name: "dials of a source",
         flood: "one host sends beacons of 512 made-up peers and answers no dial",
         measured: "its dials in 60 s",
         at_most: 40,
-        measure: |seed| under_made_up_peers(seed).1,
+        measure: |seed| dials::under_made_up_peers(seed).1,
     },
     Bound {
         name: "addresses of a peer",
         flood: "beacons in bob's name from 3 addresses that answer no dial",
         measured: "ms until alice links with bob",
         at_most: 1_500,
-        measure: link_among_false_addresses,
+        measure: dials::link_among_false_addresses,
     },
     Bound {
         name: "replayed beacons",
         flood: "an outsider replays the sealed beacons of three runs of bob from 50 addresses",
         measured: "ms until alice links with bob",
         at_most: 2_000,
-        measure: link_among_replayed_beacons,
+        measure: dials::link_among_replayed_beacons,
     },
     Bound {
         name: "requests for a claimed line",
         flood: "a peer claims another first line of ours, 200 times in 2 s",
         measured: "requests",
         at_most: 3,
-        measure: |seed| requests_for_a_claim(seed, 1),
+        measure: |seed| messages::requests_for_a_claim(seed, 1),
     },
     Bound {
         name: "requests for a line beyond our head",
         flood: "a peer claims 50 lines where we have one, 200 times in 2 s",
         measured: "requests",
         at_most: 3,
-        measure: |seed| requests_for_a_claim(seed, 50),
+        measure: |seed| messages::requests_for_a_claim(seed, 50),
     },
     Bound {
         name: "memory of deferred streams",
@@ -384,178 +382,7 @@ pub fn linked_pair(seed: u64, name: &str) -> (Lan, PeerIndex, PeerIndex) {
     (lan, alice, other)
 }
 
-/// Sends a datagram to this peer, from another peer's host.
-fn inject_from(lan: &mut Lan, to: PeerIndex, from: PeerIndex, bytes: &[u8]) {
-    let source = SocketAddr::new(lan.address(from).ip(), 40_000);
-    lan.inject_datagram(to, 1, source, bytes);
-}
-
-fn dials_of_a_reused_address(seed: u64) -> u64 {
-    let (mut lan, alice, bob) = linked_pair(seed, "bob");
-    let (host, port) = (lan.peers[bob].host, lan.peers[bob].port);
-    let other = lan.add_peer_on("other", host);
-    lan.peers[other].port = port;
-    lan.kill(bob);
-    lan.run_for(200);
-    let before = lan.network.dial_count;
-    lan.start(other);
-    lan.run_until_linked(alice, other, 1_000);
-    lan.run_for(24_000);
-    assert_eq!(lan.peers[alice].joined_count(lan.id(other)), 1);
-    assert_eq!(lan.peers[alice].left_count(lan.id(other)), 0);
-    lan.network.dial_count - before
-}
-
-fn dials_of_a_claimed_address(seed: u64, with_new_runs: bool) -> u64 {
-    let (mut lan, alice, carol) = linked_pair(seed, "carol");
-    let before = lan.network.dial_count;
-    for round in 0..50 {
-        for n in 0..6 {
-            let run = if with_new_runs { round } else { 0 };
-            let beacon = forged_beacon(made_up_peer(n), run, lan.peers[carol].port);
-            inject_from(&mut lan, alice, carol, &beacon);
-        }
-        lan.run_for(500);
-    }
-    assert_eq!(lan.peers[alice].joined_count(lan.id(carol)), 1);
-    assert_eq!(lan.peers[alice].left_count(lan.id(carol)), 0);
-    lan.network.dial_count - before
-}
-
-fn dials_of_a_linked_peer(seed: u64) -> u64 {
-    let (mut lan, alice, carol) = linked_pair(seed, "carol");
-    let before = lan.network.dial_count;
-    for run in 0..250 {
-        let beacon = forged_beacon(lan.id(carol), run, lan.peers[carol].port);
-        inject_from(&mut lan, alice, carol, &beacon);
-        lan.run_for(100);
-    }
-    assert_eq!(lan.peers[alice].joined_count(lan.id(carol)), 1);
-    assert_eq!(lan.peers[alice].left_count(lan.id(carol)), 0);
-    lan.network.dial_count - before
-}
-
 /// An address of the LAN where nobody answers.
 pub fn silent_source(n: u64) -> SocketAddr {
     SocketAddr::from(([10, 0, 77, n as u8], 40_000))
-}
-
-/// Milliseconds until alice and bob link, and the dials to the flooding host in 60 s.
-fn under_made_up_peers(seed: u64) -> (u64, u64) {
-    let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.add_peers(["alice", "bob"]);
-    let flood = |lan: &mut Lan| {
-        for who in [alice, bob] {
-            if !lan.is_running(who) {
-                continue;
-            }
-            for n in 0..512 {
-                let beacon = forged_beacon(made_up_peer(n), n, 9999);
-                lan.inject_datagram(who, 1, silent_source(1), &beacon);
-            }
-        }
-        lan.run_for(500);
-    };
-    lan.start(alice);
-    for _ in 0..3 {
-        flood(&mut lan);
-    }
-    lan.start(bob);
-    let started_at = lan.now_ms;
-    while !lan.are_linked(alice, bob) && lan.now_ms < started_at + 30_000 {
-        flood(&mut lan);
-    }
-    let took = lan.now_ms - started_at;
-    lan.stop(bob);
-    let before = lan.network.dial_count;
-    for _ in 0..30 {
-        flood(&mut lan);
-        lan.run_for(1_500);
-    }
-    (took, lan.network.dial_count - before)
-}
-
-fn link_among_false_addresses(seed: u64) -> u64 {
-    let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.add_peers(["alice", "bob"]);
-    // Only alice can dial.
-    lan.peers[alice].beacons_enabled = false;
-    lan.start(alice);
-    let beacon = forged_beacon(lan.id(bob), 1, 9999);
-    for n in 0..3 {
-        lan.inject_datagram(alice, 1, silent_source(n), &beacon);
-    }
-    lan.run_for(10);
-    lan.start(bob);
-    ms_until_linked(&mut lan, alice, bob, |lan, n| {
-        lan.inject_datagram(alice, 1, silent_source(n % 3), &beacon)
-    })
-}
-
-/// Calls `flood` every 2 ms, with the number of the call, until both peers are linked. Returns the
-/// milliseconds that took, at most 60 s.
-fn ms_until_linked(
-    lan: &mut Lan,
-    a: PeerIndex,
-    b: PeerIndex,
-    mut flood: impl FnMut(&mut Lan, u64),
-) -> u64 {
-    let calls = (0..30_000).take_while(|n| {
-        flood(lan, *n);
-        lan.run_for(2);
-        !lan.are_linked(a, b)
-    });
-    2 * calls.count() as u64
-}
-
-fn link_among_replayed_beacons(seed: u64) -> u64 {
-    let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.add_peers(["alice", "bob"]);
-    for who in [alice, bob] {
-        lan.peers[who].psk = Some([1; 32]);
-    }
-    // Only alice can dial.
-    lan.peers[alice].beacons_enabled = false;
-    let mut recorded = Vec::new();
-    let record = |lan: &Lan, recorded: &mut Vec<Vec<u8>>| {
-        if recorded.last() != Some(&lan.last_beacon) {
-            recorded.push(lan.last_beacon.clone());
-        }
-    };
-    for run in 0..3 {
-        lan.start(bob);
-        for _ in 0..100 {
-            lan.run_for(100);
-            record(&lan, &mut recorded);
-        }
-        if run < 2 {
-            lan.kill(bob);
-        }
-    }
-    lan.start(alice);
-    ms_until_linked(&mut lan, alice, bob, |lan, n| {
-        record(lan, &mut recorded);
-        let beacon = &recorded[lan.random(recorded.len() as u64) as usize];
-        lan.inject_datagram(alice, 1, silent_source(n % 50), beacon);
-    })
-}
-
-fn requests_for_a_claim(seed: u64, high: u64) -> u64 {
-    let mut lan = Lan::new(seed);
-    let alice = lan.add_peer("alice");
-    lan.start(alice);
-    lan.say(alice, "one");
-    let log = lan.first_log(alice);
-    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
-    let entry = have_entry(log.author, log.incarnation, 1..=high, Hash([3; 32]));
-    let claim = Message::Have(general_have(vec![entry]));
-    let mut requests = 0;
-    for _ in 0..200 {
-        mallory.send(&mut lan, &claim);
-        lan.run_for(10);
-        let messages = mallory.receive_messages(&mut lan).into_iter();
-        let wants = messages.filter(|message| matches!(message, Message::Want { .. }));
-        requests += wants.count() as u64;
-    }
-    requests
 }

@@ -265,3 +265,24 @@ pub fn carried_logs(seed: u64) -> u64 {
     }
     lan.peers[alice].carried_line_count()
 }
+
+/// Requests for a line that we do not store, which a peer claims for a log of ours.
+pub fn requests_for_a_claim(seed: u64, high: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    lan.say(alice, "one");
+    let log = lan.first_log(alice);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    let entry = have_entry(log.author, log.incarnation, 1..=high, Hash([3; 32]));
+    let claim = Message::Have(general_have(vec![entry]));
+    let mut requests = 0;
+    for _ in 0..200 {
+        mallory.send(&mut lan, &claim);
+        lan.run_for(10);
+        let messages = mallory.receive_messages(&mut lan).into_iter();
+        let wants = messages.filter(|message| matches!(message, Message::Want { .. }));
+        requests += wants.count() as u64;
+    }
+    requests
+}

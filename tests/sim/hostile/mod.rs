@@ -3,6 +3,7 @@ mod beacons;
 mod bounds;
 mod bytes;
 mod claims;
+mod dials;
 mod messages;
 mod peers;
 mod presence;
