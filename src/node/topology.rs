@@ -24,16 +24,14 @@ pub const TRANSIENT_LINKS_MAX: usize = 16;
 /// A partial mesh becomes a full mesh when at most this many peers are known. Pruning a partial
 /// mesh also leaves at least this many links.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
-/// Maximum number of trailing bits that [`common_suffix_bits`] compares. This limits a room to
-/// 33 rings.
-const SUFFIX_BITS_MAX: u32 = 32;
 /// Number of neighbours on either side of us on each ring.
 const NEIGHBOURS_PER_SIDE: usize = 2;
 
-/// Number of trailing bits that two ids share, at most [`SUFFIX_BITS_MAX`].
+/// Number of bits that the last 32 bits of two ids share at their end. A room therefore has at most
+/// 33 rings.
 fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
     let end = |id: &PeerId| u32::from_le_bytes([id.0[31], id.0[30], id.0[29], id.0[28]]);
-    (end(a) ^ end(b)).trailing_zeros().min(SUFFIX_BITS_MAX) as usize
+    (end(a) ^ end(b)).trailing_zeros() as usize
 }
 
 /// Our neighbours on the rings of one room. The list at index `n` belongs to the ring of members

@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 20] = [
+const UNNAMED: [&str; 19] = [
     "CHECK_DIGITS",
     "DEFAULT_PORT",
     "HEADER_BYTES",
@@ -33,7 +33,6 @@ const UNNAMED: [&str; 20] = [
     "PROTOCOL_VERSION",
     "SANITIZED_MAX_CHARS",
     "SIGNATURE_CHARS",
-    "SUFFIX_BITS_MAX",
     "TAG_BYTES",
     "TEXT_BYTES",
 ];
