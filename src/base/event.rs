@@ -191,7 +191,7 @@ pub enum Input<'a> {
     EndpointResolved {
         /// Host and port, as the user gave them. They name the endpoint.
         endpoint: String,
-        /// The addresses of the host. They replace the addresses of the last time.
+        /// The addresses, as many as the shell allows. They replace those of the last time.
         addresses: Vec<SocketAddr>,
         /// The key that the user expects there, if the user gave one.
         peer: Option<PeerId>,

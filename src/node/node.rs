@@ -48,11 +48,10 @@ impl Node {
     /// A node without rooms, interfaces and links. Inputs add them.
     pub fn new(mut config: NodeConfig, now: Now) -> Node {
         let known_peers = std::mem::take(&mut config.known_peers);
-        let known_ids = known_peers.iter().map(|known| known.id).collect();
         let known_peers = KnownPeers::new(known_peers);
         let receipts = std::mem::take(&mut config.receipts);
         let resume = config.resume.take();
-        let dialer = Dialer::new(config.beacons_enabled, known_ids);
+        let dialer = Dialer::new(config.beacons_enabled);
         let mut ctx = Context::new(config, now);
         let mut logs = Logs::new(&mut ctx, resume);
         known_peers.index(&mut ctx);

@@ -12,7 +12,7 @@ use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::node::Node;
-use crate::node::replication::fork_repair;
+use crate::node::replication::{delivery, fork_repair};
 use crate::node::standing::Standing;
 
 impl Node {
@@ -37,7 +37,7 @@ impl Node {
         lines: &[(&LogId, RangeInclusive<u64>)],
         required_peers: Option<u64>,
     ) -> Delivery {
-        self.delivery_tracker.delivery_of(
+        delivery::delivery_of(
             &self.ctx,
             &self.logs,
             &self.routes,
@@ -57,9 +57,8 @@ impl Node {
         let lines = lines.iter();
         let mut undelivered: Vec<Undelivered> = lines
             .filter_map(|(log, lines)| {
-                let tracker = &self.delivery_tracker;
                 let (ctx, routes) = (&self.ctx, &self.routes);
-                tracker.undelivered(ctx, &self.logs, routes, log, lines, required_peers)
+                delivery::undelivered(ctx, &self.logs, routes, log, lines, required_peers)
             })
             .collect();
         for peer in undelivered.iter_mut().flat_map(|it| &mut it.lacking) {

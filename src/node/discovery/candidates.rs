@@ -80,6 +80,8 @@ pub struct DiscoveredPeer {
     /// The runs of the peer with the counters of their newest beacons, the latest last. Empty in
     /// the open network.
     counters: Vec<(u64, u64)>,
+    /// A handshake has proven the peer's key while the peer was discovered.
+    pub is_proven: bool,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
     /// The addresses at which the peer may be dialed, at most four.
@@ -111,6 +113,7 @@ impl DiscoveredPeer {
             peer,
             run: beacon.run,
             counters: Vec::new(),
+            is_proven: false,
             transient: beacon.transient,
             candidates: Vec::new(),
             first_seen: now,

@@ -67,11 +67,11 @@ pub struct Dialer {
 
 impl Dialer {
     /// A dialer that knows no peer yet. If `beacons_enabled` is false, the dialer sends no beacons.
-    /// It still dials the peers whose beacons arrive. `known_peers` were linked in earlier runs.
-    pub fn new(beacons_enabled: bool, known_peers: SortedSet<PeerId>) -> Dialer {
+    /// It still dials the peers whose beacons arrive.
+    pub fn new(beacons_enabled: bool) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
-            discovered: DiscoveredPeers::new(known_peers),
+            discovered: DiscoveredPeers::default(),
             dials: Dials::default(),
             static_peers: Vec::new(),
             joined_rooms: Vec::new(),
@@ -266,7 +266,7 @@ impl Dialer {
         let dial = Dial {
             peer,
             address,
-            is_proven: self.discovered.is_proven(&peer),
+            is_proven: self.discovered.is_proven(ctx, &peer),
             started_at: now,
         };
         let stream = self.dial(ctx, handshakes, target);
@@ -286,7 +286,7 @@ impl Dialer {
         if is_linked || !discovered.is_fresh(ctx.now.time, min_interval_ms) {
             return None;
         }
-        let is_proven = self.discovered.is_proven(peer);
+        let is_proven = self.discovered.is_proven(ctx, peer);
         let (address, at) = discovered.next_dial(|address| {
             is_occupied(ctx, peer, address)
                 || self.dials.is_dialing(peer, address)
@@ -300,7 +300,7 @@ impl Dialer {
     /// address with `--peer`.
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
         self.record_answer(stream, peer);
-        self.discovered.record_proof(ctx, peer);
+        self.discovered.record_proof(&peer);
         let dial = self.clear_dial(stream);
         match (dial, self.discovered.get_mut(&peer)) {
             (Some(dial), Some(discovered)) if dial.peer == peer => {
@@ -428,7 +428,7 @@ impl Dialer {
         let now = ctx.now.time;
         let due = self.dial_times(ctx).filter(|(_, at)| *at <= now);
         let due: SortedSet<_> = due
-            .map(|(peer, at)| (!self.discovered.is_proven(&peer), at, peer))
+            .map(|(peer, at)| (!self.discovered.is_proven(ctx, &peer), at, peer))
             .collect();
         for (_, _, peer) in due.iter() {
             self.dial_discovered(ctx, handshakes, *peer);

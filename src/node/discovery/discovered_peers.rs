@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::identity::PeerId;
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::backoff;
@@ -22,30 +22,18 @@ const UNPROVEN_ON_OWN_HOST_MAX: usize = 512;
 const FAILED_PER_SOURCE_MAX: usize = 16;
 /// Milliseconds for which unproven peers of a source are ignored after that.
 const IGNORE_SOURCE_MS: u64 = 60_000;
-/// Maximum number of ignored sources.
-const IGNORED_SOURCES_MAX: usize = 256;
-/// Maximum number of peers remembered as proven.
-const PROVEN_PEERS_MAX: usize = 4096;
 
 /// The peers whose beacons were received.
+#[derive(Default)]
 pub struct DiscoveredPeers {
     peers: SortedMap<PeerId, DiscoveredPeer>,
-    /// The peers whose key a handshake has proven, in this run or an earlier one.
-    proven: SortedSet<PeerId>,
-    /// Until when the unproven peers of a source are ignored.
+    /// Until when the unproven peers of a source are ignored. Fewer than 256 sources, because each
+    /// costs [`FAILED_PER_SOURCE_MAX`] dials, which the rate of dials and the number of discovered
+    /// peers limit.
     ignored_sources: SortedMap<IpAddr, Time>,
 }
 
 impl DiscoveredPeers {
-    /// An empty table. `proven` are the peers that were linked in earlier runs.
-    pub fn new(proven: SortedSet<PeerId>) -> DiscoveredPeers {
-        DiscoveredPeers {
-            peers: SortedMap::new(),
-            proven,
-            ignored_sources: SortedMap::new(),
-        }
-    }
-
     /// All discovered peers, sorted by id.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &DiscoveredPeer)> + Clone {
         self.peers.iter()
@@ -71,28 +59,30 @@ impl DiscoveredPeers {
         self.peers.len()
     }
 
-    /// Whether a handshake has proven the key of this peer.
-    pub fn is_proven(&self, peer: &PeerId) -> bool {
-        self.proven.contains(peer)
+    /// Whether a handshake has proven the key of this peer: since its first beacon, or the peer is
+    /// known from an earlier link.
+    pub fn is_proven(&self, ctx: &Context, peer: &PeerId) -> bool {
+        let discovered = self.peers.get(peer);
+        discovered.is_some_and(|peer| peer.is_proven) || is_known(ctx, peer)
     }
 
     /// Records that a handshake has proven the key of this peer.
-    pub fn record_proof(&mut self, ctx: &Context, peer: PeerId) {
-        if self.proven.len() >= PROVEN_PEERS_MAX && !self.proven.contains(&peer) {
-            self.proven.retain(|id| ctx.stream_by_peer.contains_key(id));
+    pub fn record_proof(&mut self, peer: &PeerId) {
+        if let Some(discovered) = self.peers.get_mut(peer) {
+            discovered.is_proven = true;
         }
-        self.proven.insert(peer);
     }
 
     /// Adds a peer, unless a bound is reached. A proven peer is always added, if necessary in place
     /// of an unproven one.
-    pub fn insert(&mut self, ctx: &Context, discovered: DiscoveredPeer) -> bool {
+    pub fn insert(&mut self, ctx: &Context, mut discovered: DiscoveredPeer) -> bool {
         let (peer, source) = (discovered.peer.id, discovered.source());
-        if !self.proven.contains(&peer) && !self.can_accept_unproven(ctx, source) {
+        discovered.is_proven = is_known(ctx, &peer);
+        if !discovered.is_proven && !self.can_accept_unproven(ctx, source) {
             return false;
         }
         if self.peers.len() >= DISCOVERED_PEERS_MAX {
-            let unproven = self.peers.keys().find(|id| !self.proven.contains(id));
+            let unproven = self.peers.keys().find(|id| !self.is_proven(ctx, id));
             let Some(unproven) = unproven.copied() else {
                 return false;
             };
@@ -110,15 +100,19 @@ impl DiscoveredPeers {
         let ignored_until = self.ignored_sources.get(&source);
         ignored_until.is_none_or(|until| *until <= ctx.now.time)
             && self.peers.len() < DISCOVERED_PEERS_MAX
-            && self.unproven_from(source).count() < most
+            && self.unproven_from(ctx, source).count() < most
     }
 
-    fn unproven_from(&self, source: IpAddr) -> impl Iterator<Item = &DiscoveredPeer> {
-        let unproven = self.peers.iter();
-        let unproven = unproven.filter(|(id, _)| !self.proven.contains(id));
-        unproven
-            .map(|(_, peer)| peer)
-            .filter(move |peer| peer.source() == source)
+    fn unproven_from(
+        &self,
+        ctx: &Context,
+        source: IpAddr,
+    ) -> impl Iterator<Item = &DiscoveredPeer> {
+        let of_source = self
+            .peers
+            .values()
+            .filter(move |peer| peer.source() == source);
+        of_source.filter(|peer| !self.is_proven(ctx, &peer.peer.id))
     }
 
     /// Counts a failed dial of this address. A source of many unproven peers whose dials have
@@ -135,21 +129,19 @@ impl DiscoveredPeers {
             return;
         }
         let failed = self
-            .unproven_from(source)
+            .unproven_from(ctx, source)
             .filter(|peer| peer.has_only_failed());
         if failed.count() >= FAILED_PER_SOURCE_MAX {
-            self.ignore_source(ctx.now.time, source);
+            self.ignore_source(ctx, source);
         }
     }
 
-    fn ignore_source(&mut self, now: Time, source: IpAddr) {
+    fn ignore_source(&mut self, ctx: &Context, source: IpAddr) {
+        let now = ctx.now.time;
         self.ignored_sources.retain(|_, until| *until > now);
-        if self.ignored_sources.len() < IGNORED_SOURCES_MAX {
-            self.ignored_sources.insert(source, now + IGNORE_SOURCE_MS);
-        }
-        let proven = &self.proven;
+        self.ignored_sources.insert(source, now + IGNORE_SOURCE_MS);
         self.peers
-            .retain(|id, peer| proven.contains(id) || peer.source() != source);
+            .retain(|id, peer| peer.is_proven || is_known(ctx, id) || peer.source() != source);
     }
 
     /// Forgets this peer.
@@ -174,4 +166,10 @@ impl DiscoveredPeers {
     pub fn min_beacon_interval_ms(&self) -> u64 {
         beacon::min_interval_ms(self.peers.len())
     }
+}
+
+/// Whether the peer is linked, or was linked in this or an earlier run and has a place among the
+/// known peers.
+fn is_known(ctx: &Context, peer: &PeerId) -> bool {
+    ctx.stream_by_peer.contains_key(peer) || ctx.acquaintances.is_known(peer)
 }

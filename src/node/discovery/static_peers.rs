@@ -10,10 +10,6 @@ use crate::node::context::Context;
 use crate::node::discovery::backoff::Backoff;
 use crate::node::discovery::candidates::Candidate;
 
-/// Maximum number of static peers: four addresses of each of 64 endpoints. Further addresses are
-/// ignored.
-const STATIC_PEERS_MAX: usize = 256;
-
 /// The peer expected at a static address.
 #[derive(Clone, Copy)]
 enum ExpectedPeer {
@@ -119,7 +115,7 @@ pub fn set_addresses(
             if pinned.is_some() && known.pinned_peer().is_none() {
                 known.expected = expected;
             }
-        } else if static_peers.len() < STATIC_PEERS_MAX {
+        } else {
             let mut candidate = Candidate::new(*address, Time(0));
             candidate.backoff = backoff;
             static_peers.push(StaticPeer {

@@ -26,8 +26,6 @@ const CHANGES_SHOWN_MAX: u64 = 20;
 /// Maximum number of notices about joined and left peers in a minute, for all peers together. Each
 /// program of a LAN can restart, but a crowd of made-up peers is not shown.
 const NOTICES_MAX: u64 = 4096;
-/// Number of peers in the table from which on those that left are forgotten.
-const PEERS_REMEMBERED_MAX: usize = 1024;
 
 /// The run of a peer and the rooms in which it is. Without rooms, the peer is not present.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -194,7 +192,8 @@ impl Presence {
     fn show(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId, location: Location) -> u64 {
         let Location { nick, at } = location;
         let now = ctx.now.time;
-        if self.peers.len() >= PEERS_REMEMBERED_MAX && !self.peers.contains_key(id) {
+        // Of the peers that left, only those of the last minute stay. `NOTICES_MAX` bounds them.
+        if !self.peers.contains_key(id) {
             self.peers.retain(|_, present| !present.is_forgettable(now));
         }
         let present = self.peers.get_or_insert_with(*id, || {

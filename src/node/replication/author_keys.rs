@@ -6,12 +6,10 @@ use crate::base::batch::Batch;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 
-/// Maximum number of keys in the cache. A full cache is emptied before the next key is added.
-const CACHED_KEYS_MAX: usize = 256;
-
-/// Verifying keys by author.
+/// Verifying keys of authors. The first byte of an author's id is its place in the cache, so there
+/// are at most 256 keys. A new author replaces the one in its place.
 #[derive(Default)]
-pub struct AuthorKeys(SortedMap<PeerId, VerifyingKey>);
+pub struct AuthorKeys(SortedMap<u8, (PeerId, VerifyingKey)>);
 
 impl AuthorKeys {
     /// Whether the batch's author signed it. `false` if the author's id is not a valid key, or is a
@@ -22,14 +20,14 @@ impl AuthorKeys {
     }
 
     fn get(&mut self, author: &PeerId) -> Option<VerifyingKey> {
-        if let Some(key) = self.0.get(author) {
+        let place = author.0[0];
+        if let Some((cached, key)) = self.0.get(&place)
+            && cached == author
+        {
             return Some(*key);
         }
         let key = author.verifying_key()?;
-        if self.0.len() >= CACHED_KEYS_MAX {
-            self.0.clear();
-        }
-        self.0.insert(*author, key);
+        self.0.insert(place, (*author, key));
         Some(key)
     }
 }

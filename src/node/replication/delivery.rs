@@ -26,13 +26,13 @@ use crate::wire::message::{HaveEntry, receipt};
 const PERSIST_DELAY_MS: u64 = 1_000;
 /// While we carry logs, we save their remaining carrying times at this interval, in milliseconds.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
-/// Maximum number of peers whose acknowledgements of one log are kept. The same bound holds for
-/// [`DeliveryTracker::linked_before`]. Linked peers are kept even if the bound is exceeded.
-const TRACKED_PEERS_MAX: usize = 4096;
+/// Maximum number of peers whose acknowledgements of one log are kept. Linked peers are kept even
+/// if the bound is exceeded.
+const ACKING_PEERS_MAX: usize = 4096;
 /// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
 /// emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
-/// How many peers that lack lines [`DeliveryTracker::undelivered`] names.
+/// How many peers that lack lines [`undelivered`] names.
 const LACKING_NAMED_MAX: usize = 3;
 
 /// The state from which we decide whether our lines are delivered. The acknowledgements themselves
@@ -41,15 +41,10 @@ const LACKING_NAMED_MAX: usize = 3;
 pub struct DeliveryTracker {
     /// When to save the recipients' acknowledgements and the carried logs.
     persist_at: Option<Time>,
-    /// Peers that were linked in this run.
-    linked_before: SortedSet<PeerId>,
     /// Forwarded receipts that do not count yet, each with what it acknowledges. Their
     /// signatures are valid, but a signer may be an invented key. A receipt counts once a route to
     /// its signer is known.
     unverified: SortedMap<(PeerId, LogId), Ack>,
-    /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
-    /// that it stores.
-    transient_peers: SortedSet<PeerId>,
 }
 
 /// How far our lines in one log to a room were delivered.
@@ -189,16 +184,6 @@ impl DeliveryTracker {
         let peer = link.peer.id;
         logs.forget_acks(&peer);
         self.unverified.retain(|(holder, _), _| *holder != peer);
-        self.transient_peers.remove(&peer);
-        if self.linked_before.len() >= TRACKED_PEERS_MAX {
-            let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
-            self.linked_before.retain(is_linked);
-            self.transient_peers.retain(is_linked);
-        }
-        self.linked_before.insert(peer);
-        if link.transient {
-            self.transient_peers.insert(peer);
-        }
     }
 
     /// Records a peer's acknowledgement of a log. For a direct log, ignores all peers except the
@@ -218,13 +203,15 @@ impl DeliveryTracker {
         if !is_recipient && log.target.room().is_none() {
             return;
         }
-        if state.acks.len() >= TRACKED_PEERS_MAX && !state.acks.contains_key(&peer) {
+        if state.acks.len() >= ACKING_PEERS_MAX && !state.acks.contains_key(&peer) {
             let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
             if !is_linked(&peer) {
                 return;
             }
             state.acks.retain(|peer, _| is_linked(peer));
         }
+        let acks = state.acks.get_or_default(peer);
+        acks.is_transient |= ctx.link_to(&peer).is_some_and(|link| link.transient);
         if !state.record_ack(peer, ack) {
             return;
         }
@@ -251,9 +238,8 @@ impl DeliveryTracker {
     /// lines. The holder must have signed the receipt. The receipt must name our head and the
     /// head's hash. Any other receipt is ignored.
     ///
-    /// The receipt counts if the holder is the log's recipient, was linked in this run, or is
-    /// reachable. Otherwise, the holder may be an invented key, so the receipt is kept as
-    /// unverified.
+    /// The receipt counts if the holder is the log's recipient, a known peer, or reachable.
+    /// Otherwise, the holder may be an invented key, so the receipt is kept as unverified.
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
@@ -277,7 +263,7 @@ impl DeliveryTracker {
             && verify_signature(&key, &signed.0, &signature)
         {
             let is_known =
-                self.linked_before.contains(&holder) || log.target.recipient() == Some(holder);
+                ctx.acquaintances.is_known(&holder) || log.target.recipient() == Some(holder);
             if is_known || is_advertised(ctx, log, &holder) {
                 return self.confirm(ctx, logs, holder, log, Ack::new(entry));
             }
@@ -301,166 +287,158 @@ impl DeliveryTracker {
         }
     }
 
-    /// How far lines that we wrote were delivered. `lines`: logs that we wrote, each with the
-    /// lines that must be delivered. A peer that lacks other lines of the log still counts.
-    pub fn delivery_of(
-        &self,
-        ctx: &Context,
-        logs: &Logs,
-        routes: &Routes,
-        lines: &[(&LogId, RangeInclusive<u64>)],
-        required_peers: Option<u64>,
-        is_expecting_link: bool,
-    ) -> Delivery {
-        let mut delivery =
-            self.room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
-        // Only the recipient must store a direct message. Other peers that store it do not count.
-        for (log, lines) in lines {
-            let Some(recipient) = log.target.recipient() else {
-                continue;
-            };
-            let is_acked = logs.state(log).is_held_by(&recipient, lines);
-            let is_linked = ctx.stream_by_peer.contains_key(&recipient);
-            delivery.linked_peers += u64::from(is_linked);
-            delivery.acked_peers += u64::from(is_acked);
-            delivery.required_peers += 1;
-            delivery.has_undelivered |= !is_acked;
-            delivery.is_settled &= is_acked || required_peers == Some(0);
-        }
-        delivery
-    }
-
-    /// The part of [`DeliveryTracker::delivery_of`] that concerns logs to rooms.
-    fn room_delivery(
-        &self,
-        ctx: &Context,
-        logs: &Logs,
-        routes: &Routes,
-        lines: &[(&LogId, RangeInclusive<u64>)],
-        required_peers: Option<u64>,
-        is_expecting_link: bool,
-    ) -> Delivery {
-        let mut members = SortedSet::new();
-        // With several rooms, the log whose lines the fewest peers store decides.
-        let mut least: Option<RoomLogDelivery> = None;
-        let (mut have_lasting_holders, mut has_undelivered) = (true, false);
-        for (log, lines) in lines {
-            let Some(room) = log.target.room() else {
-                continue;
-            };
-            for (_, link) in ctx.receivers_in_room(room) {
-                members.insert(link.peer.id);
-            }
-            let of_log =
-                self.room_log_delivery(ctx, logs.state(log), routes, room, lines, required_peers);
-            have_lasting_holders &= of_log.has_lasting_holder;
-            has_undelivered |= of_log.has_undelivered();
-            let fewest = least.as_ref().map(|least| least.acked_peers);
-            if fewest.is_none_or(|fewest| of_log.acked_peers < fewest) {
-                least = Some(of_log);
-            }
-        }
-        let quiet_at = ctx.quiet_at();
-        let is_with_everyone = have_lasting_holders && !has_undelivered && !is_expecting_link;
-        let is_settled = match (&least, required_peers) {
-            (None, _) => true,
-            (Some(least), Some(required)) => least.acked_peers >= required,
-            (Some(_), None) => is_with_everyone && ctx.now.time >= quiet_at,
-        };
-        let waits_for_quiet = required_peers.is_none() && is_with_everyone && !is_settled;
-        Delivery {
-            linked_peers: members.len() as u64,
-            acked_peers: least.as_ref().map_or(0, |least| least.acked_peers),
-            required_peers: least.as_ref().map_or(0, |least| least.required_peers),
-            has_undelivered,
-            is_settled,
-            recheck_at: waits_for_quiet.then_some(quiet_at),
-        }
-    }
-
-    /// The lines of one log, if not enough peers have acknowledged them.
-    pub fn undelivered(
-        &self,
-        ctx: &Context,
-        logs: &Logs,
-        routes: &Routes,
-        log: &LogId,
-        lines: &RangeInclusive<u64>,
-        required_peers: Option<u64>,
-    ) -> Option<Undelivered> {
-        let state = logs.state(log);
-        let of_log = match &log.target {
-            Target::Room(room) => {
-                self.room_log_delivery(ctx, state, routes, room, lines, required_peers)
-            }
-            Target::Peer(recipient) => {
-                let is_acked = state.is_held_by(recipient, lines);
-                RoomLogDelivery {
-                    acked_peers: u64::from(is_acked),
-                    required_peers: required_peers.unwrap_or(1).min(1),
-                    has_lasting_holder: is_acked,
-                    lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
-                }
-            }
-        };
-        let is_delivered = match required_peers {
-            Some(_) => of_log.acked_peers >= of_log.required_peers,
-            None => !of_log.has_undelivered(),
-        };
-        let lacking = of_log.lacking.iter().take(LACKING_NAMED_MAX);
-        let recipient = log.target.recipient();
-        (!is_delivered).then(|| Undelivered {
-            is_recipient_absent: recipient.is_some_and(|peer| !ctx.is_reachable(&peer)),
-            target: log.target.clone(),
-            acked_peers: of_log.acked_peers,
-            required_peers: of_log.required_peers,
-            lacking: lacking.map(|peer| ctx.display_peer(peer)).collect(),
-            lacking_peers: of_log.lacking.len() as u64,
-        })
-    }
-
-    fn room_log_delivery(
-        &self,
-        ctx: &Context,
-        state: &LogState,
-        routes: &Routes,
-        room: &Room,
-        lines: &RangeInclusive<u64>,
-        required_peers: Option<u64>,
-    ) -> RoomLogDelivery {
-        let mut lacking = SortedSet::new();
-        for (_, link) in ctx.receivers_in_room(room) {
-            if !state.is_held_by(&link.peer.id, lines) {
-                lacking.insert(link.peer.id);
-            }
-        }
-        // A member without a link gets the lines through others, or will be linked.
-        let unlinked = routes.unlinked_members(ctx, room);
-        lacking.extend(
-            unlinked
-                .iter()
-                .filter(|peer| !state.is_held_by(peer, lines))
-                .copied(),
-        );
-        // Counts every peer that acknowledged all these lines, even a peer that has left.
-        let (mut acked_peers, mut has_lasting_holder) = (0, false);
-        let acks = state.acks.iter();
-        for (peer, _) in acks.filter(|(_, acks)| acks.covers(lines)) {
-            acked_peers += 1;
-            has_lasting_holder |= !self.transient_peers.contains(peer);
-        }
-        let everyone = (acked_peers + lacking.len() as u64).max(1);
-        RoomLogDelivery {
-            acked_peers,
-            required_peers: required_peers.unwrap_or(everyone),
-            has_lasting_holder,
-            lacking,
-        }
-    }
-
     /// Adds the time at which to save the receipts.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::PersistReceipts, self.persist_at);
+    }
+}
+
+/// How far lines that we wrote were delivered. `lines`: logs that we wrote, each with the
+/// lines that must be delivered. A peer that lacks other lines of the log still counts.
+pub fn delivery_of(
+    ctx: &Context,
+    logs: &Logs,
+    routes: &Routes,
+    lines: &[(&LogId, RangeInclusive<u64>)],
+    required_peers: Option<u64>,
+    is_expecting_link: bool,
+) -> Delivery {
+    let mut delivery = room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
+    // Only the recipient must store a direct message. Other peers that store it do not count.
+    for (log, lines) in lines {
+        let Some(recipient) = log.target.recipient() else {
+            continue;
+        };
+        let is_acked = logs.state(log).is_held_by(&recipient, lines);
+        let is_linked = ctx.stream_by_peer.contains_key(&recipient);
+        delivery.linked_peers += u64::from(is_linked);
+        delivery.acked_peers += u64::from(is_acked);
+        delivery.required_peers += 1;
+        delivery.has_undelivered |= !is_acked;
+        delivery.is_settled &= is_acked || required_peers == Some(0);
+    }
+    delivery
+}
+
+/// The part of [`delivery_of`] that concerns logs to rooms.
+fn room_delivery(
+    ctx: &Context,
+    logs: &Logs,
+    routes: &Routes,
+    lines: &[(&LogId, RangeInclusive<u64>)],
+    required_peers: Option<u64>,
+    is_expecting_link: bool,
+) -> Delivery {
+    let mut members = SortedSet::new();
+    // With several rooms, the log whose lines the fewest peers store decides.
+    let mut least: Option<RoomLogDelivery> = None;
+    let (mut have_lasting_holders, mut has_undelivered) = (true, false);
+    for (log, lines) in lines {
+        let Some(room) = log.target.room() else {
+            continue;
+        };
+        for (_, link) in ctx.receivers_in_room(room) {
+            members.insert(link.peer.id);
+        }
+        let of_log = room_log_delivery(ctx, logs.state(log), routes, room, lines, required_peers);
+        have_lasting_holders &= of_log.has_lasting_holder;
+        has_undelivered |= of_log.has_undelivered();
+        let fewest = least.as_ref().map(|least| least.acked_peers);
+        if fewest.is_none_or(|fewest| of_log.acked_peers < fewest) {
+            least = Some(of_log);
+        }
+    }
+    let quiet_at = ctx.quiet_at();
+    let is_with_everyone = have_lasting_holders && !has_undelivered && !is_expecting_link;
+    let is_settled = match (&least, required_peers) {
+        (None, _) => true,
+        (Some(least), Some(required)) => least.acked_peers >= required,
+        (Some(_), None) => is_with_everyone && ctx.now.time >= quiet_at,
+    };
+    let waits_for_quiet = required_peers.is_none() && is_with_everyone && !is_settled;
+    Delivery {
+        linked_peers: members.len() as u64,
+        acked_peers: least.as_ref().map_or(0, |least| least.acked_peers),
+        required_peers: least.as_ref().map_or(0, |least| least.required_peers),
+        has_undelivered,
+        is_settled,
+        recheck_at: waits_for_quiet.then_some(quiet_at),
+    }
+}
+
+/// The lines of one log, if not enough peers have acknowledged them.
+pub fn undelivered(
+    ctx: &Context,
+    logs: &Logs,
+    routes: &Routes,
+    log: &LogId,
+    lines: &RangeInclusive<u64>,
+    required_peers: Option<u64>,
+) -> Option<Undelivered> {
+    let state = logs.state(log);
+    let of_log = match &log.target {
+        Target::Room(room) => room_log_delivery(ctx, state, routes, room, lines, required_peers),
+        Target::Peer(recipient) => {
+            let is_acked = state.is_held_by(recipient, lines);
+            RoomLogDelivery {
+                acked_peers: u64::from(is_acked),
+                required_peers: required_peers.unwrap_or(1).min(1),
+                has_lasting_holder: is_acked,
+                lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
+            }
+        }
+    };
+    let is_delivered = match required_peers {
+        Some(_) => of_log.acked_peers >= of_log.required_peers,
+        None => !of_log.has_undelivered(),
+    };
+    let lacking = of_log.lacking.iter().take(LACKING_NAMED_MAX);
+    let recipient = log.target.recipient();
+    (!is_delivered).then(|| Undelivered {
+        is_recipient_absent: recipient.is_some_and(|peer| !ctx.is_reachable(&peer)),
+        target: log.target.clone(),
+        acked_peers: of_log.acked_peers,
+        required_peers: of_log.required_peers,
+        lacking: lacking.map(|peer| ctx.display_peer(peer)).collect(),
+        lacking_peers: of_log.lacking.len() as u64,
+    })
+}
+
+fn room_log_delivery(
+    ctx: &Context,
+    state: &LogState,
+    routes: &Routes,
+    room: &Room,
+    lines: &RangeInclusive<u64>,
+    required_peers: Option<u64>,
+) -> RoomLogDelivery {
+    let mut lacking = SortedSet::new();
+    for (_, link) in ctx.receivers_in_room(room) {
+        if !state.is_held_by(&link.peer.id, lines) {
+            lacking.insert(link.peer.id);
+        }
+    }
+    // A member without a link gets the lines through others, or will be linked.
+    let unlinked = routes.unlinked_members(ctx, room);
+    lacking.extend(
+        unlinked
+            .iter()
+            .filter(|peer| !state.is_held_by(peer, lines))
+            .copied(),
+    );
+    // Counts every peer that acknowledged all these lines, even a peer that has left.
+    let (mut acked_peers, mut has_lasting_holder) = (0, false);
+    let acks = state.acks.values();
+    for acks in acks.filter(|acks| acks.covers(lines)) {
+        acked_peers += 1;
+        has_lasting_holder |= !acks.is_transient;
+    }
+    let everyone = (acked_peers + lacking.len() as u64).max(1);
+    RoomLogDelivery {
+        acked_peers,
+        required_peers: required_peers.unwrap_or(everyone),
+        has_lasting_holder,
+        lacking,
     }
 }
 

@@ -7,6 +7,7 @@ use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::{Command, Input, Notice, Output};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{PeerSelector, Room, Target};
+use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, HaveEntry, Message, receipt};
 
@@ -142,6 +143,22 @@ pub fn offers_of_a_busy_log(seed: u64) -> u64 {
     received_entries(&mut lan, &mut mallory).len() as u64
 }
 
+/// Forwards a receipt for the only line of this log, signed by its holder.
+pub fn forward_receipt(
+    lan: &mut Lan,
+    mallory: &mut ScriptedPeer,
+    own: &LogRange,
+    holder: &Identity,
+) {
+    let signed = receipt(&NetworkTag::OPEN, &own.log, 1, own.high, &own.hash);
+    let entry = HaveEntry {
+        holder: Some(holder.id()),
+        signature: Some(BASE64URL_NOPAD.encode(&holder.sign(&signed.0))),
+        ..have_entry(own.log.author, own.log.incarnation, 1..=1, own.hash)
+    };
+    mallory.send(lan, &Message::Have(general_have(vec![entry])));
+}
+
 /// Peers that count as holding a line, because 1000 invented keys signed receipts for it and are
 /// advertised as members afterwards.
 pub fn receipts_of_invented_keys(seed: u64) -> u64 {
@@ -150,15 +167,8 @@ pub fn receipts_of_invented_keys(seed: u64) -> u64 {
     lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::Delivered { .. }));
     lan.say(alice, "hello");
     let own = lan.peers[alice].disk.ranges(&Room::general()).remove(0);
-    let holders: Vec<Identity> = (0..1_000).map(made_up_identity).collect();
-    for holder in &holders {
-        let signed = receipt(&NetworkTag::OPEN, &own.log, 1, own.high, &own.hash);
-        let entry = HaveEntry {
-            holder: Some(holder.id()),
-            signature: Some(BASE64URL_NOPAD.encode(&holder.sign(&signed.0))),
-            ..have_entry(own.log.author, own.log.incarnation, 1..=1, own.hash)
-        };
-        mallory.send(&mut lan, &Message::Have(general_have(vec![entry])));
+    for holder in (0..1_000).map(made_up_identity) {
+        forward_receipt(&mut lan, &mut mallory, &own, &holder);
     }
     advertise(&mut lan, &mut mallory, 0, 1_000, true);
     lan.node(alice).delivery(None).acked_peers

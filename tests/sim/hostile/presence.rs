@@ -42,7 +42,7 @@ fn summaries(lan: &Lan, who: PeerIndex, of: PeerId) -> Vec<(FlapKind, u64)> {
 }
 
 /// Runs until the summary is due. The peers send a message now and then, so their links last.
-fn run_for_a_minute(lan: &mut Lan, peers: &mut [ScriptedPeer]) {
+pub fn run_for_a_minute(lan: &mut Lan, peers: &mut [ScriptedPeer]) {
     for nonce in 0..12 {
         for peer in &mut *peers {
             peer.send(lan, &Message::Ping { nonce });

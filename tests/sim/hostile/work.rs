@@ -9,6 +9,8 @@ use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::base::range::LogRanges;
 use p2pchat::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message};
 
+use super::messages::alice_and_mallory;
+use super::presence::{advertise, run_for_a_minute};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, range_of_one_line};
@@ -80,7 +82,7 @@ const MESSAGES_AND_LOGS: &[SmallMessage] = &[
 ];
 
 /// The id of an author that does not exist.
-fn made_up(n: u64) -> PeerId {
+pub fn made_up(n: u64) -> PeerId {
     let mut id = [7; 32];
     id[..8].copy_from_slice(&n.to_be_bytes());
     PeerId(id)
@@ -90,18 +92,29 @@ fn offer(author: PeerId) -> HaveEntry {
     have_entry(author, 1, 1..=5, Hash([3; 32]))
 }
 
-/// A node that stores one line of each of many logs.
-fn with_logs(seed: u64, count: u64, kind: &SmallMessage) -> (Lan, PeerIndex) {
+/// The author of the stored log with this number.
+pub fn stored_author(n: u64) -> PeerId {
+    made_up(1 << 40 | n)
+}
+
+/// A node that stores one line of each of many logs to a target, in a folder. The log with number
+/// `n` has the incarnation `n`.
+pub fn with_logs(
+    seed: u64,
+    count: u64,
+    folder: FolderName,
+    target: fn(own: PeerId) -> Target,
+) -> (Lan, PeerIndex) {
     let mut lan = Lan::new(seed);
     let alice = lan.add_peer("alice");
     lan.peers[alice].startup_rooms.clear();
     lan.start(alice);
-    let (target, folder) = ((kind.target)(lan.id(alice)), (kind.folder)());
+    let target = target(lan.id(alice));
     let ranges = (0..count).map(|n| {
         range_of_one_line(
             LogId {
                 target: target.clone(),
-                author: made_up(1 << 40 | n),
+                author: stored_author(n),
                 incarnation: n,
             },
             Hash([3; 32]),
@@ -135,7 +148,7 @@ fn cpu_time() -> Duration {
 
 /// CPU time of the messages, on a link that has done all that its beginning costs.
 fn cost(count: u64, kind: &SmallMessage) -> Duration {
-    let (mut lan, alice) = with_logs(1, count, kind);
+    let (mut lan, alice) = with_logs(1, count, (kind.folder)(), kind.target);
     let mut peer = ScriptedPeer::connect(&mut lan, alice, 1);
     let first = Message::Have((kind.message)(&peer, 0));
     peer.send(&mut lan, &first);
@@ -176,4 +189,35 @@ fn a_small_message_costs_the_same_however_many_logs_exist() {
         }
     }
     assert!(broken.is_empty(), "{broken:?}");
+}
+
+/// CPU time of pings, in microseconds.
+fn cost_of_pings(lan: &mut Lan, peer: &mut ScriptedPeer) -> u128 {
+    let begun_at = cpu_time();
+    for nonce in 0..MESSAGES {
+        peer.send(lan, &Message::Ping { nonce });
+    }
+    (cpu_time() - begun_at).as_micros().max(1)
+}
+
+/// A peer whose presence was shown is forgotten a minute after it left. If 20 000 were remembered,
+/// each message would cost about 30 times as much.
+#[test]
+fn peers_that_left_cost_nothing() {
+    const ROUNDS: u64 = 20;
+    const MEMBERS: u64 = 1_000;
+    let (mut lan, _, mut mallory) = alice_and_mallory(1);
+    lan.run_for(2_000);
+    let before = cost_of_pings(&mut lan, &mut mallory);
+    for first in (0..ROUNDS).map(|round| round * MEMBERS) {
+        advertise(&mut lan, &mut mallory, first, MEMBERS, true);
+        advertise(&mut lan, &mut mallory, first, MEMBERS, false);
+        run_for_a_minute(&mut lan, std::slice::from_mut(&mut mallory));
+    }
+    advertise(&mut lan, &mut mallory, ROUNDS * MEMBERS, 1, true);
+    lan.run_for(2_000);
+    let costs = (0..3).map(|_| cost_of_pings(&mut lan, &mut mallory));
+    let after = costs.min().unwrap_or(0);
+    println!("{before} µs, {after} µs");
+    assert!(after < RATIO_MAX * before, "{before} µs, {after} µs");
 }

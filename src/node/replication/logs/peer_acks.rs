@@ -39,6 +39,9 @@ pub struct PeerAcks {
     pub delivered_up_to: u64,
     /// Sequence from which on the peer received every line up to `delivered_up_to`.
     pub delivered_from: u64,
+    /// The peer acknowledged lines while it was linked as a transient peer. It may leave before it
+    /// has passed on the lines that it stores.
+    pub is_transient: bool,
 }
 
 impl PeerAcks {
