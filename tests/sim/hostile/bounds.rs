@@ -6,7 +6,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::{beacons, dials, messages, presence, streams};
+use super::{beacons, dials, messages, presence, streams, tables};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -313,6 +313,48 @@ const BOUNDS: &[Bound] = &[
         measured: "logs stored",
         at_most: 1_024,
         measure: messages::carried_logs,
+    },
+    Bound {
+        name: "runs of a peer",
+        flood: "an insider sends beacons of 100 runs of a peer, then an older one of each run",
+        measured: "older beacons that count as replayed",
+        at_most: 8,
+        measure: tables::remembered_runs_of_a_peer,
+    },
+    Bound {
+        name: "keys that claim names",
+        flood: "1100 peers in turn claim the name of another",
+        measured: "of the first 100 claims, those not reported again",
+        at_most: 16,
+        measure: tables::remembered_claims,
+    },
+    Bound {
+        name: "peers that acknowledge a log",
+        flood: "3 neighbours forward receipts of 1400 members each",
+        measured: "peers that count as holding a line",
+        at_most: 4_096,
+        measure: tables::acknowledging_peers,
+    },
+    Bound {
+        name: "programs with our key",
+        flood: "100 programs with alice's key connect",
+        measured: "notices",
+        at_most: 64,
+        measure: tables::reported_duplicates,
+    },
+    Bound {
+        name: "logs of a read",
+        flood: "a peer requests 1536 logs, and the disk is slow",
+        measured: "logs that one read requests",
+        at_most: 1_024,
+        measure: tables::logs_of_a_read,
+    },
+    Bound {
+        name: "addresses of linked peers",
+        flood: "peers are linked from 300 addresses in turn",
+        measured: "addresses that outrank strangers",
+        at_most: 256,
+        measure: tables::remembered_addresses,
     },
 ];
 

@@ -9,5 +9,6 @@ mod peers;
 mod presence;
 mod relays;
 mod streams;
+mod tables;
 mod unstorable;
 mod work;

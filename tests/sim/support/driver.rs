@@ -202,7 +202,10 @@ impl Lan {
             } => self.dial(who, stream, address),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
             Output::Load(request) => {
-                self.peers[who].loads += 1;
+                let peer = &mut self.peers[who];
+                peer.loads += 1;
+                peer.most_logs_of_a_load =
+                    peer.most_logs_of_a_load.max(request.cursors.len() as u64);
                 match self.peers[who].disk.read_delay_max_ms {
                     0 => todo.push_back(self.read_disk(who, request)),
                     slow => {

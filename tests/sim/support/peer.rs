@@ -126,6 +126,8 @@ pub struct SimPeer {
     pub bytes_sent: u64,
     /// Reads that its nodes requested from the disk.
     pub loads: u64,
+    /// The most logs that one of these reads requested.
+    pub most_logs_of_a_load: u64,
     /// Inputs that its nodes handled.
     pub inputs: u64,
     /// Direct lines whose recipient is not found yet, by the number of the search.
@@ -174,6 +176,7 @@ impl SimPeer {
             beacons_sent: 0,
             bytes_sent: 0,
             loads: 0,
+            most_logs_of_a_load: 0,
             inputs: 0,
             unaddressed: BTreeMap::new(),
             searches: 0,

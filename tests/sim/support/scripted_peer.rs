@@ -54,9 +54,20 @@ impl ScriptedPeer {
     /// Completes the Noise handshake with the node `target`, and sends no hello. `n` determines
     /// key and stream.
     pub fn handshake(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
-        lan.invariants.external_links += 1;
         let identity = ScriptedPeer::identity(n);
-        let stream = open_stream(lan, victim, n);
+        ScriptedPeer::handshake_from(lan, victim, n, identity, source_address())
+    }
+
+    /// The same with this key, from this address.
+    pub fn handshake_from(
+        lan: &mut Lan,
+        victim: PeerIndex,
+        n: u64,
+        identity: Identity,
+        address: SocketAddr,
+    ) -> ScriptedPeer {
+        lan.invariants.external_links += 1;
+        let stream = open_stream_from(lan, victim, n, address);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
         let mut handshake = Handshake::new(Role::Initiator, &secret, None, [n as u8; 32], &mut out)
