@@ -13,6 +13,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use p2pchat::shell::program;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 
@@ -54,11 +55,15 @@ impl StoreIo for FaultyDisk {
 
     fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let is_audit = thread::current().name() == Some("audit");
-        if is_audit && self.fault() == "no descriptors" {
-            fs::write(self.0.with_extension("audited"), "")?;
-            return Err(Errno::EMFILE.into());
+        let fault = match is_audit {
+            true => "no descriptors to audit",
+            false => "no descriptors to read",
+        };
+        if self.fault() != fault {
+            return file.read_at(bytes, offset);
         }
-        file.read_at(bytes, offset)
+        fs::write(self.0.with_extension("lacking"), "")?;
+        Err(Errno::EMFILE.into())
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -81,7 +86,7 @@ fn main() -> ExitCode {
     }
     let filters: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = filters.iter().filter(|it| !it.starts_with('-')).collect();
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 7] = [
         (
             "a_line_is_stored_before_it_is_sent",
             a_line_is_stored_before_it_is_sent,
@@ -96,6 +101,10 @@ fn main() -> ExitCode {
         ),
         ("a_failed_sync_is_told", a_failed_sync_is_told),
         ("a_slow_sync_delays_no_line", a_slow_sync_delays_no_line),
+        (
+            "lines_are_sent_when_descriptors_are_left",
+            lines_are_sent_when_descriptors_are_left,
+        ),
         (
             "an_audit_without_descriptors_is_repeated",
             an_audit_without_descriptors_is_repeated,
@@ -246,6 +255,35 @@ fn a_slow_sync_delays_no_line() {
     }
 }
 
+/// Waits until a read has lacked a descriptor. Then there are some again.
+fn end_shortage(lo: &Loopback, user: &str) {
+    let lacking = fault_file(lo, user).with_extension("lacking");
+    wait_until("a read has failed", TIMEOUT, || lacking.exists());
+    set_fault(lo, user, "");
+}
+
+/// No descriptor is left to read the lines that bob lacks. He gets them when there are some.
+fn lines_are_sent_when_descriptors_are_left() {
+    let Some(lo) = Loopback::new() else { return };
+    lo.start("bob", &["listen"]).signal(Signal::SIGTERM);
+    let mut alice = start_faulty(&lo, "alice");
+    for text in ["one", "two"] {
+        alice.say(text);
+        wait_until("the line is stored", TIMEOUT, || {
+            is_stored(&lo, "alice", text)
+        });
+    }
+    set_fault(&lo, "alice", "no descriptors to read");
+    let bob = lo.start("bob", &["listen"]);
+    end_shortage(&lo, "alice");
+    for text in ["one", "two"] {
+        wait_line(&bob, &format!(": {text}"));
+    }
+    let is_shortage = |line: &String| line.contains("Too many open files");
+    let told = alice.err.all().into_iter().filter(is_shortage);
+    assert!(told.count() <= 1, "{:?}", alice.err.all());
+}
+
 /// No descriptor is left for the audit, which would find a damaged line. It is repeated when there
 /// are some.
 fn an_audit_without_descriptors_is_repeated() {
@@ -257,7 +295,7 @@ fn an_audit_without_descriptors_is_repeated() {
     });
     alice.close_stdin();
     alice.wait_exit(TIMEOUT);
-    set_fault(&lo, "alice", "no descriptors");
+    set_fault(&lo, "alice", "no descriptors to audit");
     let alice = start_on_disk(&lo, "alice");
     let segment = lo
         .host
@@ -265,9 +303,7 @@ fn an_audit_without_descriptors_is_repeated() {
         .join("history/open/#general/000001.ndjson");
     let text = fs::read_to_string(&segment).expect("a segment");
     fs::write(&segment, text.replace("whole", "wrong")).expect("written");
-    let audited = fault_file(&lo, "alice").with_extension("audited");
-    wait_until("an audit has begun", TIMEOUT, || audited.exists());
-    set_fault(&lo, "alice", "");
+    end_shortage(&lo, "alice");
     alice
         .err
         .wait_for(TIMEOUT, |line| line.contains("is damaged in line 2"));

@@ -120,6 +120,9 @@ pub struct EventLoop {
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
+    /// Until when these reads wait, because no file descriptor was left for one of them. `None`:
+    /// the next turn executes them.
+    pub(super) loads_paused_until: Option<Time>,
     /// Rooms that a session has left, but the core has not. The core stays in such a room until
     /// at least one peer has acknowledged each line that this run published there.
     pub(super) rooms_to_leave: SortedSet<Room>,
@@ -167,6 +170,7 @@ impl EventLoop {
             pending_inputs: VecDeque::new(),
             save_barrier: SaveBarrier::default(),
             pending_loads: VecDeque::new(),
+            loads_paused_until: None,
             rooms_to_leave: SortedSet::new(),
             audits: FolderAudits::new(parts.wake),
             is_limit_error_reported: false,
@@ -231,6 +235,7 @@ impl EventLoop {
             self.recheck_at,
             self.ipc_server.deadline(),
             self.audits.deadline(),
+            self.loads_paused_until,
             self.multicast.rests_until(),
         ];
         let interfaces = self.interface_watch.deadline();
@@ -242,7 +247,7 @@ impl EventLoop {
         let has_work = self.streams.has_waiting()
             || self.streams.has_readable()
             || self.multicast.has_readable()
-            || !self.pending_loads.is_empty()
+            || !self.pending_loads.is_empty() && self.loads_paused_until.is_none()
             || self.frontend.has_input(can_accept)
             || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(self.now.time, can_accept);

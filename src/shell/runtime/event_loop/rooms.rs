@@ -7,9 +7,13 @@ use crate::base::event::{
 };
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;
+use crate::shell::os::descriptors::is_shortage;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::folder_audits::FIRST_AUDIT_DELAY_MS;
 use crate::wire::message::ROOMS_MAX;
+
+/// Milliseconds after which a read that lacked a file descriptor is executed again.
+const LOAD_RETRY_MS: u64 = 1_000;
 
 impl EventLoop {
     /// Opens the folder of a room, and joins the room. Reports a failure as a notice.
@@ -99,10 +103,15 @@ impl EventLoop {
     }
 
     /// Executes the waiting reads of the store. Reads that the core requests meanwhile wait for the
-    /// next call.
+    /// next call. If no file descriptor is left for a read, it is executed a second later, and so
+    /// are those behind it.
     pub(super) fn load_pending(&mut self) {
+        let now = self.now.time;
+        self.loads_paused_until.take_if(|at| *at <= now);
         for _ in 0..self.pending_loads.len() {
-            if let Some(request) = self.pending_loads.pop_front() {
+            if self.loads_paused_until.is_none()
+                && let Some(request) = self.pending_loads.pop_front()
+            {
                 self.load_batches(request);
             }
         }
@@ -116,7 +125,14 @@ impl EventLoop {
             let positions_before = positions(&cursors);
             match self.store.load(&mut cursors, request.budget_bytes) {
                 Ok(batches) => break batches,
-                Err(error) => self.frontend.report_read_error(&error),
+                Err(error) => {
+                    self.frontend.report_read_error(&error);
+                    if is_shortage(&error) {
+                        self.loads_paused_until = Some(self.now.time + LOAD_RETRY_MS);
+                        let request = LoadRequest { cursors, ..request };
+                        return self.pending_loads.push_front(request);
+                    }
+                }
             }
             if positions(&cursors) == positions_before {
                 break cursors.iter().map(|_| Some(Vec::new())).collect();
