@@ -321,19 +321,27 @@ fn a_start_compacts_known_peers() {
     drop(open_state_dir(&folder.0));
     let alice = known_peer("alice", 1);
     let mut text = format!("# mine\nno peer\nalice {} {}\n", alice.id, alice.first_seen);
+    let carol = throwaway_line("carol", 1).replace('\n', " verified by hand\n");
+    text += &carol;
     (0..300).for_each(|n| text += &throwaway_line("cron", n));
     text += &format!("alice {} {} bound\n", alice.id, alice.first_seen);
+    // A later version may add words.
+    let trusted = format!("alice {} {} bound trusted\n", alice.id, alice.first_seen);
+    text += &trusted;
+    text += &throwaway_line("carol", 1).replace('\n', " bound\n");
     text += &throwaway_line("cron", 299).replace('\n', " bound\n");
     fs::write(&path, &text).unwrap();
 
     let opened = open_state_dir(&folder.0);
     let list = opened.state_dir.read_known_peers(&mut Vec::new()).unwrap();
-    assert_eq!(list.len(), 1 + KEYS_PER_NAME_MAX + 1);
+    assert_eq!(list.len(), 2 + KEYS_PER_NAME_MAX + 1);
+    assert!(list[1].nick.as_str() == "carol" && list[1].is_bound);
     assert!(list[0].id == alice.id && list[0].is_bound);
     assert!(list.last().unwrap().is_bound);
     assert_eq!(opened.known_peers, list);
     let compacted = fs::read_to_string(&path).unwrap();
-    assert_eq!(compacted.lines().count(), 2 + list.len(), "{compacted}");
+    assert_eq!(compacted.lines().count(), 4 + list.len(), "{compacted}");
+    assert!(compacted.contains(&carol) && compacted.contains(&trusted));
     assert!(compacted.starts_with("# mine\nno peer\nalice "));
     assert!(compacted.contains(&throwaway_line("cron", 0)));
 }
@@ -513,6 +521,11 @@ fn planted_links_are_not_followed() {
         symlink(&victim, directory.join(name)).unwrap();
         let failure = open_failure(&directory, 78);
         assert!(failure.message.contains("is no regular file"), "{failure}");
+        assert_eq!(
+            failure.message.matches(&format!("/{name}")).count(),
+            1,
+            "{failure}"
+        );
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

@@ -56,7 +56,11 @@ fn read(
     may_compact: bool,
 ) -> Result<Vec<KnownPeer>, Failure> {
     let path = directory.join(KNOWN_PEERS_FILE);
-    let unusable = |error: io::Error| Failure::config(format!("{}: {error}", path.display()));
+    let unusable = |error: io::Error| match error.kind() {
+        // The error names the path.
+        io::ErrorKind::InvalidInput => Failure::config(error.to_string()),
+        _ => Failure::config(format!("{}: {error}", path.display())),
+    };
     let opened = file::open_regular(&path, Access::Read);
     let Some(file) = file::if_exists(opened).map_err(unusable)? else {
         return Ok(Vec::new());
@@ -115,7 +119,10 @@ impl KnownPeerList {
         for_each_line(file, &mut |line| {
             line_number += 1;
             match parse_line(line) {
-                FileLine::Peer(peer) => list.add(peer),
+                FileLine::Peer(peer, words) => {
+                    let is_surplus = !list.add(peer) && words == Words::Known;
+                    list.surplus_count += usize::from(is_surplus);
+                }
                 FileLine::Comment => {}
                 FileLine::Malformed => {
                     list.malformed_count += 1;
@@ -128,7 +135,8 @@ impl KnownPeerList {
         Ok(list)
     }
 
-    fn add(&mut self, peer: KnownPeer) {
+    /// Adds a peer. Returns false if its line repeats an earlier one or exceeds a bound.
+    fn add(&mut self, peer: KnownPeer) -> bool {
         let of_name = self.of_name.get_or_default(peer.nick.clone());
         let unbound = of_name.iter().filter(|at| !self.peers[**at].is_bound);
         let has_place = unbound.count() < KEYS_PER_NAME_MAX && self.peers.len() < KNOWN_PEERS_MAX;
@@ -136,9 +144,10 @@ impl KnownPeerList {
             self.peers[*at].is_bound |= peer.is_bound;
         } else if peer.is_bound || has_place {
             of_name.push(self.peers.len());
-            return self.peers.push(peer);
+            self.peers.push(peer);
+            return true;
         }
-        self.surplus_count += 1;
+        false
     }
 
     /// The warning about malformed lines.
@@ -156,21 +165,25 @@ impl KnownPeerList {
         }
     }
 
-    /// Writes the file without its surplus lines. Comments and malformed lines stay, unless they
-    /// are too long to be read.
+    /// Writes the file without its surplus lines. Comments, malformed lines and lines with unknown
+    /// words stay, unless they are too long to be read.
     fn write(&self, old: &File, new: &mut File) -> io::Result<()> {
         let (mut text, mut left) = (Vec::new(), self.peers.iter().peekable());
-        for_each_line(old, &mut |line| match parse_line(line) {
-            FileLine::Peer(peer) => {
+        for_each_line(old, &mut |line| {
+            let line_of = parse_line(line);
+            if let FileLine::Peer(peer, words) = &line_of {
                 let is_next = |kept: &&KnownPeer| (&kept.nick, kept.id) == (&peer.nick, peer.id);
-                if let Some(kept) = left.next_if(is_next) {
+                let kept = left.next_if(is_next);
+                let is_whole = *words == Words::Unknown;
+                if let Some(kept) = kept.filter(|kept| !is_whole || kept.is_bound) {
                     text.extend_from_slice(format_line(kept).as_bytes());
                 }
+                if !is_whole {
+                    return;
+                }
             }
-            FileLine::Comment | FileLine::Malformed => {
-                text.extend_from_slice(line.trim_ascii_end());
-                text.push(b'\n');
-            }
+            text.extend_from_slice(line.trim_ascii_end());
+            text.push(b'\n');
         })?;
         new.write_all(&text)?;
         // A file system may write the name before the content.
@@ -178,9 +191,17 @@ impl KnownPeerList {
     }
 }
 
+/// Whether this version knows all words of a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Known,
+    /// A later version, or the user, has added words at the end.
+    Unknown,
+}
+
 /// One line of the file.
 enum FileLine {
-    Peer(KnownPeer),
+    Peer(KnownPeer, Words),
     /// A comment, or a blank line.
     Comment,
     Malformed,
@@ -192,7 +213,7 @@ fn parse_line(line: &[u8]) -> FileLine {
     };
     match parse_known_peer(text) {
         _ if text.is_empty() || text.starts_with('#') => FileLine::Comment,
-        Some(peer) => FileLine::Peer(peer),
+        Some((peer, words)) => FileLine::Peer(peer, words),
         None => FileLine::Malformed,
     }
 }
@@ -237,14 +258,24 @@ fn read_line_part(
         .read_until(b'\n', line)
 }
 
-/// Parses one line. `None`: the line is malformed. Any word after the fourth is ignored, so that
+/// Parses one line. `None`: the line is malformed. Unknown words at the end are allowed, so that
 /// later versions can add words.
-fn parse_known_peer(line: &str) -> Option<KnownPeer> {
+fn parse_known_peer(line: &str) -> Option<(KnownPeer, Words)> {
     let mut columns = line.split_ascii_whitespace();
-    Some(KnownPeer {
+    let mut peer = KnownPeer {
         nick: Nick::new(columns.next()?).ok()?,
         id: columns.next()?.parse().ok()?,
         first_seen: WallTime::parse(columns.next()?)?,
-        is_bound: columns.next() == Some("bound"),
-    })
+        is_bound: false,
+    };
+    let mut word = columns.next();
+    if word == Some("bound") {
+        peer.is_bound = true;
+        word = columns.next();
+    }
+    let words = match word {
+        None => Words::Known,
+        Some(_) => Words::Unknown,
+    };
+    Some((peer, words))
 }
