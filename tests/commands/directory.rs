@@ -87,6 +87,17 @@ fn a_directory_that_others_control_is_refused() {
     refused(" is a link that daemon made: give another with --dir");
     lchown(&path, Some(0), None).expect("the right to take it back");
     run(&lo, "bob", &["whoami"]).assert_code(0);
+    // Root may make a link for another user.
+    let daemons = lo.host.folder("daemons");
+    fs::create_dir(&daemons).expect("a folder");
+    chown(&daemons, Some(1), Some(1)).expect("the right to give it away");
+    fs::remove_file(&path).expect("a link");
+    symlink(&daemons, &path).expect("a link");
+    let mut command = lo.host.command("setpriv");
+    command.args(["--reuid=1", "--regid=1", "--clear-groups"]);
+    command.args([env!("CARGO_BIN_EXE_p2pchat"), "whoami"]);
+    command.env("P2PCHAT_DIR", &path);
+    finish(Program::spawn("bob", command), b"").assert_code(0);
 }
 
 /// `whoami` creates the identity once (mode 0600) and prints the same four lines ever after,
