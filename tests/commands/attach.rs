@@ -1,6 +1,9 @@
 //! Several programs in one directory: clients attach to the running program through control.sock.
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -355,4 +358,22 @@ fn an_attached_listen_ends_by_count_wait_and_signal() {
     attached.signal(Signal::SIGINT);
     assert_eq!(finish(attached, b"").code, 130);
     wait_messages(&alice, &["before", "one", "two", "three"]);
+}
+
+/// Whatever holds the socket and sends a line without end is no p2pchat. It costs its client
+/// neither time nor memory.
+#[test]
+fn a_first_line_without_end_is_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    run(&lo, "alice", &["whoami"]).assert_code(0);
+    let socket = lo.host.folder("alice").join("control.sock");
+    let listener = UnixListener::bind(socket).expect("a socket");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    let outcome = run(&lo, "alice", &["send", "line"]);
+    outcome.assert_code(1);
+    assert!(outcome.err[0].contains("another version"), "{outcome:?}");
+    server.join().expect("no panic");
 }

@@ -11,7 +11,9 @@ use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
+use serde_json::json;
 
+use super::control_socket::Client;
 use super::folders::EmptyReplicationState;
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
@@ -151,6 +153,36 @@ fn history_and_search_commands_print_stored_lines() {
         line.starts_with(r#"{"type":"chat""#) && !line.contains(r#""received""#)
     });
     assert!(line.ends_with(r#""content":"kept for now"}"#), "{line}");
+}
+
+/// However much a command asks for, its answer has at most 1000 lines of history, 100 found lines,
+/// and 256 KiB of text.
+#[test]
+fn answers_of_history_and_search_are_bounded() {
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen"]);
+    let mut client = Client::connect(&lo, "alice");
+    let mut answer_after = |lines: u64, text: &str, command: &str| {
+        let input: String = (0..lines).map(|n| format!("said {n} {text}\n")).collect();
+        let send = lo.spawn("alice", &["send", "--need", "0"]);
+        finish(send, input.as_bytes()).assert_code(0);
+        client.send(&json!({"type": "command", "content": command, "id": 1}));
+        let mut answer = Vec::new();
+        loop {
+            let event = client.event();
+            match event["type"].as_str() {
+                Some("done") => return answer,
+                Some("chat") => answer.push(event["content"].to_string()),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(answer_after(1_100, "", "/history 1000000").len(), 1_000);
+    assert_eq!(answer_after(0, "", "/search said").len(), 100);
+    let long = answer_after(40, &"x".repeat(16_000), "/history 40");
+    let bytes = long.iter().map(String::len).sum::<usize>();
+    assert!((200 * 1024..=256 * 1024).contains(&bytes), "{bytes} bytes");
+    assert!(long.last().is_some_and(|line| line.contains("said 39 ")));
 }
 
 /// `history` of a missing directory prints nothing and leaves it missing; a closed stdout is

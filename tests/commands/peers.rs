@@ -1,5 +1,8 @@
 //! `peers` and `--peer`: how programs on one host find each other, and how they are listed.
-use std::net::UdpSocket;
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
+use super::control_socket::Client;
 use super::hosts::host::Loopback;
 use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, run, wait_joined, wait_line};
@@ -105,6 +109,54 @@ fn a_static_peer_needs_no_beacon() {
     let dave = lo.start("dave", &["-m", "none", "-p", "10888"]);
     wait_joined(&alice, "dave");
     wait_joined(&dave, "carol");
+}
+
+/// The file `hosts` of a namespace, deleted when this is dropped. `ip netns exec` puts it in the
+/// place of `/etc/hosts`.
+struct HostsFile(PathBuf);
+
+impl HostsFile {
+    fn new(lo: &Loopback, text: &str) -> HostsFile {
+        let folder = Path::new("/etc/netns").join(lo.host.namespace.name());
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("hosts"), text).expect("a file");
+        HostsFile(folder)
+    }
+}
+
+impl Drop for HostsFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Of the addresses of a name, four are dialed: whoever answers for the name can't have us dial any
+/// number of hosts.
+#[test]
+fn four_addresses_of_a_name_are_dialed() {
+    let Some(lo) = Loopback::new() else { return };
+    let hosts: String = (1..=8).map(|n| format!("127.0.7.{n} many\n")).collect();
+    let _hosts = HostsFile::new(&lo, &hosts);
+    let listen = |n: u8| {
+        let bound = lo
+            .host
+            .namespace
+            .inside(|| TcpListener::bind((Ipv4Addr::new(127, 0, 7, n), 10_777)));
+        let listener = bound.expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        listener
+    };
+    let listeners: Vec<TcpListener> = (1..=8).map(listen).collect();
+    let _alice = lo.start("alice", &["-m", "none", "--peer", "many:10777", "listen"]);
+    let mut dialed = BTreeSet::new();
+    let mut accept_all = || {
+        dialed.extend((0..8).filter(|n| listeners[*n].accept().is_ok()));
+        dialed.len()
+    };
+    wait_until("four dials", TIMEOUT, || accept_all() >= 4);
+    // All dials begin in one turn, and this answer comes from a later one.
+    Client::connect(&lo, "alice");
+    assert_eq!(accept_all(), 4);
 }
 
 /// `--peer ID@HOST:PORT` accepts only the peer with this key; another one is 77 and a sentence.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Peer, Position};
+use p2pchat::base::event::{Notice, Peer, Position};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -153,4 +153,44 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
         drop(output);
         drop(reading);
     }
+}
+
+/// Counts events.
+struct CountingSink {
+    can_accept: bool,
+    events: usize,
+}
+
+impl EventSink for CountingSink {
+    fn can_answer(&self) -> bool {
+        true
+    }
+
+    fn can_accept(&self) -> bool {
+        self.can_accept
+    }
+
+    fn emit(&mut self, _: SessionEvent) {
+        self.events += 1;
+    }
+}
+
+/// Notices wait for a stalled reader in memory. The newest 1000 do.
+#[test]
+fn at_most_1000_notices_wait_for_a_stalled_reader() {
+    let own = Identity::from_seed(&[1; 32]);
+    let store = store_of(0);
+    let mut transcript = Transcript::new(own.id(), &Listen::default(), true, Arc::new(|| ()));
+    let mut sink = CountingSink {
+        can_accept: false,
+        events: 0,
+    };
+    for _ in 0..1_500 {
+        let notice = Arc::new(Notice::Rooms(Vec::new()));
+        transcript.handle_notice(&notice, &mut sink);
+    }
+    assert_eq!(sink.events, 0);
+    sink.can_accept = true;
+    transcript.catch_up(&store, &mut sink).expect("a store");
+    assert_eq!(sink.events, 1_000);
 }

@@ -34,8 +34,6 @@ const ROUTE_UP_FLAG: u32 = 0x1;
 const ROUTE_GATEWAY_FLAG: u32 = 0x2;
 const ROUTE_REJECT_FLAG: u32 = 0x200;
 
-/// Maximum number of messages read in one call of [`NetlinkSocket::drain`].
-const MESSAGES_PER_DRAIN_MAX: usize = 4096;
 /// Address flags `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed,
 /// or still runs. Nothing can be sent from an address with one of these flags.
 const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
@@ -293,7 +291,8 @@ impl NetlinkSocket {
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
         let mut message = [0; 4096];
-        for _ in 0..MESSAGES_PER_DRAIN_MAX {
+        // The kernel takes longer for a report than we do to read it, so there is an end.
+        loop {
             match recv(
                 self.socket.as_raw_fd(),
                 &mut message,
@@ -303,10 +302,9 @@ impl NetlinkSocket {
                 // The socket's buffer was full, so reports were lost.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(Errno::EINTR) => {}
-                Err(_) => break,
+                Err(_) => return changed,
             }
         }
-        changed
     }
 }
 

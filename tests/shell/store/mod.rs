@@ -4,6 +4,7 @@ mod audit;
 mod damage;
 mod faults;
 mod format;
+mod fsync;
 mod gaps;
 mod memory;
 mod positions;
