@@ -21,6 +21,7 @@ mod history;
 mod multicast;
 mod path_mtu;
 mod pending;
+mod segment_vectors;
 mod state;
 mod stdio;
 mod store;

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use data_encoding::HEXLOWER;
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::{KnownPeer, Position};
-use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
-use p2pchat::base::range::{Gap, LogRange};
-use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::range::LogRange;
 use p2pchat::base::request_id::RequestId;
 use p2pchat::base::table::SortedMap;
 use p2pchat::base::time::{ReaderStart, WallTime};
@@ -26,13 +24,7 @@ use p2pchat::shell::state::known_peers_file::{append_known_peer, read_known_peer
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
-use p2pchat::shell::store::segment::frontier::{
-    self, Frontier, WantedLines, parse_generation, with_next_generation,
-};
-use p2pchat::shell::store::segment::segment_file::{
-    dropped_line, peek_author, peek_single_sequence, temporary_path,
-};
-use p2pchat::shell::store::segment::segment_reader::SegmentReader;
+use p2pchat::shell::store::segment::segment_file::{peek_author, peek_single_sequence};
 use p2pchat::shell::store::store::Store;
 
 use crate::folders::TempDir;
@@ -508,132 +500,4 @@ fn known_peers_are_appended_to_an_edited_file() {
     let mut warnings = Vec::new();
     let read = read_known_peers(&folder.0, &mut warnings).expect("known peers");
     assert_eq!((read, warnings), (known_peers().to_vec(), Vec::new()));
-}
-
-/// A log of a frontier line: `author incarnation target low high hash lamport`. If they are not 1,
-/// `begins_at lost_below` follow. Behind them, `news_from`.
-fn range(text: &str) -> LogRange {
-    let words: Vec<&str> = text.split(' ').collect();
-    LogRange {
-        log: LogId {
-            author: words[0].parse().expect("an id"),
-            incarnation: hex64(words[1]),
-            target: Target::parse(words[2]).expect("a target"),
-        },
-        low: words[3].parse().expect("a sequence"),
-        high: words[4].parse().expect("a sequence"),
-        hash: Hash::parse(words[5]).expect("a hash"),
-        lamport: words[6].parse().expect("a number"),
-        republishes: None,
-        begins_at: words.get(7).map_or(1, |line| line.parse().expect("a line")),
-        lost_below: words.get(8).map_or(1, |line| line.parse().expect("a line")),
-        news_from: words
-            .get(9)
-            .map(|lamport| lamport.parse().expect("a number")),
-        gaps: Vec::new(),
-    }
-}
-
-fn hex64(text: &str) -> u64 {
-    let bytes = HEXLOWER.decode(text.as_bytes()).expect("hex");
-    u64::from_be_bytes(bytes.try_into().expect("16 digits"))
-}
-
-/// A gap: `stored_from from to previous_hash last_hash`. The first hash is `-` if there is none.
-fn gap(text: &str) -> Gap {
-    let words: Vec<&str> = text.split(' ').collect();
-    Gap {
-        stored_from: words[0].parse().expect("a sequence"),
-        from: words[1].parse().expect("a sequence"),
-        to: words[2].parse().expect("a sequence"),
-        previous_hash: (words[3] != "-").then(|| Hash::parse(words[3]).expect("a hash")),
-        last_hash: Hash::parse(words[4]).expect("a hash"),
-        was_printed: words.get(5) == Some(&"printed"),
-    }
-}
-
-/// The ranges in the order of the line. The first log has the gaps of the vector, the last one the
-/// republished lines.
-fn ranges(vector: &Vector) -> Vec<Arc<LogRange>> {
-    let mut ranges: Vec<LogRange> = vector.texts("log").into_iter().map(range).collect();
-    ranges[0].gaps = vector.texts("gap").into_iter().map(gap).collect();
-    if let (Some(text), Some(last)) = (vector.get("republishes"), ranges.last_mut()) {
-        let words: Vec<&str> = text.split(' ').collect();
-        last.republishes = Some(Box::new(RepublishedLines {
-            incarnation: hex64(words[0]),
-            sequence: words[1].parse().expect("a sequence"),
-            hash: Hash::parse(words[2]).expect("a hash"),
-        }));
-    }
-    ranges.into_iter().map(Arc::new).collect()
-}
-
-fn frontier(vector: &Vector) -> Frontier {
-    let author = |text: &str| {
-        let (id, bytes) = text.split_once(' ').expect("two words");
-        (id.parse().expect("an id"), bytes.parse().expect("bytes"))
-    };
-    Frontier {
-        ranges: ranges(vector).into_iter().collect(),
-        author_bytes: vector.texts("author").into_iter().map(author).collect(),
-        max_lamport: vector.text("max_lamport").parse().expect("a number"),
-    }
-}
-
-#[test]
-fn frontier_lines() {
-    for vector in vectors("frontier.txt") {
-        let frontier = frontier(&vector);
-        let mut written = Vec::new();
-        frontier::write(
-            &ranges(&vector),
-            &frontier.author_bytes,
-            frontier.max_lamport,
-            &mut written,
-        );
-        let written = String::from_utf8(written).expect("JSON");
-        vector.check("line", written.strip_suffix('\n').expect("a line"));
-        let line = vector.text("line").as_bytes();
-        let name = FolderName::parse(vector.text("folder")).expect("a folder");
-        let read = Frontier::parse(line, &name).expect("a frontier");
-        assert_eq!(read.ranges, frontier.ranges);
-        assert!(read.author_bytes.iter().eq(frontier.author_bytes.iter()));
-        assert_eq!(read.max_lamport, frontier.max_lamport);
-        for range in frontier.ranges.iter() {
-            let are_after = |from| {
-                let mut wanted = WantedLines::default();
-                wanted.add(&range.log, from);
-                wanted.are_after(line)
-            };
-            let heads = [range.high, range.high + 1];
-            assert_eq!(heads.map(are_after), [Some(false), Some(true)]);
-        }
-        let next = with_next_generation(line, 0);
-        vector.check("next_generation", std::str::from_utf8(&next).expect("JSON"));
-        let next = vector.text("next_generation").as_bytes();
-        assert_eq!((parse_generation(line), parse_generation(next)), (0, 1));
-        assert!(Frontier::parse(next, &name).is_some());
-    }
-}
-
-#[test]
-fn dropped_lines() {
-    let vector = vector("dropped.txt");
-    let line = dropped_line(vector.number("bytes"));
-    vector.check("line", line.strip_suffix('\n').expect("a line"));
-
-    // Offsets count the bytes of the evicted lines.
-    let folder = TempDir::new();
-    let first = vectors("frontier.txt")[0]
-        .text("next_generation")
-        .to_owned();
-    let text = format!("{first}\n{}\n{{}}\n", vector.text("line"));
-    fs::write(folder.0.join("000001.ndjson"), text).expect("written");
-    let draft = temporary_path(&folder.0, 1);
-    assert_eq!(draft, folder.0.join("000001.tmp"));
-    let mut reader = SegmentReader::open(&folder.0, 1).expect("a segment");
-    assert!(reader.advance().expect("a line") && reader.advance().expect("a line"));
-    assert_eq!(reader.line(), b"{}");
-    let offset = first.len() as u64 + 1 + vector.number::<u64>("bytes");
-    assert_eq!((reader.line_offset(), reader.generation()), (offset, 1));
 }
