@@ -22,7 +22,7 @@ def fields(*prefixes):
 
 def files(*names):
     """The content of the files of these names, in the pinned state directories."""
-    for directory in ("state", "earlier_state"):
+    for directory in ("state", "earlier_state", "damaged_state"):
         for name in names:
             for file in sorted((VECTORS / directory).rglob(name)):
                 yield file.read_bytes()

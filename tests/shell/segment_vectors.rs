@@ -1,5 +1,5 @@
 //! The bytes of lines of segments, pinned by the files in `tests/vectors`.
-use std::fs;
+use std::fs::{self, File};
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
@@ -8,12 +8,16 @@ use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Target};
 use p2pchat::base::range::{Gap, LogRange};
 use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::shell::store::segment::active_segment::ActiveSegment;
 use p2pchat::shell::store::segment::frontier::{
     self, Frontier, WantedLines, parse_generation, with_next_generation,
 };
-use p2pchat::shell::store::segment::segment_file::{dropped_line, temporary_path};
+use p2pchat::shell::store::segment::segment_file::{
+    dropped_line, peek_author, peek_single_sequence, temporary_path,
+};
 use p2pchat::shell::store::segment::segment_reader::SegmentReader;
 
+use crate::batches;
 use crate::folders::TempDir;
 use crate::vector_files::{Vector, vector, vectors};
 
@@ -143,4 +147,36 @@ fn dropped_lines() {
     assert_eq!(reader.line(), b"{}");
     let offset = first.len() as u64 + 1 + vector.number::<u64>("bytes");
     assert_eq!((reader.line_offset(), reader.generation()), (offset, 1));
+}
+
+/// A blank line takes the place of what somebody cut off, so that offsets stay valid.
+#[test]
+fn a_cut_segment_is_filled_up() {
+    let folder = TempDir::new();
+    let mut segment = ActiveSegment::create(&folder.0, 1, b"{}\n", 1024).expect("a segment");
+    segment.append(b"one\n").expect("appended");
+    let path = folder.0.join("000001.ndjson");
+    let cut = File::options().write(true).open(&path);
+    cut.and_then(|file| file.set_len(4)).expect("cut");
+    segment.append(b"two\n").expect("appended");
+    assert_eq!(fs::read_to_string(&path).expect("text"), "{}\no  \ntwo\n");
+}
+
+/// The store reads author and sequence of most lines without parsing them.
+#[test]
+fn the_beginnings_of_batches_are_read() {
+    let files = [
+        "batch_room.txt",
+        "batch_direct.txt",
+        "batch_republishing.txt",
+    ];
+    for vector in files.into_iter().flat_map(vectors) {
+        let batch = vector.sign(vector.get("sealed"));
+        let author = batch.log.author.to_string();
+        let single = (batch.count == 1).then_some(batch.sequence);
+        for line in [batch.as_bytes(), &batches::withheld(&batch)] {
+            assert_eq!(peek_author(line), Some(author.as_bytes()));
+            assert_eq!(peek_single_sequence(line), single);
+        }
+    }
 }

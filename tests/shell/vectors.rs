@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::{KnownPeer, Position};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::request_id::RequestId;
@@ -20,11 +21,13 @@ use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecor
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
-use p2pchat::shell::state::known_peers_file::{append_known_peer, read_known_peers};
+use p2pchat::shell::state::known_peers_file::{
+    append_known_peer, read_and_compact_known_peers, read_known_peers,
+};
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
 use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::reader::PrintedBacklog;
 use p2pchat::shell::store::replication_state::ReplicationState;
-use p2pchat::shell::store::segment::segment_file::{peek_author, peek_single_sequence};
 use p2pchat::shell::store::store::Store;
 
 use crate::folders::TempDir;
@@ -171,6 +174,20 @@ fn printed() -> Position {
     }
 }
 
+/// A backlog of #general, of which two batches are printed beyond [`printed`].
+fn printed_backlog() -> PrintedBacklog {
+    let batches = stored_batches();
+    PrintedBacklog {
+        folder_end: Position {
+            segment: 3,
+            offset: 1200,
+            generation: 1,
+        },
+        first: LineKey::in_batch(&batches[2].batch, 0),
+        end: LineKey::in_batch(&batches[3].batch, 1),
+    }
+}
+
 fn known_peers() -> [KnownPeer; 2] {
     let known = |name, id, first_seen, is_bound| KnownPeer {
         nick: Nick::new(name).expect("a name"),
@@ -252,7 +269,7 @@ fn write_directory(directory: &Path) {
             let general = FolderName::from(&Room::general());
             store.begin_reader(&general, &reader_began());
             store
-                .record_printed(&general, printed(), None)
+                .record_printed(&general, printed(), Some(printed_backlog()))
                 .expect("printed");
         }
     }
@@ -311,16 +328,35 @@ fn copy_vector_directory(name: &str, to: &Path) {
     }
 }
 
+/// Checks that a directory has the same files as that of the vectors, byte by byte.
+fn assert_directory(directory: &Path, vectors: &str) {
+    let (actual, expected) = (contents(directory), contents(&path(vectors)));
+    let names = |files: &BTreeMap<PathBuf, String>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&actual), names(&expected));
+    for (file, text) in &expected {
+        assert_eq!(&actual[file], text, "{}", file.display());
+    }
+}
+
 #[test]
 fn a_state_directory_is_written() {
     let folder = TempDir::new();
     write_directory(&folder.0);
-    let (written, expected) = (contents(&folder.0), contents(&path("state")));
-    let names = |files: &BTreeMap<PathBuf, String>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&written), names(&expected));
-    for (file, text) in &expected {
-        assert_eq!(&written[file], text, "{}", file.display());
+    assert_directory(&folder.0, "state");
+}
+
+/// A start moves damaged lines to a file, cuts off a torn line, and restores a damaged line end.
+#[test]
+fn a_damaged_directory_is_repaired() {
+    let folder = TempDir::new();
+    copy_vector_directory("damaged_state", &folder.0);
+    let mut store = open_store(&folder.0, NetworkTag::OPEN);
+    for (network, name) in folders() {
+        if network == NetworkTag::OPEN {
+            store.open_folder(&name).expect("a folder");
+        }
     }
+    assert_directory(&folder.0, "repaired_state");
 }
 
 #[test]
@@ -442,6 +478,7 @@ fn reader_and_waiting_lines_are_read() {
     let general = FolderName::from(&Room::general());
     store.open_folder(&general).expect("a folder");
     assert_eq!(store.printed_position(&general), Some(printed()));
+    assert_eq!(store.printed_backlogs(&general), [printed_backlog()]);
     let mut started = reader_began();
     started.boot_ms += 500;
     let start = store.reader_start(&general, &started);
@@ -449,18 +486,6 @@ fn reader_and_waiting_lines_are_read() {
     let start = store.reader_start(&general, &Moment::default());
     let wall = reader_began().wall;
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
-}
-
-/// The store reads author and sequence of most lines without parsing them.
-#[test]
-fn the_beginnings_of_batches_are_read() {
-    for Stored { batch, .. } in stored_batches() {
-        let line = batch.as_bytes();
-        let author = batch.log.author.to_string();
-        assert_eq!(peek_author(line), Some(author.as_bytes()));
-        let single = (batch.count == 1).then_some(batch.sequence);
-        assert_eq!(peek_single_sequence(line), single);
-    }
 }
 
 /// A new identity is random, so its form is compared.
@@ -500,4 +525,21 @@ fn known_peers_are_appended_to_an_edited_file() {
     let mut warnings = Vec::new();
     let read = read_known_peers(&folder.0, &mut warnings).expect("known peers");
     assert_eq!((read, warnings), (known_peers().to_vec(), Vec::new()));
+}
+
+/// A start writes a file with many surplus lines anew. All other lines stay.
+#[test]
+fn known_peers_are_compacted() {
+    let folder = TempDir::new();
+    let file = folder.0.join("known_peers");
+    let peers = fs::read_to_string(path("state/known_peers")).expect("text");
+    let first = peers.split_inclusive('\n').next().expect("a line");
+    // The longest line that is read, with its line end.
+    let comment = format!("#{}\n", "x".repeat(4094));
+    let compacted = format!("{comment}no peer\n{peers}");
+    let surplus = first.repeat(257);
+    fs::write(&file, format!("{compacted}{surplus}")).expect("written");
+    let read = read_and_compact_known_peers(&folder.0, &mut Vec::new()).expect("known peers");
+    assert_eq!(read, known_peers());
+    assert_eq!(fs::read_to_string(&file).expect("text"), compacted);
 }
