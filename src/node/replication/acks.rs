@@ -147,7 +147,7 @@ impl Replication {
         reported: &mut Vec<LogId>,
     ) -> SortedMap<(Target, OfferKind), Vec<HaveEntry>> {
         let mut offers: SortedMap<(Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
-        for kind in [OfferKind::Initial, OfferKind::Update] {
+        for kind in OfferKind::ALL {
             if next_offer_at(link, kind) > ctx.now.time {
                 continue;
             }
@@ -203,7 +203,7 @@ impl Replication {
             let due_ack = self.progress.get(stream, log).due_ack?;
             Some(next_ack_at(link, due_ack))
         });
-        let offers = [OfferKind::Initial, OfferKind::Update].into_iter();
+        let offers = OfferKind::ALL.into_iter();
         let offers = offers.filter(|kind| !progress.offers(*kind).is_empty());
         let offers = offers.map(|kind| next_offer_at(link, kind));
         acks.chain(offers).min()
@@ -230,8 +230,8 @@ fn next_ack_at(link: &Link, batches: u32) -> Time {
 /// When an offer of this kind may be sent.
 fn next_offer_at(link: &Link, kind: OfferKind) -> Time {
     match (kind, link.last_offer_sent) {
-        (OfferKind::Update, Some(last)) => last + OFFER_INTERVAL_MS,
-        _ => Time(0),
+        (OfferKind::Initial, _) | (_, None) => Time(0),
+        (OfferKind::Answer | OfferKind::Update, Some(last)) => last + OFFER_INTERVAL_MS,
     }
 }
 
@@ -291,7 +291,7 @@ fn send_offers(
     let now = ctx.now.time;
     for ((target, kind), entries) in offers {
         if let Some(link) = ctx.links.get_mut(&stream)
-            && *kind == OfferKind::Update
+            && *kind != OfferKind::Initial
         {
             link.last_offer_sent = Some(now);
         }

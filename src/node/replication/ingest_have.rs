@@ -107,7 +107,7 @@ impl Replication {
             let digest = received.waiting.take_if(|_| is_due)?;
             let kind = match received.answered_at.replace(ctx.now.time) {
                 None => OfferKind::Initial,
-                Some(_) => OfferKind::Update,
+                Some(_) => OfferKind::Answer,
             };
             Some((target.clone(), digest, kind))
         });

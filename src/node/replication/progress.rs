@@ -192,11 +192,9 @@ pub struct LinkProgress {
     pub lagging: SortedSet<LogId>,
     /// The logs with a pending acknowledgement. May contain other logs.
     pub due_acks: SortedSet<LogId>,
-    /// The logs with a pending offer of the kind [`OfferKind::Initial`], in the order in which the
-    /// offers became due. May contain other logs.
-    pub initial_offers: VecDeque<LogId>,
-    /// The same for the kind [`OfferKind::Update`].
-    pub updated_offers: VecDeque<LogId>,
+    /// For each [`OfferKind`], the logs with a pending offer of this kind, in the order in which
+    /// the offers became due. May contain other logs.
+    offers: [VecDeque<LogId>; OfferKind::ALL.len()],
     /// The last digests from the peer, by target.
     pub digests: SortedMap<Target, ReceivedDigest>,
     /// The gap whose lines are being sent. Each link has at most one.
@@ -222,25 +220,18 @@ pub struct ReceivedDigest {
 impl LinkProgress {
     /// The logs with a pending offer of this kind. May contain other logs.
     pub fn offers(&self, kind: OfferKind) -> &VecDeque<LogId> {
-        match kind {
-            OfferKind::Initial => &self.initial_offers,
-            OfferKind::Update => &self.updated_offers,
-        }
+        &self.offers[kind as usize]
     }
 
     /// Mutable access to [`LinkProgress::offers`].
     pub fn offers_mut(&mut self, kind: OfferKind) -> &mut VecDeque<LogId> {
-        match kind {
-            OfferKind::Initial => &mut self.initial_offers,
-            OfferKind::Update => &mut self.updated_offers,
-        }
+        &mut self.offers[kind as usize]
     }
 
     /// Whether an acknowledgement or offer is pending, or a digest waits for its answer.
     fn has_reports(&self) -> bool {
         !self.due_acks.is_empty()
-            || !self.initial_offers.is_empty()
-            || !self.updated_offers.is_empty()
+            || self.offers.iter().any(|offers| !offers.is_empty())
             || self.digests.values().any(|digest| digest.waiting.is_some())
     }
 
@@ -287,8 +278,9 @@ impl ProgressTable {
         };
         link.lagging.retain(|log| !is_forgotten(log));
         link.due_acks.retain(|log| !is_forgotten(log));
-        link.initial_offers.retain(|log| !is_forgotten(log));
-        link.updated_offers.retain(|log| !is_forgotten(log));
+        for offers in &mut link.offers {
+            offers.retain(|log| !is_forgotten(log));
+        }
         link.digests.iter_mut().for_each(|(target, digest)| {
             digest
                 .waiting

@@ -129,12 +129,20 @@ impl SendCursor {
 /// Why a log is offered. The reason decides how soon the offer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OfferKind {
+    /// Answers a further digest of the peer. There may be thousands of such offers, at a limited
+    /// rate.
+    Answer,
     /// Offers a log again after it grew, or after its author left. The rate of these offers is
-    /// limited.
+    /// limited. Those of the kind `Answer` do not delay them.
     Update,
     /// Offers a log for the first time over a link, or offers it to a carrier. Recipients of direct
     /// logs acknowledge such an offer again. It is sent at once.
     Initial,
+}
+
+impl OfferKind {
+    /// All kinds, the most urgent one first.
+    pub const ALL: [OfferKind; 3] = [OfferKind::Initial, OfferKind::Update, OfferKind::Answer];
 }
 
 /// A gap that a peer requested.

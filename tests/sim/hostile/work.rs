@@ -7,6 +7,7 @@ use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::base::range::LogRanges;
+use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message};
 
 use super::messages::alice_and_mallory;
@@ -168,6 +169,39 @@ fn cost(count: u64, kind: &SmallMessage) -> Duration {
         peer.send(&mut lan, message);
     }
     cpu_time() - begun_at
+}
+
+/// The answer to a digest offers thousands of old logs, at a bounded rate. A new line of another
+/// author is offered before them.
+#[test]
+fn a_new_line_is_offered_before_old_logs() {
+    let room = FolderName::from(&Room::general());
+    let (mut lan, alice) = with_logs(1, 3_000, room, |_| Target::Room(Room::general()));
+    let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+    let mut offered = Vec::new();
+    for _ in 0..2 {
+        let digest = Some(String::new());
+        let query = Have {
+            digest,
+            ..general_have(Vec::new())
+        };
+        bob.send(&mut lan, &Message::Have(query));
+        lan.run_for(6_000);
+        offered.push(bob.receive_messages(&mut lan).len());
+    }
+    assert!(offered[1] < offered[0], "the rate is bounded: {offered:?}");
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    let batch = carol.batch(1, None, "new");
+    carol.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    lan.run_for(1_200);
+    let is_offer = |message: &Message| match message {
+        Message::Have(have) => {
+            let mut authors = have.logs.iter().map(|entry| &entry.sender);
+            authors.any(|author| *author == carol.identity.id())
+        }
+        _ => false,
+    };
+    assert!(bob.receive_messages(&mut lan).iter().any(is_offer));
 }
 
 /// With 160 times as many logs, a small message costs at most a few times as much. Without the
