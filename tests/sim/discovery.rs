@@ -390,9 +390,9 @@ fn an_unreachable_peer_is_dialed_with_backoff() {
     lan.run_for(600_000);
     lan.check_links();
     assert!(lan.are_linked(alice, bob) && lan.are_linked(bob, carol));
+    let dials = lan.network.dial_count;
     assert!(
-        lan.network.dial_count <= 2 * (600 / 24 + 5),
-        "{} dials in ten minutes",
-        lan.network.dial_count
+        (40..=2 * (600 / 24 + 5)).contains(&dials),
+        "{dials} dials in ten minutes"
     );
 }

@@ -51,7 +51,7 @@ fn a_common_neighbour_reveals_a_duplicate_identity() {
         );
         assert!(lan.are_linked(alice, bob));
         let joined = lan.peers[clone].joined_count(lan.id(alice));
-        assert!(joined <= 80, "the clone came {joined} times");
+        assert!((3..=80).contains(&joined), "the clone came {joined} times");
     }
 }
 

@@ -170,7 +170,7 @@ fn check_through_faults(lan: &mut Lan, count: usize, rooms: u64) {
     check_graph(lan, 6);
     assert_eq!(left_count(lan), 0);
     let sent = beacons_sent(lan, 20_000);
-    assert!(sent <= 200, "{sent} beacons in 20 s");
+    assert!((100..=200).contains(&sent), "{sent} beacons in 20 s");
     for _ in 0..count / 5 {
         churn(lan, &peers);
         talk(lan, &peers, &mut said);
@@ -222,11 +222,11 @@ fn a_thousand_peers() {
         lan.start(*who);
     }
     let sent = beacons_sent(&mut lan, 20_000);
-    assert!(sent <= 1_200, "{sent} beacons at the start");
+    assert!((100..=1_200).contains(&sent), "{sent} beacons at the start");
     check_graph(&mut lan, 6);
     let sent = beacons_sent(&mut lan, 200_000);
     // The target is 8 beacons a second. A peer that receives nine in ten sends slightly more.
-    assert!(sent <= 2_400, "{sent} beacons in 200 s");
+    assert!((800..=2_400).contains(&sent), "{sent} beacons in 200 s");
     check_graph(&mut lan, 6);
 }
 
