@@ -1,5 +1,6 @@
 //! Parts of the core that need no clock. The simulator in `tests/sim` tests the rest.
 
+mod author_keys;
 mod hybrid_clock;
 mod known_peers;
 mod logs;
