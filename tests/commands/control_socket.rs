@@ -1,5 +1,4 @@
 //! `control.sock` as any program of the user sees it: JSON lines in, JSON lines out.
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -275,14 +274,6 @@ fn twenty_clients_at_once_get_every_line() {
     assert!(transcripts.all(|lines| lines == first));
 }
 
-/// The resident memory of a process in bytes.
-pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.expect("a size").parse::<u64>().expect("a number") * 1024
-}
-
 /// A client that does not read is a cursor that lags: it costs no memory, delays nobody, and gets
 /// every line in the end.
 #[test]
@@ -293,7 +284,7 @@ fn a_stalled_client_costs_no_memory_and_loses_nothing() {
     let mut stalled = Client::connect(&lo, "alice");
     stalled.send(&json!({"type": "listen", "id": 1}));
     stalled.wait("done");
-    let before = resident_bytes(alice.pid());
+    let before = alice.peak();
     let text = "the quick brown fox jumps over the lazy dog";
     let input: String = (0..LINES).map(|n| format!("{n} {text}\n")).collect();
     finish(
@@ -301,12 +292,12 @@ fn a_stalled_client_costs_no_memory_and_loses_nothing() {
         input.as_bytes(),
     )
     .assert_code(0);
-    let grown = resident_bytes(alice.pid()).saturating_sub(before);
-    assert!(grown < 8 * 1024 * 1024, "{grown} bytes");
     for n in 0..LINES {
         let chat = stalled.wait("chat");
         assert_eq!(chat["content"], format!("{n} {text}"));
     }
+    let grown = alice.peak() - before;
+    assert!(grown < 8 * 1024, "{grown} KiB");
 }
 
 /// /part of a client that reads slowly is answered before the client has got the room's lines. They
