@@ -87,7 +87,8 @@ pub struct Gap {
     pub was_printed: bool,
 }
 
-/// Lines that the store has lost: whole batches of one log.
+/// Lines that the store has lost: whole batches of one log. Lines above the head do not count as
+/// stored in this run: a start has found them damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostLines {
     /// The log.

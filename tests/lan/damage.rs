@@ -80,6 +80,8 @@ fn damaged_lines_come_back_and_are_printed_once() {
     bob.wait_code(TIMEOUT);
     flip(&room, "alice 1\"");
     flip(&room, "bob 3\"");
+    // The last line of a log: nothing above it shows that it is missing.
+    flip(&room, "alice 4\"");
     // The program finds this at the start.
     let bob = lo.start("bob", &[]);
     bob.err
@@ -87,7 +89,7 @@ fn damaged_lines_come_back_and_are_printed_once() {
     assert_eq!(wait_same_history(&lo), whole);
     assert_eq!(said(&bob), Vec::<String>::new(), "{printed:?}");
     // `history` finds this beside the running program.
-    flip(&room, "alice 3\"");
+    flip(&room, "alice 2\"");
     assert_ne!(history(&lo, "bob"), whole);
     bob.err
         .wait_for(TIMEOUT, |line| line.contains("is damaged in line"));

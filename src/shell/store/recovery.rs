@@ -10,7 +10,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::{LogRange, LogRanges};
+use crate::base::range::{LogRange, LogRanges, LostLines};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file::{self, Access};
@@ -48,6 +48,8 @@ pub struct Recovered {
     pub first_line_bytes: u64,
     /// The damage that was found, one report for each damaged segment.
     pub damage: Vec<DamageReport>,
+    /// Damaged lines that the reader has printed, each the last one of its log.
+    pub printed_damage: Vec<LostLines>,
 }
 
 /// Finds out which lines a folder stores. Cuts an incomplete line off the last segment, and sets
@@ -115,6 +117,7 @@ pub fn recover_folder(
         author_bytes: state.author_bytes,
         max_lamport: state.max_lamport,
         damage: reports,
+        printed_damage: state.printed_damage,
     })
 }
 
@@ -292,6 +295,8 @@ struct RecoveryState<'a> {
     ranges: LogRanges,
     author_bytes: SortedMap<PeerId, u64>,
     max_lamport: u64,
+    /// See [`Recovered::printed_damage`]. May contain lines that are not the last ones.
+    printed_damage: Vec<LostLines>,
 }
 
 impl<'a> RecoveryState<'a> {
@@ -309,6 +314,32 @@ impl<'a> RecoveryState<'a> {
             ranges: frontier.ranges,
             author_bytes: frontier.author_bytes,
             max_lamport: frontier.max_lamport,
+            printed_damage: Vec::new(),
+        }
+    }
+
+    /// Records a damaged line if it was printed and, by its header, is the next one of its log. A
+    /// damaged header names the next line by chance in few cases. A batch of several lines is left
+    /// out: their number may be damaged as well.
+    fn record_damaged(&mut self, line: &[u8], at: Position) {
+        let Some(header) = Batch::parse_header(line) else {
+            return;
+        };
+        let log = header.log;
+        let high = self.ranges.get(&log).map_or(0, |range| range.high);
+        let lost = self.printed_damage.iter().filter(|lost| lost.log == log);
+        let lost_up_to = lost.map(|lost| *lost.lines.end()).max().unwrap_or(0);
+        let was_printed = self.printed.is_some_and(|printed| at < printed);
+        let is_next =
+            header.sequence == header.last_sequence && header.sequence == high.max(lost_up_to) + 1;
+        if was_printed && is_next {
+            self.printed_damage.push(LostLines {
+                log,
+                lines: header.sequence..=header.last_sequence,
+                hash_below: None,
+                previous_above: None,
+                was_printed,
+            });
         }
     }
 
@@ -337,7 +368,10 @@ impl<'a> RecoveryState<'a> {
                     self.add(&batch, local, bytes, reader.line_position())
                 }
                 StoredLine::Other => true,
-                StoredLine::Damaged => false,
+                StoredLine::Damaged => {
+                    self.record_damaged(reader.line(), reader.line_position());
+                    false
+                }
             };
             if !is_good {
                 self.is_damaged = true;

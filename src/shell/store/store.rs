@@ -13,13 +13,14 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
-use crate::base::range::LogRanges;
+use crate::base::range::{LogRanges, LostLines};
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::audit::{Audit, AuditRequest};
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
+use crate::shell::store::folder::Folder;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::reader::{PrintedBacklog, ReaderState};
@@ -348,6 +349,17 @@ impl Store {
         match &self.backend {
             Backend::Disk(disk) => Arc::clone(&disk.found_damage),
             Backend::Memory(_) => Arc::default(),
+        }
+    }
+
+    /// Takes the damaged lines of an opened folder that the reader has printed, each the last one
+    /// of its log.
+    pub fn take_printed_damage(&mut self, folder: &FolderName) -> Vec<LostLines> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk
+                .folder_mut(folder)
+                .map_or(Vec::new(), Folder::take_printed_damage),
+            Backend::Memory(_) => Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::name::Room;
-use p2pchat::base::range::LogRange;
+use p2pchat::base::range::{LogRange, LostLines};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
@@ -74,6 +74,29 @@ fn lost_lines_come_back_from_peers() {
             assert_eq!(lan.peers[bob].received(), received);
         }
     }
+}
+
+/// A start has found the last line damaged, and does not count it as stored. It was printed, and is
+/// not printed when it comes again. Later lines are.
+#[test]
+fn a_lost_last_line_that_was_printed_is_no_news() {
+    let (mut lan, [alice, bob, _], log) = nine_lines(9);
+    let before = lan.peers[bob].received().len();
+    lan.feed(
+        bob,
+        Input::LinesLost(LostLines {
+            log,
+            lines: 10..=10,
+            hash_below: None,
+            previous_above: None,
+            was_printed: true,
+        }),
+    );
+    for text in ["again", "new"] {
+        lan.say(alice, text);
+        lan.run_for(100);
+    }
+    assert_eq!(lan.peers[bob].received()[before..], ["new"]);
 }
 
 /// Lines that were not printed before the disk lost them are printed when they come back.
