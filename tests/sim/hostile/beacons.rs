@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::bounds::{encode, forged_beacon, made_up_beacon, made_up_peer, silent_source};
+use super::bounds::{
+    encode, forged_beacon, linked_pair, made_up_beacon, made_up_peer, silent_source,
+};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -56,6 +58,26 @@ fn only_the_host_of_a_run_can_say_goodbye_for_it() {
     assert_eq!(heard_after(peer, 2, source), 1, "another run");
     assert_eq!(heard_after(made_up_peer(2), 1, source), 1, "another peer");
     assert_eq!(heard_after(peer, 1, source), 0);
+}
+
+/// A peer that is known from an earlier run needs no place among the unproven peers of its host, and
+/// is not ignored with them.
+#[test]
+fn a_known_peer_is_found_on_a_host_of_made_up_peers() {
+    let (mut lan, alice, bob) = linked_pair(3, "bob");
+    lan.kill(alice);
+    lan.kill(bob);
+    // Only alice can dial.
+    lan.peers[alice].beacons_enabled = false;
+    lan.start(alice);
+    let source = SocketAddr::new(lan.address(bob).ip(), 40_000);
+    for n in 0..200 {
+        let beacon = forged_beacon(made_up_peer(n), 1, 9_998);
+        lan.inject_datagram(alice, 1, source, &beacon);
+    }
+    lan.run_for(10);
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 1_000);
 }
 
 /// Sends alice beacons of made-up peers, 20 every ms. Returns the LAN and alice.
