@@ -276,3 +276,21 @@ fn nobody_who_runs_is_said_to_have_left() {
         }
     }
 }
+
+/// Of peers that start at the same time, only one of each two dials the other.
+#[test]
+fn peers_that_start_at_once_waste_no_dials() {
+    const PEERS: usize = 30;
+    let mut wasted = 0;
+    for seed in 0..2 {
+        let mut lan = Lan::new(seed);
+        let peers: Vec<PeerIndex> = (0..PEERS).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+        lan.start_all(peers.iter().copied());
+        lan.run_for(1_500);
+        for who in peers {
+            assert_eq!(lan.node(who).link_count(), PEERS - 1);
+        }
+        wasted += lan.network.dial_count - (PEERS * (PEERS - 1) / 2) as u64;
+    }
+    assert!(wasted <= 4, "{wasted} dials");
+}
