@@ -363,10 +363,9 @@ impl Node {
             LinkEnd::Left => Loss::Left,
             LinkEnd::Lost | LinkEnd::Unconfirmed => Loss::Member,
         };
-        self.routes.start_hold_down(&self.ctx, &peer, cause);
+        self.routes.record_loss(&self.ctx, &peer, cause);
         for reachable in link.reachable.iter() {
-            self.routes
-                .start_hold_down(&self.ctx, reachable, Loss::Relay);
+            self.routes.record_loss(&self.ctx, reachable, Loss::Relay);
             self.update_presence(reachable);
         }
         self.schedule_route_updates();

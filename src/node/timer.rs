@@ -19,7 +19,7 @@ pub enum Timer {
     SummarizeFlaps,
     /// When to send changed routes to the neighbours.
     AdvertiseRoutes,
-    /// When to accept routes to a lost peer again.
+    /// When to accept routes to a lost member again, and when to forget it.
     HoldDown,
     /// When to broadcast our next beacon.
     Beacon,

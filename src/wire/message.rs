@@ -212,13 +212,15 @@ pub struct Member {
     /// A random number that identifies the member's process.
     #[serde(with = "hex")]
     pub run: u64,
-    /// Number of links from the sender to the member. [`HOPS_MAX`]: the sender has no route, and
-    /// awaits the member.
+    /// Number of links from the sender to the member. [`HOPS_MAX`]: the sender has no route.
     pub hops: u8,
     /// The next peer after the sender on the route to the member. Absent if the sender is linked
     /// with the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PeerId>,
+    /// Milliseconds for which the sender still awaits the member. Absent if the sender has a route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub await_ms: Option<u64>,
 }
 
 /// States which lines of one log the sender stores. If the receiver is the author, the entry is an

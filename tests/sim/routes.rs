@@ -126,6 +126,7 @@ fn advertise(lan: &mut Lan, neighbour: &mut ScriptedPeer, changes: RouteChanges)
             run: (*run)?,
             hops: 1,
             via: None,
+            await_ms: None,
         })
     });
     let gone = changes.iter().filter(|(_, run)| run.is_none());
@@ -241,6 +242,7 @@ fn await_members(lan: &mut Lan, neighbour: &mut ScriptedPeer, members: &[PeerId]
             run: 1,
             hops: HOPS_MAX,
             via: None,
+            await_ms: Some(8_000),
         });
         let members = Members {
             target: "#general".into(),
@@ -284,12 +286,12 @@ fn members_behind_a_lost_relay_are_awaited() {
         received_hops(&mut lan, &mut frank, bob.identity.id()),
         [0; 0]
     );
-    lan.run_for(4_000);
+    lan.run_for(7_000);
     let mut gina = ScriptedPeer::connect(&mut lan, alice, 5);
     assert_eq!(received_hops(&mut lan, &mut gina, dave), [0; 0]);
 }
 
-/// A neighbour's word that members are awaited counts for 4 s, and for a bounded number of them.
+/// A neighbour's word that members are awaited counts for 8 s, and for a bounded number of them.
 #[test]
 fn members_that_a_neighbour_awaits_lack_lines() {
     for (count, awaited) in [(1, 1), (3_000, 2_048)] {
@@ -298,7 +300,9 @@ fn members_that_a_neighbour_awaits_lack_lines() {
         await_members(&mut lan, &mut bob, &distant_members(count), "dave");
         let lacking = |lan: &Lan| lan.node(alice).delivery(None).required_peers;
         assert_eq!(lacking(&lan), 1 + awaited);
-        lan.run_for(4_500);
+        lan.run_for(7_500);
+        assert_eq!(lacking(&lan), 1 + awaited);
+        lan.run_for(1_000);
         assert_eq!(lacking(&lan), 1);
     }
 }
@@ -337,6 +341,7 @@ fn a_neighbour_that_awaits_a_member_outweighs_one_that_does_not() {
                 run: 5,
                 hops: HOPS_MAX,
                 via: None,
+                await_ms: Some(8_000),
             }];
             carol.send(
                 lan,
@@ -359,7 +364,7 @@ fn a_neighbour_that_awaits_a_member_outweighs_one_that_does_not() {
             2 + u64::from(!has_left),
             "{is_awaited_first} {has_left}"
         );
-        lan.run_for(4_500);
+        lan.run_for(8_500);
         assert_eq!(lacking(&lan), 2);
     }
 }
@@ -432,16 +437,41 @@ fn a_member_that_is_back_is_no_longer_awaited() {
     assert_eq!(received_hops(&mut lan, &mut carol, dave), [1]);
 }
 
-/// A member that only a neighbour awaits is named to nobody: peers that come one after the other
-/// would else tell each other for ever.
+/// A member that a neighbour awaits is named to the others, and to peers that come later, with what
+/// is left of the time. So peers that come one after the other can't keep telling each other.
 #[test]
-fn the_word_of_a_neighbour_is_not_passed_on() {
+fn the_word_of_a_neighbour_is_passed_on_for_its_time() {
     let (mut lan, alice, mut bob) = alice_and_neighbour(8);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
     let dave = distant_members(1)[0];
     await_members(&mut lan, &mut bob, &[dave], "dave");
-    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
     lan.run_for(1_000);
-    assert_eq!(received_hops(&mut lan, &mut carol, dave), [0; 0]);
+    let told = remaining_ms(&mut lan, &mut carol, dave);
+    assert!(matches!(told[..], [7_500..=8_000]), "{told:?}");
+    lan.run_for(2_000);
+    let mut erin = ScriptedPeer::connect(&mut lan, alice, 3);
+    let told = remaining_ms(&mut lan, &mut erin, dave);
+    assert!(matches!(told[..], [4_500..=5_100]), "{told:?}");
+    // What alice has told comes back, and changes nothing.
+    await_members(&mut lan, &mut carol, &[dave], "dave");
+    lan.run_for(5_500);
+    let mut frank = ScriptedPeer::connect(&mut lan, alice, 4);
+    for neighbour in [&mut carol, &mut erin, &mut frank] {
+        assert_eq!(remaining_ms(&mut lan, neighbour, dave), [0; 0]);
+    }
+}
+
+/// The times for which the node told a scripted neighbour to await this member, since the last
+/// call.
+fn remaining_ms(lan: &mut Lan, neighbour: &mut ScriptedPeer, member: PeerId) -> Vec<u64> {
+    let mut times = Vec::new();
+    for message in neighbour.receive_messages(lan) {
+        if let Message::Members(members) = message {
+            let of_member = members.here.iter().filter(|it| it.peer == member);
+            times.extend(of_member.filter_map(|it| it.await_ms));
+        }
+    }
+    times
 }
 
 /// A relay leaves the room, and its link stays. The members behind it are awaited.

@@ -221,6 +221,7 @@ fn members() {
             run: vector.hex64("run"),
             hops: vector.number("hops"),
             via: vector.get("via").map(|_| vector.id("via")),
+            await_ms: vector.get("await_ms").map(|_| vector.number("await_ms")),
         };
         let members = Members {
             target: vector.text("target").to_owned(),

@@ -26,10 +26,13 @@ const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
 /// A neighbour may advertise such a route only because it has not learned of the loss.
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Maximum number of hold-downs at one time. If this many exist, a lost member gets no hold-down.
-const HOLD_DOWNS_MAX: usize = 4096;
-/// Number of hold-downs from which on a member that only neighbours await gets none.
-const HOLD_DOWNS_NAMED_MAX: usize = 2048;
+/// Milliseconds for which a lost member is awaited. After the hold-downs, which end everywhere at
+/// about the same time, a route to the member takes several updates to reach the last peer.
+const AWAIT_MS: u64 = 2 * HOLD_DOWN_MS;
+/// Maximum number of lost members at one time. Beyond it, a lost member is forgotten at once.
+const LOST_MEMBERS_MAX: usize = 4096;
+/// Number of lost members from which on a member that only neighbours await is forgotten at once.
+const LOST_MEMBERS_NAMED_MAX: usize = 2048;
 
 /// The routes that we advertise. The routes that we receive are in
 /// [`Link::routes`](crate::node::link::Link::routes).
@@ -41,19 +44,49 @@ pub struct Routes {
     /// other neighbours.
     advertised_early: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// The hold-down of each lost member in a room.
-    hold_downs: SortedMap<(Room, PeerId), HoldDown>,
+    /// The members of each room to which the last route was lost.
+    lost: SortedMap<(Room, PeerId), LostMember>,
     next_update: Option<Time>,
 }
 
-/// A member of a room to which the last route was lost. Until the end of the hold-down, new routes
-/// to the same run are ignored.
-struct HoldDown {
+/// A member of a room to which the last route was lost, or which a neighbour awaits.
+struct LostMember {
     /// The lost run of the member, and its name.
     run: u64,
     nick: Nick,
-    until: Time,
+    /// Until when new routes to the run are ignored. `None`: they are believed again.
+    held_until: Option<Time>,
+    forgotten_at: Time,
     cause: Loss,
+    /// Whether the neighbours were told that the member is awaited.
+    is_told: bool,
+}
+
+impl LostMember {
+    fn new(member: &Member, cause: Loss, now: Time, remaining_ms: u64) -> LostMember {
+        let held_ms = remaining_ms.saturating_sub(AWAIT_MS - HOLD_DOWN_MS);
+        LostMember {
+            run: member.run,
+            nick: Nick::new_or_placeholder(&member.username),
+            held_until: (held_ms > 0).then_some(now + held_ms),
+            forgotten_at: now + remaining_ms,
+            cause,
+            is_told: false,
+        }
+    }
+
+    /// Tells a neighbour that we await this member, and for how long. A neighbour's wait thus ends
+    /// when ours does, and peers can't keep telling each other.
+    fn entry(&self, peer: &PeerId, now: Time) -> Member {
+        Member {
+            peer: *peer,
+            username: self.nick.to_string(),
+            run: self.run,
+            hops: HOPS_MAX,
+            via: None,
+            await_ms: Some(self.forgotten_at.ms_since(now)),
+        }
+    }
 }
 
 /// Why the last route to a member was lost.
@@ -64,12 +97,9 @@ pub enum Loss {
     /// The member's own link ended, or a neighbour says that the member is gone. Another neighbour
     /// that awaits the member may know better.
     Member,
-    /// Another peer on the way was lost, or the member's own link although its program runs on. The
-    /// member should still get new lines.
+    /// Another peer on the way was lost, or the member's own link although its program runs on. Or
+    /// a neighbour says so. The member is awaited: it should still get new lines.
     Relay,
-    /// As [`Loss::Relay`], but we never had a route: a neighbour says so. Nobody is told of it, as
-    /// peers could otherwise keep telling each other.
-    RelayOfNeighbour,
 }
 
 impl Routes {
@@ -97,7 +127,9 @@ impl Routes {
                 here.push(member);
             }
         }
-        here.extend(self.awaited_entries(ctx, room));
+        let awaited = self.awaited_in(room);
+        let awaited = awaited.filter(|(peer, _)| !ctx.has_route(Some(room), peer));
+        here.extend(awaited.map(|(peer, lost)| lost.entry(peer, ctx.now.time)));
         send_update(ctx, stream, room, &here, &[]);
     }
 
@@ -106,50 +138,32 @@ impl Routes {
     pub fn unlinked_members(&self, ctx: &Context, room: &Room) -> SortedSet<PeerId> {
         let routes = ctx.known_routes_in_room(room);
         let reachable = routes.map(|(_, peer, _)| peer);
-        let awaited = self.hold_downs_in(room);
-        let awaited = awaited.filter(|(_, hold_down)| {
-            matches!(hold_down.cause, Loss::Relay | Loss::RelayOfNeighbour)
-        });
-        let members = reachable.chain(awaited.map(|(peer, _)| peer)).copied();
+        let awaited = self.awaited_in(room).map(|(peer, _)| peer);
+        let members = reachable.chain(awaited).copied();
         members
             .filter(|peer| !ctx.stream_by_peer.contains_key(peer))
             .collect()
     }
 
-    fn hold_downs_in<'a>(
+    fn awaited_in<'a>(
         &'a self,
         room: &'a Room,
-    ) -> impl Iterator<Item = (&'a PeerId, &'a HoldDown)> {
-        let hold_downs = self.hold_downs.iter();
-        let in_room = hold_downs.filter(move |((of, _), _)| of == room);
-        in_room.map(|((_, peer), hold_down)| (peer, hold_down))
-    }
-
-    /// Entries that name to a new link the members to which we had a route, and that are awaited.
-    fn awaited_entries(&self, ctx: &Context, room: &Room) -> Vec<Member> {
-        let lost = self.hold_downs_in(room).filter(|(peer, hold_down)| {
-            hold_down.cause == Loss::Relay && !ctx.has_route(Some(room), peer)
-        });
-        let entry = |(peer, hold_down): (&PeerId, &HoldDown)| Member {
-            peer: *peer,
-            username: hold_down.nick.to_string(),
-            run: hold_down.run,
-            hops: HOPS_MAX,
-            via: None,
-        };
-        lost.map(entry).collect()
+    ) -> impl Iterator<Item = (&'a PeerId, &'a LostMember)> {
+        let lost = self.lost.iter();
+        let awaited = lost.filter(move |((of, _), lost)| of == room && lost.cause == Loss::Relay);
+        awaited.map(|((_, peer), lost)| (peer, lost))
     }
 
     /// The name of an awaited member.
     pub fn awaited_nick(&self, peer: &PeerId) -> Option<Nick> {
-        let mut hold_downs = self.hold_downs.iter();
-        let found = hold_downs.find(|((_, member), _)| member == peer);
-        found.map(|(_, hold_down)| hold_down.nick.clone())
+        let mut lost = self.lost.iter();
+        let found = lost.find(|((_, member), _)| member == peer);
+        found.map(|(_, lost)| lost.nick.clone())
     }
 
-    /// Ends the hold-downs of a peer that is now linked.
+    /// Ends the wait for a peer that is now linked.
     pub fn link_up(&mut self, peer: &PeerId) {
-        self.hold_downs.retain(|(_, member), _| member != peer);
+        self.lost.retain(|(_, member), _| member != peer);
     }
 
     /// Schedules an update of this room's routes to the neighbours, as these routes may have
@@ -179,7 +193,7 @@ impl Routes {
         let removed: SortedSet<PeerId> = removed.copied().collect();
         link.routes.retain(|room, _| !rooms.contains(room));
         for peer in &removed {
-            self.start_hold_down(ctx, peer, Loss::Relay);
+            self.record_loss(ctx, peer, Loss::Relay);
         }
         removed
     }
@@ -231,9 +245,9 @@ impl Routes {
             if is_usable {
                 let known = routes.get(&member.peer);
                 let known = known.filter(|known| known.run == member.run);
-                let hold_down = self.hold_downs.get(&(room.clone(), member.peer));
-                let hold_down = hold_down.filter(|held| held.run == member.run);
-                let held_until = hold_down.map_or(now, |hold_down| hold_down.until);
+                let lost = self.lost.get(&(room.clone(), member.peer));
+                let lost = lost.filter(|lost| lost.run == member.run);
+                let held_until = lost.and_then(|lost| lost.held_until).unwrap_or(now);
                 let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
@@ -243,22 +257,18 @@ impl Routes {
                 routes.insert(member.peer, route);
             } else {
                 routes.remove(&member.peer);
-                if member.hops >= HOPS_MAX {
-                    awaited.push(member);
-                }
+                awaited.push(member);
             }
         }
         // Nobody has said that these members are gone.
         for peer in &changed {
-            self.start_hold_down(ctx, peer, Loss::Relay);
+            self.record_loss(ctx, peer, Loss::Relay);
         }
         for peer in &gone {
-            self.start_hold_down(ctx, peer, Loss::Member);
+            self.record_loss(ctx, peer, Loss::Member);
         }
-        for member in awaited {
-            if self.hold_downs.len() < HOLD_DOWNS_NAMED_MAX {
-                self.hold_down(ctx, &room, &member, Loss::RelayOfNeighbour);
-            }
+        for member in &awaited {
+            self.await_member(ctx, &room, member);
         }
         changed.extend(gone);
         if !changed.is_empty() {
@@ -268,8 +278,9 @@ impl Routes {
     }
 
     /// Starts a hold-down in each room where this peer was lost. A peer is lost in a room if we
-    /// advertised the peer and have no route left. Does nothing if the peer is linked.
-    pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
+    /// advertised the peer and have no route left. Does nothing if the peer is linked, or if its
+    /// run is in hold-down.
+    pub fn record_loss(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
         }
@@ -279,41 +290,45 @@ impl Routes {
             Some((room.clone(), members.get(peer)?.clone()))
         };
         let entries: SortedMap<Room, Member> = advertised.filter_map(entry).collect();
-        for (room, member) in entries.iter() {
-            self.hold_down(ctx, room, member, cause);
+        for (room, member) in entries {
+            let key = (room, *peer);
+            let known = self.lost.get(&key);
+            let is_held =
+                known.is_some_and(|lost| lost.run == member.run && lost.held_until.is_some());
+            let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_MAX;
+            if !is_held && has_place && !ctx.has_route(Some(&key.0), peer) {
+                let lost = LostMember::new(&member, cause, ctx.now.time, AWAIT_MS);
+                self.lost.insert(key, lost);
+            }
         }
     }
 
-    /// Starts a hold-down of 4 s, unless this run of the member has one, or the member is linked or
-    /// has a route. What a neighbour awaits is kept beside a route, which may end in that time.
-    fn hold_down(&mut self, ctx: &Context, room: &Room, member: &Member, cause: Loss) {
+    /// Awaits a member that a neighbour awaits, unless it is linked, awaited already, or known to
+    /// have left. Does so beside a route, which may end meanwhile.
+    fn await_member(&mut self, ctx: &Context, room: &Room, member: &Member) {
+        let remaining_ms = member.await_ms.unwrap_or(0).min(AWAIT_MS);
         let key = (room.clone(), member.peer);
-        let is_named = cause == Loss::RelayOfNeighbour;
-        let is_lost = !ctx.stream_by_peer.contains_key(&member.peer)
-            && (is_named || !ctx.has_route(Some(room), &member.peer));
-        let held = self.hold_downs.get(&key);
-        let is_held = held.is_some_and(|it| {
-            let is_outweighed = is_named && it.cause == Loss::Member;
-            it.run == member.run && it.until > ctx.now.time && !is_outweighed
+        let known = self.lost.get(&key);
+        let is_decided = known.is_some_and(|lost| {
+            lost.run == member.run && matches!(lost.cause, Loss::Relay | Loss::Left)
         });
-        let has_place = held.is_some() || self.hold_downs.len() < HOLD_DOWNS_MAX;
-        if is_lost && !is_held && has_place {
-            let hold_down = HoldDown {
-                run: member.run,
-                nick: Nick::new_or_placeholder(&member.username),
-                until: ctx.now.time + HOLD_DOWN_MS,
-                cause,
-            };
-            self.hold_downs.insert(key, hold_down);
+        let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_NAMED_MAX;
+        if remaining_ms > 0
+            && !is_decided
+            && has_place
+            && !ctx.stream_by_peer.contains_key(&member.peer)
+        {
+            let lost = LostMember::new(member, Loss::Relay, ctx.now.time, remaining_ms);
+            self.lost.insert(key, lost);
         }
     }
 
     /// Removes all routes to a run that said goodbye. The neighbours that advertised these routes
     /// may not know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
-        for ((_, member), hold_down) in self.hold_downs.iter_mut() {
-            if member == peer && hold_down.run == run {
-                hold_down.cause = Loss::Left;
+        for ((_, member), lost) in self.lost.iter_mut() {
+            if member == peer && lost.run == run {
+                lost.cause = Loss::Left;
             }
         }
         let mut rooms = SortedSet::new();
@@ -330,19 +345,19 @@ impl Routes {
         }
     }
 
-    /// Ends the hold-downs whose time has passed, and sends the scheduled update if it is due.
-    /// Returns the peers whose hold-down ended, as routes to these peers may have become valid.
+    /// Ends the hold-downs whose time has passed, forgets lost members, and sends the scheduled
+    /// update if it is due. Returns the peers whose hold-down ended, as routes to these peers may
+    /// have become valid.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
         let now = ctx.now.time;
         let mut released = SortedSet::new();
         let mut rooms = SortedSet::new();
-        self.hold_downs.retain(|(room, peer), hold_down| {
-            let is_held = hold_down.until > now;
-            if !is_held {
+        self.lost.retain(|(room, peer), lost| {
+            if lost.held_until.take_if(|until| *until <= now).is_some() {
                 released.insert(*peer);
                 rooms.insert(room.clone());
             }
-            is_held
+            lost.forgotten_at > now
         });
         for room in rooms {
             self.schedule_update(ctx, &room);
@@ -372,17 +387,30 @@ impl Routes {
                 .collect();
             let early = early.iter();
             let early = early.filter(|(peer, _)| !advertised.contains_key(peer));
-            let lost = advertised.iter().chain(early);
+            let ended: SortedMap<PeerId, Member> = advertised
+                .iter()
+                .chain(early)
+                .filter(|(peer, _)| !current.contains_key(peer))
+                .map(|(peer, member)| (*peer, member.clone()))
+                .collect();
+            let lost = self.lost.iter_mut();
+            let lost = lost.filter(|((of, peer), _)| *of == room && !current.contains_key(peer));
+            let mut awaited = SortedSet::new();
+            for ((_, peer), lost) in lost.filter(|(_, lost)| lost.cause == Loss::Relay) {
+                awaited.insert(*peer);
+                let is_told = std::mem::replace(&mut lost.is_told, true);
+                if !is_told || ended.contains_key(peer) {
+                    here.push(lost.entry(peer, ctx.now.time));
+                }
+            }
             let mut gone = Vec::new();
-            for (peer, member) in lost.filter(|(peer, _)| !current.contains_key(peer)) {
-                let hold_down = self.hold_downs.get(&(room.clone(), *peer));
+            for (peer, member) in ended.iter().filter(|(peer, _)| !awaited.contains(peer)) {
                 // A route may have become too long to be advertised.
-                let is_awaited = hold_down.is_some_and(|it| it.cause == Loss::Relay)
-                    || ctx.has_route(Some(&room), peer);
-                match is_awaited {
+                match ctx.has_route(Some(&room), peer) {
                     true => here.push(Member {
                         hops: HOPS_MAX,
                         via: None,
+                        await_ms: Some(AWAIT_MS),
                         ..member.clone()
                     }),
                     false => gone.push(*peer),
@@ -400,11 +428,15 @@ impl Routes {
         }
     }
 
-    /// Adds the times at which to send an update and at which each hold-down ends.
+    /// Adds the times at which to send an update, at which each hold-down ends, and at which a lost
+    /// member is forgotten.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::AdvertiseRoutes, self.next_update);
-        for hold_down in self.hold_downs.values() {
-            deadlines.add(Timer::HoldDown, hold_down.until);
+        for lost in self.lost.values() {
+            deadlines.add(
+                Timer::HoldDown,
+                lost.held_until.unwrap_or(lost.forgotten_at),
+            );
         }
     }
 }
@@ -423,6 +455,7 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
             run: link.run,
             hops: 1,
             via: None,
+            await_ms: None,
         };
         best.insert(link.peer.id, member);
     }
@@ -438,6 +471,7 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
             run: route.run,
             hops,
             via: ctx.links.get(&stream).map(|link| link.peer.id),
+            await_ms: None,
         };
         best.insert(*peer, member);
     }

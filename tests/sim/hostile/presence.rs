@@ -77,6 +77,7 @@ pub fn advertise(lan: &mut Lan, mallory: &mut ScriptedPeer, first: u64, count: u
             run: first,
             hops: 1,
             via: None,
+            await_ms: None,
         });
         let gone = ids.iter().filter(|_| !is_here);
         let members = Members {
@@ -131,6 +132,7 @@ fn a_new_name_after_the_last_shown_move_is_shown() {
             run,
             hops: 1,
             via: None,
+            await_ms: None,
         };
         let members = Members {
             target: Room::general().to_string(),

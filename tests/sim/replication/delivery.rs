@@ -145,10 +145,40 @@ fn a_member_that_only_a_common_relay_reached_is_awaited() {
         lan.finish(alice, None);
         lan.run_for(2_000);
         assert!(!lan.peers[alice].is_settled(), "{pause_ms} ms");
-        lan.run_until("dave is given up", 3_000, |lan| {
+        lan.run_until("dave is given up", 10_000, |lan| {
             lan.peers[alice].is_settled()
         });
     }
+}
+
+/// A relay that all are linked with is there for a moment, and with it the member at the end of the
+/// chain. Then the missing peer of the chain comes, and leads to that member. A sender at the other
+/// end waits for it all the time, although most peers have hardly heard of it.
+#[test]
+fn a_member_that_was_there_for_a_moment_is_awaited() {
+    let mut forgotten = Vec::new();
+    for hub_ms in [400, 600, 1_000] {
+        for pause_ms in [100, 500, 1_000, 2_000, 3_000, 3_600, 4_000, 4_400, 5_000] {
+            let names = ["alice", "bob", "carol", "dave", "erin", "frank"];
+            let (mut lan, peers) = chain(14, names);
+            let [alice, _, _, _, erin, frank] = peers;
+            lan.stop(erin);
+            let hub = lan.add_peer("hub");
+            lan.cut(hub, erin);
+            lan.run_for(20_000);
+            lan.start(hub);
+            lan.run_until_linked(hub, frank, 5_000);
+            lan.run_until_linked(hub, alice, 5_000);
+            lan.run_for(hub_ms);
+            lan.stop(hub);
+            lan.start(erin);
+            lan.run_for(pause_ms);
+            if settles_without_carol(&mut lan, [alice, frank]) {
+                forgotten.push((hub_ms, pause_ms));
+            }
+        }
+    }
+    assert_eq!(forgotten, []);
 }
 
 /// The relay withdraws a member that it has named to a new neighbour only.

@@ -40,6 +40,7 @@ impl Relay {
             run: 8,
             hops: 1,
             via: None,
+            await_ms: None,
         };
         let members = Members {
             target: "#general".into(),
