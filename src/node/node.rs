@@ -480,9 +480,11 @@ impl Node {
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {
                     self.update_presence(&other);
+                    let (ctx, logs) = (&self.ctx, &self.logs);
                     let rooms = self.rooms.joined();
                     self.replication
-                        .offer_to_unreached(&self.ctx, &self.logs, &peer, &other, rooms);
+                        .offer_to_unreached(ctx, logs, &peer, &other, rooms);
+                    self.replication.offer_to_carriers_for(ctx, logs, &other);
                 }
             }
             Message::Clock {

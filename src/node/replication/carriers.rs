@@ -18,7 +18,8 @@ use crate::node::replication::logs::table::Logs;
 use crate::node::replication::receipt_record::CARRY_DURATION_MS;
 use crate::node::standing::{Standing, UsageTable, source_of};
 
-/// Maximum number of carriers to which an author sends one log.
+/// Maximum number of carriers to which an author sends one log, of each kind: those chosen by their
+/// ids, and those that say they are linked with the recipient.
 const CARRIERS_PER_LOG_MAX: usize = 3;
 /// Maximum number of lines that we carry for one recipient.
 const CARRIED_LINES_PER_RECIPIENT_MAX: u64 = 1000;
@@ -29,18 +30,34 @@ const CARRIED_LOGS_MAX: usize = 1024;
 
 /// The links to the carriers of direct logs for this recipient. The carriers are the linked peers
 /// whose ids follow the recipient's id most closely, in cyclic order. Most authors thus select the
-/// same carriers, and the recipient soon meets one of them. Transient peers are never selected.
+/// same carriers, and the recipient soon meets one of them. Peers that say they are linked with the
+/// recipient are carriers in addition, because that may be a lie. Transient peers are never
+/// selected.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
-    let mut carriers = Vec::new();
+    let (mut carriers, mut linked) = (Vec::new(), Vec::new());
     for (_, stream) in behind.chain(peers) {
-        let stays = ctx.links.get(stream).is_some_and(|link| !link.transient);
-        if stays && carriers.len() < CARRIERS_PER_LOG_MAX && !carriers.contains(stream) {
-            carriers.push(*stream);
+        let Some(link) = ctx.links.get(stream).filter(|link| !link.transient) else {
+            continue;
+        };
+        if carriers.contains(stream) || linked.contains(stream) {
+            continue;
+        }
+        let mut routes = link
+            .routes
+            .values()
+            .filter_map(|peers| peers.get(recipient));
+        let kind = match routes.any(|route| route.hops == 1) {
+            true => &mut linked,
+            false => &mut carriers,
+        };
+        if kind.len() < CARRIERS_PER_LOG_MAX {
+            kind.push(*stream);
         }
     }
-    carriers
+    linked.append(&mut carriers);
+    linked
 }
 
 /// The links over which this log is sent. A room's log goes to every linked member that is not

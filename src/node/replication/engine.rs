@@ -18,7 +18,7 @@ use crate::base::event::{
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
-use crate::base::range::LogRanges;
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::request_id::RequestId;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
@@ -239,9 +239,22 @@ impl Replication {
     /// Offers each of our direct logs to carriers if the log's recipient is not linked. To be
     /// called after a link began or ended, because the carriers may have changed.
     pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs) {
-        let own = logs
-            .direct_ranges()
-            .filter(|range| range.log.author == ctx.own_id());
+        self.offer_direct(ctx, logs, logs.direct_ranges());
+    }
+
+    /// As [`Replication::offer_to_carriers`], for the logs to one recipient. To be called after the
+    /// routes to it have changed.
+    pub fn offer_to_carriers_for(&mut self, ctx: &Context, logs: &Logs, recipient: &PeerId) {
+        self.offer_direct(ctx, logs, logs.ranges_to(Target::Peer(*recipient)));
+    }
+
+    fn offer_direct<'a>(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        ranges: impl Iterator<Item = &'a LogRange>,
+    ) {
+        let own = ranges.filter(|range| range.log.author == ctx.own_id());
         for range in own.filter(|range| needs_carriers(ctx, logs, range)) {
             for stream in destinations(ctx, &range.log) {
                 if !self.is_requested(stream, &range.log) {

@@ -94,6 +94,32 @@ fn a_neighbour_forwards_direct_messages_at_once() {
     lan.check_lines();
 }
 
+/// Three peers carry a message to an absent recipient. Then a relay comes that is linked with the
+/// recipient. It gets the message as well, and delivers it.
+#[test]
+fn a_peer_that_is_linked_with_the_recipient_carries_in_addition() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let [alice, frank, relay] = lan.add_peers(["alice", "frank", "relay"]);
+        lan.start_all([alice, frank]);
+        lan.run_until_linked(alice, frank, REDIAL_MS);
+        lan.stop(frank);
+        let carriers = lan.add_peers(["bob", "carol", "dave"]);
+        lan.start_all(carriers);
+        for other in carriers.into_iter().chain([alice]) {
+            lan.cut(other, frank);
+        }
+        lan.run_for(20_000);
+        lan.send_direct(alice, "@frank", "psst");
+        lan.run_for(1_000);
+        lan.start_all([frank, relay]);
+        lan.run_until_linked(frank, relay, REDIAL_MS);
+        lan.run_until_linked(alice, relay, REDIAL_MS);
+        lan.run_for(2_000);
+        assert_eq!(lan.peers[frank].received(), ["psst"], "seed {seed}");
+    }
+}
+
 /// Carriers are bounded: three peers store at most 1000 lines each for an absent recipient. The
 /// rest comes from the author.
 #[test]
