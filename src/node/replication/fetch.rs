@@ -27,7 +27,9 @@ const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 const OFFERS_PER_MS_MAX: u64 = 32;
 
 impl Replication {
-    /// Handles an offer that the log's author sent. Makes the author the only source.
+    /// Handles an offer that the log's author sent. Makes the author the only source. A newcomer's
+    /// request stays as it is while its first lines are on the way: a later request would skip the
+    /// lines between both.
     pub(super) fn handle_author_offer(
         &mut self,
         ctx: &Context,
@@ -38,6 +40,11 @@ impl Replication {
         high: u64,
     ) {
         self.cancel_requests(&key.log, Some(key.stream));
+        let request = self.progress.get(key.stream, &key.log).request();
+        let is_answered = request.is_some_and(|it| (low..=high).contains(&it.from));
+        if logs.get(&key.log).is_none() && is_answered {
+            return;
+        }
         self.start_request(ctx, logs, rooms, key, low, high);
     }
 

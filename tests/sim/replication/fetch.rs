@@ -63,6 +63,38 @@ fn a_line_that_reached_one_peer_reaches_all() {
     lan.check_lines();
 }
 
+/// A newcomer has requested the last lines of an author who is writing fast. A further offer, with
+/// more lines, comes before the first requested line. The request stays: a later one would skip the
+/// lines between both, and show them as a gap.
+#[test]
+fn a_further_offer_skips_no_line_of_a_newcomer() {
+    let mut lan = Lan::new(8);
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    let mut alice = ScriptedPeer::connect(&mut lan, bob, 1);
+    let log = alice.log();
+    let mut offer = |lan: &mut Lan, low: u64, high: u64| {
+        let entry = have_entry(
+            log.author,
+            log.incarnation,
+            low..=high,
+            Hash([high as u8; 32]),
+        );
+        alice.send(lan, &Message::Have(general_have(vec![entry])));
+        lan.run_for(100);
+        let messages = alice.receive_messages(lan).into_iter();
+        let wants = messages.filter_map(|message| match message {
+            Message::Want { logs, .. } => Some(logs),
+            _ => None,
+        });
+        wants.flatten().map(|want| want.from).collect::<Vec<u64>>()
+    };
+    assert_eq!(offer(&mut lan, 1, 1_302), [303]);
+    assert_eq!(offer(&mut lan, 1, 2_419), [0; 0]);
+    // Lines that the author no longer stores will not come.
+    assert_eq!(offer(&mut lan, 400, 2_419), [1_420]);
+}
+
 /// When the neighbour that a log is fetched from stops getting it, another that is ahead takes
 /// over within 4 s.
 #[test]
