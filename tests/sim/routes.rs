@@ -452,8 +452,22 @@ fn the_word_of_a_neighbour_is_passed_on_for_its_time() {
     let mut erin = ScriptedPeer::connect(&mut lan, alice, 3);
     let told = remaining_ms(&mut lan, &mut erin, dave);
     assert!(matches!(told[..], [4_500..=5_100]), "{told:?}");
-    // What alice has told comes back, and changes nothing.
+    // What alice has told comes back, also with an invented run, and changes nothing.
     await_members(&mut lan, &mut carol, &[dave], "dave");
+    let invented = Member {
+        peer: dave,
+        username: "dave".into(),
+        run: 2,
+        hops: HOPS_MAX,
+        via: None,
+        await_ms: Some(8_000),
+    };
+    let members = Members {
+        target: "#general".into(),
+        here: vec![invented],
+        gone: Vec::new(),
+    };
+    carol.send(&mut lan, &Message::Members(members));
     lan.run_for(5_500);
     let mut frank = ScriptedPeer::connect(&mut lan, alice, 4);
     for neighbour in [&mut carol, &mut erin, &mut frank] {

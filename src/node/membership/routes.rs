@@ -309,8 +309,11 @@ impl Routes {
         let remaining_ms = member.await_ms.unwrap_or(0).min(AWAIT_MS);
         let key = (room.clone(), member.peer);
         let known = self.lost.get(&key);
-        let is_decided = known.is_some_and(|lost| {
-            lost.run == member.run && matches!(lost.cause, Loss::Relay | Loss::Left)
+        // Another run changes nothing for an awaited member: a peer can invent runs.
+        let is_decided = known.is_some_and(|lost| match lost.cause {
+            Loss::Relay => true,
+            Loss::Left => lost.run == member.run,
+            Loss::Member => false,
         });
         let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_NAMED_MAX;
         if remaining_ms > 0
