@@ -2,6 +2,7 @@
 //! numbers use this form, because JSON numbers are exact only below 2^53.
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
 /// Number of digits.
@@ -18,14 +19,9 @@ pub fn parse(text: &str) -> Option<u64> {
     if text.len() != HEX_DIGITS {
         return None;
     }
-    text.bytes().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(value))
-    })
+    let mut bytes = [0; 8];
+    HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok()?;
+    Some(u64::from_be_bytes(bytes))
 }
 
 /// Serializes a number as a string of 16 digits, for `#[serde(with = "hex")]`.

@@ -36,14 +36,12 @@ const CARRIED_LOGS_MAX: usize = 1024;
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
+    let before = peers.filter(|(id, _)| *id < recipient);
     let (mut carriers, mut linked) = (Vec::new(), Vec::new());
-    for (_, stream) in behind.chain(peers) {
+    for (_, stream) in behind.chain(before) {
         let Some(link) = ctx.links.get(stream).filter(|link| !link.transient) else {
             continue;
         };
-        if carriers.contains(stream) || linked.contains(stream) {
-            continue;
-        }
         let mut routes = link
             .routes
             .values()
@@ -250,9 +248,8 @@ fn carried_logs<'a>(
 }
 
 /// The next carried log that gives up its place at a bound to a log of this author, after the
-/// `displaced` ones: one that is
-/// delivered, or else one of the author with the lowest [`EvictionPlace`]. `None`: no other author
-/// counts less than this one, or as much but takes more.
+/// `displaced` ones: one that is delivered, or else one of the author with the lowest
+/// [`EvictionPlace`]. `None`: no other author counts less than this one, or as much but takes more.
 ///
 /// [`EvictionPlace`]: crate::node::standing::EvictionPlace
 fn find_displaced(

@@ -41,8 +41,8 @@ impl Replication {
     ) {
         self.cancel_requests(&key.log, Some(key.stream));
         let request = self.progress.get(key.stream, &key.log).request();
-        let is_answered = request.is_some_and(|it| (low..=high).contains(&it.from));
-        if logs.get(&key.log).is_none() && is_answered {
+        let is_expected = request.is_some_and(|it| (low..=high).contains(&it.from));
+        if logs.get(&key.log).is_none() && is_expected {
             return;
         }
         self.start_request(ctx, logs, rooms, key, low, high);

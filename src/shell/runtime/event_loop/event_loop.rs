@@ -340,8 +340,8 @@ impl EventLoop {
         self.run_audits();
         if let Some(address) = self.streams.update_segment_limit() {
             self.frontend.warn(&format!(
-                "large packets to {address} get lost: only small ones are sent there now; check the MTU \
-                 of the path"
+                "large packets to {address} get lost: only small ones are sent there now; check \
+                 the MTU of the path"
             ));
         }
         if self.streams.take_shortage() {
