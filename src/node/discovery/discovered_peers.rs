@@ -22,15 +22,21 @@ const UNPROVEN_ON_OWN_HOST_MAX: usize = 512;
 const FAILED_PER_SOURCE_MAX: usize = 16;
 /// Milliseconds for which unproven peers of a source are ignored after that.
 const IGNORE_SOURCE_MS: u64 = 60_000;
+/// Maximum number of ignored sources. A further one replaces the one whose time ends first.
+const IGNORED_SOURCES_MAX: usize = 64;
 
 /// The peers whose beacons were received.
 #[derive(Default)]
 pub struct DiscoveredPeers {
     peers: SortedMap<PeerId, DiscoveredPeer>,
-    /// Until when the unproven peers of a source are ignored. Fewer than 256 sources, because each
-    /// costs [`FAILED_PER_SOURCE_MAX`] dials, which the rate of dials and the number of discovered
-    /// peers limit.
-    ignored_sources: SortedMap<IpAddr, Time>,
+    /// The sources whose unproven peers are ignored, in the order of `until`. At most
+    /// [`IGNORED_SOURCES_MAX`].
+    ignored_sources: Vec<IgnoredSource>,
+}
+
+struct IgnoredSource {
+    source: IpAddr,
+    until: Time,
 }
 
 impl DiscoveredPeers {
@@ -97,8 +103,8 @@ impl DiscoveredPeers {
             true => UNPROVEN_ON_OWN_HOST_MAX,
             false => UNPROVEN_PER_SOURCE_MAX,
         };
-        let ignored_until = self.ignored_sources.get(&source);
-        ignored_until.is_none_or(|until| *until <= ctx.now.time)
+        let mut ignored = self.ignored_sources.iter();
+        !ignored.any(|ignored| ignored.source == source && ignored.until > ctx.now.time)
             && self.peers.len() < DISCOVERED_PEERS_MAX
             && self.unproven_from(ctx, source).count() < most
     }
@@ -137,9 +143,13 @@ impl DiscoveredPeers {
     }
 
     fn ignore_source(&mut self, ctx: &Context, source: IpAddr) {
-        let now = ctx.now.time;
-        self.ignored_sources.retain(|_, until| *until > now);
-        self.ignored_sources.insert(source, now + IGNORE_SOURCE_MS);
+        self.ignored_sources
+            .retain(|ignored| ignored.source != source);
+        if self.ignored_sources.len() >= IGNORED_SOURCES_MAX {
+            self.ignored_sources.remove(0);
+        }
+        let until = ctx.now.time + IGNORE_SOURCE_MS;
+        self.ignored_sources.push(IgnoredSource { source, until });
         self.peers
             .retain(|id, peer| peer.is_proven || is_known(ctx, id) || peer.source() != source);
     }

@@ -123,6 +123,32 @@ pub fn heard_peers_of_many_hosts(seed: u64) -> u64 {
     heard_peers(seed, 4_000, |n| silent_source(n % 200))
 }
 
+/// Hosts that alice ignores, after 72 hosts in turn sent beacons of 16 made-up peers each.
+pub fn ignored_hosts(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    let hosts: Vec<PeerIndex> = (0..72).map(|n| lan.add_peer(&format!("host{n}"))).collect();
+    lan.start(alice);
+    let beacon_of = |lan: &mut Lan, host: PeerIndex, peer: u64| {
+        let source = SocketAddr::new(lan.address(host).ip(), 40_000);
+        let beacon = forged_beacon(made_up_peer(peer), 1, 9_998);
+        lan.inject_datagram(alice, 1, source, &beacon);
+    };
+    for (n, host) in (0..).zip(&hosts) {
+        for peer in 0..16 {
+            beacon_of(&mut lan, *host, 16 * n + peer);
+        }
+        // The dials of the 16 peers, which all fail at once.
+        lan.run_for(800);
+    }
+    assert_eq!(lan.node(alice).heard_peer_count(), 0);
+    for (n, host) in (10_000..).zip(&hosts) {
+        beacon_of(&mut lan, *host, n);
+    }
+    lan.run_for(10);
+    (hosts.len() - lan.node(alice).heard_peer_count()) as u64
+}
+
 /// Dials in a second, which all fail at once.
 pub fn dials_in_a_second(seed: u64) -> u64 {
     let (mut lan, _) = under_beacons(seed, 400, closed_port);

@@ -189,6 +189,13 @@ const BOUNDS: &[Bound] = &[
         measure: beacons::heard_peers_of_many_hosts,
     },
     Bound {
+        name: "ignored hosts",
+        flood: "72 hosts send beacons of 16 made-up peers each, and refuse all dials",
+        measured: "hosts that are ignored",
+        at_most: 64,
+        measure: beacons::ignored_hosts,
+    },
+    Bound {
         name: "rate of dials",
         flood: "beacons of 400 made-up peers name ports where nobody listens",
         measured: "dials in a second",
