@@ -27,7 +27,8 @@ use super::batch_content::{
 };
 use super::batch_fields::BatchFields;
 use super::batch_layout::{
-    BatchLayout, CONTENT_FIELD, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD, content_hash,
+    BatchLayout, CONTENT_FIELD, HEADER_MAX_BYTES, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD,
+    content_hash,
 };
 use super::domain;
 use super::hex;
@@ -45,9 +46,6 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Longest batch of direct messages accepted from a peer, in bytes. It is less than
 /// [`BATCH_MAX_BYTES`], because the store adds the readable lines to each such batch.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
-/// Longest header of a batch that is stored, in bytes. The headers that we sign have less than a
-/// quarter of this. The rest is for the fields of later versions.
-pub const HEADER_MAX_BYTES: usize = 4096;
 /// Largest sequence, Lamport number and duration: 2^53 − 1. JSON implementations agree on all
 /// integers up to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;

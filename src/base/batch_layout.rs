@@ -16,6 +16,10 @@ use super::domain;
 use super::hex;
 use super::identity::Hash;
 
+/// Longest header of a batch that is stored, in bytes. The headers that we sign have less than a
+/// quarter of this. The rest is for the fields of later versions.
+pub const HEADER_MAX_BYTES: usize = 4096;
+
 pub(super) const CONTENT_FIELD: &str = ",\"content\":";
 pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
@@ -24,6 +28,8 @@ const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
 pub(super) const SIGNATURE_FIELD: &str = "\",\"signature\":\"";
 /// Number of characters of a signature: 64 bytes in unpadded base64.
 pub(super) const SIGNATURE_CHARS: usize = 86;
+/// The beginning of [`CONTENT_FIELD`] and of [`CONTENT_HASH_FIELD`].
+const CONTENT_PREFIX: &[u8] = b",\"content";
 
 /// The parts of a batch, as offsets in its JSON.
 pub(super) struct BatchLayout {
@@ -72,6 +78,17 @@ impl BatchLayout {
             _ => None,
         }
     }
+}
+
+/// The parts of a batch's JSON of which each alone identifies the batch: the header, and the text
+/// of the signature. Most damaged lines have one of them intact. Finds the parts by their names, so
+/// that the JSON may be damaged.
+pub fn identifying_parts(json: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let find = |name: &[u8]| json.windows(name.len()).position(|part| part == name);
+    let header = find(CONTENT_PREFIX).filter(|end| *end <= HEADER_MAX_BYTES);
+    let signature = find(SIGNATURE_FIELD.as_bytes()).map(|at| at + SIGNATURE_FIELD.len());
+    let signature = signature.and_then(|at| json.get(at..at + SIGNATURE_CHARS));
+    header.map(|end| &json[..end]).into_iter().chain(signature)
 }
 
 /// The hash of a batch's content and salt. A withheld batch carries this hash instead of both. The

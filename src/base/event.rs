@@ -196,9 +196,8 @@ pub enum Input<'a> {
         /// The key that the user expects there, if the user gave one.
         peer: Option<PeerId>,
     },
-    /// The store opened a folder. If the folder belongs to a room, the core joins that room. At the
-    /// start, the folders of rooms come first. The folders of direct messages follow, before any
-    /// command.
+    /// The store opened a folder, and the core joins its room if it has one. At the start, the
+    /// folders of rooms come first. Those of direct messages follow, before any command.
     FolderOpened {
         /// The folder.
         folder: FolderName,
@@ -222,14 +221,15 @@ pub enum Input<'a> {
     /// The answer to [`Output::Load`].
     Loaded(LoadReply),
     /// The store could not save these batches. Lines must be stored before they are sent. The shell
-    /// therefore dropped every [`Output::Write`] after the first failed save, and closed the
-    /// streams of these writes.
+    /// therefore dropped each [`Output::Write`] behind the first of them, and closed its stream.
     SaveFailed {
         /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,
     },
     /// The store has lost lines of a log, because the disk damaged them. Whole batches.
     LinesLost(LostLines),
+    /// The identifying parts of printed batches that the disk has damaged: no news if they come.
+    PrintedDamage(Vec<Box<[u8]>>),
     /// The store evicted the oldest lines of a log: all lines before the line `low`.
     Evicted {
         /// The log.

@@ -87,8 +87,7 @@ pub struct Gap {
     pub was_printed: bool,
 }
 
-/// Lines that the store has lost: whole batches of one log. Lines above the head do not count as
-/// stored in this run: a start has found them damaged.
+/// Lines that the store has lost: whole batches of one log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostLines {
     /// The log.

@@ -220,6 +220,7 @@ impl Node {
                 self.replication
                     .handle_lost(ctx, &mut self.logs, known_peers, &lost)
             }
+            Input::PrintedDamage(parts) => self.replication.news_mut().record_printed(parts),
             Input::Evicted { log, low } => self.logs.raise_low(&log, low),
         }
     }

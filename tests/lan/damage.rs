@@ -29,6 +29,23 @@ fn flip(room: &Path, text: &str) {
     fs::write(path, bytes).expect("written");
 }
 
+/// Flips one bit of the last byte of `text` in the only batch of the room's segments.
+fn flip_in_batch(room: &Path, text: &str) {
+    let find = |bytes: &[u8], text: &str| {
+        let mut parts = bytes.windows(text.len());
+        parts.position(|part| part == text.as_bytes())
+    };
+    for path in segments(room) {
+        let mut bytes = fs::read(&path).expect("a segment");
+        if let Some(line) = find(&bytes, "{\"type\":\"chat\"") {
+            let at = line + find(&bytes[line..], text).expect("the text") + text.len() - 1;
+            bytes[at] ^= 1;
+            return fs::write(path, bytes).expect("written");
+        }
+    }
+    panic!("no batch");
+}
+
 fn segments(room: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(room)
         .expect("a room")
@@ -112,4 +129,49 @@ fn damaged_lines_come_back_and_are_printed_once() {
     bob.out.wait_for(TIMEOUT, |line| {
         line.ends_with("is missing") || line.ends_with("are missing")
     });
+}
+
+/// Whatever byte of a log's last batch is damaged, its lines come back and are printed once, also
+/// if nobody who has them is there in the first run after the damage.
+#[test]
+fn a_damaged_last_batch_is_printed_once() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    let mut bob = lo.start("bob", &[]);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(" joined"));
+    alice.say("one\ntwo\nthree");
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with("three"));
+    let whole = wait_same_history(&lo);
+    let room = lo.host.folder("bob").join("history/open/#general");
+    // The text; JSON that can't be parsed; the number of lines; the signature.
+    let parts = ["two", "\"username\"", "\"count\":3", "\"signature\":\""];
+    for part in parts {
+        bob.signal(Signal::SIGTERM);
+        bob.wait_code(TIMEOUT);
+        flip_in_batch(&room, part);
+        if part == "two" {
+            alice.signal(Signal::SIGTERM);
+            alice.wait_code(TIMEOUT);
+            bob = lo.start("bob", &[]);
+            wait_damage_said(&bob);
+            bob.signal(Signal::SIGTERM);
+            bob.wait_code(TIMEOUT);
+            bob = lo.start("bob", &[]);
+            alice = lo.start("alice", &[]);
+        } else {
+            bob = lo.start("bob", &[]);
+            wait_damage_said(&bob);
+        }
+        assert_eq!(wait_same_history(&lo), whole);
+        assert_eq!(said(&bob), Vec::<String>::new(), "{part}");
+    }
+    alice.say("four");
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with("four"));
+    assert_eq!(said(&bob), ["four"]);
+}
+
+fn wait_damage_said(program: &Program) {
+    program
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("is damaged in line"));
 }

@@ -12,9 +12,6 @@ impl Replication {
     /// Removes lost lines from their log, and notifies the user. Requests the lines again. If the
     /// head of our present log is lost, our next lines get a new incarnation, because the numbers
     /// of the lost lines are in use.
-    ///
-    /// A start does not count damaged lines above the head as stored, and nobody is told of them
-    /// again. If they were printed, they are no news when they come.
     pub fn handle_lost(
         &mut self,
         ctx: &mut Context,
@@ -23,9 +20,6 @@ impl Replication {
         lost: &LostLines,
     ) {
         let log = &lost.log;
-        if *lost.lines.start() > logs.high(log) {
-            return record_printed(ctx, logs, lost);
-        }
         let state = logs.state_mut(log);
         let Some(range) = state.and_then(|state| state.range_mut()) else {
             return;
@@ -37,7 +31,10 @@ impl Replication {
             Removal::All => logs.forget_lines(log),
         }
         if logs.high(log) < high {
-            record_printed(ctx, logs, lost);
+            if lost.was_printed {
+                let state = logs.get_or_create(&ctx.own_id(), log);
+                state.printed_up_to = state.printed_up_to.max(*lost.lines.end());
+            }
             if logs.is_current(ctx, log) {
                 logs.renew_incarnation(ctx);
             }
@@ -64,13 +61,5 @@ impl Replication {
                 at: ctx.now.wall,
             });
         }
-    }
-}
-
-/// Records that lost lines at the end of a log were printed, if they were.
-fn record_printed(ctx: &Context, logs: &mut Logs, lost: &LostLines) {
-    if lost.was_printed {
-        let state = logs.get_or_create(&ctx.own_id(), &lost.log);
-        state.printed_up_to = state.printed_up_to.max(*lost.lines.end());
     }
 }

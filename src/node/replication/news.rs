@@ -43,6 +43,7 @@
 //! A wall clock may stand still while the machine is off. Until the clock is set, the beginning
 //! seems too late. Lines published between the true and the seeming beginning count as history.
 use crate::base::batch::{Batch, LogId};
+use crate::base::batch_layout::identifying_parts;
 use crate::base::name::{Room, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::{CLOCK_ERROR_MAX_MS, Now, ReaderStart, Time, WallTime};
@@ -112,12 +113,29 @@ pub struct Verdict {
 pub struct News {
     /// When each room's reader began. A room without an entry has no reader.
     readers: SortedMap<Room, ReaderStart>,
+    /// The parts of printed batches that the disk has damaged. The store bounds them.
+    printed_parts: Vec<Box<[u8]>>,
 }
 
 impl News {
     /// Records when the reader of a room began. Until this call, no line of the room is news.
     pub fn open_reader(&mut self, room: Room, start: ReaderStart) {
         self.readers.insert(room, start);
+    }
+
+    /// Records parts of batches that were printed. These batches are no news when they come again.
+    pub fn record_printed(&mut self, parts: Vec<Box<[u8]>>) {
+        for part in parts {
+            if !self.printed_parts.contains(&part) {
+                self.printed_parts.push(part);
+            }
+        }
+    }
+
+    /// Whether the batch was printed before the disk damaged it.
+    fn was_printed(&self, batch: &Batch) -> bool {
+        let is_recorded = |part: &[u8]| self.printed_parts.iter().any(|it| **it == *part);
+        !self.printed_parts.is_empty() && identifying_parts(batch.as_bytes()).any(is_recorded)
     }
 
     /// Judges a batch that another author wrote, or that we wrote in an earlier run.
@@ -140,7 +158,8 @@ impl News {
                     is_at_or_after(*start, published_at, batch.timestamp, ctx.now)
                         || self.follows_news(logs, batch, *start)
                 }),
-            };
+            }
+            && !self.was_printed(batch);
         Verdict {
             is_late: published_at < established_at.0.cast_signed(),
             is_before_start: published_at < 0,

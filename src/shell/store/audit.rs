@@ -154,7 +154,11 @@ impl AuditRequest {
                     }
                 }
                 StoredLine::Other => {}
-                StoredLine::Damaged => lines.add(&reader.file_line()),
+                StoredLine::Damaged => {
+                    let at = reader.line_position();
+                    let was_printed = self.printed.is_some_and(|printed| at < printed);
+                    lines.add(&reader.file_line(), was_printed);
+                }
             }
         };
         if error.is_some() {

@@ -2,13 +2,16 @@
 //! reported.
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch_layout::identifying_parts;
 use crate::base::identity::NetworkTag;
 use crate::base::table::SortedMap;
-use crate::shell::os::file::{append_private_file, if_exists};
+use crate::shell::os::descriptors::is_shortage;
+use crate::shell::os::file::{Access, append_private_file, if_exists, open_regular};
 use crate::shell::store::segment::frontier::{self, FRONTIER_PREFIX};
 use crate::shell::store::segment::rewrite::rewrite_segment;
 use crate::shell::store::segment::segment_file;
@@ -19,6 +22,10 @@ use crate::shell::store::store_io;
 /// removed.
 const SET_ASIDE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const DAMAGED_EXTENSION: &str = "damaged";
+/// Added to the name of a segment for its damaged lines that the reader has printed.
+const PRINTED_EXTENSION: &str = "printed.damaged";
+/// Maximum number of parts by which damaged lines of one folder are recognized. A line has two.
+const PRINTED_PARTS_MAX: usize = 512;
 /// Prefix of every line that the store writes.
 const TYPE_PREFIX: &[u8] = b"{\"type\":\"";
 /// A line with this field is a batch, even if its type is damaged.
@@ -73,15 +80,18 @@ pub struct DamagedLines {
     pub first_number: u64,
     /// The physical offsets where the lines begin, in ascending order.
     pub offsets: Vec<u64>,
+    /// Number of the first of these lines that the reader has printed.
+    printed_count: usize,
 }
 
 impl DamagedLines {
-    /// Adds a line.
-    pub fn add(&mut self, line: &FileLine<'_>) {
+    /// Adds a line. `was_printed`: whether the reader has printed it.
+    pub fn add(&mut self, line: &FileLine<'_>, was_printed: bool) {
         if self.offsets.is_empty() {
             self.first_number = line.number;
         }
         self.offsets.push(line.offset);
+        self.printed_count += usize::from(was_printed);
     }
 
     /// Adds the line that `reader` could not read.
@@ -92,35 +102,18 @@ impl DamagedLines {
         self.offsets.push(reader.next_file_offset());
     }
 
-    /// Moves these lines from the segment to a file beside it. Returns the segment's new size in
+    /// Moves these lines from the segment to files beside it. Returns the segment's new size in
     /// bytes.
     ///
     /// # Errors
     /// The disk is full or broken. The segment is unchanged.
     pub fn set_aside(&self, dir: &Path, number: u64) -> io::Result<u64> {
         make_room(dir)?;
-        self.copy_aside(dir, number)?;
-        rewrite_segment(dir, number, &mut |reader| !self.has_line(reader))?;
+        let (printed, unprinted) = self.offsets.split_at(self.printed_count);
+        copy_aside(dir, number, printed, PRINTED_EXTENSION)?;
+        copy_aside(dir, number, unprinted, DAMAGED_EXTENSION)?;
+        rewrite_segment(dir, number, &mut |reader| !has_line(&self.offsets, reader))?;
         Ok(segment_file::path(dir, number).metadata()?.len())
-    }
-
-    /// Appends these lines to a file beside the segment. Blocks until its data is on disk.
-    fn copy_aside(&self, dir: &Path, number: u64) -> io::Result<()> {
-        let path = segment_file::path(dir, number).with_added_extension(DAMAGED_EXTENSION);
-        let out = append_private_file(&path)?;
-        let mut reader = SegmentReader::open(dir, number)?;
-        while reader.advance()? {
-            if self.has_line(&reader) {
-                store_io::write_all(&out, &[reader.line(), b"\n"].concat())?;
-            }
-        }
-        store_io::sync(&out)
-    }
-
-    /// Whether the current line of `reader` is one of these lines.
-    fn has_line(&self, reader: &SegmentReader) -> bool {
-        let offset = reader.file_line().offset;
-        self.offsets.binary_search(&offset).is_ok()
     }
 
     /// The report of these lines, for the user. `None`: no line is damaged.
@@ -134,16 +127,75 @@ impl DamagedLines {
     }
 }
 
-/// Removes files with damaged lines, until a segment's lines have room.
-fn make_room(dir: &Path) -> io::Result<()> {
+/// Appends the lines of a segment that begin at these offsets to a file beside it. Blocks until its
+/// data is on disk.
+fn copy_aside(dir: &Path, number: u64, offsets: &[u64], extension: &str) -> io::Result<()> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let path = segment_file::path(dir, number).with_added_extension(extension);
+    let out = append_private_file(&path)?;
+    let mut reader = SegmentReader::open(dir, number)?;
+    while reader.advance()? {
+        if has_line(offsets, &reader) {
+            store_io::write_all(&out, &[reader.line(), b"\n"].concat())?;
+        }
+    }
+    store_io::sync(&out)
+}
+
+/// Whether the current line of `reader` begins at one of these offsets.
+fn has_line(offsets: &[u64], reader: &SegmentReader) -> bool {
+    offsets.binary_search(&reader.file_line().offset).is_ok()
+}
+
+/// Reads the [parts](identifying_parts) of the damaged lines that the reader has printed, at most
+/// [`PRINTED_PARTS_MAX`] of the last ones. What can't be read has none.
+///
+/// # Errors
+/// The folder can't be read, or file descriptors or memory ran out.
+pub fn read_printed_parts(dir: &Path) -> io::Result<Vec<Box<[u8]>>> {
+    let mut parts = Vec::new();
+    for path in set_aside_files(dir)?.keys().rev() {
+        let name = path.as_os_str().as_bytes();
+        if !name.ends_with(PRINTED_EXTENSION.as_bytes()) {
+            continue;
+        }
+        let mut text = Vec::new();
+        let read = open_regular(path, Access::Read)
+            .and_then(|file| file.take(2 * SET_ASIDE_MAX_BYTES).read_to_end(&mut text));
+        if let Some(error) = read.err().filter(is_shortage) {
+            return Err(error);
+        }
+        for line in text.rsplit(|byte| *byte == b'\n') {
+            let mut rest = Some(line);
+            // A damaged line end has joined two batches.
+            while let Some(batch) = rest {
+                parts.extend(identifying_parts(batch).map(Box::from));
+                rest = segment_file::next_batch(batch);
+            }
+        }
+        parts.truncate(PRINTED_PARTS_MAX);
+    }
+    Ok(parts)
+}
+
+/// The files with damaged lines in a folder, with their sizes in bytes.
+fn set_aside_files(dir: &Path) -> io::Result<SortedMap<PathBuf, u64>> {
     let mut files = SortedMap::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in if_exists(fs::read_dir(dir))?.into_iter().flatten() {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == DAMAGED_EXTENSION) {
             let bytes = if_exists(path.metadata())?.map_or(0, |meta| meta.len());
             files.insert(path, bytes);
         }
     }
+    Ok(files)
+}
+
+/// Removes files with damaged lines, until a segment's lines have room.
+fn make_room(dir: &Path) -> io::Result<()> {
+    let files = set_aside_files(dir)?;
     let mut total: u64 = files.values().sum();
     for (path, bytes) in files {
         if total < SET_ASIDE_MAX_BYTES {

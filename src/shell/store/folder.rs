@@ -10,7 +10,7 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::{LogRange, LogRanges, LostLines};
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
@@ -71,8 +71,8 @@ pub struct Folder {
     dir_sync_pending: SyncPending,
     /// The damage that was found, and that the user was not told of yet.
     damage: Vec<DamageReport>,
-    /// Damaged lines that the start found, and that the core was not told of yet.
-    printed_damage: Vec<LostLines>,
+    /// See [`Recovered::printed_parts`](recovery::Recovered::printed_parts). Empty once taken.
+    printed_parts: Vec<Box<[u8]>>,
     /// The reports of damage that is still in the segments. They are not repeated.
     pub lasting_damage: Vec<DamageReport>,
     /// Whether a read found less than it should, so that an audit is due.
@@ -115,7 +115,7 @@ impl Folder {
             dir_sync_pending: SyncPending::default(),
             damage: Vec::new(),
             lasting_damage: Vec::new(),
-            printed_damage: recovered.printed_damage,
+            printed_parts: recovered.printed_parts,
             is_suspect: Cell::new(false),
             segment_numbers: recovered.segment_numbers,
             highest_number: recovered.highest_number,
@@ -161,10 +161,9 @@ impl Folder {
         std::mem::take(&mut self.damage)
     }
 
-    /// Takes the damaged lines that the start found, each the last one of its log. The reader has
-    /// printed them.
-    pub fn take_printed_damage(&mut self) -> Vec<LostLines> {
-        std::mem::take(&mut self.printed_damage)
+    /// Takes the parts of damaged lines that the reader has printed.
+    pub fn take_printed_parts(&mut self) -> Vec<Box<[u8]>> {
+        std::mem::take(&mut self.printed_parts)
     }
 
     /// Records that a read found less than it should, so that an audit follows.

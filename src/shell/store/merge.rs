@@ -311,7 +311,7 @@ impl<'a> Merge<'a> {
                 let batch = match StoredLine::parse(&line, &self.network) {
                     StoredLine::Batch(batch, _) => batch,
                     StoredLine::Other => return,
-                    StoredLine::Damaged => return damaged.add(&line),
+                    StoredLine::Damaged => return damaged.add(&line, false),
                 };
                 if batch.log.target.room() != folder_room.as_ref() {
                     return;

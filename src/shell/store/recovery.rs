@@ -10,11 +10,11 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::{LogRange, LogRanges, LostLines};
+use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file::{self, Access};
-use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
+use crate::shell::store::damage::{self, DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_file::SegmentFile;
@@ -48,8 +48,8 @@ pub struct Recovered {
     pub first_line_bytes: u64,
     /// The damage that was found, one report for each damaged segment.
     pub damage: Vec<DamageReport>,
-    /// Damaged lines that the reader has printed, each the last one of its log.
-    pub printed_damage: Vec<LostLines>,
+    /// Parts of damaged lines that the reader has printed: see [`damage::read_printed_parts`].
+    pub printed_parts: Vec<Box<[u8]>>,
 }
 
 /// Finds out which lines a folder stores. Cuts an incomplete line off the last segment, and sets
@@ -77,6 +77,7 @@ pub fn recover_folder(
         return Ok(Recovered {
             highest_number: list.highest_number,
             damage: reports,
+            printed_parts: damage::read_printed_parts(dir)?,
             ..Recovered::default()
         });
     };
@@ -117,7 +118,7 @@ pub fn recover_folder(
         author_bytes: state.author_bytes,
         max_lamport: state.max_lamport,
         damage: reports,
-        printed_damage: state.printed_damage,
+        printed_parts: damage::read_printed_parts(dir)?,
     })
 }
 
@@ -295,8 +296,6 @@ struct RecoveryState<'a> {
     ranges: LogRanges,
     author_bytes: SortedMap<PeerId, u64>,
     max_lamport: u64,
-    /// See [`Recovered::printed_damage`]. May contain lines that are not the last ones.
-    printed_damage: Vec<LostLines>,
 }
 
 impl<'a> RecoveryState<'a> {
@@ -314,32 +313,6 @@ impl<'a> RecoveryState<'a> {
             ranges: frontier.ranges,
             author_bytes: frontier.author_bytes,
             max_lamport: frontier.max_lamport,
-            printed_damage: Vec::new(),
-        }
-    }
-
-    /// Records a damaged line if it was printed and, by its header, is the next one of its log. A
-    /// damaged header names the next line by chance in few cases. A batch of several lines is left
-    /// out: their number may be damaged as well.
-    fn record_damaged(&mut self, line: &[u8], at: Position) {
-        let Some(header) = Batch::parse_header(line) else {
-            return;
-        };
-        let log = header.log;
-        let high = self.ranges.get(&log).map_or(0, |range| range.high);
-        let lost = self.printed_damage.iter().filter(|lost| lost.log == log);
-        let lost_up_to = lost.map(|lost| *lost.lines.end()).max().unwrap_or(0);
-        let was_printed = self.printed.is_some_and(|printed| at < printed);
-        let is_next =
-            header.sequence == header.last_sequence && header.sequence == high.max(lost_up_to) + 1;
-        if was_printed && is_next {
-            self.printed_damage.push(LostLines {
-                log,
-                lines: header.sequence..=header.last_sequence,
-                hash_below: None,
-                previous_above: None,
-                was_printed,
-            });
         }
     }
 
@@ -368,14 +341,12 @@ impl<'a> RecoveryState<'a> {
                     self.add(&batch, local, bytes, reader.line_position())
                 }
                 StoredLine::Other => true,
-                StoredLine::Damaged => {
-                    self.record_damaged(reader.line(), reader.line_position());
-                    false
-                }
+                StoredLine::Damaged => false,
             };
             if !is_good {
                 self.is_damaged = true;
-                damaged.add(&reader.file_line());
+                let was_printed = self.was_printed(reader.line_position());
+                damaged.add(&reader.file_line(), was_printed);
             }
         };
         if error.is_some() {
@@ -388,10 +359,15 @@ impl<'a> RecoveryState<'a> {
         })
     }
 
+    /// Whether the reader has printed the line at this position.
+    fn was_printed(&self, at: Position) -> bool {
+        self.printed.is_some_and(|printed| at < printed)
+    }
+
     /// Adds a batch to its range. Returns false if the batch contradicts the batches before it: it
     /// follows the head of its log, but names another hash.
     fn add(&mut self, batch: &Batch, local: LocalFields, bytes: u64, at: Position) -> bool {
-        let was_printed = self.printed.is_some_and(|printed| at < printed);
+        let was_printed = self.was_printed(at);
         match self.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             None => {
                 let range = LogRange::begin(batch, !local.backfill);

@@ -13,7 +13,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
-use crate::base::range::{LogRanges, LostLines};
+use crate::base::range::LogRanges;
 use crate::base::time::ReaderStart;
 use crate::shell::os::clock::Moment;
 use crate::shell::store::audit::{Audit, AuditRequest};
@@ -352,13 +352,12 @@ impl Store {
         }
     }
 
-    /// Takes the damaged lines of an opened folder that the reader has printed, each the last one
-    /// of its log.
-    pub fn take_printed_damage(&mut self, folder: &FolderName) -> Vec<LostLines> {
+    /// Takes the parts of damaged lines of an opened folder that the reader has printed.
+    pub fn take_printed_parts(&mut self, folder: &FolderName) -> Vec<Box<[u8]>> {
         match &mut self.backend {
             Backend::Disk(disk) => disk
                 .folder_mut(folder)
-                .map_or(Vec::new(), Folder::take_printed_damage),
+                .map_or(Vec::new(), Folder::take_printed_parts),
             Backend::Memory(_) => Vec::new(),
         }
     }

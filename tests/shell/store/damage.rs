@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use p2pchat::base::batch::Batch;
+use p2pchat::base::batch_layout::identifying_parts;
 use p2pchat::base::event::Position;
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::damage::{DamageOutcome, DamageReport};
@@ -15,6 +16,10 @@ use super::support::{
     Author, GENERAL, RecordedState, general, load, load_log, open, read_all, save,
 };
 use crate::folders::TempDir;
+
+/// A reader that has printed all segments up to the ninth.
+const READER_AT_THE_END: &str = "2026-11-21T10:31:04.123Z 6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a \
+    00000000000000086400 00000000000000000009 00000000000000000000 00000000000000000000\n";
 
 /// A folder with one segment: the given batches of bob.
 fn stored(bob: &mut Author, texts: &[&str]) -> (TempDir, Vec<Batch>, PathBuf) {
@@ -195,6 +200,61 @@ fn positions_survive_the_removal_of_damaged_lines() {
         let rest: Vec<u64> = rest.iter().map(|(batch, _)| batch.sequence).collect();
         assert_eq!(rest, [3, 4]);
     }
+}
+
+/// Whether a damaged copy of the batch is recognized as printed by these parts.
+fn is_recognized(parts: &[Box<[u8]>], batch: &Batch) -> bool {
+    identifying_parts(batch.as_bytes()).any(|part| parts.iter().any(|it| **it == *part))
+}
+
+/// Wherever the bit flips in the last line of a log, or in the line end before it, this start and
+/// later ones know the batch again if the reader has printed it.
+#[test]
+fn a_printed_batch_is_known_after_damage_of_any_byte() {
+    for at in (0..).step_by(5) {
+        let mut bob = Author::new(2);
+        let (folder, _, path) = stored(&mut bob, &["one"]);
+        let (mut store, _) = open(&folder);
+        let last = bob.say(&["two", "three"]);
+        save(&mut store, &last);
+        drop(store);
+        let text = fs::read_to_string(&path).unwrap();
+        let line = format!("\n{}", text.lines().last().unwrap());
+        if at >= line.len() {
+            break;
+        }
+        flip(&path, &line, at);
+        let unprinted = TempDir::new();
+        let room = unprinted.room(GENERAL);
+        fs::create_dir_all(&room).unwrap();
+        fs::copy(&path, room.join("000001.ndjson")).unwrap();
+        fs::write(folder.room(GENERAL).join("reader"), READER_AT_THE_END).unwrap();
+        for start in 0..2 {
+            let (mut store, ranges) = open(&folder);
+            let parts = store.take_printed_parts(&general());
+            let is_damaged = ranges.first().is_none_or(|range| range.high < 3);
+            assert_eq!(is_recognized(&parts, &last), is_damaged, "{at}, {start}");
+            let (mut store, _) = open(&unprinted);
+            assert!(store.take_printed_parts(&general()).is_empty());
+        }
+    }
+}
+
+/// The parts of the last lines are known, however many are damaged.
+#[test]
+fn the_parts_of_printed_batches_are_bounded() {
+    let mut bob = Author::new(2);
+    let (folder, _, path) = stored(&mut bob, &["one"]);
+    let batches: Vec<Batch> = (0..300).map(|_| bob.say(&["more"])).collect();
+    let lines: Vec<&[u8]> = batches.iter().map(Batch::as_bytes).collect();
+    fs::write(
+        path.with_added_extension("printed.damaged"),
+        lines.join(&b'\n'),
+    )
+    .unwrap();
+    let parts = open(&folder).0.take_printed_parts(&general());
+    assert_eq!(parts.len(), 512);
+    assert!(is_recognized(&parts, &batches[299]) && !is_recognized(&parts, &batches[0]));
 }
 
 /// The files with damaged lines are bounded: the oldest goes first.

@@ -73,15 +73,13 @@ impl EventLoop {
             let at = self.now.time + FIRST_AUDIT_DELAY_MS;
             self.audits.schedule(folder.clone(), at);
         }
-        let printed_damage = self.store.take_printed_damage(&folder);
+        let printed_parts = self.store.take_printed_parts(&folder);
+        self.handle_input(Input::PrintedDamage(printed_parts));
         self.handle_input(Input::FolderOpened {
             folder,
             ranges,
             existed,
         });
-        for lost in printed_damage {
-            self.handle_input(Input::LinesLost(lost));
-        }
     }
 
     /// Whether this run prints the room's transcript from the start of the run.

@@ -51,6 +51,14 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
+/// What follows from the next beginning of a batch on, if `line` has one behind its first byte.
+pub fn next_batch(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.get(1..)?;
+    let mut parts = rest.windows(BATCH_PREFIX.len());
+    let at = parts.position(|part| part == BATCH_PREFIX)?;
+    Some(&rest[at..])
+}
+
 /// Reads the sequence of a batch with a single line, without parsing the batch. `line` is the
 /// stored form of the batch. `None`: the batch may have several lines, or its header has nested
 /// objects or escapes. The caller must then parse it.
