@@ -48,14 +48,14 @@ impl Replication {
     }
 
     /// Schedules the acknowledgements of a batch that filled a gap of this log. The link's peer
-    /// gets an acknowledgement, because the peer sent the batch. The author gets one too. If the
-    /// author is not linked, the source of the log forwards our receipt.
+    /// gets an acknowledgement, because the peer sent the batch. The author gets one too, or a
+    /// receipt that the sources of the log forward.
     pub(super) fn schedule_gap_acks(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         self.schedule_ack(stream, log, 1);
-        let author = ctx.stream_by_peer.get(&log.author).copied();
-        let next_hop = author.or_else(|| self.upstream(ctx, log));
-        if let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != stream) {
-            self.schedule_ack(next_hop, log, 1);
+        for next_hop in self.ways_to_author(ctx, log).iter() {
+            if *next_hop != stream {
+                self.schedule_ack(*next_hop, log, 1);
+            }
         }
     }
 
@@ -235,18 +235,16 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Time {
     }
 }
 
-/// The entry that acknowledges a log over this link. If the log's author is not linked, the entry
-/// is signed, and other peers forward it to the author. We sign it even if we know no route to the
-/// author, because routes omit transient peers.
+/// The entry that acknowledges a log over this link. If the link's peer is not the log's author,
+/// the entry is signed, and the peer forwards it to the author. We sign it even if we know no route
+/// to the author, because routes omit transient peers.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, shown_up_to: u64) -> HaveEntry {
     let log = &range.log;
-    let is_author_away =
-        link.peer.id != log.author && !ctx.stream_by_peer.contains_key(&log.author);
     let mut entry = HaveEntry {
         read: shown_up_to,
         ..have_entry(range)
     };
-    if is_author_away {
+    if link.peer.id != log.author {
         let from = entry.complete_from;
         let signed = receipt(&ctx.network, log, from, entry.high, &entry.hash);
         entry.signature = Some(BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0)));

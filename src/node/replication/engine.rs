@@ -459,7 +459,7 @@ impl Replication {
             if logs.roll_back(batch) == RolledBack::Gap {
                 continue;
             }
-            let source = self.upstream(ctx, &batch.log);
+            let source = self.source(ctx, &batch.log).map(|(stream, _)| stream);
             let author = ctx.stream_by_peer.get(&batch.log.author).copied();
             if let Some(stream) = source.or(author) {
                 self.postpone_request(ctx, logs, stream, batch);

@@ -278,15 +278,22 @@ impl Replication {
     }
 
     /// The link over which a log is requested, with the request.
-    fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, &LogRequest)> {
+    pub(super) fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, &LogRequest)> {
         let records = self.progress.of_log(log);
         let mut linked = records.filter(|(stream, _)| ctx.links.contains_key(stream));
         linked.find_map(|(stream, record)| Some((stream, record.request()?)))
     }
 
-    /// The link over which a log is requested. `None`: the log is not requested.
-    pub(super) fn upstream(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
-        self.source(ctx, log).map(|(stream, _)| stream)
+    /// The links over which acknowledgements reach the author of a log: the author's own link, and
+    /// the links over which the log is requested. If lines come from another peer although the
+    /// author is linked, the author's link may be dead without having ended.
+    pub(super) fn ways_to_author(&self, ctx: &Context, log: &LogId) -> SortedSet<StreamId> {
+        let records = self.progress.of_log(log);
+        let sources = records.filter(|(stream, record)| {
+            record.request().is_some() && ctx.links.contains_key(stream)
+        });
+        let author = ctx.stream_by_peer.get(&log.author).copied();
+        sources.map(|(stream, _)| stream).chain(author).collect()
     }
 
     /// Cancels the requests for a log on all links except `keep`.

@@ -307,17 +307,17 @@ impl Replication {
         }
     }
 
-    /// Forwards a receipt to the log's author. If the author is not linked, forwards it to the
-    /// source of the log. Forwards only receipts that name our head and its hash.
+    /// Forwards a receipt to the log's author, and to the sources of the log. Forwards only
+    /// receipts that name our head and its hash.
     fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
         let log = &key.log;
-        let author = ctx.stream_by_peer.get(&log.author).copied();
-        let next_hop = author.or_else(|| self.upstream(ctx, log));
-        if let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != key.stream)
-            && logs.head_hash_at(log, receipt.high) == Some(receipt.hash)
-        {
-            let entries = vec![receipt.clone()];
-            send_have(ctx, next_hop, &log.target, entries, None);
+        if logs.head_hash_at(log, receipt.high) != Some(receipt.hash) {
+            return;
+        }
+        for next_hop in self.ways_to_author(ctx, log).iter() {
+            if *next_hop != key.stream {
+                send_have(ctx, *next_hop, &log.target, vec![receipt.clone()], None);
+            }
         }
     }
 }

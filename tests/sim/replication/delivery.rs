@@ -1,5 +1,5 @@
 //! Delivery: a send is settled when enough peers hold its lines.
-use p2pchat::base::event::Notice;
+use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, chain};
@@ -349,5 +349,41 @@ fn a_reader_acknowledges_its_lines_before_it_leaves() {
         leave(&mut lan, bob);
         lan.run_for(1_000);
         assert_eq!(delivered_up_to(&lan, alice), Some(20));
+    }
+}
+
+/// Ends alice's side of her link with bob. Bob still believes in the link, because nothing passes
+/// between the two.
+fn end_one_side(lan: &mut Lan, alice: PeerIndex, bob: PeerIndex) {
+    lan.cut(alice, bob);
+    let connections = lan.network.connections.values();
+    let ends = connections.filter_map(|it| Some([it.open_end(0)?, it.open_end(1)?]));
+    let of_both = ends.flat_map(|[a, b]| [(a, b), (b, a)]);
+    let own = of_both.filter(|(own, other)| own.who == alice && other.who == bob);
+    let streams: Vec<_> = own.map(|(own, _)| own.stream).collect();
+    for stream in streams {
+        lan.close_stream(alice, stream);
+        lan.feed(alice, Input::Closed { stream });
+    }
+}
+
+/// Alice's address has changed, which ends her side of her link with the relay bob at once, and
+/// bob's side some seconds later. Zed leads from alice to bob, and the receipts come back that way:
+/// bob's own, and that of carol, who is behind him.
+#[test]
+fn receipts_go_back_on_the_way_that_the_lines_came() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, zed, bob, carol] = lan.add_peers(["alice", "zed", "bob", "carol"]);
+        lan.remove_path(carol, alice);
+        lan.remove_path(carol, zed);
+        lan.start_all([alice, zed, bob, carol]);
+        lan.run_for(10_000);
+        end_one_side(&mut lan, alice, bob);
+        lan.run_for(1_000);
+        lan.say(alice, "hello");
+        lan.finish(alice, None);
+        lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
+        assert_eq!(lan.peers[carol].received(), ["hello"]);
     }
 }
