@@ -3,4 +3,5 @@ pub mod line_splitter;
 pub mod output_writer;
 pub mod stderr;
 pub mod stdin;
+pub mod stdin_thread;
 pub mod terminal;

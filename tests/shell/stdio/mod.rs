@@ -1,5 +1,5 @@
 //! The threads at stdin and stdout.
 
 mod output_writer;
-mod stdin;
+mod stdin_thread;
 pub mod support;

@@ -21,8 +21,8 @@ use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::identity_file::random_u64;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::print_sentence;
-use crate::shell::stdio::stdin;
-use crate::shell::stdio::stdin::Stdin;
+use crate::shell::stdio::stdin::duplicate_stdin;
+use crate::shell::stdio::stdin_thread::StdinThread;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
 
@@ -148,7 +148,7 @@ impl FrontendBuilder {
 
     /// Starts the thread that reads stdin: keys for the editor, or lines. `None` for `listen`,
     /// `peers` and `send` with TEXT, which do not read stdin.
-    fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
+    fn open_stdin(&self, has_editor: bool) -> Result<Option<StdinThread>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
             SessionMode::Send => self.options.text.is_none(),
@@ -160,9 +160,11 @@ impl FrontendBuilder {
             RawMode::enter()
                 .map(std::mem::forget)
                 .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;
-            stdin::spawn_key_reader(self.wake_callback())
+            duplicate_stdin().and_then(|file| StdinThread::read_keys(file, self.wake_callback()))
         } else if reads_lines {
-            stdin::spawn_line_reader(self.stdin_rules(), self.wake_callback())
+            duplicate_stdin().and_then(|file| {
+                StdinThread::read_lines(file, self.stdin_rules(), self.wake_callback())
+            })
         } else {
             return Ok(None);
         };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, LineRules, Lines};
 use p2pchat::shell::stdio::line_splitter::LineBlock;
-use p2pchat::shell::stdio::stdin;
 use p2pchat::shell::stdio::stdin::StdinEvent;
+use p2pchat::shell::stdio::stdin_thread::StdinThread;
 use termion::event::Key;
 
 use super::support::{PATIENCE, counter, pipe, wait};
@@ -26,7 +26,7 @@ fn has_unread_bytes(pipe: &File) -> bool {
 /// All blocks that the reader delivers of this input.
 fn read_all(input: Vec<u8>) -> Vec<LineBlock> {
     let (reader, mut writer) = pipe();
-    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+    let events = StdinThread::read_lines(reader, LineRules::TEXT, || {})
         .unwrap()
         .events;
     let writing = thread::spawn(move || writer.write_all(&input));
@@ -56,7 +56,7 @@ fn lines_and_rejections(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineE
 fn a_line_is_delivered_at_once() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
-    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, wake)
+    let events = StdinThread::read_lines(reader, LineRules::TEXT, wake)
         .unwrap()
         .events;
     for (number, text) in [(1, "one"), (2, "two")] {
@@ -111,7 +111,7 @@ fn a_rejected_line_keeps_the_numbers_of_the_others() {
 fn the_longest_line_may_arrive_in_pieces() {
     let (reader, mut writer) = pipe();
     let duplicate = reader.try_clone().unwrap();
-    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+    let events = StdinThread::read_lines(reader, LineRules::TEXT, || {})
         .unwrap()
         .events;
     writer.write_all(&[b'x'; LINE_MAX_BYTES]).unwrap();
@@ -156,7 +156,7 @@ fn many_lines_arrive_whole_and_in_order() {
 fn a_full_channel_stops_the_reader() {
     let (reader, mut writer) = pipe();
     let duplicate = writer.try_clone().unwrap();
-    let events = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {})
+    let events = StdinThread::read_lines(reader, LineRules::TEXT, || {})
         .unwrap()
         .events;
     let written = Arc::new(AtomicUsize::new(0));
@@ -195,7 +195,7 @@ fn stop_reports_lines_that_were_read_and_not_received() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
         let mut duplicate = reader.try_clone().unwrap();
-        let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
+        let line_reader = StdinThread::read_lines(reader, LineRules::TEXT, || {}).unwrap();
         let writing = thread::spawn(move || {
             (0..50).for_each(|_| writer.write_all(b"a line\n").unwrap());
         });
@@ -225,7 +225,7 @@ fn stop_reports_a_line_at_the_moment_of_its_read() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
         let duplicate = reader.try_clone().unwrap();
-        let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
+        let line_reader = StdinThread::read_lines(reader, LineRules::TEXT, || {}).unwrap();
         writer.write_all(b"a line\n").unwrap();
         while has_unread_bytes(&duplicate) {}
         assert!(line_reader.stop());
@@ -237,7 +237,7 @@ fn stop_reports_a_line_at_the_moment_of_its_read() {
 fn stop_reports_an_unfinished_line() {
     let (reader, mut writer) = pipe();
     let duplicate = reader.try_clone().unwrap();
-    let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
+    let line_reader = StdinThread::read_lines(reader, LineRules::TEXT, || {}).unwrap();
     writer.write_all(b"whole\nbeg").unwrap();
     let events = line_reader.events.recv_timeout(PATIENCE);
     assert!(matches!(events, Ok(StdinEvent::Lines(_))), "{events:?}");
@@ -249,7 +249,7 @@ fn stop_reports_an_unfinished_line() {
 
     // An end of input that nobody has received is no lost line.
     let (reader, writer) = pipe();
-    let line_reader = stdin::spawn_line_reader_on(reader, LineRules::TEXT, || {}).unwrap();
+    let line_reader = StdinThread::read_lines(reader, LineRules::TEXT, || {}).unwrap();
     drop(writer);
     wait("end", || !line_reader.events.is_empty());
     assert!(!line_reader.stop());
@@ -259,7 +259,7 @@ fn stop_reports_an_unfinished_line() {
 #[test]
 fn keys_arrive_one_by_one() {
     let (reader, mut writer) = pipe();
-    let events = stdin::spawn_key_reader_on(reader, || {}).unwrap().events;
+    let events = StdinThread::read_keys(reader, || {}).unwrap().events;
     writer.write_all(b"h\x1b[A\r").unwrap();
     drop(writer);
     for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {
