@@ -13,7 +13,7 @@ use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, OUTPUT_MAX_BYTES};
-use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN};
+use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::event_sink::EventSink as _;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
@@ -148,6 +148,7 @@ impl Client {
             for event in &events {
                 match event.token() {
                     SIGNALS_TOKEN => handle_signals(frontend, signals),
+                    STDIN_TOKEN => frontend.handle_stdin_event(event),
                     STDOUT_TOKEN => frontend.handle_stdout_event(event),
                     SERVER_TOKEN => connection.handle_event(event),
                     _ => {}
@@ -221,8 +222,12 @@ impl Client {
             return Ok(None);
         };
         handle_signals(frontend, signals);
-        for event in events.iter().filter(|event| event.token() == STDOUT_TOKEN) {
-            frontend.handle_stdout_event(event);
+        for event in &events {
+            match event.token() {
+                STDIN_TOKEN => frontend.handle_stdin_event(event),
+                STDOUT_TOKEN => frontend.handle_stdout_event(event),
+                _ => {}
+            }
         }
         cancel_direct(frontend);
         if !frontend.exit_policy.has_ended() || frontend.pending.has_lines() {

@@ -1,7 +1,8 @@
-//! Clocks, files, poll, signals and threads of the operating system.
+//! Clocks, files, pipes, poll, signals and threads of the operating system.
 pub mod clock;
 pub mod descriptors;
 pub mod file;
+pub mod pipe;
 pub mod poll;
 pub mod signals;
 pub mod thread;

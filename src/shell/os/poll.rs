@@ -14,6 +14,8 @@ pub const WAKE_TOKEN: Token = Token(0);
 /// Token under which [`Signals`](crate::shell::os::signals::Signals) are registered.
 pub const SIGNALS_TOKEN: Token = Token(1);
 
+/// Token under which a pipe at stdin is registered.
+pub const STDIN_TOKEN: Token = Token(6);
 /// Token under which [`watch_stdout`] reports that the reader of stdout is gone.
 pub const STDOUT_TOKEN: Token = Token(5);
 

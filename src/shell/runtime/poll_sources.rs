@@ -14,7 +14,7 @@ use crate::shell::ipc::server::Server;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
 
-/// The token of the TCP listener. Tokens 0, 1 and 5 are defined in `os::poll`.
+/// The token of the TCP listener. Tokens 0, 1, 5 and 6 are defined in `os::poll`.
 pub const LISTENER_TOKEN: Token = Token(2);
 /// The token of the netlink socket, which reports changes of the interfaces.
 pub const NETLINK_TOKEN: Token = Token(3);

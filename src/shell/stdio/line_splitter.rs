@@ -28,6 +28,56 @@ impl LineBlock {
     }
 }
 
+/// Maximum number of bytes of one read. A block of lines can be longer, because it can also contain
+/// the incomplete line of the previous read.
+const READ_MAX_BYTES: usize = 64 * 1024;
+
+/// A buffer for the reads of stdin. Keeps the beginning of an incomplete line until its end is
+/// read.
+#[derive(Debug)]
+pub struct LineBuffer {
+    bytes: Vec<u8>,
+    /// How many bytes at the front belong to an incomplete line.
+    partial_len: usize,
+    splitter: LineSplitter,
+}
+
+impl LineBuffer {
+    /// A buffer at the beginning of stdin. `rules`: which lines are accepted.
+    pub fn new(rules: LineRules) -> LineBuffer {
+        LineBuffer {
+            // Room for one read, after the bytes that the splitter leaves: at most `max_bytes + 1`.
+            bytes: vec![0; READ_MAX_BYTES + rules.max_bytes + 2],
+            partial_len: 0,
+            splitter: LineSplitter::new(rules),
+        }
+    }
+
+    /// Where the next read puts its bytes. Never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        let end = self.bytes.len().min(self.partial_len + READ_MAX_BYTES);
+        self.bytes
+            .get_mut(self.partial_len..end)
+            .unwrap_or_default()
+    }
+
+    /// Returns the lines that a read of `n` bytes has completed. 0 bytes are the end of stdin,
+    /// where the last line needs no `\n`.
+    pub fn complete(&mut self, n: usize) -> Option<LineBlock> {
+        let filled = self.partial_len + n;
+        let bytes = self.bytes.get(..filled).unwrap_or_default();
+        let (block, consumed) = self.splitter.split(bytes, n == 0);
+        self.bytes.copy_within(consumed..filled, 0);
+        self.partial_len = filled - consumed;
+        block
+    }
+
+    /// Whether the buffer contains the beginning of a line.
+    pub fn has_partial_line(&self) -> bool {
+        self.partial_len > 0
+    }
+}
+
 /// Splits a stream of bytes at `\n`.
 #[derive(Debug)]
 pub struct LineSplitter {

@@ -1,7 +1,9 @@
-//! stdin, stdout and stderr, each with a thread, and the modes of the terminal.
+//! stdin, stdout and stderr, with their threads, and the modes of the terminal.
 pub mod line_splitter;
 pub mod output_writer;
 pub mod stderr;
 pub mod stdin;
+pub mod stdin_event;
+pub mod stdin_pipe;
 pub mod stdin_thread;
 pub mod terminal;

@@ -1,10 +1,9 @@
 //! A bounded queue and a writer thread for stdout or stderr. The event loop never waits for a
 //! reader.
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
 use crate::base::lines::count_line_ends;
+use crate::shell::os::pipe::{PipeEnd, reopen_nonblocking};
 use crate::shell::os::thread;
 
 /// The queue is full once it contains this many bytes. A queue that is not full accepts a chunk of
@@ -103,7 +103,7 @@ impl OutputWriter {
     /// # Errors
     /// The system does not start the thread.
     pub fn with_file(file: File, wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
-        let pipe = reopen_nonblocking(&file);
+        let pipe = reopen_nonblocking(&file, PipeEnd::Write);
         let is_nonblocking = pipe.is_some();
         let shared = Arc::new(WriterShared {
             output: pipe.unwrap_or(file),
@@ -263,19 +263,6 @@ impl QueueState {
             self.spare_buffers.push(buffer);
         }
     }
-}
-
-/// Opens a pipe again, as non-blocking. `file` itself stays blocking, because other programs may
-/// share its open file description. `None`: `file` is not a pipe, or can't be opened. A regular
-/// file is never opened again, because writes would overwrite it from its beginning.
-fn reopen_nonblocking(file: &File) -> Option<File> {
-    if !file.metadata().ok()?.file_type().is_fifo() {
-        return None;
-    }
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut options = OpenOptions::new();
-    options.write(true).custom_flags(libc::O_NONBLOCK);
-    options.open(path).ok()
 }
 
 /// The body of the writer thread. Writes one chunk after the other, until writing fails.

@@ -16,13 +16,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::lines::LineRules;
 use crate::shell::os::thread;
-use crate::shell::stdio::line_splitter::LineSplitter;
-use crate::shell::stdio::stdin::StdinEvent;
+use crate::shell::stdio::line_splitter::LineBuffer;
+use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::keys::KeyDecoder;
 
-/// Maximum number of bytes of one read. A block of lines can be longer, because it can also contain
-/// the incomplete line of the previous read.
-const READ_MAX_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes of one read of keys. A person seldom types or pastes more at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;
 /// How many blocks of lines the channel to the event loop can contain.
@@ -224,21 +221,10 @@ fn run_key_reader(file: &File, sender: &EventSender) {
 }
 
 fn run_line_reader(file: &File, rules: LineRules, sender: &EventSender) {
-    // Room for one read, after the bytes that the splitter leaves: at most `max_bytes + 1`.
-    let mut buffer = vec![0; READ_MAX_BYTES + rules.max_bytes + 2];
-    let mut splitter = LineSplitter::new(rules);
-    // How many bytes at the front of the buffer belong to an incomplete line.
-    let mut partial_len = 0;
+    let mut lines = LineBuffer::new(rules);
     loop {
-        let end = buffer.len().min(partial_len + READ_MAX_BYTES);
-        let Some(space) = buffer.get_mut(partial_len..end) else {
-            return;
-        };
-        let n = read_when_ready(file, space, sender);
-        let filled = partial_len + n;
-        let bytes = buffer.get(..filled).unwrap_or_default();
-        let (block, consumed) = splitter.split(bytes, n == 0);
-        if let Some(block) = block
+        let n = read_when_ready(file, lines.space(), sender);
+        if let Some(block) = lines.complete(n)
             && !sender.send(StdinEvent::Lines(block))
         {
             return;
@@ -246,11 +232,11 @@ fn run_line_reader(file: &File, rules: LineRules, sender: &EventSender) {
         if n == 0 {
             return;
         }
-        buffer.copy_within(consumed..filled, 0);
-        partial_len = filled - consumed;
-        sender.shared.set_read_state(match partial_len {
-            0 => ReadState::Idle,
-            _ => ReadState::PartialLine,
-        });
+        sender
+            .shared
+            .set_read_state(match lines.has_partial_line() {
+                true => ReadState::PartialLine,
+                false => ReadState::Idle,
+            });
     }
 }

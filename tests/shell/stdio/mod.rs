@@ -1,5 +1,6 @@
 //! The threads at stdin and stdout.
 
 mod output_writer;
+mod stdin_pipe;
 mod stdin_thread;
 pub mod support;

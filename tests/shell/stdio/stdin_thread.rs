@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, LineRules, Lines};
 use p2pchat::shell::stdio::line_splitter::LineBlock;
-use p2pchat::shell::stdio::stdin::StdinEvent;
+use p2pchat::shell::stdio::stdin_event::StdinEvent;
 use p2pchat::shell::stdio::stdin_thread::StdinThread;
 use termion::event::Key;
 

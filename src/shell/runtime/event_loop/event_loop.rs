@@ -23,7 +23,7 @@ use crate::shell::net::multicast::Multicast;
 use crate::shell::net::resolver::{Resolution, Resolver};
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
-use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN, WAKE_TOKEN};
+use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN, WAKE_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::runtime::folder_audits::FolderAudits;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
@@ -276,6 +276,7 @@ impl EventLoop {
             match event.token() {
                 WAKE_TOKEN => {}
                 SIGNALS_TOKEN => self.handle_signals(),
+                STDIN_TOKEN => self.frontend.handle_stdin_event(event),
                 STDOUT_TOKEN => self.frontend.handle_stdout_event(event),
                 LISTENER_TOKEN => self.streams.mark_waiting(),
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),

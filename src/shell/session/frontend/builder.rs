@@ -21,8 +21,7 @@ use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::identity_file::random_u64;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::print_sentence;
-use crate::shell::stdio::stdin::duplicate_stdin;
-use crate::shell::stdio::stdin_thread::StdinThread;
+use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
 
@@ -146,9 +145,9 @@ impl FrontendBuilder {
             .map_err(|error| Failure::io("stdout cannot be used", &error))
     }
 
-    /// Starts the thread that reads stdin: keys for the editor, or lines. `None` for `listen`,
-    /// `peers` and `send` with TEXT, which do not read stdin.
-    fn open_stdin(&self, has_editor: bool) -> Result<Option<StdinThread>, Failure> {
+    /// Begins to read stdin: keys for the editor, or lines. `None` for `listen`, `peers` and `send`
+    /// with TEXT, which do not read stdin.
+    fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
             SessionMode::Send => self.options.text.is_none(),
@@ -160,11 +159,13 @@ impl FrontendBuilder {
             RawMode::enter()
                 .map(std::mem::forget)
                 .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;
-            duplicate_stdin().and_then(|file| StdinThread::read_keys(file, self.wake_callback()))
+            Stdin::read_keys(self.wake_callback())
         } else if reads_lines {
-            duplicate_stdin().and_then(|file| {
-                StdinThread::read_lines(file, self.stdin_rules(), self.wake_callback())
-            })
+            Stdin::read_lines(
+                self.stdin_rules(),
+                self.poll.registry(),
+                self.wake_callback(),
+            )
         } else {
             return Ok(None);
         };

@@ -25,7 +25,7 @@ use crate::shell::session::session::own_folder;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::Stderr;
-use crate::shell::stdio::stdin_thread::StdinThread;
+use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
 use crate::ui::diagnostic;
@@ -61,7 +61,7 @@ pub struct Frontend {
     /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
     pub(super) stdout: Option<OutputWriter>,
     /// The reader of stdin; `None` if the command does not read stdin, and after the end of input.
-    pub(super) stdin: Option<StdinThread>,
+    pub(super) stdin: Option<Stdin>,
     /// How lines of stdin are parsed.
     pub(super) input_format: InputFormat,
     /// Option --need: how many peers must acknowledge the lines.
@@ -123,7 +123,7 @@ pub struct FrontendParts<'a> {
     /// The writer of stdout; `None` for `send` without --json.
     pub stdout: Option<OutputWriter>,
     /// The reader of stdin; `None` if the command does not read stdin.
-    pub stdin: Option<StdinThread>,
+    pub stdin: Option<Stdin>,
     /// How lines of stdin are parsed.
     pub input_format: InputFormat,
     /// The lines of TEXT; `None` if the command has no TEXT.

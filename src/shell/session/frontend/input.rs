@@ -2,7 +2,7 @@
 //! requests for the session.
 use std::io::{self, IsTerminal};
 
-use crossbeam_channel::TryRecvError;
+use mio::event::Event;
 use termion::event::Key;
 
 use crate::base::error_code::ErrorCode;
@@ -13,7 +13,7 @@ use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
 use crate::shell::stdio::line_splitter::LineBlock;
-use crate::shell::stdio::stdin::StdinEvent;
+use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::editor::EditOutcome;
 use crate::ui::json_parser;
@@ -42,7 +42,7 @@ impl Frontend {
     pub fn has_input(&self, can_accept: bool) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
             (Some(_), _) => can_accept,
-            (None, Some(stdin)) => !stdin.events.is_empty(),
+            (None, Some(stdin)) => stdin.has_event(),
             (None, None) => self.is_text_exhausted(),
         };
         self.has_requests() || is_input_waiting && self.can_read_input()
@@ -51,6 +51,13 @@ impl Frontend {
     /// Whether a request can be passed to the session.
     fn has_requests(&self) -> bool {
         !self.outgoing.is_empty() || !self.commands.is_empty() && self.can_pass_on()
+    }
+
+    /// Handles a poll event of stdin.
+    pub fn handle_stdin_event(&mut self, event: &Event) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.handle_event(event);
+        }
     }
 
     /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. Keeps
@@ -77,14 +84,14 @@ impl Frontend {
         if self.blocked_input.is_some() {
             return;
         }
-        let event = match self.stdin.as_ref().map(|stdin| stdin.events.try_recv()) {
-            Some(Ok(event)) => event,
-            Some(Err(TryRecvError::Disconnected)) => StdinEvent::End,
-            Some(Err(TryRecvError::Empty)) => return,
+        let event = match &mut self.stdin {
+            Some(stdin) => stdin.next_event(),
             // `send` with TEXT has no stdin: its input ends with TEXT. `listen` and `peers` have
             // no input.
-            None if self.is_text_exhausted() => StdinEvent::End,
-            None => return,
+            None => self.is_text_exhausted().then_some(StdinEvent::End),
+        };
+        let Some(event) = event else {
+            return;
         };
         match event {
             StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
