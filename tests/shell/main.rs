@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod exit_policy;
 mod history;
+mod interface_watch;
 mod multicast;
 mod path_mtu;
 mod pending;

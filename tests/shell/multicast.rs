@@ -372,7 +372,6 @@ fn sockets_follow_interfaces_that_come_go_and_change() {
     poll.registry()
         .register(&mut changes, Token(0), Interest::READABLE)
         .expect("a source");
-    assert!(!changes.drain(), "nothing happened yet");
     wait_listening(a, 1);
 
     // A cable is plugged into a host without a network.
@@ -385,16 +384,16 @@ fn sockets_follow_interfaces_that_come_go_and_change() {
     wait_listening(a, 3);
     poll.poll(&mut events, Some(LIMIT)).expect("a poll");
     assert!(!events.is_empty(), "netlink woke the poll");
-    assert!(changes.drain());
     alice.send_to_all(a, "one");
     bob.wait_for("one", 3);
 
     // The cable is pulled: no carrier.
     changes.drain();
+    let now = Some(Duration::ZERO);
+    poll.poll(&mut events, now).expect("a poll");
     lan.cut(0, 0);
-    wait_until("netlink reports the loss of carrier", LIMIT, || {
-        changes.drain()
-    });
+    poll.poll(&mut events, Some(LIMIT)).expect("a poll");
+    assert!(!events.is_empty(), "netlink reports the loss of carrier");
     wait_until("eth0 is not usable", LIMIT, || {
         alice.set_interfaces_of(a, &[]);
         alice.interface_names() == ["lo"]

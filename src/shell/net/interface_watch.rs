@@ -88,11 +88,9 @@ impl InterfaceWatch {
         self.refresh_at
     }
 
-    /// Reads the netlink socket after an event. Schedules a refresh if an interface changed.
+    /// Schedules a refresh, as an interface has changed.
     pub fn handle_netlink_event(&mut self, now: Time) {
-        if self.netlink.as_mut().is_some_and(NetlinkSocket::drain) {
-            self.refresh_at = self.refresh_at.min(now + SETTLE_MS);
-        }
+        self.refresh_at = self.refresh_at.min(now + SETTLE_MS);
     }
 
     /// Whether peers may connect to `own`, which is one of our addresses. If the user chose
@@ -110,8 +108,10 @@ impl InterfaceWatch {
         registry: &Registry,
         multicast: &mut Multicast,
     ) -> InterfaceUpdate {
-        let interval_ms = match self.netlink {
-            Some(_) => REFRESH_INTERVAL_MS,
+        let has_more_reports = self.netlink.as_mut().map(NetlinkSocket::drain);
+        let interval_ms = match has_more_reports {
+            Some(true) => SETTLE_MS,
+            Some(false) => REFRESH_INTERVAL_MS,
             None => REFRESH_INTERVAL_WITHOUT_NETLINK_MS,
         };
         self.refresh_at = now + interval_ms;

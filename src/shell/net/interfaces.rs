@@ -34,6 +34,8 @@ const ROUTE_UP_FLAG: u32 = 0x1;
 const ROUTE_GATEWAY_FLAG: u32 = 0x2;
 const ROUTE_REJECT_FLAG: u32 = 0x200;
 
+/// Maximum number of reports removed in one call of [`NetlinkSocket::drain`].
+const REPORTS_PER_DRAIN_MAX: usize = 128;
 /// Address flags `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed,
 /// or still runs. Nothing can be sent from an address with one of these flags.
 const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
@@ -286,25 +288,20 @@ impl NetlinkSocket {
         Ok(NetlinkSocket { socket })
     }
 
-    /// Reads all pending reports. Returns whether something changed. Changes come in bursts, so
-    /// wait a moment before calling [`list_usable`].
+    /// Removes the pending reports, at most [`REPORTS_PER_DRAIN_MAX`] of them. Call this before
+    /// [`list_usable`]. Returns whether more reports may be pending. Then call both again soon, as
+    /// the poll repeats no report.
     pub fn drain(&mut self) -> bool {
-        let mut changed = false;
-        let mut message = [0; 4096];
-        // The kernel takes longer for a report than we do to read it, so there is an end.
-        loop {
-            match recv(
-                self.socket.as_raw_fd(),
-                &mut message,
-                MsgFlags::MSG_DONTWAIT,
-            ) {
-                Ok(_) => changed = true,
-                // The socket's buffer was full, so reports were lost.
-                Err(Errno::ENOBUFS) => changed = true,
-                Err(Errno::EINTR) => {}
-                Err(_) => return changed,
+        // The rest of a report is cut off.
+        let mut report = [0; 1];
+        for _ in 0..REPORTS_PER_DRAIN_MAX {
+            match recv(self.socket.as_raw_fd(), &mut report, MsgFlags::MSG_DONTWAIT) {
+                // ENOBUFS: the socket's buffer was full, so reports were lost.
+                Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(_) => return false,
             }
         }
+        true
     }
 }
 
