@@ -424,16 +424,13 @@ impl Folder {
                 loaded.push(None);
                 continue;
             };
-            let before = cursor.position;
             cursor.position = collected.resume_at.or(Some(reached));
             loaded.push(match (collected.sequence_above_gap(), ended) {
                 _ if !collected.batches.is_empty() => Some(collected.batches),
                 (_, Some(ScanEnd::Stopped)) => None,
-                // A failure must not lose the batches of the other logs.
-                (Some(from), _) => self.load_above_gap(cursor, from).unwrap_or_else(|_| {
-                    cursor.position = before;
-                    None
-                }),
+                // A failure must not lose the batches of the other logs. The next call begins at
+                // the cursor's new position, and reports the failure if it lasts.
+                (Some(from), _) => self.load_above_gap(cursor, from).unwrap_or(None),
                 (None, Some(ScanEnd::EndOfSegment)) => {
                     // The core requests lines that are stored.
                     self.mark_suspect();

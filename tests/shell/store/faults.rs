@@ -4,14 +4,18 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use p2pchat::base::batch::LocalFields;
-use p2pchat::base::event::LogCursor;
+use p2pchat::base::event::{Chat, LogCursor, Position};
 use p2pchat::base::identity::Identity;
+use p2pchat::shell::session::event_sink::EventSink;
+use p2pchat::shell::session::transcript::transcript::Transcript;
 use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store_io::{StoreIo, install};
+use p2pchat::ui::request::Listen;
+use p2pchat::ui::session_event::{EventKind, SessionEvent};
 
 use super::support::{Author, GENERAL, RecordedState, general, load, open, open_with};
 use crate::folders::TempDir;
@@ -28,6 +32,8 @@ struct Faults {
     is_unsynced: bool,
     /// No byte of a file can be read from this offset on.
     unreadable_from: Option<u64>,
+    /// No descriptor is left for a read that begins behind this offset.
+    unopened_from: Option<u64>,
 }
 
 thread_local! {
@@ -57,6 +63,12 @@ impl StoreIo for FaultyDisk {
     }
 
     fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let unopened_from = FAULTS.with_borrow(|faults| faults.unopened_from);
+        if unopened_from.is_some_and(|from| offset >= from) {
+            return Err(io::Error::from_raw_os_error(
+                nix::errno::Errno::EMFILE as i32,
+            ));
+        }
         let Some(end) = FAULTS.with_borrow(|faults| faults.unreadable_from) else {
             let read = file.read_at(bytes, offset)?;
             READ_BYTES.set(READ_BYTES.get() + read as u64);
@@ -387,6 +399,94 @@ fn damaged_lines_stay_unless_their_copy_is_on_disk() {
             DamageOutcome::SetAside
         );
     }
+}
+
+/// The lines that a link lacks lie above a gap, and no descriptor is left to read them. The second
+/// attempt reports it, so that the loop pauses.
+#[test]
+fn a_shortage_above_a_gap_is_reported() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let mut bob = Author::new(2);
+    for n in 1..=3 {
+        let batch = bob.say(&[&n.to_string()]);
+        if n != 2 {
+            store.save(&batch, LocalFields::default()).unwrap();
+        }
+    }
+    set_faults(Faults {
+        unopened_from: Some(1),
+        ..Faults::default()
+    });
+    let mut cursors = [LogCursor {
+        log: bob.log(),
+        from: 2,
+        position: None,
+    }];
+    let first = store.load(&mut cursors, 1);
+    assert!(first.unwrap()[0].is_none());
+    assert!(store.load(&mut cursors, 1).is_err());
+    set_faults(Faults::default());
+    let loaded = store.load(&mut cursors, 1).unwrap().remove(0).unwrap();
+    assert_eq!(loaded[0].sequence, 3);
+}
+
+/// Counts the lines that a transcript emits.
+#[derive(Default)]
+struct CountingSink(u64);
+
+impl EventSink for CountingSink {
+    fn can_answer(&self) -> bool {
+        true
+    }
+
+    fn can_accept(&self) -> bool {
+        true
+    }
+
+    fn emit(&mut self, event: SessionEvent) {
+        if let EventKind::Chat { chat, .. } = event.kind {
+            self.0 += chat.count();
+        }
+    }
+}
+
+/// No descriptor is left to read the lines that a transcript has not printed. It keeps them before
+/// the lines that come, and prints all of them later.
+#[test]
+fn a_transcript_without_descriptors_waits_and_passes_over_no_line() {
+    set_faults(Faults::default());
+    let (folder, _) = folder_of_three();
+    let (mut store, _) = open(&folder);
+    let listen = Listen {
+        is_reader: true,
+        ..Listen::default()
+    };
+    let own = Author::new(1).id();
+    let mut transcript = Transcript::new(own, &listen, false, Arc::new(|| {}));
+    transcript.open(&store, &general(), Position::default());
+    set_faults(Faults {
+        unopened_from: Some(0),
+        ..Faults::default()
+    });
+    let mut sink = CountingSink::default();
+    assert!(transcript.catch_up(&store, &mut sink).is_err());
+    // The loop sleeps meanwhile.
+    assert!(transcript.is_lagging() && !transcript.has_work());
+    let mut carol = Author::new(3);
+    let batch = Arc::new(carol.say(&["four"]));
+    store.save(&batch, LocalFields::default()).unwrap();
+    let chat = Chat {
+        batch,
+        local: LocalFields::default(),
+        is_own: false,
+    };
+    transcript.handle_chat(&chat, &store, &mut sink);
+    assert_eq!(sink.0, 0);
+    set_faults(Faults::default());
+    transcript.catch_up(&store, &mut sink).unwrap();
+    assert_eq!((sink.0, transcript.is_lagging()), (4, false));
 }
 
 /// A power cut loses what was not synced: any tail of the active segment, or all of it.

@@ -120,8 +120,8 @@ pub struct EventLoop {
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Until when these reads wait, because no file descriptor was left for one of them. `None`:
-    /// the next turn executes them.
+    /// Until when these reads wait, because no file descriptor was left for a read. Transcripts
+    /// that could not read try again then. `None`: the next turn executes them.
     pub(super) loads_paused_until: Option<Time>,
     /// Rooms that a session has left, but the core has not. The core stays in such a room until
     /// at least one peer has acknowledged each line that this run published there.

@@ -119,6 +119,17 @@ impl EventLoop {
         }
     }
 
+    /// Reports that a part of the store can't be read. Returns whether no file descriptor was left.
+    /// Reads then pause for a second.
+    pub(super) fn report_read_error(&mut self, error: &io::Error) -> bool {
+        self.frontend.report_read_error(error);
+        let is_paused = is_shortage(error);
+        if is_paused {
+            self.loads_paused_until = Some(self.now.time + LOAD_RETRY_MS);
+        }
+        is_paused
+    }
+
     /// Reads the batches that the core has requested, and passes them to the core. Reports and
     /// skips parts of the store that cannot be read.
     fn load_batches(&mut self, request: LoadRequest) {
@@ -128,9 +139,7 @@ impl EventLoop {
             match self.store.load(&mut cursors, request.budget_bytes) {
                 Ok(batches) => break batches,
                 Err(error) => {
-                    self.frontend.report_read_error(&error);
-                    if is_shortage(&error) {
-                        self.loads_paused_until = Some(self.now.time + LOAD_RETRY_MS);
+                    if self.report_read_error(&error) {
                         let request = LoadRequest { cursors, ..request };
                         return self.pending_loads.push_front(request);
                     }

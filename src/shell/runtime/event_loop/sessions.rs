@@ -270,7 +270,7 @@ impl EventLoop {
         }
         self.ipc_server.flush();
         if let Some(error) = error {
-            self.frontend.report_read_error(&error);
+            self.report_read_error(&error);
         }
         self.frontend.end_turn();
         self.pass_outgoing();

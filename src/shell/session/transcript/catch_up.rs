@@ -25,6 +25,7 @@ impl Transcript {
         if !self.is_lagging {
             return Ok(());
         }
+        self.is_starved = false;
         let mut result = Ok(());
         if !self.emit_backlogs(store, sink, &mut result) {
             return result;
@@ -44,6 +45,9 @@ impl Transcript {
                 else {
                     break;
                 };
+                if self.is_starved {
+                    return result;
+                }
                 let printed = match self.is_reader {
                     true => store.printed_backlogs(&folder),
                     false => &[],
@@ -68,9 +72,10 @@ impl Transcript {
     }
 
     /// Reads the next batches of a folder. Returns `None` at the end of the folder. If a part
-    /// cannot be read, moves the cursor past this part and returns an empty list.
+    /// cannot be read, moves the cursor past this part and returns an empty list. If descriptors or
+    /// memory ran out, sets `is_starved` instead.
     fn read_chunk(
-        &self,
+        &mut self,
         store: &Store,
         folder: &FolderName,
         cursor: &mut FolderProgress,
@@ -93,7 +98,8 @@ impl Transcript {
             }
             Err(error) => {
                 *result = Err(error);
-                (cursor.position != before).then(Vec::new)
+                self.is_starved = cursor.position == before;
+                Some(Vec::new())
             }
         }
     }

@@ -65,6 +65,8 @@ pub struct Transcript {
     shows_all_own: bool,
     /// Whether stored lines or queued events wait for the sink.
     pub(super) is_lagging: bool,
+    /// While lagging: whether descriptors or memory ran out in the last attempt to read.
+    pub(super) is_starved: bool,
     /// While lagging: for each log, the last sequence that was printed or read from the store.
     pub(super) reached: SortedMap<LogId, u64>,
     /// While lagging: for each log with evicted lines, the lowest sequence that the store kept.
@@ -98,6 +100,7 @@ impl Transcript {
             only_new: listen.only_new,
             shows_all_own,
             is_lagging: false,
+            is_starved: false,
             reached: SortedMap::new(),
             evicted_below: SortedMap::new(),
             queued_events: VecDeque::new(),
@@ -262,9 +265,12 @@ impl Transcript {
         self.is_lagging
     }
 
-    /// Whether stored lines or queued events can be emitted now, if the sink has room.
+    /// Whether stored lines or queued events can be emitted now, if the sink has room. False after
+    /// an attempt that lacked descriptors, so that the event loop sleeps before the next one.
     pub fn has_work(&self) -> bool {
-        self.is_lagging && (!self.backlogs.is_active() || self.backlogs.has_step())
+        self.is_lagging
+            && !self.is_starved
+            && (!self.backlogs.is_active() || self.backlogs.has_step())
     }
 
     /// Whether the position of the directory's reader may move.
