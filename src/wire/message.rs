@@ -17,9 +17,9 @@ use crate::base::time::WallTime;
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
 /// Maximum number of rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
-/// Number of links that stands for no route, in the entry of a room member. Routes have fewer
-/// links, so more distant members count as unreachable. The bound stops routes to a lost peer from
-/// growing forever (count to infinity, RFC 1058, 2.2).
+/// Number of links that stands for no route. Routes to a room member have fewer links, so more
+/// distant members count as unreachable. The bound stops routes to a lost peer from growing forever
+/// (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
 /// Length of a digest or a room's hash in a message, in hex digits. Longer hashes are truncated.
 pub const DIGEST_CHARS: usize = 32;

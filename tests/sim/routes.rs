@@ -502,3 +502,51 @@ fn members_behind_a_relay_that_left_the_room_are_awaited() {
     lan.run_for(1_000);
     assert_eq!(received_hops(&mut lan, &mut carol, dave), [HOPS_MAX]);
 }
+
+/// Sends what a scripted neighbour says about dave, to whom it led before. Returns the times for
+/// which alice tells another neighbour to await him, and the seconds until she no longer does.
+fn await_after(hops: u8, await_ms: Option<u64>) -> (Vec<u64>, u64) {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(10);
+    let dave = distant_members(1)[0];
+    advertise(&mut lan, &mut bob, &[(dave, Some(1))]);
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+    lan.run_for(1_000);
+    lan.say(alice, "hello");
+    let entry = Member {
+        peer: dave,
+        username: "dave".into(),
+        run: 1,
+        hops,
+        via: None,
+        await_ms,
+    };
+    let members = Members {
+        target: "#general".into(),
+        here: vec![entry],
+        gone: Vec::new(),
+    };
+    bob.send(&mut lan, &Message::Members(members));
+    let waits = (0..60).take_while(|_| {
+        lan.run_for(1_000);
+        lan.node(alice).delivery(None).required_peers == 3
+    });
+    let seconds = waits.count() as u64;
+    (remaining_ms(&mut lan, &mut carol, dave), seconds)
+}
+
+/// The only neighbour that leads to a member awaits it, and so do we, for the rest of its time.
+#[test]
+fn a_wait_behind_a_route_is_passed_on_for_its_time() {
+    let (told, seconds) = await_after(HOPS_MAX, Some(3_000));
+    assert!(matches!(told[..], [2_500..=2_900]), "{told:?}");
+    assert_eq!(seconds, 2);
+}
+
+/// A route that is too long to be advertised is no route. Its member is awaited for 8 s by us, and
+/// for the rest of this time by the neighbours.
+#[test]
+fn a_member_behind_a_route_that_is_too_long_is_awaited() {
+    let (told, seconds) = await_after(HOPS_MAX - 1, None);
+    assert!(matches!(told[..], [7_500..=7_900]), "{told:?}");
+    assert_eq!(seconds, 7);
+}

@@ -234,15 +234,16 @@ impl Routes {
         let gone: Vec<PeerId> = gone.filter(|peer| routes.remove(peer).is_some()).collect();
         let mut awaited = Vec::new();
         for member in update.here {
-            // Split horizon: a route whose next hop is this program leads nowhere.
-            let is_usable = (1..HOPS_MAX).contains(&member.hops)
+            // Split horizon: a route whose next hop is this program leads nowhere. A route that
+            // we can't advertise, as we are one link further away, is none either.
+            let is_usable = (1..HOPS_MAX - 1).contains(&member.hops)
                 && member.via != Some(own)
                 && other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
             if member.peer == own || member.peer == neighbour {
                 continue;
             }
-            changed.push(member.peer);
             if is_usable {
+                changed.push(member.peer);
                 let known = routes.get(&member.peer);
                 let known = known.filter(|known| known.run == member.run);
                 let lost = self.lost.get(&(room.clone(), member.peer));
@@ -268,8 +269,11 @@ impl Routes {
             self.record_loss(ctx, peer, Loss::Member);
         }
         for member in &awaited {
+            let await_ms = member.await_ms.unwrap_or(AWAIT_MS).min(AWAIT_MS);
+            self.record_loss_for(ctx, &member.peer, Loss::Relay, await_ms);
             self.await_member(ctx, &room, member);
         }
+        changed.extend(awaited.iter().map(|member| member.peer));
         changed.extend(gone);
         if !changed.is_empty() {
             self.schedule_update(ctx, &room);
@@ -281,6 +285,12 @@ impl Routes {
     /// advertised the peer and have no route left. Does nothing if the peer is linked, or if its
     /// run is in hold-down.
     pub fn record_loss(&mut self, ctx: &Context, peer: &PeerId, cause: Loss) {
+        self.record_loss_for(ctx, peer, cause, AWAIT_MS);
+    }
+
+    /// As [`Routes::record_loss`]. The member is forgotten after `remaining_ms`: a neighbour that
+    /// lost the member before us, and awaits it, has waited already.
+    fn record_loss_for(&mut self, ctx: &Context, peer: &PeerId, cause: Loss, remaining_ms: u64) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
         }
@@ -297,7 +307,7 @@ impl Routes {
                 known.is_some_and(|lost| lost.run == member.run && lost.held_until.is_some());
             let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_MAX;
             if !is_held && has_place && !ctx.has_route(Some(&key.0), peer) {
-                let lost = LostMember::new(&member, cause, ctx.now.time, AWAIT_MS);
+                let lost = LostMember::new(&member, cause, ctx.now.time, remaining_ms);
                 self.lost.insert(key, lost);
             }
         }
@@ -388,37 +398,21 @@ impl Routes {
                 .filter(|(peer, member)| is_changed(peer, member))
                 .map(|(_, member)| member.clone())
                 .collect();
-            let early = early.iter();
-            let early = early.filter(|(peer, _)| !advertised.contains_key(peer));
-            let ended: SortedMap<PeerId, Member> = advertised
-                .iter()
-                .chain(early)
-                .filter(|(peer, _)| !current.contains_key(peer))
-                .map(|(peer, member)| (*peer, member.clone()))
-                .collect();
+            let before = advertised.keys().chain(early.keys());
+            let ended = before.filter(|peer| !current.contains_key(peer));
+            let ended: SortedSet<PeerId> = ended.copied().collect();
             let lost = self.lost.iter_mut();
             let lost = lost.filter(|((of, peer), _)| *of == room && !current.contains_key(peer));
             let mut awaited = SortedSet::new();
             for ((_, peer), lost) in lost.filter(|(_, lost)| lost.cause == Loss::Relay) {
                 awaited.insert(*peer);
                 let is_told = std::mem::replace(&mut lost.is_told, true);
-                if !is_told || ended.contains_key(peer) {
+                if !is_told || ended.contains(peer) {
                     here.push(lost.entry(peer, ctx.now.time));
                 }
             }
-            let mut gone = Vec::new();
-            for (peer, member) in ended.iter().filter(|(peer, _)| !awaited.contains(peer)) {
-                // A route may have become too long to be advertised.
-                match ctx.has_route(Some(&room), peer) {
-                    true => here.push(Member {
-                        hops: HOPS_MAX,
-                        via: None,
-                        await_ms: Some(AWAIT_MS),
-                        ..member.clone()
-                    }),
-                    false => gone.push(*peer),
-                }
-            }
+            let gone = ended.iter().filter(|peer| !awaited.contains(peer));
+            let gone: Vec<PeerId> = gone.copied().collect();
             *advertised = current;
             if here.is_empty() && gone.is_empty() {
                 continue;
@@ -465,7 +459,7 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     for (stream, peer, route) in ctx.routes_in_room(room) {
         let hops = route.hops + 1;
         let is_shorter = best.get(peer).is_none_or(|known| hops < known.hops);
-        if *peer == ctx.own_id() || !is_shorter || hops >= HOPS_MAX {
+        if *peer == ctx.own_id() || !is_shorter {
             continue;
         }
         let member = Member {
