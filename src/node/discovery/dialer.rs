@@ -39,14 +39,10 @@ const NEW_PEER_INTERVAL_MS: u64 = 50;
 /// Number of new peers in a burst that are dialed without delay. Dials to further peers are
 /// delayed, as there may be too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
-/// Number of new peers above which a burst counts as large. The dials are then delayed longer.
-const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
 /// Longest random delay before we dial a new peer of a burst, in milliseconds. If our id is larger
 /// than the peer's id, this time is added to the random delay. Usually the peer then dials us
 /// first, and we need not dial.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
-/// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
-const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
 
 /// Keeps the discovered and static peers, and dials them.
 pub struct Dialer {
@@ -192,14 +188,10 @@ impl Dialer {
 
     /// Milliseconds to wait before a new peer is dialed.
     fn new_peer_delay_ms(&self, ctx: &mut Context, peer: &PeerId) -> u64 {
-        let burst = self.new_peer_limiter.level();
-        if burst <= NEW_PEER_BURST_MAX {
+        if self.new_peer_limiter.level() <= NEW_PEER_BURST_MAX {
             return 0;
         }
-        let delay_ms = ctx.jitter(match burst > NEW_PEER_LARGE_BURST_MAX {
-            true => NEW_PEER_LARGE_DELAY_MS,
-            false => NEW_PEER_DIAL_DELAY_MS,
-        });
+        let delay_ms = ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
         // Only one side should dial, as a second handshake is wasted. The peer with the larger id
         // waits longer.
         match ctx.own_id() > *peer {
