@@ -265,6 +265,43 @@ fn hosts_with_two_cards_in_one_subnet_survive_the_loss_of_any() {
     assert!(ended <= cards.len() + 1, "{ended} times");
 }
 
+/// Two hosts have two cards each, on switches that are separate and use one subnet. The kernel
+/// answers on the first card whatever comes in on the second one, but the link-local IPv6 addresses
+/// name their card. So the hosts stay in touch whichever switch fails, and with a host on one of
+/// them.
+#[test]
+fn hosts_on_two_switches_with_one_subnet_survive_the_loss_of_either() {
+    let Some(lan) = Lan::unplugged(3) else { return };
+    for (host, segment, address) in [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 4), (2, 1, 5)] {
+        lan.attach(host, segment);
+        lan.wait_up(host, segment);
+        let ip = |command: &str| lan.hosts[host].namespace.ip(command);
+        ip(&format!("address flush dev eth{segment} scope global"));
+        ip(&format!(
+            "address add 10.77.0.{address}/24 brd + dev eth{segment}"
+        ));
+    }
+    let mut alice = lan.hosts[0].start("alice", &[]);
+    let bob = lan.hosts[1].start("bob", &[]);
+    let carol = lan.hosts[2].start("carol", &[]);
+    wait_mesh(&[&alice, &bob, &carol]);
+    let mut said = Vec::new();
+    for (dead, alive, hears) in [(0, 1, vec![&bob, &carol]), (1, 0, vec![&bob])] {
+        for host in 0..2 {
+            lan.mute(host, dead);
+        }
+        alice.say(&format!("over switch {alive}"));
+        said.push(format!("over switch {alive}"));
+        let expected: Vec<&str> = said.iter().map(String::as_str).collect();
+        for program in hears {
+            wait_messages(program, "alice", &expected, PEER_TIMEOUT + TIMEOUT);
+        }
+        for host in 0..2 {
+            lan.unmute(host, dead);
+        }
+    }
+}
+
 /// Two programs of one host meet over loopback while all other interfaces are down.
 #[test]
 fn programs_of_one_host_meet_without_a_network() {
