@@ -35,6 +35,10 @@ pub enum UserCommand {
     Search(String),
     /// Show the joined rooms.
     Rooms,
+    /// Show our name, id, fingerprint and connection code.
+    Code,
+    /// Dial a peer at this address or connection code.
+    Connect(String),
     /// Show [`HELP`].
     Help,
     /// Leave all rooms and end the program.
@@ -54,6 +58,8 @@ pub const HELP: &str = "\
 /me TEXT          say what you do
 /history [N]      the last N stored lines of this room (20)
 /search TEXT      stored lines of all rooms with this text
+/code             your connection code, for --peer and /connect
+/connect CODE     link with a peer at its code, or at HOST[:PORT]
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /quit             leave
@@ -80,6 +86,11 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "quit" => Ok(UserCommand::Quit),
         "users" | "who" | "names" | "list" => Ok(UserCommand::Core(Command::Peers)),
         "rooms" => Ok(UserCommand::Rooms),
+        "code" => Ok(UserCommand::Code),
+        "connect" if argument.is_empty() => {
+            Err("/connect needs a code or an address: /connect 10.0.0.7".into())
+        }
+        "connect" => Ok(UserCommand::Connect(argument.to_owned())),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
         "join" => Ok(UserCommand::Core(Command::Join(parse_room(argument)?))),

@@ -34,6 +34,7 @@ pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
             line.finish();
         }
         EventKind::Notice(notice) => append_notice(notice, out),
+        EventKind::Own { own, code } => append_own(own, code, out),
         EventKind::Help(text) => {
             let mut line = JsonLine::new("help", out);
             line.string("content", text);
@@ -176,6 +177,8 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::History(lines) => format!("/history {lines}"),
         UserCommand::Search(text) => format!("/search {text}"),
         UserCommand::Rooms => "/rooms".to_owned(),
+        UserCommand::Code => "/code".to_owned(),
+        UserCommand::Connect(text) => format!("/connect {text}"),
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
         UserCommand::SendToRoom {
@@ -362,14 +365,12 @@ pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// Appends the answer to `p2pchat whoami`. `code` is the connection code, if known.
-pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
+/// Appends the answer to `whoami` and /code. `code` is the connection code.
+pub fn append_own(own: &Peer, code: &str, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("self", out);
     line.peer(own);
     line.string("fingerprint", &own.id.fingerprint());
-    if let Some(code) = code {
-        line.string("code", code);
-    }
+    line.string("code", code);
     line.finish();
 }
 

@@ -251,6 +251,10 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
         },
         "stats" => Notice::Stats(parse_stats(&fields)).into(),
         "help" => EventKind::Help(parse_text(&fields).ok()?),
+        "self" => EventKind::Own {
+            own: parse_peer(&fields)?,
+            code: fields.text("code")?.to_owned(),
+        },
         "known" => EventKind::Known(parse_peer(&fields)?),
         "delivery" => EventKind::Delivery(DeliveryReport {
             has_linked_peer: fields.flag("linked")?,

@@ -53,6 +53,13 @@ pub enum EventKind {
     Notice(Arc<Notice>),
     /// The text of `/help`.
     Help(String),
+    /// The answer to /code.
+    Own {
+        /// Our key and name.
+        own: Peer,
+        /// Our connection code.
+        code: String,
+    },
     /// The name of a peer that has just become known.
     Known(Peer),
     /// How far the lines of the session are delivered. Emitted only after a `finish` request.

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::base::event::PeerInfo;
+use crate::base::event::{Peer, PeerInfo};
 use crate::base::name::Room;
 
 /// The heading of `p2pchat peers` at a terminal.
@@ -125,4 +125,13 @@ pub fn format_room_list(rooms: &[Room]) -> String {
         format!("{room}{mark}\n")
     };
     rooms.iter().enumerate().map(line).collect()
+}
+
+/// Formats the answer to `whoami` and /code. `code` is the connection code.
+pub fn format_own(own: &Peer, code: &str) -> String {
+    format!(
+        "name: {own}\nid: {}\nfingerprint: {}\ncode: {code}\n",
+        own.id,
+        own.id.fingerprint()
+    )
 }

@@ -1,15 +1,22 @@
-//! Parses texts that name a peer to dial: connection codes (`ID@ADDRESS[,ADDRESS…]`) and the other
-//! values of `--peer`.
+//! Parses texts that name a peer to dial: connection codes (`ID@ADDRESS[,ADDRESS…],=CHECK`) and the
+//! other values of `--peer`.
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::base::identity::PeerId;
+use data_encoding::BASE32_NOPAD;
+
+use crate::base::domain;
+use crate::base::identity::{Hash, PeerId};
 
 /// Default TCP port of a peer, and default UDP port of the beacon.
 pub const DEFAULT_PORT: u16 = 9999;
 /// Maximum number of addresses in one connection code.
 pub const ADDRESSES_MAX: usize = 8;
+/// What stands before the check sum of a connection code.
+const CHECK_PREFIX: &str = ",=";
+/// Number of characters of a check sum: 20 bits.
+const CHECK_CHARS: usize = 4;
 /// Longest host name, in bytes (RFC 1035, 2.3.4).
 const HOST_MAX_BYTES: usize = 253;
 
@@ -29,6 +36,8 @@ pub enum EndpointError {
     InvalidBrackets,
     /// The text contains more than [`ADDRESSES_MAX`] addresses.
     TooManyAddresses,
+    /// The check sum is not that of the text before it.
+    WrongCheck,
     /// The text does not begin with `ID@`. Connection codes and lists of several addresses need an
     /// id.
     MissingId,
@@ -51,6 +60,9 @@ impl fmt::Display for EndpointError {
             EndpointError::TooManyAddresses => {
                 write!(f, "has more than {ADDRESSES_MAX} addresses")
             }
+            EndpointError::WrongCheck => {
+                write!(f, "has a typing error, or is not the whole code")
+            }
             EndpointError::MissingId => {
                 write!(f, "has several addresses, but no id and @ before them")
             }
@@ -58,8 +70,8 @@ impl fmt::Display for EndpointError {
     }
 }
 
-/// A connection code: the id of a peer, and addresses where it may listen. Users copy and paste it
-/// as one text.
+/// A connection code: the id of a peer, and addresses where it may listen, with a check sum. Users
+/// copy it as one text, or dictate it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionCode {
     /// The key expected at each address.
@@ -98,11 +110,17 @@ fn is_routable(address: &SocketAddr) -> bool {
 
 impl fmt::Display for ConnectionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.id)?;
+        let mut text = self.id.to_string();
         for (i, address) in self.addresses.iter().enumerate() {
-            write!(f, "{}{address}", if i == 0 { '@' } else { ',' })?;
+            text.push(if i == 0 { '@' } else { ',' });
+            text += &address.to_string();
         }
-        Ok(())
+        // Without an address there is nothing to dial: this is a plain id.
+        if !self.addresses.is_empty() {
+            let check = check_sum(&text);
+            text = text + CHECK_PREFIX + &check;
+        }
+        f.write_str(&text)
     }
 }
 
@@ -110,8 +128,7 @@ impl FromStr for ConnectionCode {
     type Err = EndpointError;
     /// Accepts only IP addresses with ports, because a host name would have to be resolved first.
     fn from_str(text: &str) -> Result<ConnectionCode, EndpointError> {
-        let (id, list) = text
-            .trim()
+        let (id, list) = strip_check_sum(text.trim())?
             .split_once('@')
             .ok_or(EndpointError::MissingId)?;
         let id = id.parse().map_err(|_| EndpointError::InvalidId)?;
@@ -156,12 +173,13 @@ impl fmt::Display for Endpoint {
 /// # Errors
 /// The first rule that the text breaks.
 pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
-    let (peer, list) = match text.trim().split_once('@') {
+    let text = strip_check_sum(text.trim())?;
+    let (peer, list) = match text.split_once('@') {
         Some((id, list)) => (
             Some(id.parse().map_err(|_| EndpointError::InvalidId)?),
             list,
         ),
-        None => (None, text.trim()),
+        None => (None, text),
     };
     let mut endpoints = Vec::new();
     for part in split_addresses(list)? {
@@ -176,6 +194,26 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
         return Err(EndpointError::MissingId);
     }
     Ok(endpoints)
+}
+
+/// The check sum of the text before it: the beginning of its SHA-256, in base32.
+fn check_sum(text: &str) -> String {
+    let hash = Hash::of(&[domain::CODE, text.as_bytes()]);
+    let mut check = BASE32_NOPAD.encode(&hash.0).to_lowercase();
+    check.truncate(CHECK_CHARS);
+    check
+}
+
+/// Removes the check sum, if there is one.
+///
+/// # Errors
+/// [`EndpointError::WrongCheck`].
+fn strip_check_sum(text: &str) -> Result<&str, EndpointError> {
+    match text.split_once(CHECK_PREFIX) {
+        Some((text, check)) if check_sum(text) == check => Ok(text),
+        Some(_) => Err(EndpointError::WrongCheck),
+        None => Ok(text),
+    }
 }
 
 fn split_addresses(list: &str) -> Result<std::str::Split<'_, char>, EndpointError> {

@@ -140,10 +140,40 @@ fn whoami_creates_an_identity_and_keeps_it() {
     assert!(picture.out.len() > 15, "{picture:?}");
     let widths: Vec<usize> = picture.out[4..].iter().map(|l| l.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
+    assert_eq!(read_qr_code(&picture.out[4..]), *code);
 
     // The code is accepted by --peer.
     let dialed = run(&lo, "alice", &["--peer", code, "peers", "-W", "0.1"]);
     assert_ne!(dialed.code, 2, "{dialed:?}");
+}
+
+/// The text of a QR code in half blocks, as a scanner sees it on a dark terminal.
+fn read_qr_code(rows: &[String]) -> String {
+    const MODULE_PIXELS: usize = 4;
+    // Each character shows two modules, one above the other.
+    let shows = |character: char| match character {
+        '█' => [255, 255],
+        '▀' => [255, 0],
+        '▄' => [0, 255],
+        ' ' => [0, 0],
+        other => panic!("{other}"),
+    };
+    let columns: Vec<Vec<[u8; 2]>> = rows
+        .iter()
+        .map(|r| r.chars().map(shows).collect())
+        .collect();
+    let (width, height) = (columns[0].len(), rows.len() * 2);
+    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(
+        width * MODULE_PIXELS,
+        height * MODULE_PIXELS,
+        |x, y| {
+            let (x, y) = (x / MODULE_PIXELS, y / MODULE_PIXELS);
+            columns[y / 2][x][y % 2]
+        },
+    );
+    let grids = picture.detect_grids();
+    assert_eq!(grids.len(), 1, "{rows:#?}");
+    grids[0].decode().expect("a QR code").1
 }
 
 /// Beside a running program `whoami` prints its name, its address and its port; conflicting
@@ -166,7 +196,8 @@ fn whoami_describes_the_running_program() {
     let port = bob.wait_ready();
     let outcome = finish(run("carol", &["whoami"]), b"");
     assert!(outcome.out[0].starts_with("name: bob~"), "{outcome:?}");
-    assert_eq!(code(&outcome), Some(format!("10.1.2.3:{port}")));
+    let expected = format!("10.1.2.3:{port},=");
+    assert!(code(&outcome).is_some_and(|at| at.starts_with(&expected)));
     assert_eq!(finish(run("bob", &["whoami", "-p9"]), b"").code, 2);
 }
 

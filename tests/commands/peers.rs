@@ -189,6 +189,42 @@ fn a_static_peer_with_an_id_must_have_that_key() {
     }
 }
 
+/// /code tells the own code; /connect links with the peer of a code, and with no other one.
+#[test]
+fn connect_links_with_the_peer_of_a_code() {
+    let Some(lo) = Loopback::new() else { return };
+    lo.host.add_card("10.1.2.3/24");
+    let quiet = &["-m", "none", "--interface", "d0", "--commands"][..];
+    let mut bob = lo.start("bob", quiet);
+    let mut alice = lo.start("alice", quiet);
+    let mut carol = lo.start("carol", quiet);
+    bob.say("/code");
+    let line = bob.err.wait_for(TIMEOUT, |line| line.starts_with("code: "));
+    let code = &line["code: ".len()..];
+    assert!(line.contains("@10.1.2.3:"), "{line}");
+    let whoami = run(&lo, "bob", &["whoami", "--interface", "d0"]);
+    assert!(whoami.out.contains(&line), "{whoami:?}");
+
+    alice.say(&format!("/connect {code}"));
+    wait_joined(&alice, "bob");
+    // Carol's id, where Bob listens.
+    carol.say("/code");
+    let line = carol
+        .err
+        .wait_for(TIMEOUT, |line| line.starts_with("code: "));
+    let (carols_id, _) = line["code: ".len()..].split_once('@').expect("an id");
+    let (_, bobs_address) = code.split_once('@').expect("an address");
+    let (bobs_address, _) = bobs_address.split_once(",=").expect("a check sum");
+    carol.say(&format!("/connect {code}x"));
+    carol
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("typing error"));
+    alice.say(&format!("/connect {carols_id}@{bobs_address}"));
+    alice.err.wait_for(TIMEOUT, |line| line.contains("IS NOT"));
+    carol.say(&format!("/connect {bobs_address}"));
+    wait_joined(&carol, "bob");
+}
+
 /// A program whose `--peer` is its own address stays unlinked from itself, and its output shows
 /// only others.
 #[test]

@@ -93,7 +93,7 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     let mut out = Vec::new();
     json::append_ready(&peer(2, "bob"), 9999, &mut out);
     json::append_error(ErrorCode::InvalidLine, "no \u{202e}", &mut out);
-    json::append_whoami(&peer(2, "bob"), Some("abc"), &mut out);
+    json::append_own(&peer(2, "bob"), "abc", &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!(

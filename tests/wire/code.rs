@@ -103,7 +103,9 @@ fn a_connection_code_is_parsed_back() {
         parsed(&["10.0.0.7:9999", "[2001:db8::1]:9999"])
     );
     let text = code.to_string();
-    assert_eq!(text, format!("{id}@10.0.0.7:9999,[2001:db8::1]:9999"));
+    let plain = format!("{id}@10.0.0.7:9999,[2001:db8::1]:9999");
+    assert_eq!(text, format!("{plain},=njrj"));
+    assert_eq!(plain.parse(), Ok(code.clone()));
     assert_eq!(text.parse(), Ok(code.clone()));
     assert_eq!(format!(" {text}\n").parse(), Ok(code));
     assert_eq!(parse_endpoints(&text).unwrap().len(), 2);
@@ -115,7 +117,7 @@ fn a_connection_code_is_parsed_back() {
     assert_eq!(code.addresses, many[..ADDRESSES_MAX]);
     assert_eq!(code.to_string().parse(), Ok(code.clone()));
     assert_eq!(
-        format!("{code},10.0.0.99:1").parse::<ConnectionCode>(),
+        format!("{id}@{}", ["10.0.0.9:1"; ADDRESSES_MAX + 1].join(",")).parse::<ConnectionCode>(),
         Err(EndpointError::TooManyAddresses)
     );
     for (text, error) in [
@@ -127,4 +129,34 @@ fn a_connection_code_is_parsed_back() {
     ] {
         assert_eq!(text.parse::<ConnectionCode>(), Err(error), "{text}");
     }
+}
+
+/// A mistyped or missing character of a code is noticed. A code without its check sum is accepted,
+/// and a plain id has none.
+#[test]
+fn a_mistyped_code_is_refused() {
+    let id = Identity::from_seed(&[7; 32]).id();
+    let text = ConnectionCode::new(id, &["10.0.0.7:9999".parse().unwrap()]).to_string();
+    let check_at = text.find(",=").unwrap();
+    for at in 0..text.len() {
+        if !(check_at..check_at + 2).contains(&at) {
+            let mut typed = text.clone().into_bytes();
+            typed[at] = if typed[at] == b'7' { b'3' } else { b'7' };
+            let typed = String::from_utf8(typed).unwrap();
+            assert_eq!(
+                parse_endpoints(&typed),
+                Err(EndpointError::WrongCheck),
+                "{typed}"
+            );
+        }
+        // Without its `=`, the check sum is another host.
+        if at != check_at + 1 {
+            let mut typed = text.clone();
+            typed.remove(at);
+            assert!(parse_endpoints(&typed).is_err(), "{typed}");
+        }
+        let cut = parse_endpoints(&text[..at]);
+        assert!(cut.is_err() || at <= check_at, "{at}");
+    }
+    assert_eq!(ConnectionCode::new(id, &[]).to_string(), id.to_string());
 }

@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 19] = [
+const UNNAMED: [&str; 20] = [
     "CHECK_DIGITS",
     "DEFAULT_PORT",
     "HEADER_BYTES",
@@ -32,6 +32,7 @@ const UNNAMED: [&str; 19] = [
     "OVERHEAD_BYTES",
     "PROTOCOL_VERSION",
     "SANITIZED_MAX_CHARS",
+    "CHECK_CHARS",
     "SIGNATURE_CHARS",
     "TAG_BYTES",
     "TEXT_BYTES",

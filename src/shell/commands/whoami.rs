@@ -1,17 +1,16 @@
 //! `p2pchat whoami`: prints the own name, id, fingerprint and connection code.
-use std::net::SocketAddr;
-
 use crate::base::event::Peer;
 use crate::shell::commands::print::print_text;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::attach;
-use crate::shell::net::interfaces;
+use crate::shell::net::own_code::connection_code;
 use crate::shell::state::state_dir::load_own_identity;
 use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::json;
-use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
+use crate::ui::tables;
+use crate::wire::code::DEFAULT_PORT;
 
 /// Width of the blank border around a QR code, in modules (the squares of the code). Scanners need
 /// the border to find the edge of the code.
@@ -47,34 +46,19 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     if port == 0 {
         port = DEFAULT_PORT;
     }
-    let code = ConnectionCode::new(me.id, &own_addresses(interfaces, port)?).to_string();
+    let code = connection_code(me.id, interfaces, port)
+        .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?
+        .to_string();
     if options.json {
         let mut line = Vec::new();
-        json::append_whoami(&me, Some(&code), &mut line);
+        json::append_own(&me, &code, &mut line);
         return print_text(&String::from_utf8_lossy(&line));
     }
-    let mut out = format!(
-        "name: {me}\nid: {}\nfingerprint: {}\ncode: {code}\n",
-        me.id,
-        me.id.fingerprint()
-    );
+    let mut out = tables::format_own(&me, &code);
     if options.qr {
         out.push_str(&render_qr_code(&code)?);
     }
     print_text(&out)
-}
-
-/// All addresses of the usable interfaces except loopback, each with `port`.
-fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let usable = interfaces::list_usable(interfaces)
-        .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?;
-    let addresses = usable
-        .list
-        .iter()
-        .filter(|interface| !interface.is_loopback)
-        .flat_map(|interface| &interface.addresses)
-        .map(|address| (address.ip, port).into());
-    Ok(addresses.collect())
 }
 
 /// Renders `text` as a QR code in half-block characters. Each character shows two modules (squares

@@ -3,6 +3,7 @@ pub mod dial;
 pub mod interface_watch;
 pub mod interfaces;
 pub mod multicast;
+pub mod own_code;
 pub mod path_mtu;
 pub mod resolver;
 pub mod tcp;

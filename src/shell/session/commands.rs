@@ -1,7 +1,9 @@
 //! The part of a session that executes requests.
+use std::io;
+
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Command, Notice, ResolvedRecipient};
+use crate::base::event::{Command, Notice, Peer, ResolvedRecipient};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::request_id::RequestId;
@@ -18,6 +20,7 @@ use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
+use crate::wire::code::{Endpoint, parse_endpoints};
 
 /// Maximum number of lines in the answer to /history.
 const HISTORY_LINES_MAX: u64 = 1000;
@@ -46,7 +49,7 @@ impl Session {
                 self.record_printed(&folder, &cursor, around.store);
             }
             RequestKind::Dial { host, port, peer } => {
-                return Some(SessionAction::Dial { host, port, peer });
+                return Some(SessionAction::Dial(vec![Endpoint { peer, host, port }]));
             }
         }
         None
@@ -150,10 +153,29 @@ impl Session {
                 let rooms = self.enter_rooms(around).clone();
                 self.reply(Notice::Rooms(rooms).into(), sink);
             }
+            UserCommand::Code => return Some(SessionAction::Code),
+            UserCommand::Connect(text) => match parse_endpoints(&text) {
+                Ok(endpoints) => return Some(SessionAction::Dial(endpoints)),
+                Err(error) => {
+                    let content = format!("the address {text} {error}");
+                    self.refuse(ErrorCode::Target, content, sink);
+                }
+            },
             UserCommand::Help => self.reply(EventKind::Help(HELP.to_owned()), sink),
             UserCommand::Quit => self.has_quit = true,
         }
         None
+    }
+
+    /// Answers with the connection code of `own`. `code`: the error if it is unknown.
+    pub fn finish_code(&mut self, own: Peer, code: io::Result<String>, sink: &mut dyn EventSink) {
+        match code {
+            Ok(code) => self.reply(EventKind::Own { own, code }, sink),
+            Err(error) => {
+                let content = format!("the interfaces cannot be listed: {error}");
+                self.refuse(ErrorCode::Failed, content, sink);
+            }
+        }
     }
 
     fn start_query(

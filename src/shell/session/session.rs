@@ -20,6 +20,7 @@ use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status, StoredLines,
 };
+use crate::wire::code::Endpoint;
 
 /// What a session wants from the event loop.
 #[derive(Debug)]
@@ -56,15 +57,10 @@ pub enum SessionAction {
     },
     /// Pass a command to the core.
     Command(Command),
-    /// Add a static peer.
-    Dial {
-        /// A host name or an IP address.
-        host: String,
-        /// The TCP port.
-        port: u16,
-        /// The key expected there, if known.
-        peer: Option<PeerId>,
-    },
+    /// Add static peers.
+    Dial(Vec<Endpoint>),
+    /// Tell the connection code. Answered by [`Session::finish_code`].
+    Code,
 }
 
 /// What a session needs to know while it executes requests.

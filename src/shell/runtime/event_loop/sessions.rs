@@ -7,12 +7,12 @@ use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Input, KnownPeer, Notice, Peer};
 use crate::base::name::Room;
+use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::ui::request::Listen;
 use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
-use crate::wire::code::Endpoint;
 
 impl EventLoop {
     /// The first event of a session.
@@ -148,8 +148,16 @@ impl EventLoop {
                 }));
             }
             SessionAction::Command(command) => self.handle_input(Input::Command(command)),
-            SessionAction::Dial { host, port, peer } => {
-                self.resolver.add(&Endpoint { peer, host, port });
+            SessionAction::Dial(endpoints) => {
+                endpoints.iter().for_each(|e| self.resolver.add(e));
+            }
+            SessionAction::Code => {
+                let ready = self.ready();
+                let code = connection_code(ready.me.id, &ready.interfaces, ready.port);
+                let code = code.map(|code| code.to_string());
+                self.with_session(key, |session, _, sink| {
+                    session.finish_code(ready.me, code, sink);
+                });
             }
         }
         self.with_session(key, |session, _, sink| session.finish_action(sink));

@@ -464,6 +464,7 @@ impl Frontend {
             EventKind::Position { .. }
             | EventKind::Ready(_)
             | EventKind::Help(_)
+            | EventKind::Own { .. }
             | EventKind::Done(_) => {}
         }
     }

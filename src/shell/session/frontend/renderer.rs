@@ -133,6 +133,7 @@ impl Renderer {
                 _ => return self.append_text(kind, today, out),
             },
             EventKind::Help(text) => text.clone(),
+            EventKind::Own { own, code } => tables::format_own(own, code),
             kind => return self.append_text(kind, today, out),
         };
         out.extend_from_slice(table.as_bytes());
