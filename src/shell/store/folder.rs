@@ -15,7 +15,7 @@ use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
 use crate::shell::store::audit::{Audit, DamagedSegment};
-use crate::shell::store::damage::{DamageOutcome, DamageReport};
+use crate::shell::store::damage::{self, DamageOutcome, DamageReport};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::{PrintedBacklog, Reader};
@@ -223,6 +223,7 @@ impl Folder {
                 self.report_damage(report);
             }
         }
+        self.printed_parts = damage::read_printed_parts(&self.dir).unwrap_or_default();
         self.total_bytes = segment_file::folder_bytes(&self.dir).unwrap_or(self.total_bytes);
     }
 

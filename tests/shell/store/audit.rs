@@ -1,8 +1,12 @@
 //! Audits: which of the lines that a folder should store are lost, wherever the damage is.
 use std::fs;
 
+use p2pchat::base::batch::Batch;
+use p2pchat::base::batch_layout::identifying_parts;
 use p2pchat::base::event::Position;
 use p2pchat::base::range::{LostLines, Removal};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::store::audit::Audit;
 use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::segment::frontier::Frontier;
@@ -104,6 +108,40 @@ fn an_audit_finds_damage_in_older_segments() {
     assert_eq!(ranges, core.sorted());
     let rest = load(&store, &authors[0].log(), 1, 700);
     assert!(rest.len() > 20 && !rest.contains(&6), "{rest:?}");
+}
+
+/// The reader has printed a batch, and lags behind others, when an audit finds the batch damaged. It
+/// is known again in this run.
+#[test]
+fn a_printed_batch_is_known_after_an_audit() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let [mut bob, mut carol] = [2, 3].map(Author::new);
+    let printed = bob.say(&["printed"]);
+    core.save(&mut store, &carol.say(&["one"]));
+    core.save(&mut store, &carol.say(&["two"]));
+    core.save(&mut store, &printed);
+    let now = Moment {
+        wall: WallTime(1_000),
+        boot_id: "6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a".to_owned(),
+        boot_ms: 1_000,
+    };
+    store.begin_reader(&general(), &now);
+    let unprinted = carol.say(&["unprinted"]);
+    core.save(&mut store, &unprinted);
+    let path = &folder.segments(GENERAL)[0];
+    replace(path, "\"printed\"", "\"prinTed\"");
+    replace(path, "\"unprinted\"", "\"unprinTed\"");
+    let found = audit(&store, &core);
+    assert!(found.lost.iter().all(|lost| !lost.was_printed));
+    store.set_damage_aside(found, &core);
+    let parts = store.take_printed_parts(&general());
+    let is_known = |batch: &Batch| {
+        let mut known = identifying_parts(batch.as_bytes());
+        known.any(|part| parts.iter().any(|it| **it == *part))
+    };
+    assert_eq!([&printed, &unprinted].map(is_known), [true, false]);
 }
 
 /// A file that was cut under the running program: offsets stay valid, and what follows is stored.

@@ -1,5 +1,6 @@
 //! Finds lines that the disk has damaged or lost, and passes them to the core.
 use crate::base::event::Input;
+use crate::base::name::FolderName;
 use crate::base::range::LostLines;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::store::audit::Audit;
@@ -28,7 +29,7 @@ impl EventLoop {
 
     fn handle_audit(&mut self, mut audit: Audit) {
         let lost = std::mem::take(&mut audit.lost);
-        let folder = &audit.folder;
+        let folder = audit.folder.clone();
         if lost.is_empty() && audit.damaged.is_empty() {
             return;
         }
@@ -38,7 +39,7 @@ impl EventLoop {
                 folder.as_str()
             ));
         }
-        let ranges = self.node.frontier(folder);
+        let ranges = self.node.frontier(&folder);
         let is_outdated = |lost: &LostLines| {
             let range = ranges.iter().find(|range| range.log == lost.log);
             range.is_some_and(|range| range.has_grown_around(lost))
@@ -51,5 +52,12 @@ impl EventLoop {
             self.handle_input(Input::LinesLost(lost));
         }
         self.store.set_damage_aside(audit, &self.node);
+        self.pass_printed_parts(&folder);
+    }
+
+    /// Tells the core which damaged batches of a folder the reader has printed.
+    pub(super) fn pass_printed_parts(&mut self, folder: &FolderName) {
+        let parts = self.store.take_printed_parts(folder);
+        self.handle_input(Input::PrintedDamage(parts));
     }
 }

@@ -73,8 +73,7 @@ impl EventLoop {
             let at = self.now.time + FIRST_AUDIT_DELAY_MS;
             self.audits.schedule(folder.clone(), at);
         }
-        let printed_parts = self.store.take_printed_parts(&folder);
-        self.handle_input(Input::PrintedDamage(printed_parts));
+        self.pass_printed_parts(&folder);
         self.handle_input(Input::FolderOpened {
             folder,
             ranges,
