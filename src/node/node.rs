@@ -486,6 +486,8 @@ impl Node {
                     self.replication
                         .offer_to_unreached(ctx, logs, &peer, &other, rooms);
                     self.replication.offer_to_carriers_for(ctx, logs, &other);
+                    self.replication
+                        .repeat_receipts(ctx, logs, stream, &other, rooms);
                 }
             }
             Message::Clock {

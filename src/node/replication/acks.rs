@@ -7,7 +7,8 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
-use crate::base::name::Target;
+use crate::base::identity::PeerId;
+use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
@@ -34,6 +35,9 @@ const OFFER_INTERVAL_MS: u64 = 1_000;
 /// Minimum milliseconds between two answers to digests for one target on a link. An answer reads
 /// all logs to the target.
 const DIGEST_INTERVAL_MS: u64 = 5_000;
+/// Milliseconds after its arrival for which a line is acknowledged again when another way leads to
+/// its author. Nobody waits much longer for a delivery.
+const REPEAT_RECEIPTS_MS: u64 = 30_000;
 
 impl Replication {
     /// Schedules an acknowledgement of this log over this link. `batches`: the number of batches to
@@ -55,6 +59,31 @@ impl Replication {
         for next_hop in self.ways_to_author(ctx, log).iter() {
             if *next_hop != stream {
                 self.schedule_ack(*next_hop, log, 1);
+            }
+        }
+    }
+
+    /// Acknowledges the newest lines of an author again, because the neighbour of this link has
+    /// another route to the author. Receipts on the way before it may be lost: no relay keeps them.
+    pub fn repeat_receipts(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        author: &PeerId,
+        rooms: &[Room],
+    ) {
+        let routes = ctx.links.get(&stream).map(|link| &link.routes);
+        let Some(routes) = routes.filter(|_| !ctx.stream_by_peer.contains_key(author)) else {
+            return;
+        };
+        let leads_to = |room: &&Room| routes.get(*room).is_some_and(|it| it.contains_key(author));
+        for room in rooms.iter().filter(leads_to) {
+            for range in logs.ranges_by(*author, Target::Room(room.clone())) {
+                let received_at = logs.state(&range.log).received_at;
+                if received_at.is_some_and(|at| at + REPEAT_RECEIPTS_MS > ctx.now.time) {
+                    self.schedule_ack(stream, &range.log, 0);
+                }
             }
         }
     }

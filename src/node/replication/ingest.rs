@@ -300,7 +300,7 @@ impl Replication {
         let is_for_us = is_for_us(ctx, &batch.log.target);
         let local = local_fields(ctx, verdict);
         let gap = logs.advance(&ctx.own_id(), &batch, local);
-        logs.record_source(&batch.log, source_over(ctx, stream));
+        logs.record_arrival(&batch.log, source_over(ctx, stream), ctx.now.time);
         if let Some(gap) = gap.filter(|_| is_for_us) {
             self.gaps.schedule_query();
             ctx.notify(gap_notice(&batch, gap, ctx.now.wall));

@@ -387,3 +387,23 @@ fn receipts_go_back_on_the_way_that_the_lines_came() {
         assert_eq!(lan.peers[carol].received(), ["hello"]);
     }
 }
+
+/// A relay is killed with a receipt that it has not forwarded. The last member of the chain sends
+/// the receipt again, once a way leads to the author again.
+#[test]
+fn a_receipt_that_was_lost_with_a_relay_is_sent_again() {
+    for (seed, relay) in (0..8).flat_map(|seed| [(seed, 1), (seed, 2)]) {
+        let names = ["alice", "bob", "carol", "dave"];
+        let (mut lan, chain) = chain(seed, names);
+        let ([alice, dave], relay) = ([chain[0], chain[3]], chain[relay]);
+        lan.run_for(5_000);
+        lan.say(alice, "hello");
+        lan.finish(alice, None);
+        lan.run_until("dave has it", 3_000, |lan| {
+            lan.peers[dave].received() == ["hello"]
+        });
+        lan.kill(relay);
+        lan.start(relay);
+        lan.run_until("it is settled", 5_000, |lan| lan.peers[alice].is_settled());
+    }
+}

@@ -17,6 +17,7 @@ use crate::base::name::Target;
 use crate::base::range::{Gap, LogRange};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::{Record, SortedMap};
+use crate::base::time::Time;
 use crate::node::replication::logs::peer_acks::{Ack, PeerAcks};
 
 /// What [`LogState::roll_back`] changed in the log.
@@ -105,6 +106,8 @@ pub struct LogState {
     /// The host over whose link the first line came in this run. `None`: we wrote the log, or an
     /// earlier run stored it.
     pub source: Option<IpAddr>,
+    /// When the last line came in this run. `None`: we wrote the log, or an earlier run stored it.
+    pub received_at: Option<Time>,
     /// Our role in the log, with what is known only in this role.
     pub role: LogRole,
 }
@@ -136,6 +139,7 @@ impl LogState {
             is_forked: false,
             printed_up_to: 0,
             source: None,
+            received_at: None,
             role,
         }
     }
@@ -191,6 +195,7 @@ impl LogState {
             is_forked,
             printed_up_to,
             source: _,
+            received_at: _,
             role,
         } = self;
         let is_role_empty = match role {

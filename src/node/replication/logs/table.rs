@@ -13,6 +13,7 @@ use crate::base::range::{LogRange, LogRanges};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
 use crate::base::table::{RecordMap, SortedMap, SortedSet};
+use crate::base::time::Time;
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::{HybridClock, TRUSTED_MAX};
 use crate::node::replication::logs::log_places::LogPlaces;
@@ -464,10 +465,11 @@ impl Logs {
         self.places.get_or_default(log.target.room().cloned())
     }
 
-    /// Records the host over whose link the log's first line came.
-    pub fn record_source(&mut self, log: &LogId, source: Option<IpAddr>) {
+    /// Records the arrival of a line, over a link with the host `source`.
+    pub fn record_arrival(&mut self, log: &LogId, source: Option<IpAddr>, now: Time) {
         if let Some(state) = self.states.get_mut(log) {
             state.source = state.source.or(source);
+            state.received_at = Some(now);
         }
     }
 
