@@ -89,8 +89,8 @@ impl StaticPeer {
 
 /// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer. A
 /// new one takes over the backoff of the endpoint, because a name may stand for other addresses
-/// each time. A peer named by the user is pinned, and a pin is never replaced. Returns whether an
-/// address was added.
+/// each time. A peer named by the user is pinned. Only another pin replaces a pin, and the address
+/// is then dialed anew. Returns whether an address is to be dialed.
 pub fn set_addresses(
     static_peers: &mut Vec<StaticPeer>,
     endpoint: &str,
@@ -112,8 +112,10 @@ pub fn set_addresses(
             .iter_mut()
             .find(|known| known.endpoint == endpoint && known.candidate.address == *address);
         if let Some(known) = known {
-            if pinned.is_some() && known.pinned_peer().is_none() {
-                known.expected = expected;
+            if pinned.is_some() && known.pinned_peer() != pinned {
+                (known.expected, known.mismatch) = (expected, Mismatch::None);
+                known.candidate.backoff = Backoff::new(Time(0));
+                has_added = true;
             }
         } else {
             let mut candidate = Candidate::new(*address, Time(0));

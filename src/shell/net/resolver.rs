@@ -56,9 +56,15 @@ impl Resolver {
         }
     }
 
-    /// Adds an endpoint, and resolves it. Does nothing if the endpoint is known, or the list is
-    /// full.
+    /// Adds an endpoint, and resolves it. An endpoint with an id replaces one of the same host and
+    /// port. Does nothing if the endpoint is known, or the list is full.
     pub fn add(&mut self, endpoint: &Endpoint) {
+        if endpoint.peer.is_some() {
+            let same =
+                |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
+            self.endpoints
+                .retain(|known| known == endpoint || !same(known));
+        }
         if !self.endpoints.contains(endpoint) && self.endpoints.len() < ENDPOINTS_MAX {
             self.endpoints.push(endpoint.clone());
             self.resolve(endpoint);
