@@ -133,6 +133,16 @@ impl Relays {
         self.lan.check_lines();
         self.lan.check_histories();
         self.check_last_lines_shown();
+        self.check_receipts();
+    }
+
+    /// Every author has the receipts of all others.
+    fn check_receipts(&self) {
+        for who in &self.peers {
+            let delivery = self.lan.node(*who).delivery(None);
+            let name = &self.lan.peers[*who].name;
+            assert!(!delivery.has_undelivered, "{name}: {delivery:?}");
+        }
     }
 
     /// Every peer has shown the last lines of all others, which were said after its reader began.
