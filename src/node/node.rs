@@ -501,7 +501,7 @@ impl Node {
                     .record_relayed(author, AuthorClock { run, clock }, peer);
             }
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
-            Message::Hello(_) | Message::Unknown => {}
+            Message::Hello(_) | Message::Peers { .. } | Message::Unknown => {}
         }
     }
 }

@@ -21,6 +21,8 @@ pub const ROOMS_MAX: usize = 64;
 /// distant members count as unreachable. The bound stops routes to a lost peer from growing forever
 /// (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
+/// Maximum number of peers that one `peers` introduces: as many as a full mesh has.
+pub const INTRODUCTIONS_PER_MESSAGE_MAX: usize = 64;
 /// Length of a digest or a room's hash in a message, in hex digits. Longer hashes are truncated.
 pub const DIGEST_CHARS: usize = 32;
 
@@ -74,6 +76,12 @@ pub enum Message {
     Profile {
         /// The new name.
         username: String,
+    },
+    /// Introduces peers with which the sender is linked, so that the receiver can dial them.
+    Peers {
+        /// A [`ConnectionCode`](crate::wire::code::ConnectionCode) for each peer, at most
+        /// [`INTRODUCTIONS_PER_MESSAGE_MAX`].
+        peers: Vec<String>,
     },
     /// The sender closes the link.
     Bye {
@@ -350,6 +358,7 @@ struct TypeTag<'a> {
 #[derive(Deserialize)]
 struct MessageFields {
     rooms: Option<Vec<String>>,
+    peers: Option<Vec<String>>,
     target: Option<String>,
     logs: Option<Vec<WantEntry>>,
     nonce: Option<u64>,
@@ -365,6 +374,7 @@ impl MessageFields {
     fn into_message(self, kind: &str) -> Option<Message> {
         Some(match kind {
             "rooms" => Message::Rooms { rooms: self.rooms? },
+            "peers" => Message::Peers { peers: self.peers? },
             "want" => Message::Want {
                 target: self.target?,
                 logs: self.logs?,

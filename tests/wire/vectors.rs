@@ -252,6 +252,14 @@ fn profile() {
 }
 
 #[test]
+fn peers() {
+    let vector = vector("peers.txt");
+    let codes = vector.texts("peer").into_iter();
+    let peers = codes.map(str::to_owned).collect();
+    assert_message(&vector, "json", Message::Peers { peers });
+}
+
+#[test]
 fn bye() {
     let vectors = vectors("bye.txt");
     let reasons = [
