@@ -10,11 +10,11 @@ pub mod wire;
 
 pub use crate::base::batch::{Batch, LocalFields, LogId};
 pub use crate::base::event::{
-    Chat, Command, FoundVia, Input, KnownPeer, LoadReply, LoadRequest, LoadedLog, LogCursor,
-    Notice, Output, Peer, Position, StreamId,
+    Chat, Command, Input, KnownPeer, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output,
+    Peer, Position, StreamId,
 };
 pub use crate::base::identity::{Identity, NetworkTag, PeerId};
-pub use crate::base::interface::{Interface, InterfaceAddress};
+pub use crate::base::interface::{FoundVia, Interface, InterfaceAddress};
 pub use crate::base::lines::Lines;
 pub use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 pub use crate::base::range::{LogRange, LogRanges};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::{Batch, LocalFields, LogId};
 use super::error_code::{ErrorCode, Refusal};
 use super::identity::PeerId;
-use super::interface::Interface;
+use super::interface::{FoundVia, Interface};
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::{LogRanges, LostLines};
@@ -109,31 +109,6 @@ pub struct StoredBatch {
     pub batch: Batch,
     /// The local fields stored with the batch.
     pub local: LocalFields,
-}
-
-/// How the address of a peer was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FoundVia {
-    /// A beacon of the peer arrived by multicast or broadcast.
-    Multicast,
-    /// The user gave the address with `--peer`.
-    Static,
-    /// The peer dialed this program.
-    Incoming,
-    /// A linked peer advertised a route to the peer.
-    Neighbour,
-}
-
-impl FoundVia {
-    /// The word for this value in the output of `p2pchat peers`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FoundVia::Multicast => "multicast",
-            FoundVia::Static => "given",
-            FoundVia::Incoming => "incoming",
-            FoundVia::Neighbour => "neighbour",
-        }
-    }
 }
 
 /// An event from outside the core.

@@ -1,4 +1,4 @@
-//! Network interfaces, and their addresses.
+//! Network interfaces, their addresses, and how the addresses of peers are found.
 use std::net::{IpAddr, Ipv4Addr};
 
 /// An address of a network interface, with the length of its network prefix.
@@ -33,4 +33,32 @@ pub struct Interface {
     pub on_link_routes: Vec<OnLinkRoute>,
     /// Is this the loopback interface?
     pub is_loopback: bool,
+}
+
+/// How the address of a peer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FoundVia {
+    /// A beacon of the peer arrived by multicast or broadcast.
+    Multicast,
+    /// The user gave the address with `--peer`.
+    Static,
+    /// The peer dialed this program.
+    Incoming,
+    /// A linked peer advertised a route to the peer.
+    Neighbour,
+    /// A linked peer introduced the address.
+    Exchange,
+}
+
+impl FoundVia {
+    /// The word for this value in the output of `p2pchat peers`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FoundVia::Multicast => "multicast",
+            FoundVia::Static => "given",
+            FoundVia::Incoming => "incoming",
+            FoundVia::Neighbour => "neighbour",
+            FoundVia::Exchange => "exchange",
+        }
+    }
 }

@@ -85,6 +85,8 @@ pub struct Link {
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
     /// The clocks of authors that were sent on the link.
     pub clocks_sent: SentClocks,
+    /// Peers that were linked before this time have been introduced on the link.
+    pub introduced_until: Time,
     /// When a changed log was last offered on the link.
     pub last_offer_sent: Option<Time>,
     /// The socket accepts no more bytes for now.

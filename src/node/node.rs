@@ -12,6 +12,7 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
+use crate::node::discovery::exchange::PeerExchange;
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
 use crate::node::membership::profile::Profile;
@@ -40,6 +41,7 @@ pub struct Node {
     pub(super) name_resolution: NameResolution,
     presence: Presence,
     pub(super) dialer: Dialer,
+    exchange: PeerExchange,
     profile: Profile,
     has_left: bool,
 }
@@ -69,6 +71,7 @@ impl Node {
             name_resolution: NameResolution::default(),
             presence: Presence::default(),
             dialer,
+            exchange: PeerExchange::default(),
             profile: Profile::default(),
             has_left: false,
         }
@@ -134,6 +137,7 @@ impl Node {
         self.routes.state_deadlines(&mut deadlines);
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
+        self.exchange.state_deadlines(&mut deadlines);
         self.name_resolution.state_deadlines(ctx, &mut deadlines);
         self.replication.state_deadlines(ctx, &mut deadlines);
         self.delivery_tracker.state_deadlines(&mut deadlines);
@@ -152,6 +156,7 @@ impl Node {
         self.dialer
             .handle_timeout(&mut self.ctx, &mut self.handshakes);
         self.dialer.prune_links(&mut self.ctx, events);
+        self.exchange.handle_timeout(&mut self.ctx);
         self.replication
             .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
     }
@@ -350,7 +355,6 @@ impl Node {
     fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
         let peer = link.peer;
         if link.end == LinkEnd::Left {
-            self.dialer.forget_peer(&peer);
             self.routes.remove_peer(&mut self.ctx, &peer, link.run);
         }
         self.replication.link_down(link.stream);
@@ -375,8 +379,7 @@ impl Node {
             .author_unlinked(&self.ctx, &self.logs, &peer, rooms);
         self.replication
             .select_sources(&self.ctx, &self.logs, &self.rooms);
-        self.dialer
-            .link_down(&mut self.ctx, &peer, link.established_at);
+        self.dialer.link_down(&mut self.ctx, &link);
         if link.end != LinkEnd::Replaced {
             self.handshakes
                 .promote_deferred(&mut self.ctx, peer, events);
@@ -390,6 +393,7 @@ impl Node {
         if self.dialer.link_up(&mut self.ctx, stream, peer.id) {
             self.known_peers.bind(&mut self.ctx, &peer);
         }
+        self.exchange.link_up(&self.ctx, stream);
         self.routes.link_up(&peer.id);
         self.observe_peer(stream, peer);
         self.delivery_tracker
@@ -500,8 +504,9 @@ impl Node {
                 ctx.author_clocks
                     .record_relayed(author, AuthorClock { run, clock }, peer);
             }
+            Message::Peers { peers } => self.dialer.handle_introductions(ctx, stream, &peers),
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
-            Message::Hello(_) | Message::Peers { .. } | Message::Unknown => {}
+            Message::Hello(_) | Message::Unknown => {}
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Timer {
     Beacon,
     /// When to dial the next candidate.
     Dial,
+    /// When to introduce newly linked peers to the others.
+    IntroducePeers,
     /// When to select the neighbours anew.
     UpdateTopology,
     /// When to decide which peer a name means.

@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{
-    Command, Delivery, FlapKind, FoundVia, Notice, Peer, PeerInfo, PeerState,
-};
+use crate::base::event::{Command, Delivery, FlapKind, Notice, Peer, PeerInfo, PeerState};
 use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
@@ -439,6 +438,7 @@ fn parse_found_via(word: &str) -> Option<FoundVia> {
         FoundVia::Static,
         FoundVia::Incoming,
         FoundVia::Neighbour,
+        FoundVia::Exchange,
     ];
     all.into_iter().find(|found| found.as_str() == word)
 }

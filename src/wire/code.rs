@@ -102,7 +102,8 @@ impl ConnectionCode {
     }
 }
 
-fn is_routable(address: &SocketAddr) -> bool {
+/// Whether other hosts may be able to dial this address.
+pub fn is_routable(address: &SocketAddr) -> bool {
     let ip = address.ip();
     let local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !local

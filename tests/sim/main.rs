@@ -8,6 +8,7 @@ mod support;
 mod clocks;
 mod discovery;
 mod duplicate_identity;
+mod exchange;
 mod hostile;
 mod liveness;
 mod many_peers;

@@ -104,6 +104,7 @@ impl Handshakes {
             address,
             interface: None,
             expected_peer: None,
+            is_expected: true,
         };
         self.start(ctx, stream, target, events);
     }

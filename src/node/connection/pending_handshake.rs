@@ -26,6 +26,9 @@ pub struct DialTarget {
     pub interface: Option<u32>,
     /// The only peer accepted, or `None` to accept any peer.
     pub expected_peer: Option<PeerId>,
+    /// Whether a link is likely. Nobody waits for dials of addresses that no beacon and no user
+    /// has named.
+    pub is_expected: bool,
 }
 
 pub(super) enum HandshakeStage {
@@ -71,7 +74,7 @@ impl PendingHandshake {
             } => has_valid_start,
             _ => true,
         };
-        has_valid_start && self.started_at + LINK_EXPECTED_MS > now
+        self.target.is_expected && has_valid_start && self.started_at + LINK_EXPECTED_MS > now
     }
 
     /// Turns the handshake into a link to the sender of this hello. Returns `None` before the keys
@@ -107,6 +110,7 @@ impl PendingHandshake {
             shared_rooms: SortedSet::new(),
             routes: SortedMap::new(),
             clocks_sent: SentClocks::default(),
+            introduced_until: Time(0),
             last_offer_sent: None,
             is_blocked: false,
             channel,

@@ -61,7 +61,7 @@ impl Backoff {
     /// Counts a failed dial. Delays the next dial by a random time between half of the backoff and
     /// all of it. The backoff is at most `longest_ms`.
     pub fn record_failure(&mut self, ctx: &mut Context, longest_ms: u64) {
-        let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(longest_ms);
+        let backoff = (BACKOFF_MIN_MS << self.failures.min(10)).min(longest_ms);
         self.failures += 1;
         self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }

@@ -1,22 +1,24 @@
 //! Decides which candidates to dial, and when.
 use std::net::SocketAddr;
 
-use crate::base::event::{FoundVia, Peer, StreamId};
+use crate::base::event::{Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::interface::Interface;
+use crate::base::interface::{FoundVia, Interface};
 use crate::base::name::Room;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::{HandshakeFailure, LinkEvent};
+use crate::node::connection::liveness::{ClosedLink, HandshakeFailure, LinkEnd, LinkEvent};
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
+use crate::node::discovery::address_book::AddressBook;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS};
 use crate::node::discovery::beacon::BeaconSchedule;
 use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
 use crate::node::discovery::dials::{Dial, Dials};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
+use crate::node::discovery::new_peer_burst::NewPeerBurst;
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::discovery::static_peers;
 use crate::node::discovery::static_peers::StaticPeer;
@@ -34,15 +36,6 @@ const DIAL_BURST_MAX: u64 = 20;
 const STABLE_LINK_MS: u64 = 5_000;
 /// Milliseconds from the end of a stable link to the next dial of a discovered peer.
 const REDIAL_DELAY_MS: u64 = 200;
-/// New peers form a burst if less than this many milliseconds pass between them, on average.
-const NEW_PEER_INTERVAL_MS: u64 = 50;
-/// Number of new peers in a burst that are dialed without delay. Dials to further peers are
-/// delayed, as there may be too many peers for a full mesh.
-const NEW_PEER_BURST_MAX: u64 = 8;
-/// Longest random delay before we dial a new peer of a burst, in milliseconds. If our id is larger
-/// than the peer's id, this time is added to the random delay. Usually the peer then dials us
-/// first, and we need not dial.
-const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 
 /// Keeps the discovered and static peers, and dials them.
 pub struct Dialer {
@@ -50,13 +43,14 @@ pub struct Dialer {
     discovered: DiscoveredPeers,
     dials: Dials,
     static_peers: Vec<StaticPeer>,
+    address_book: AddressBook,
     joined_rooms: Vec<Room>,
     topology_updater: TopologyUpdater,
     /// When to dial next. Recomputed at the end of a turn if `is_next_dial_stale`.
     next_dial: Option<Time>,
     is_next_dial_stale: bool,
     dial_limiter: RateLimiter,
-    new_peer_limiter: RateLimiter,
+    new_peer_burst: NewPeerBurst,
     /// Number of dials started. The stream of the latest dial has this number.
     dials_started: u64,
 }
@@ -70,12 +64,13 @@ impl Dialer {
             discovered: DiscoveredPeers::default(),
             dials: Dials::default(),
             static_peers: Vec::new(),
+            address_book: AddressBook::default(),
             joined_rooms: Vec::new(),
             topology_updater: TopologyUpdater::default(),
             next_dial: None,
             is_next_dial_stale: false,
             dial_limiter: RateLimiter::new(DIAL_INTERVAL_MS),
-            new_peer_limiter: RateLimiter::new(NEW_PEER_INTERVAL_MS),
+            new_peer_burst: NewPeerBurst::default(),
             dials_started: 0,
         }
     }
@@ -144,7 +139,7 @@ impl Dialer {
         let is_new = self.discovered.get(&peer).is_none();
         let mut delay_ms = 0;
         if is_new {
-            if self.new_peer_limiter.drain(now) {
+            if self.new_peer_burst.drain(now) {
                 self.discovered.expire(ctx);
             }
             let discovered = DiscoveredPeer::new(beacon, source, now);
@@ -152,8 +147,7 @@ impl Dialer {
                 ctx.counters.beacons_over_bound += 1;
                 return false;
             }
-            self.new_peer_limiter.add();
-            delay_ms = self.new_peer_delay_ms(ctx, &peer);
+            delay_ms = self.new_peer_burst.add(ctx, &peer);
             ctx.last_peer_event = now;
         }
         let is_linked = ctx.stream_by_peer.contains_key(&peer);
@@ -186,25 +180,23 @@ impl Dialer {
         true
     }
 
-    /// Milliseconds to wait before a new peer is dialed.
-    fn new_peer_delay_ms(&self, ctx: &mut Context, peer: &PeerId) -> u64 {
-        if self.new_peer_limiter.level() <= NEW_PEER_BURST_MAX {
-            return 0;
-        }
-        let delay_ms = ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
-        // Only one side should dial, as a second handshake is wasted. The peer with the larger id
-        // waits longer.
-        match ctx.own_id() > *peer {
-            true => delay_ms + NEW_PEER_DIAL_DELAY_MS,
-            false => delay_ms,
-        }
-    }
-
     fn update_topology(&mut self, ctx: &mut Context) {
         self.is_next_dial_stale = true;
         self.discovered.expire(ctx);
-        self.topology_updater
-            .update(ctx, &self.discovered, &self.static_peers);
+        self.topology_updater.update(
+            ctx,
+            &self.discovered,
+            &self.static_peers,
+            &self.address_book,
+        );
+    }
+
+    /// Records the peers that a linked peer introduces.
+    pub fn handle_introductions(&mut self, ctx: &mut Context, stream: StreamId, codes: &[String]) {
+        if !ctx.transient && self.address_book.introduce(ctx, stream, codes) {
+            self.topology_updater.mark_stale();
+            self.is_next_dial_stale = true;
+        }
     }
 
     /// Replaces the addresses of a static endpoint.
@@ -254,6 +246,7 @@ impl Dialer {
             address,
             interface: discovered.and_then(|discovered| discovered.interface_for(ctx, address)),
             expected_peer: None,
+            is_expected: true,
         };
         let dial = Dial {
             peer,
@@ -291,7 +284,10 @@ impl Dialer {
     /// beacon's address counts as a failed dial. Returns whether the user pinned this peer at any
     /// address with `--peer`.
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
-        self.record_answer(stream, peer);
+        static_peers::record_answer(&mut self.static_peers, stream, peer);
+        if let Some(link) = ctx.links.get(&stream) {
+            self.address_book.link_up(stream, link);
+        }
         self.discovered.record_proof(&peer);
         let dial = self.clear_dial(stream);
         match (dial, self.discovered.get_mut(&peer)) {
@@ -315,15 +311,6 @@ impl Dialer {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
 
-    /// Records which peer answered the dial to a static address.
-    fn record_answer(&mut self, stream: StreamId, peer: PeerId) {
-        for static_peer in &mut self.static_peers {
-            if static_peer.dialing == Some(stream) {
-                static_peer.link_up(peer);
-            }
-        }
-    }
-
     fn clear_dial(&mut self, stream: StreamId) -> Option<Dial> {
         self.is_next_dial_stale = true;
         for static_peer in &mut self.static_peers {
@@ -340,19 +327,10 @@ impl Dialer {
         failure: HandshakeFailure,
     ) {
         if let HandshakeFailure::AlreadyLinked(peer) = failure {
-            self.record_answer(stream, peer);
+            static_peers::record_answer(&mut self.static_peers, stream, peer);
         }
-        for static_peer in &mut self.static_peers {
-            if static_peer.dialing == Some(stream) {
-                static_peer
-                    .candidate
-                    .backoff
-                    .record_failure(ctx, BACKOFF_MAX_MS);
-                static_peer.is_self |= failure == HandshakeFailure::OwnProgram;
-            }
-        }
-        static_peers::report_mismatches(&mut self.static_peers, ctx);
-        static_peers::resolve_unreachable(&mut self.static_peers, ctx, stream);
+        static_peers::record_failure(&mut self.static_peers, ctx, stream, failure);
+        self.address_book.handle_dial_failed(ctx, stream, failure);
         self.topology_updater.mark_stale();
         if let Some(dial) = self.clear_dial(stream) {
             self.discovered
@@ -363,8 +341,8 @@ impl Dialer {
         }
     }
 
-    /// Forgets a peer that said goodbye. It is dialed again only after its next beacon.
-    pub fn forget_peer(&mut self, peer: &PeerId) {
+    /// Forgets the beacons of a peer that said goodbye.
+    fn forget_peer(&mut self, peer: &PeerId) {
         self.discovered.remove(peer);
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
@@ -372,11 +350,17 @@ impl Dialer {
 
     /// Records that a link ended. After a stable link, the peer is dialed again soon. A shorter
     /// link counts as a failed dial of all the peer's addresses. Otherwise we would constantly dial
-    /// a peer that closes each link at once.
-    pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
+    /// a peer that closes each link at once. A peer that said goodbye is dialed after its next
+    /// beacon only.
+    pub fn link_down(&mut self, ctx: &mut Context, link: &ClosedLink) {
+        let peer = &link.peer;
+        if link.end == LinkEnd::Left {
+            self.discovered.remove(peer);
+        }
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
-        let was_stable = ctx.now.time.ms_since(established_at) >= STABLE_LINK_MS;
+        let was_stable = ctx.now.time.ms_since(link.established_at) >= STABLE_LINK_MS;
+        self.address_book.link_down(ctx, link, was_stable);
         let discovered = self.discovered.get_mut(peer).into_iter();
         let discovered = discovered.flat_map(|peer| {
             let candidates = peer.candidates.iter_mut();
@@ -425,22 +409,26 @@ impl Dialer {
         for (_, _, peer) in due.iter() {
             self.dial_discovered(ctx, handshakes, *peer);
         }
-        for i in 0..self.static_peers.len() {
-            let can_dial = self.can_dial(ctx, handshakes);
-            let static_peer = &self.static_peers[i];
-            if can_dial
-                && static_peer.needs_dial(ctx)
-                && static_peer.candidate.backoff.next_attempt() <= now
-            {
-                let target = DialTarget {
-                    address: static_peer.candidate.address,
-                    interface: None,
-                    expected_peer: static_peer.pinned_peer(),
-                };
-                let stream = self.dial(ctx, handshakes, target);
-                self.static_peers[i].dialing = Some(stream);
-            }
+        while let Some((index, at)) = static_peers::next_dial(&self.static_peers, ctx)
+            && at <= now
+            && self.can_dial(ctx, handshakes)
+        {
+            let target = self.static_peers[index].target();
+            self.static_peers[index].dialing = Some(self.dial(ctx, handshakes, target));
         }
+        while let Some((index, at)) = self.next_book_dial(ctx)
+            && at <= now
+            && self.can_dial(ctx, handshakes)
+        {
+            let stream = self.dial(ctx, handshakes, self.address_book.target(index));
+            self.address_book.start_dial(index, stream, now);
+        }
+    }
+
+    /// The next dial of the address book. Beacons tell better than the book where a peer is.
+    fn next_book_dial(&self, ctx: &Context) -> Option<(usize, Time)> {
+        self.address_book
+            .next_dial(ctx, |peer| self.discovered.get(peer).is_some())
     }
 
     /// The discovered peers to which we want a link. In a full mesh, these are all discovered
@@ -471,9 +459,8 @@ impl Dialer {
     /// Whether a peer at an address given by the user is likely to be linked soon. A peer whose
     /// dials have failed does not count.
     pub fn is_expecting_static_peer(&self, ctx: &Context) -> bool {
-        self.static_peers.iter().any(|static_peer| {
-            static_peer.needs_dial(ctx) && !static_peer.candidate.backoff.has_failed()
-        })
+        let mut given = self.static_peers.iter();
+        given.any(|given| given.needs_dial(ctx) && !given.candidate.backoff.has_failed())
     }
 
     /// Whether a discovered peer is likely to be linked soon. A peer whose dials have failed does
@@ -541,13 +528,10 @@ impl Dialer {
     /// changed that time.
     pub fn end_turn(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_next_dial_stale) {
-            let static_times = self
-                .static_peers
-                .iter()
-                .filter(|static_peer| static_peer.needs_dial(ctx))
-                .map(|static_peer| static_peer.candidate.backoff.next_attempt());
+            let given = static_peers::next_dial(&self.static_peers, ctx);
+            let times = [given, self.next_book_dial(ctx)].into_iter().flatten();
             let discovered_times = self.dial_times(ctx).map(|(_, at)| at);
-            self.next_dial = static_times.chain(discovered_times).min();
+            self.next_dial = times.map(|(_, at)| at).chain(discovered_times).min();
         }
     }
 
@@ -556,6 +540,7 @@ impl Dialer {
         self.beacons.withdraw(ctx, &self.joined_rooms);
         self.discovered.clear();
         self.static_peers.clear();
+        self.address_book.clear();
     }
 
     /// All discovered peers. The `bool` of each peer says whether its beacons still arrive.
@@ -572,13 +557,15 @@ impl Dialer {
             .static_peers
             .iter()
             .any(|static_peer| static_peer.peer() == Some(*peer));
-        match (
-            self.discovered.get(peer).is_some(),
-            is_static || stream.is_dialed(),
-        ) {
-            (true, _) => FoundVia::Multicast,
-            (false, true) => FoundVia::Static,
-            (false, false) => FoundVia::Incoming,
+        let is_discovered = self.discovered.get(peer).is_some();
+        match stream.is_dialed() {
+            _ if is_discovered => FoundVia::Multicast,
+            _ if is_static => FoundVia::Static,
+            true => self
+                .address_book
+                .found_via(peer)
+                .unwrap_or(FoundVia::Static),
+            false => FoundVia::Incoming,
         }
     }
 }

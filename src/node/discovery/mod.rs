@@ -1,11 +1,14 @@
 //! Finds peers: sends and receives beacons, keeps candidate addresses, and decides which peers to
 //! dial and when.
+pub mod address_book;
 pub mod backoff;
 pub mod beacon;
 pub mod candidates;
 pub mod dialer;
 pub mod dials;
 pub mod discovered_peers;
+pub mod exchange;
+pub mod new_peer_burst;
 pub mod rate_limiter;
 pub mod static_peers;
 pub mod topology_updater;

@@ -6,8 +6,10 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
+use crate::node::connection::liveness::HandshakeFailure;
+use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
-use crate::node::discovery::backoff::Backoff;
+use crate::node::discovery::backoff::{BACKOFF_MAX_MS, Backoff};
 use crate::node::discovery::candidates::Candidate;
 
 /// The peer expected at a static address.
@@ -48,6 +50,16 @@ pub struct StaticPeer {
 }
 
 impl StaticPeer {
+    /// The target of a dial to the address.
+    pub fn target(&self) -> DialTarget {
+        DialTarget {
+            address: self.candidate.address,
+            interface: None,
+            expected_peer: self.pinned_peer(),
+            is_expected: true,
+        }
+    }
+
     /// Whether the address needs a dial. The dial may still have to wait for its backoff. No dial
     /// is needed for our own address, for an address being dialed, or if the expected peer is
     /// linked.
@@ -85,6 +97,14 @@ impl StaticPeer {
             self.expected = ExpectedPeer::LastSeen(peer);
         }
     }
+}
+
+/// The address whose dial is due first, by its index, and when.
+pub fn next_dial(static_peers: &[StaticPeer], ctx: &Context) -> Option<(usize, Time)> {
+    let peers = static_peers.iter().enumerate();
+    let undialed = peers.filter(|(_, static_peer)| static_peer.needs_dial(ctx));
+    let times = undialed.map(|(index, known)| (index, known.candidate.backoff.next_attempt()));
+    times.min_by_key(|(_, at)| *at)
 }
 
 /// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer. A
@@ -135,9 +155,37 @@ pub fn set_addresses(
     has_added
 }
 
+/// Records which peer answered the dial to a static address.
+pub fn record_answer(static_peers: &mut [StaticPeer], stream: StreamId, peer: PeerId) {
+    for static_peer in static_peers {
+        if static_peer.dialing == Some(stream) {
+            static_peer.link_up(peer);
+        }
+    }
+}
+
+/// Records that the dial to a static address became no link. Warns the user if another peer
+/// answered, or if nobody does.
+pub fn record_failure(
+    static_peers: &mut [StaticPeer],
+    ctx: &mut Context,
+    stream: StreamId,
+    failure: HandshakeFailure,
+) {
+    for static_peer in static_peers.iter_mut() {
+        if static_peer.dialing == Some(stream) {
+            let backoff = &mut static_peer.candidate.backoff;
+            backoff.record_failure(ctx, BACKOFF_MAX_MS);
+            static_peer.is_self |= failure == HandshakeFailure::OwnProgram;
+        }
+    }
+    report_mismatches(static_peers, ctx);
+    resolve_unreachable(static_peers, ctx, stream);
+}
+
 /// Has the endpoint of a failed dial resolved again, if the dials to all of its addresses have
 /// failed: its name may stand for another address now. Tells the user once that it does not answer.
-pub fn resolve_unreachable(static_peers: &mut [StaticPeer], ctx: &mut Context, failed: StreamId) {
+fn resolve_unreachable(static_peers: &mut [StaticPeer], ctx: &mut Context, failed: StreamId) {
     let dialed = static_peers
         .iter()
         .find(|static_peer| static_peer.dialing == Some(failed) && !static_peer.is_self);
@@ -178,7 +226,7 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
 /// Warns the user of each address where a peer other than the pinned peer answered. Gives no
 /// warning while the pinned peer is linked. The warning waits until the dials to all addresses of
 /// the pinned peer have failed. Until then, one of these addresses may still lead to that peer.
-pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
+fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]
             .pinned_peer()

@@ -7,6 +7,7 @@ use crate::base::time::Time;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::LinkEvent;
 use crate::node::context::Context;
+use crate::node::discovery::address_book::AddressBook;
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::static_peers::StaticPeer;
@@ -48,12 +49,13 @@ impl TopologyUpdater {
             .then_some(self.updated_at + delay)
     }
 
-    /// Selects the wanted peers from the linked, discovered and static peers.
+    /// Selects the wanted peers from the linked, discovered, introduced and static peers.
     pub fn update(
         &mut self,
         ctx: &mut Context,
         discovered: &DiscoveredPeers,
         static_peers: &[StaticPeer],
+        address_book: &AddressBook,
     ) {
         let (own, now) = (ctx.own_id(), ctx.now.time);
         (self.updated_at, self.is_stale) = (now, false);
@@ -65,6 +67,7 @@ impl TopologyUpdater {
         if !ctx.topology.reset(known) {
             return self.unwanted_since.clear();
         }
+        let introduced: Vec<PeerId> = address_book.dialable(ctx).copied().collect();
         let topology = &mut ctx.topology;
         for link in links {
             for room in &link.shared_rooms {
@@ -74,6 +77,14 @@ impl TopologyUpdater {
         for peer in dialable.clone().filter(|peer| !peer.transient) {
             for room in &peer.rooms {
                 topology.add_member(&own, room, &peer.peer.id);
+            }
+        }
+        // Only routes tell in which rooms an introduced peer is.
+        for link in ctx.links.values() {
+            for (room, routes) in &link.routes {
+                for peer in introduced.iter().filter(|peer| routes.contains_key(*peer)) {
+                    topology.add_member(&own, room, peer);
+                }
             }
         }
         for static_peer in static_peers {

@@ -6,7 +6,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::{beacons, dials, messages, presence, streams, tables};
+use super::{beacons, dials, introductions, messages, presence, streams, tables};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -362,6 +362,62 @@ const BOUNDS: &[Bound] = &[
         measured: "addresses that outrank strangers",
         at_most: 256,
         measure: tables::remembered_addresses,
+    },
+    Bound {
+        name: "dials of introduced addresses",
+        flood: "a peer introduces 10000 made-up peers at 250 hosts that answer no dial",
+        measured: "dials in a minute",
+        at_most: 64,
+        measure: introductions::dials_in_a_minute,
+    },
+    Bound {
+        name: "dials of an introduced host",
+        flood: "10 peers introduce 200 made-up peers each at ports of one host",
+        measured: "its dials in a minute",
+        at_most: 4,
+        measure: introductions::dials_of_a_victim,
+    },
+    Bound {
+        name: "introduced addresses of a source",
+        flood: "a peer introduces 250 made-up peers, each at another host",
+        measured: "hosts dialed",
+        at_most: 32,
+        measure: introductions::hosts_of_a_source,
+    },
+    Bound {
+        name: "introduced addresses",
+        flood: "12 peers introduce 32 made-up peers each, each at another host",
+        measured: "hosts dialed",
+        at_most: 256,
+        measure: introductions::hosts_of_many_sources,
+    },
+    Bound {
+        name: "introduced addresses of a peer",
+        flood: "a peer introduces bob at 240 hosts, 8 at a time",
+        measured: "hosts dialed",
+        at_most: 4,
+        measure: introductions::hosts_of_a_peer,
+    },
+    Bound {
+        name: "peers of an introduction",
+        flood: "a message introduces 65 peers, of which one can be dialed: the last",
+        measured: "dials",
+        at_most: 0,
+        measure: introductions::dials_of_a_long_message,
+    },
+    Bound {
+        name: "failed dials of an introduced address",
+        flood: "a peer introduces a made-up peer once",
+        measured: "dials in an hour",
+        at_most: 6,
+        measure: introductions::dials_of_a_silent_address,
+    },
+    Bound {
+        name: "introductions that a delivery waits for",
+        flood: "a peer introduces made-up peers while bob is linked",
+        measured: "ms until a line is settled",
+        at_most: 40,
+        measure: introductions::settle_among_introductions,
     },
 ];
 

@@ -4,6 +4,7 @@ mod bounds;
 mod bytes;
 mod claims;
 mod dials;
+mod introductions;
 mod messages;
 mod peers;
 mod presence;

@@ -1,6 +1,6 @@
 //! The network between hosts: its conditions, its open connections, and the paths that are cut.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use p2pchat::base::event::StreamId;
 
@@ -112,6 +112,8 @@ pub struct Network {
     pub missing_paths: BTreeSet<(usize, usize)>,
     /// Beacons sent on each network so far.
     pub beacon_counts: BTreeMap<u8, u64>,
+    /// Dials so far of each host.
+    pub dials_of_host: BTreeMap<IpAddr, u64>,
     /// Dials so far, also the number of the newest connection.
     pub dial_count: u64,
 }
@@ -120,6 +122,7 @@ impl Network {
     /// Adds a connection that is being dialed; returns its connection_id.
     pub fn add_connection(&mut self, end: Endpoint, address: SocketAddr) -> u64 {
         self.dial_count += 1;
+        *self.dials_of_host.entry(address.ip()).or_default() += 1;
         let connection = Connection {
             address,
             ends: [Some(end), None],

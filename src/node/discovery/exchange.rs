@@ -1,0 +1,168 @@
+//! Peer exchange: introduces linked peers to each other, so that each can dial the others. One
+//! `--peer` is then enough to join a whole mesh.
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::base::event::StreamId;
+use crate::base::name::Room;
+use crate::base::time::Time;
+use crate::node::context::Context;
+use crate::node::link::Link;
+use crate::node::timer::{Deadlines, Timer};
+use crate::node::topology::Rings;
+use crate::wire::code::{ConnectionCode, is_routable};
+use crate::wire::message::{INTRODUCTIONS_PER_MESSAGE_MAX, Message};
+
+/// Milliseconds from a new link to the introductions that it causes. By then, peers that find each
+/// other by beacons are linked, and their `members` say so.
+const INTRODUCTION_DELAY_MS: u64 = 1_000;
+/// Milliseconds that each link adds to this delay. With many links, `members` are sent later.
+const INTRODUCTION_DELAY_PER_LINK_MS: u64 = 40;
+
+/// Schedules the introductions. A link gets those peers that were linked since the introductions
+/// before, and that its peer does not advertise as linked.
+#[derive(Default)]
+pub struct PeerExchange {
+    /// When to introduce the peers that are newly linked.
+    due_at: Option<Time>,
+}
+
+impl PeerExchange {
+    /// Schedules introductions, as the peer of this stream is newly linked.
+    pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
+        let is_transient = ctx.links.get(&stream).is_none_or(|link| link.transient);
+        if !is_transient && !ctx.transient {
+            let per_link_ms = INTRODUCTION_DELAY_PER_LINK_MS * ctx.links.len() as u64;
+            let at = ctx.now.time + INTRODUCTION_DELAY_MS + per_link_ms;
+            self.due_at.get_or_insert(at);
+        }
+    }
+
+    /// Sends the introductions if they are due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        let now = ctx.now.time;
+        if self.due_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        for stream in ctx.streams() {
+            let Some(link) = ctx.links.get(&stream) else {
+                continue;
+            };
+            let peers = introductions(ctx, link);
+            if !peers.is_empty() {
+                ctx.send(stream, &Message::Peers { peers });
+            }
+            if let Some(link) = ctx.links.get_mut(&stream) {
+                link.introduced_until = now;
+            }
+        }
+    }
+
+    /// Adds the time at which to send introductions.
+    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::IntroducePeers, self.due_at);
+    }
+}
+
+/// The connection codes of the peers to introduce to the peer of this link.
+fn introductions(ctx: &Context, receiver: &Link) -> Vec<String> {
+    if receiver.transient {
+        return Vec::new();
+    }
+    let rings = neighbour_rings(ctx, receiver);
+    let is_wanted = |link: &Link| {
+        rings.as_ref().is_none_or(|rings| {
+            rings.iter().any(|(room, rings)| {
+                link.shared_rooms.contains(*room)
+                    && rings.is_neighbour(&receiver.peer.id, &link.peer.id)
+            })
+        })
+    };
+    let new = ctx.links.values().filter(|link| {
+        !link.transient
+            && link.peer.id != receiver.peer.id
+            && link.established_at >= receiver.introduced_until
+            && !advertises_link(receiver, link)
+            && is_wanted(link)
+    });
+    let codes = new.filter_map(|link| code_for(ctx, receiver, link));
+    codes.take(INTRODUCTIONS_PER_MESSAGE_MAX).collect()
+}
+
+/// Whether the peer of `receiver` advertises that it is linked with the peer of `link`.
+fn advertises_link(receiver: &Link, link: &Link) -> bool {
+    let mut rooms = receiver.routes.values();
+    rooms.any(|routes| {
+        routes
+            .get(&link.peer.id)
+            .is_some_and(|route| route.hops == 1)
+    })
+}
+
+/// The rings of a receiver over the members that we are linked with, one for each shared room. Its
+/// neighbours there are nearer than those that it has, or the same. By such introductions, rings
+/// form from any connected graph in a few rounds (T-Man; Jelasity and Babaoglu, 2005). `None` in a
+/// full mesh.
+fn neighbour_rings<'a>(ctx: &Context, receiver: &'a Link) -> Option<Vec<(&'a Room, Rings)>> {
+    let rooms = receiver.shared_rooms.iter();
+    let rings = rooms.map(|room| {
+        let mut rings = Rings::default();
+        for (_, member) in ctx.links_in_room(room) {
+            rings.add(&receiver.peer.id, &member.peer.id);
+        }
+        (room, rings)
+    });
+    ctx.topology.is_partial_mesh().then(|| rings.collect())
+}
+
+/// The connection code of a linked peer, with the addresses that the receiver may be able to dial.
+fn code_for(ctx: &Context, receiver: &Link, link: &Link) -> Option<String> {
+    let addresses = [link.dialed_address, Some(link.address)];
+    let addresses = addresses.into_iter().flatten();
+    let useful = addresses.filter(|at| can_introduce(ctx, receiver.address.ip(), at));
+    let code = ConnectionCode::new(link.peer.id, &useful.collect::<Vec<SocketAddr>>());
+    (!code.addresses.is_empty()).then(|| code.to_string())
+}
+
+/// Whether a peer at `other` can know this address, or dial it: the rule for sending and for
+/// receiving an introduction. Addresses that mean something on one host, one link or one site only
+/// do not leave it.
+pub fn can_introduce(ctx: &Context, other: IpAddr, address: &SocketAddr) -> bool {
+    if !is_routable(address) || address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return false;
+    }
+    let is_same_scope = match scope(address.ip()) {
+        Scope::Host => false,
+        Scope::Link => scope(other) == Scope::Link,
+        Scope::Site => scope(other) != Scope::Global,
+        Scope::Global => true,
+    };
+    is_same_scope || is_own_host(ctx, other)
+}
+
+/// Whether this address is one of our own host.
+pub fn is_own_host(ctx: &Context, address: IpAddr) -> bool {
+    address.is_loopback() || ctx.is_own_address(address)
+}
+
+/// Where an address means the same host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Host,
+    Link,
+    /// Private addresses: RFC 1918, RFC 4193.
+    Site,
+    Global,
+}
+
+fn scope(address: IpAddr) -> Scope {
+    let (is_link_local, is_private) = match address {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.is_private()),
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.is_unique_local()),
+    };
+    match address.is_loopback() {
+        true => Scope::Host,
+        false if is_link_local => Scope::Link,
+        false if is_private => Scope::Site,
+        false => Scope::Global,
+    }
+}

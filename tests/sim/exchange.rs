@@ -1,0 +1,152 @@
+//! Peer exchange: one `--peer` is enough to join a mesh, and no introduction is believed.
+use p2pchat::base::event::{Command, Input, Notice, PeerInfo};
+use p2pchat::base::interface::FoundVia;
+
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+
+/// Peers without beacons, of which all but the first get the address of the first.
+fn star(lan: &mut Lan, count: usize) -> Vec<PeerIndex> {
+    let peers: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for who in &peers {
+        lan.peers[*who].beacons_enabled = false;
+    }
+    peers
+}
+
+/// Starts these peers one after the other, each some time later, and gives them the hub's address.
+fn join(lan: &mut Lan, peers: &[PeerIndex], hub: PeerIndex) {
+    let address = lan.address(hub);
+    for who in peers {
+        lan.start(*who);
+        lan.add_static_peer(*who, address);
+        let pause_ms = lan.random(4_000);
+        lan.run_for(pause_ms);
+    }
+}
+
+fn rows(lan: &mut Lan, who: PeerIndex) -> Vec<PeerInfo> {
+    lan.feed(who, Input::Command(Command::Peers));
+    match lan.peers[who].notices.pop() {
+        Some((_, _, Notice::Peers(rows))) => rows,
+        _ => Vec::new(),
+    }
+}
+
+fn are_all_linked(lan: &mut Lan, peers: &[PeerIndex]) -> bool {
+    peers
+        .iter()
+        .all(|who| lan.linked_peers(*who).len() == peers.len() - 1)
+}
+
+/// Runs until each of these peers is linked with all others.
+fn run_until_meshed(lan: &mut Lan, peers: &[PeerIndex], within_ms: u64) {
+    let end = lan.now_ms + within_ms;
+    while !are_all_linked(lan, peers) {
+        assert!(lan.now_ms < end, "no full mesh within {within_ms} ms");
+        lan.run_for(100);
+    }
+}
+
+/// All know the hub only. All are linked soon, in whatever order they came, and go on without it.
+#[test]
+fn a_star_becomes_a_full_mesh_that_needs_no_hub() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let mut peers = star(&mut lan, 8);
+        let hub = peers[0];
+        // The hub may be the last to start.
+        let position = lan.random(8) as usize;
+        peers.swap(0, position);
+        join(&mut lan, &peers, hub);
+        run_until_meshed(&mut lan, &peers, 20_000);
+        lan.check_links();
+        match seed % 2 {
+            0 => lan.kill(hub),
+            _ => lan.stop(hub),
+        }
+        lan.run_for(5_000);
+        peers.retain(|who| *who != hub);
+        let [author, others @ ..] = &peers[..] else {
+            panic!("no peers");
+        };
+        lan.say(*author, "without a hub");
+        lan.run_for(100);
+        for who in others {
+            assert_eq!(lan.peers[*who].received(), ["without a hub"], "seed {seed}");
+        }
+        let found = rows(&mut lan, *author).into_iter().map(|row| row.found_via);
+        let expected = [FoundVia::Exchange, FoundVia::Incoming];
+        assert!(found.clone().all(|found| expected.contains(&found)));
+    }
+}
+
+/// A path between two introduced peers breaks for a minute, and nobody else is left.
+#[test]
+fn introduced_peers_link_again_without_the_hub() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let peers = star(&mut lan, 3);
+        join(&mut lan, &peers, peers[0]);
+        run_until_meshed(&mut lan, &peers, 10_000);
+        lan.stop(peers[0]);
+        lan.run_for(10_000);
+        lan.cut(peers[1], peers[2]);
+        lan.run_for(60_000);
+        assert!(!lan.are_linked(peers[1], peers[2]));
+        lan.heal();
+        lan.run_until_linked(peers[1], peers[2], 70_000);
+    }
+}
+
+/// Two meshes become one when one of their members gets the address of another.
+#[test]
+fn two_meshes_become_one() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let peers = star(&mut lan, 8);
+        let (left, right) = peers.split_at(4);
+        join(&mut lan, left, left[0]);
+        join(&mut lan, right, right[0]);
+        run_until_meshed(&mut lan, left, 20_000);
+        run_until_meshed(&mut lan, right, 20_000);
+        let address = lan.address(right[3]);
+        lan.add_static_peer(left[2], address);
+        run_until_meshed(&mut lan, &peers, 40_000);
+        lan.check_links();
+    }
+}
+
+/// Where beacons work, nobody is introduced and nobody dials more.
+#[test]
+fn beacons_leave_nothing_to_introduce() {
+    let mut lan = Lan::new(1);
+    let peers: Vec<PeerIndex> = (0..20).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    lan.start_all(peers.clone());
+    run_until_meshed(&mut lan, &peers, 5_000);
+    lan.run_for(900);
+    let bytes = |lan: &Lan| lan.peers.iter().map(|peer| peer.bytes_sent).sum::<u64>();
+    let (dials, sent) = (lan.network.dial_count, bytes(&lan));
+    lan.run_for(10_000);
+    assert_eq!(lan.network.dial_count, dials);
+    assert_eq!(bytes(&lan), sent, "bytes in a quiet mesh");
+    let found = rows(&mut lan, peers[0]);
+    assert!(found.iter().all(|row| row.found_via == FoundVia::Multicast));
+}
+
+/// A program that leaves soon neither introduces nor dials, and nobody is introduced to it.
+#[test]
+fn transient_peers_are_left_out() {
+    let mut lan = Lan::new(1);
+    let peers = star(&mut lan, 4);
+    lan.peers[peers[3]].transient = true;
+    join(&mut lan, &peers, peers[0]);
+    lan.run_for(20_000);
+    run_until_meshed_without(&mut lan, &peers);
+}
+
+fn run_until_meshed_without(lan: &mut Lan, peers: &[PeerIndex]) {
+    let hub = lan.id(peers[0]);
+    assert_eq!(lan.linked_peers(peers[3]), [hub]);
+    assert_eq!(lan.linked_peers(peers[1]).len(), 2);
+}
