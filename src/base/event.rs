@@ -265,6 +265,9 @@ pub enum Output {
     /// Save the receipts of direct messages. This text replaces the previously saved text. The
     /// shell passes it to the core when the next run starts. Only the core interprets it.
     SaveReceipts(String),
+    /// Save the addresses at which peers were linked. This text replaces the previously saved text.
+    /// The shell passes it to the core when the next run starts. Only the core interprets it.
+    SaveAddresses(String),
     /// Report an event to the sessions.
     Notice(Notice),
 }

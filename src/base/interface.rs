@@ -48,6 +48,8 @@ pub enum FoundVia {
     Neighbour,
     /// A linked peer introduced the address.
     Exchange,
+    /// The peer was linked at the address in an earlier run.
+    Remembered,
 }
 
 impl FoundVia {
@@ -59,6 +61,7 @@ impl FoundVia {
             FoundVia::Incoming => "incoming",
             FoundVia::Neighbour => "neighbour",
             FoundVia::Exchange => "exchange",
+            FoundVia::Remembered => "remembered",
         }
     }
 }

@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub known_peers: Vec<KnownPeer>,
     /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.
     pub receipts: String,
+    /// The addresses that were last saved with [`Output::SaveAddresses`]. Empty if none were saved.
+    pub addresses: String,
     /// The state in which the last run ended, if it ended cleanly.
     pub resume: Option<ResumeState>,
 }
@@ -172,8 +174,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context of a node without links. Ignores the fields `known_peers`, `receipts` and
-    /// `resume` of `config`.
+    /// The context of a node without links. Ignores the fields `known_peers`, `receipts`,
+    /// `addresses` and `resume` of `config`.
     pub fn new(config: NodeConfig, now: Now) -> Context {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         Context {

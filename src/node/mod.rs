@@ -72,8 +72,9 @@
 //! 16. Pass lines to publish only while [`Node::can_accept`](crate::Node::can_accept) is true.
 //!     Lines passed while the store fails wait in memory.
 //! 17. Keep for the next run: all entries of
-//!     [`Output::SaveKnownPeer`](crate::Output::SaveKnownPeer) in their order, and the last text of
-//!     [`Output::SaveReceipts`](crate::Output::SaveReceipts).
+//!     [`Output::SaveKnownPeer`](crate::Output::SaveKnownPeer) in their order, and the last text
+//!     each of [`Output::SaveReceipts`](crate::Output::SaveReceipts) and
+//!     [`Output::SaveAddresses`](crate::Output::SaveAddresses).
 //!
 //! ## At the end of a run
 //!

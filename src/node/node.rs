@@ -53,8 +53,10 @@ impl Node {
         let known_peers = KnownPeers::new(known_peers);
         let receipts = std::mem::take(&mut config.receipts);
         let resume = config.resume.take();
-        let dialer = Dialer::new(config.beacons_enabled);
+        let addresses = std::mem::take(&mut config.addresses);
+        let beacons_enabled = config.beacons_enabled;
         let mut ctx = Context::new(config, now);
+        let dialer = Dialer::new(&mut ctx, beacons_enabled, &addresses);
         let mut logs = Logs::new(&mut ctx, resume);
         known_peers.index(&mut ctx);
         let delivery_tracker = DeliveryTracker::restore(&ctx, &mut logs, &receipts);

@@ -27,6 +27,8 @@ pub enum Timer {
     Dial,
     /// When to introduce newly linked peers to the others.
     IntroducePeers,
+    /// When to save the addresses at which peers were linked.
+    SaveAddresses,
     /// When to select the neighbours anew.
     UpdateTopology,
     /// When to decide which peer a name means.

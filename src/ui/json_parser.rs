@@ -439,6 +439,7 @@ fn parse_found_via(word: &str) -> Option<FoundVia> {
         FoundVia::Incoming,
         FoundVia::Neighbour,
         FoundVia::Exchange,
+        FoundVia::Remembered,
     ];
     all.into_iter().find(|found| found.as_str() == word)
 }

@@ -14,6 +14,7 @@ use p2pchat::node::context::ResumeState;
 use p2pchat::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
+use p2pchat::shell::state::core_files::CoreFile;
 use p2pchat::shell::state::known_peers_file::{KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_PEERS_MAX};
 use p2pchat::shell::state::secret_file::read_secret;
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, load_own_identity};
@@ -460,17 +461,26 @@ fn files_are_private() {
     let mut state = open_state_dir(&folder.0).state_dir;
     state.append_known_peer(&known_peer("bob", 1)).unwrap();
     // A draft that a crash left keeps its mode for no file.
-    for name in ["clean.new", "receipts.new"] {
+    for name in ["clean.new", "receipts.new", "addresses.new"] {
         fs::write(folder.join(name), "torn").unwrap();
         chmod(&folder.join(name), 0o666);
     }
-    state.write_receipts("").unwrap();
+    for file in [CoreFile::Receipts, CoreFile::Addresses] {
+        state.write_core_file(file, "").unwrap();
+    }
     state.write_clean_marker(&ResumeState::default()).unwrap();
     let mut files = file_names(&folder.0);
     files.retain(|name| name != "history");
     assert_eq!(
         files,
-        ["clean", "identity", "known_peers", "lock", "receipts"]
+        [
+            "addresses",
+            "clean",
+            "identity",
+            "known_peers",
+            "lock",
+            "receipts"
+        ]
     );
     files.push("history/format".to_owned());
     for name in files {
@@ -494,6 +504,8 @@ fn planted_links_are_not_followed() {
             "clean.new",
             "receipts",
             "receipts.new",
+            "addresses",
+            "addresses.new",
             "known_peers",
         ] {
             let _ = fs::remove_file(directory.join(name));
@@ -503,13 +515,18 @@ fn planted_links_are_not_followed() {
             }
         }
         assert!(state.take_clean_marker().is_err());
-        assert_eq!(state.read_receipts(), "");
+        let core_files = [CoreFile::Receipts, CoreFile::Addresses];
+        for file in core_files {
+            assert_eq!(state.read_core_file(file), "");
+        }
         assert!(state.append_known_peer(&known_peer("bob", 1)).is_err());
         let failure = state.read_known_peers(&mut Vec::new()).unwrap_err();
         assert!(failure.message.ends_with("is no regular file"), "{failure}");
-        state.write_receipts("mine").unwrap();
+        for file in core_files {
+            state.write_core_file(file, "mine").unwrap();
+            assert_eq!(state.read_core_file(file), "mine");
+        }
         state.write_clean_marker(&ResumeState::default()).unwrap();
-        assert_eq!(state.read_receipts(), "mine");
         assert!(state.take_clean_marker().unwrap().is_some());
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }

@@ -21,6 +21,7 @@ use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecor
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
+use p2pchat::shell::state::core_files::CoreFile;
 use p2pchat::shell::state::known_peers_file::{
     append_known_peer, read_and_compact_known_peers, read_known_peers,
 };
@@ -29,6 +30,7 @@ use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::reader::PrintedBacklog;
 use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
+use p2pchat::wire::code::ConnectionCode;
 
 use crate::folders::TempDir;
 use crate::vector_files::{Vector, path, shown_lines, vector, vectors};
@@ -218,6 +220,14 @@ fn receipts() -> Vec<ReceiptRecord> {
     ]
 }
 
+/// The addresses at which bob and carol were linked.
+fn addresses() -> String {
+    let code = |peer, address: &str| ConnectionCode::new(peer, &[address.parse().expect("one")]);
+    let bobs = code(id(2), "192.168.4.2:9999");
+    let carols = code(id(3), "[2001:db8::7]:40123");
+    format!("{bobs}\n{carols}\n")
+}
+
 fn resume_state() -> ResumeState {
     let mut heads = SortedMap::new();
     for stored in stored_batches() {
@@ -251,7 +261,11 @@ fn write_directory(directory: &Path) {
     }
     let mut text = String::new();
     receipts().iter().for_each(|record| record.write(&mut text));
-    state.write_receipts(&text).expect("written");
+    state
+        .write_core_file(CoreFile::Receipts, &text)
+        .expect("written");
+    let written = state.write_core_file(CoreFile::Addresses, &addresses());
+    written.expect("written");
     state.write_clean_marker(&resume_state()).expect("written");
     let ranges = Ranges::default();
     for network in [NetworkTag::OPEN, vector("network_keys.txt").network()] {
@@ -375,7 +389,8 @@ fn a_state_directory_is_read() {
     let mut state = opened.state_dir;
     let marker = state.take_clean_marker().expect("a marker");
     assert_eq!(marker, Some(resume_state()));
-    let text = state.read_receipts();
+    assert_eq!(state.read_core_file(CoreFile::Addresses), addresses());
+    let text = state.read_core_file(CoreFile::Receipts);
     let read: Vec<ReceiptRecord> = text.lines().filter_map(ReceiptRecord::parse).collect();
     assert_eq!(read.len(), receipts().len());
     for (read, written) in read.iter().zip(receipts()) {

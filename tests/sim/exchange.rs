@@ -1,7 +1,11 @@
 //! Peer exchange: one `--peer` is enough to join a mesh, and no introduction is believed.
+use std::net::SocketAddr;
+
 use p2pchat::base::event::{Command, Input, Notice, PeerInfo};
 use p2pchat::base::interface::FoundVia;
+use p2pchat::wire::code::ConnectionCode;
 
+use crate::hostile::bounds::made_up_peer;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -149,4 +153,135 @@ fn run_until_meshed_without(lan: &mut Lan, peers: &[PeerIndex]) {
     let hub = lan.id(peers[0]);
     assert_eq!(lan.linked_peers(peers[3]), [hub]);
     assert_eq!(lan.linked_peers(peers[1]).len(), 2);
+}
+
+/// The hub is gone for good. The others find each other again by the addresses of their last run,
+/// though they come back one after the other.
+#[test]
+fn remembered_addresses_replace_the_hub() {
+    for seed in 0..6 {
+        let mut lan = Lan::new(seed);
+        let mut peers = star(&mut lan, 6);
+        let hub = peers[0];
+        join(&mut lan, &peers, hub);
+        run_until_meshed(&mut lan, &peers, 20_000);
+        // What a killed program remembers is at most 10 s old.
+        lan.run_for(10_000);
+        for who in &peers {
+            match lan.chance(500) {
+                true => lan.kill(*who),
+                false => lan.stop(*who),
+            }
+        }
+        peers.retain(|who| *who != hub);
+        let position = lan.random(5) as usize;
+        peers.swap(0, position);
+        for who in &peers {
+            let pause_ms = lan.random(60_000);
+            lan.run_for(pause_ms);
+            lan.start(*who);
+        }
+        run_until_meshed(&mut lan, &peers, 10_000);
+        lan.check_links();
+        let found = rows(&mut lan, peers[4])
+            .into_iter()
+            .map(|row| row.found_via);
+        let expected = [FoundVia::Remembered, FoundVia::Incoming];
+        assert!(found.clone().all(|found| expected.contains(&found)));
+        assert!(found.clone().any(|found| found == FoundVia::Remembered));
+    }
+}
+
+/// The text that names these peers, each at a host that answers no dial.
+fn silent_addresses(count: u64) -> String {
+    let codes = (0..count).map(|n| {
+        let host = [10, 0, 60 + (n >> 8) as u8, n as u8];
+        format!("{}@{}\n", made_up_peer(n), SocketAddr::from((host, 9999)))
+    });
+    codes.collect()
+}
+
+/// Peers that are found by beacons are linked before a remembered address is dialed. Absent ones are
+/// dialed slowly, seldom, and not in vain for a delivery.
+#[test]
+fn remembered_addresses_cause_no_storm() {
+    let mut lan = Lan::new(1);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[alice].addresses = silent_addresses(64);
+    lan.start_all([alice, bob]);
+    lan.run_until_linked(alice, bob, 100);
+    let dials = lan.network.dial_count;
+    assert!(lan.network.dials_of_host.len() == 1);
+    lan.run_for(2_500);
+    assert!((4..=10).contains(&(lan.network.dial_count - dials)));
+    lan.say(alice, "a line");
+    lan.finish(alice, None);
+    lan.run_until("settled", 50, |lan| lan.peers[alice].is_settled());
+    lan.run_for(60_000);
+    assert!(lan.network.dial_count - dials <= 80);
+    // The backoff of each is 17 minutes at last.
+    lan.run_for(6 * 3_600_000);
+    let before = lan.network.dial_count;
+    lan.run_for(3_600_000);
+    let in_an_hour = lan.network.dial_count - before;
+    assert!((64 * 3..=64 * 8).contains(&in_an_hour), "{in_an_hour}");
+}
+
+/// Who restarts among peers that beacons find dials none of them because of the file.
+#[test]
+fn beacons_outrank_remembered_addresses() {
+    let mut lan = Lan::new(1);
+    let peers: Vec<PeerIndex> = (0..6).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    lan.start_all(peers.clone());
+    run_until_meshed(&mut lan, &peers, 1_000);
+    lan.run_for(20_000);
+    assert_eq!(lan.peers[peers[0]].addresses.lines().count(), 5);
+    lan.stop(peers[0]);
+    lan.start(peers[0]);
+    run_until_meshed(&mut lan, &peers, 500);
+    let dials = lan.network.dial_count;
+    lan.run_for(30_000);
+    assert_eq!(lan.network.dial_count, dials);
+    let found = rows(&mut lan, peers[0]);
+    assert!(found.iter().all(|row| row.found_via == FoundVia::Multicast));
+}
+
+/// Only peers that have a key for a later run are remembered. Nothing in the text is believed.
+#[test]
+fn a_hostile_text_is_tolerated() {
+    let mut lan = Lan::new(1);
+    let peers = star(&mut lan, 4);
+    let [alice, bob, carol, dave] = peers[..] else {
+        panic!("four peers");
+    };
+    lan.peers[carol].is_ephemeral = true;
+    lan.peers[dave].transient = true;
+    let own = format!("{}@10.0.70.1:9999\n", lan.id(alice));
+    let junk = [
+        "@",
+        "x@y:1",
+        "\u{0}",
+        "[::1]:5",
+        "=".repeat(100_000).as_str(),
+    ]
+    .join("\n");
+    let lie = lan.address(bob);
+    let twice = format!("{}@{lie}\n", made_up_peer(999)).repeat(2);
+    lan.peers[alice].addresses = format!("{own}{junk}\n{twice}") + &silent_addresses(10_000);
+    join(&mut lan, &[alice, bob, carol, dave], alice);
+    lan.run_for(600_000);
+    assert!(lan.is_running(alice));
+    assert!(lan.network.dials_of_host.len() <= 64 + 2);
+    assert!(
+        !lan.network
+            .dials_of_host
+            .contains_key(&[10, 0, 70, 1].into())
+    );
+    let saved = &lan.peers[alice].addresses;
+    let first = ConnectionCode::new(lan.id(bob), &[lie]).to_string();
+    assert_eq!(saved.lines().next(), Some(first.as_str()));
+    assert!(saved.lines().count() <= 64, "{saved}");
+    for absent in [carol, dave, alice] {
+        assert!(!saved.contains(&lan.id(absent).to_string()));
+    }
 }

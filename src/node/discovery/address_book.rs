@@ -1,8 +1,9 @@
 //! The address book: addresses of peers that linked peers introduced, or at which a peer was
-//! linked. An address is only dialed. The handshake must prove the key of its peer.
+//! linked in this run or an earlier one. An address is only dialed. The handshake must prove the
+//! key of its peer.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::StreamId;
+use crate::base::event::{Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;
@@ -14,7 +15,7 @@ use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, Backoff};
 use crate::node::discovery::exchange;
 use crate::node::link::Link;
 use crate::node::standing::source_of;
-use crate::wire::code::ConnectionCode;
+use crate::wire::code::{ConnectionCode, is_routable};
 use crate::wire::message::INTRODUCTIONS_PER_MESSAGE_MAX;
 
 /// Maximum number of unproven addresses that the peers of one source have introduced. A new one
@@ -40,6 +41,11 @@ const BOOK_DIALS_WINDOW_MS: u64 = 8_000;
 const SOURCE_DIALS_MAX: usize = 4;
 /// See [`SOURCE_DIALS_MAX`].
 const SOURCE_DIALS_WINDOW_MS: u64 = 60_000;
+/// Longest random delay of the first dials at a start, in milliseconds. Beacons and static peers
+/// find most peers earlier.
+const REMEMBERED_DIAL_DELAY_MS: u64 = 2_000;
+/// Milliseconds from the first unsaved change of the proven addresses until they are saved.
+const SAVE_ADDRESSES_DELAY_MS: u64 = 10_000;
 /// Longest random delay of the first dial of an introduced address, in milliseconds. Both peers are
 /// introduced to each other, so the one with the larger id waits as long in addition.
 const INTRODUCED_DIAL_DELAY_MS: u64 = 200;
@@ -51,6 +57,8 @@ enum Origin {
     Introduced(IpAddr),
     /// As [`Origin::Introduced`]. A link has proven the address since.
     Confirmed,
+    /// The peer was linked at the address in an earlier run.
+    Remembered,
     /// The peer was linked at the address, which was found in another way.
     Linked,
 }
@@ -93,9 +101,74 @@ pub struct AddressBook {
     /// The dials of the last [`SOURCE_DIALS_WINDOW_MS`], the latest last. The rate of dials bounds
     /// their number.
     recent_dials: Vec<(Time, IpAddr)>,
+    /// When to save the proven addresses. `None`: they are saved.
+    save_at: Option<Time>,
 }
 
 impl AddressBook {
+    /// A book with the addresses of an earlier run: the text of [`Output::SaveAddresses`]. Ignores
+    /// lines that are no connection code.
+    pub fn restore(ctx: &mut Context, text: &str) -> AddressBook {
+        let mut book = AddressBook::default();
+        let lines = text.lines().take(PROVEN_ADDRESSES_MAX);
+        let codes = lines.filter_map(|line| line.parse::<ConnectionCode>().ok());
+        for ConnectionCode { id, addresses } in codes {
+            let Some(address) = addresses.first().copied().filter(is_routable) else {
+                continue;
+            };
+            if id != ctx.own_id() && book.position(&id, address).is_none() {
+                let delay_ms = ctx.jitter(REMEMBERED_DIAL_DELAY_MS);
+                let next_attempt = ctx.now.time + delay_ms;
+                book.push(id, address, Origin::Remembered, next_attempt);
+            }
+        }
+        // The text begins with the address that was linked last.
+        book.addresses.reverse();
+        book
+    }
+
+    /// When to save the proven addresses.
+    pub fn deadline(&self) -> Option<Time> {
+        self.save_at
+    }
+
+    /// Saves the proven addresses if they have changed: one connection code a line. The address
+    /// that was linked last comes first.
+    pub fn save(&mut self, ctx: &mut Context) {
+        if self.save_at.take().is_none() {
+            return;
+        }
+        let mut text = String::new();
+        for known in self
+            .addresses
+            .iter()
+            .rev()
+            .filter(|known| known.is_proven())
+        {
+            let code = ConnectionCode::new(known.peer, &[known.address]);
+            if !code.addresses.is_empty() {
+                text += &code.to_string();
+                text.push('\n');
+            }
+        }
+        ctx.emit(Output::SaveAddresses(text));
+    }
+
+    fn position(&self, peer: &PeerId, address: SocketAddr) -> Option<usize> {
+        let mut addresses = self.addresses.iter();
+        addresses.position(|known| known.peer == *peer && known.address == address)
+    }
+
+    fn push(&mut self, peer: PeerId, address: SocketAddr, origin: Origin, next_attempt: Time) {
+        self.addresses.push(KnownAddress {
+            peer,
+            address,
+            origin,
+            backoff: Backoff::new(next_attempt),
+            dialing: None,
+        });
+    }
+
     /// Records the peers that a linked peer introduces. Ignores what is no address that this peer
     /// can know, and what exceeds a bound. Returns whether an address was added.
     pub fn introduce(&mut self, ctx: &mut Context, stream: StreamId, codes: &[String]) -> bool {
@@ -130,9 +203,11 @@ impl AddressBook {
         source: IpAddr,
     ) {
         let of_peer = self.addresses.iter().filter(|known| known.peer == peer);
-        let is_known = of_peer.clone().any(|known| known.address == address);
         let is_own = address.port() == ctx.port && ctx.is_own_address(address.ip());
-        if is_known || is_own || of_peer.count() >= ADDRESSES_PER_PEER_MAX {
+        if is_own
+            || self.position(&peer, address).is_some()
+            || of_peer.count() >= ADDRESSES_PER_PEER_MAX
+        {
             return;
         }
         let origin = Origin::Introduced(source);
@@ -147,13 +222,7 @@ impl AddressBook {
         if ctx.own_id() > peer {
             delay_ms += INTRODUCED_DIAL_DELAY_MS;
         }
-        self.addresses.push(KnownAddress {
-            peer,
-            address,
-            origin,
-            backoff: Backoff::new(ctx.now.time + delay_ms),
-            dialing: None,
-        });
+        self.push(peer, address, origin, ctx.now.time + delay_ms);
     }
 
     /// The unlinked peers of which no dial has failed.
@@ -229,29 +298,27 @@ impl AddressBook {
 
     /// Records that a peer is linked. Its address is proven then, unless its key ends with its
     /// program.
-    pub fn link_up(&mut self, stream: StreamId, link: &Link) {
+    pub fn link_up(&mut self, ctx: &Context, stream: StreamId, link: &Link) {
         self.clear_dial(stream);
         if link.transient || link.is_ephemeral || link.address.port() == 0 {
             return;
         }
         let (peer, address) = (link.peer.id, link.address);
-        let is_same = |known: &KnownAddress| (known.peer, known.address) == (peer, address);
-        let known = self.addresses.iter().position(is_same);
-        let origin = match known.map(|index| self.addresses.remove(index).origin) {
-            Some(Origin::Introduced(_) | Origin::Confirmed) => Origin::Confirmed,
+        let known = self.position(&peer, address);
+        let known = known.map(|index| self.addresses.remove(index));
+        if !known.as_ref().is_some_and(KnownAddress::is_proven) {
+            let at = ctx.now.time + SAVE_ADDRESSES_DELAY_MS;
+            self.save_at.get_or_insert(at);
+        }
+        let origin = match known.map(|known| known.origin) {
+            Some(Origin::Introduced(_)) => Origin::Confirmed,
             Some(origin) => origin,
             None => Origin::Linked,
         };
         // Makes room first, so that the new address stays.
         self.drop_oldest(ADDRESSES_PER_PEER_MAX - 1, |known| known.peer == peer);
         self.drop_oldest(PROVEN_ADDRESSES_MAX - 1, KnownAddress::is_proven);
-        self.addresses.push(KnownAddress {
-            peer,
-            address,
-            origin,
-            backoff: Backoff::new(Time(0)),
-            dialing: None,
-        });
+        self.push(peer, address, origin, Time(0));
     }
 
     /// Keeps at most `most` of the addresses for which `is_counted` is true.
@@ -315,6 +382,7 @@ impl AddressBook {
         let mut of_peer = self.addresses.iter().filter(|known| known.peer == *peer);
         of_peer.find_map(|known| match known.origin {
             Origin::Introduced(_) | Origin::Confirmed => Some(FoundVia::Exchange),
+            Origin::Remembered => Some(FoundVia::Remembered),
             Origin::Linked => None,
         })
     }

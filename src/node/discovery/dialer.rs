@@ -56,19 +56,19 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that knows no peer yet. If `beacons_enabled` is false, the dialer sends no beacons.
-    /// It still dials the peers whose beacons arrive.
-    pub fn new(beacons_enabled: bool) -> Dialer {
+    /// A dialer that knows the addresses of earlier runs only. If `beacons_enabled` is false, the
+    /// dialer sends no beacons. It still dials the peers whose beacons arrive.
+    pub fn new(ctx: &mut Context, beacons_enabled: bool, addresses: &str) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
             discovered: DiscoveredPeers::default(),
             dials: Dials::default(),
             static_peers: Vec::new(),
-            address_book: AddressBook::default(),
+            address_book: AddressBook::restore(ctx, addresses),
             joined_rooms: Vec::new(),
             topology_updater: TopologyUpdater::default(),
             next_dial: None,
-            is_next_dial_stale: false,
+            is_next_dial_stale: true,
             dial_limiter: RateLimiter::new(DIAL_INTERVAL_MS),
             new_peer_burst: NewPeerBurst::default(),
             dials_started: 0,
@@ -286,7 +286,7 @@ impl Dialer {
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
         static_peers::record_answer(&mut self.static_peers, stream, peer);
         if let Some(link) = ctx.links.get(&stream) {
-            self.address_book.link_up(stream, link);
+            self.address_book.link_up(ctx, stream, link);
         }
         self.discovered.record_proof(&peer);
         let dial = self.clear_dial(stream);
@@ -392,6 +392,9 @@ impl Dialer {
             .is_some_and(|at| at <= now)
         {
             self.update_topology(ctx);
+        }
+        if self.address_book.deadline().is_some_and(|at| at <= now) {
+            self.address_book.save(ctx);
         }
         if self.is_next_dial_stale || self.next_dial.is_some_and(|at| at <= now) {
             self.is_next_dial_stale = true;
@@ -512,6 +515,7 @@ impl Dialer {
         deadlines: &mut Deadlines,
     ) {
         deadlines.add_some(Timer::Beacon, self.beacons.deadline());
+        deadlines.add_some(Timer::SaveAddresses, self.address_book.deadline());
         deadlines.add_some(Timer::UpdateTopology, self.topology_updater.deadline(ctx));
         if let Some(at) = self.next_dial
             && handshakes.can_accept(true)
@@ -538,6 +542,7 @@ impl Dialer {
     /// Withdraws the beacon and forgets all candidates, as this program leaves.
     pub fn withdraw_beacon(&mut self, ctx: &mut Context) {
         self.beacons.withdraw(ctx, &self.joined_rooms);
+        self.address_book.save(ctx);
         self.discovered.clear();
         self.static_peers.clear();
         self.address_book.clear();

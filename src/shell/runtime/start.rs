@@ -29,6 +29,7 @@ use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::session::session::Session;
+use crate::shell::state::core_files::CoreFile;
 use crate::shell::state::identity_file::random_bytes;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
@@ -105,7 +106,8 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         is_ephemeral: options.is_ephemeral(),
         beacons_enabled: options.multicast.is_some(),
         known_peers,
-        receipts: state.read_receipts(),
+        receipts: state.read_core_file(CoreFile::Receipts),
+        addresses: state.read_core_file(CoreFile::Addresses),
         resume,
         identity,
     };

@@ -17,10 +17,10 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::os::file;
 use crate::shell::state::clean_marker;
+use crate::shell::state::core_files::CoreFile;
 use crate::shell::state::history_format::open_history_format;
 use crate::shell::state::identity_file::{generate_identity, load_or_create_identity};
 use crate::shell::state::known_peers_file;
-use crate::shell::state::receipts_file;
 
 /// Permission bit of a directory to which everyone may write (inode(7)).
 const WORLD_WRITABLE: u32 = 0o002;
@@ -139,23 +139,22 @@ impl StateDir {
         }
     }
 
-    /// Replaces the file `receipts`.
+    /// Replaces a file of the core.
     ///
     /// # Errors
     /// The file can't be written. The old file stays.
-    pub fn write_receipts(&self, text: &str) -> io::Result<()> {
+    pub fn write_core_file(&self, file: CoreFile, text: &str) -> io::Result<()> {
         match self.directory() {
-            Some(directory) => receipts_file::write_receipts(directory, text),
+            Some(directory) => file.write(directory, text),
             None => Ok(()),
         }
     }
 
-    /// Returns the text that [`StateDir::write_receipts`] wrote last. Empty: the file is missing or
-    /// unreadable.
-    pub fn read_receipts(&self) -> String {
-        self.directory()
-            .map(receipts_file::read_receipts)
-            .unwrap_or_default()
+    /// Returns the text that [`StateDir::write_core_file`] wrote last. Empty: the file is missing
+    /// or unreadable.
+    pub fn read_core_file(&self, file: CoreFile) -> String {
+        let directory = self.directory();
+        directory.map_or(String::new(), |directory| file.read(directory))
     }
 
     /// Reads and removes the marker of a run that ended cleanly. See

@@ -25,6 +25,7 @@ struct Directory {
     resume: Option<ResumeState>,
     known_peers: Vec<KnownPeer>,
     receipts: String,
+    addresses: String,
     /// When the user first read each room.
     readers: BTreeMap<Room, Time>,
 }
@@ -63,6 +64,7 @@ impl Directory {
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
+            addresses: self.addresses.clone(),
             resume: self.resume.take(),
         };
         Node::new(config, Now::default())
@@ -79,6 +81,7 @@ impl Host {
             resume: None,
             known_peers: Vec::new(),
             receipts: String::new(),
+            addresses: String::new(),
             readers: BTreeMap::new(),
         };
         let node = directory.begin_run();
@@ -186,6 +189,7 @@ impl Host {
             Output::Resolve { .. } => {}
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
+            Output::SaveAddresses(addresses) => self.directory.addresses = addresses,
             Output::Notice(notice) => self.notices.push(notice),
         }
     }

@@ -1,6 +1,6 @@
 //! What hostile peers send, claim and withhold.
 mod beacons;
-mod bounds;
+pub mod bounds;
 mod bytes;
 mod claims;
 mod dials;

@@ -219,6 +219,7 @@ impl Lan {
                 self.peers[who].known_peers.push(known);
             }
             Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
+            Output::SaveAddresses(addresses) => self.peers[who].addresses = addresses,
             Output::Notice(Notice::Resolved { request_id, result }) => {
                 let lines = self.peers[who].unaddressed.remove(&request_id);
                 match (lines, result) {

@@ -99,6 +99,7 @@ pub struct SimPeer {
     pub resume_state: Option<ResumeState>,
     pub known_peers: Vec<KnownPeer>,
     pub receipts: String,
+    pub addresses: String,
     pub node: Option<Node>,
     /// Number of the current or last run, from 1.
     pub run: u64,
@@ -160,6 +161,7 @@ impl SimPeer {
             resume_state: None,
             known_peers: Vec::new(),
             receipts: String::new(),
+            addresses: String::new(),
             node: None,
             run: 0,
             started_at_ms: 0,
@@ -230,6 +232,7 @@ impl SimPeer {
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
+            addresses: self.addresses.clone(),
             resume: self.resume_state.take(),
         };
         self.node = Some(Node::new(setup, self.now(clock)));

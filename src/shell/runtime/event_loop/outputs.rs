@@ -6,6 +6,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Input, KnownPeer, Output, StreamId};
 use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::state::core_files::CoreFile;
 
 impl EventLoop {
     /// Executes all outputs that wait in the core.
@@ -42,7 +43,11 @@ impl EventLoop {
             Output::SaveReceipts(receipts) => {
                 // If this fails, the next run carries lines that their recipients already have.
                 // That costs space but is harmless.
-                let _ = self.state.write_receipts(&receipts);
+                let _ = self.state.write_core_file(CoreFile::Receipts, &receipts);
+            }
+            Output::SaveAddresses(addresses) => {
+                // If this fails, the next run tries older addresses.
+                let _ = self.state.write_core_file(CoreFile::Addresses, &addresses);
             }
             Output::Notice(notice) => self.notify(notice),
         }
