@@ -13,6 +13,7 @@ mod fork;
 mod main_job;
 mod news;
 mod partition;
+mod routed;
 mod stopped;
 mod support;
 
