@@ -158,7 +158,8 @@ impl Node {
         self.dialer
             .handle_timeout(&mut self.ctx, &mut self.handshakes);
         self.dialer.prune_links(&mut self.ctx, events);
-        self.exchange.handle_timeout(&mut self.ctx);
+        self.exchange
+            .handle_timeout(&mut self.ctx, self.dialer.discovered());
         self.replication
             .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
     }

@@ -54,6 +54,19 @@ const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 #[test]
 fn one_address_joins_two_lans_for_good() {
     let Some(lan) = two_lans() else { return };
+    // Carol and dave are linked over link-local IPv6, an address that means nothing to the others.
+    for host in [3, 4] {
+        lan.hosts[host].namespace.nft(
+            "add table inet firewall
+            add chain inet firewall in { type filter hook input priority 0; }
+            add rule inet firewall in ip saddr 10.78.0.0/24 meta l4proto tcp drop",
+        );
+    }
+    // And carol cannot dial the others, so they must be told an address of hers that they can dial.
+    lan.hosts[3].namespace.nft(
+        "add chain inet firewall out { type filter hook output priority 0; }
+        add rule inet firewall out ip daddr 10.77.0.0/24 tcp flags & (syn | ack) == syn drop",
+    );
     let start = |host: usize, options: &[&str]| lan.hosts[host].start(USERS[host - 1], options);
     let mut programs: Vec<Program> = (1..4).map(|host| start(host, &[])).collect();
     let alices = Lan::address(1, 0);

@@ -548,6 +548,11 @@ impl Dialer {
         self.address_book.clear();
     }
 
+    /// The peers whose beacons were received.
+    pub fn discovered(&self) -> &DiscoveredPeers {
+        &self.discovered
+    }
+
     /// All discovered peers. The `bool` of each peer says whether its beacons still arrive.
     pub fn discovered_peers(&self, ctx: &Context) -> Vec<(&DiscoveredPeer, bool)> {
         let min_interval_ms = self.discovered.min_beacon_interval_ms();

@@ -6,6 +6,7 @@ use crate::base::event::StreamId;
 use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::link::Link;
 use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::Rings;
@@ -38,7 +39,7 @@ impl PeerExchange {
     }
 
     /// Sends the introductions if they are due.
-    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+    pub fn handle_timeout(&mut self, ctx: &mut Context, discovered: &DiscoveredPeers) {
         let now = ctx.now.time;
         if self.due_at.take_if(|at| *at <= now).is_none() {
             return;
@@ -47,7 +48,7 @@ impl PeerExchange {
             let Some(link) = ctx.links.get(&stream) else {
                 continue;
             };
-            let peers = introductions(ctx, link);
+            let peers = introductions(ctx, discovered, link);
             if !peers.is_empty() {
                 ctx.send(stream, &Message::Peers { peers });
             }
@@ -64,7 +65,7 @@ impl PeerExchange {
 }
 
 /// The connection codes of the peers to introduce to the peer of this link.
-fn introductions(ctx: &Context, receiver: &Link) -> Vec<String> {
+fn introductions(ctx: &Context, discovered: &DiscoveredPeers, receiver: &Link) -> Vec<String> {
     if receiver.transient {
         return Vec::new();
     }
@@ -84,7 +85,7 @@ fn introductions(ctx: &Context, receiver: &Link) -> Vec<String> {
             && !advertises_link(receiver, link)
             && is_wanted(link)
     });
-    let codes = new.filter_map(|link| code_for(ctx, receiver, link));
+    let codes = new.filter_map(|link| code_for(ctx, discovered, receiver, link));
     codes.take(INTRODUCTIONS_PER_MESSAGE_MAX).collect()
 }
 
@@ -115,9 +116,17 @@ fn neighbour_rings<'a>(ctx: &Context, receiver: &'a Link) -> Option<Vec<(&'a Roo
 }
 
 /// The connection code of a linked peer, with the addresses that the receiver may be able to dial.
-fn code_for(ctx: &Context, receiver: &Link, link: &Link) -> Option<String> {
-    let addresses = [link.dialed_address, Some(link.address)];
-    let addresses = addresses.into_iter().flatten();
+/// A link over link-local IPv6 has none, so those in the peer's beacons follow.
+fn code_for(
+    ctx: &Context,
+    discovered: &DiscoveredPeers,
+    receiver: &Link,
+    link: &Link,
+) -> Option<String> {
+    let of_link = [link.dialed_address, Some(link.address)];
+    let of_beacons = discovered.get(&link.peer.id).into_iter();
+    let of_beacons = of_beacons.flat_map(|peer| peer.candidates.iter().map(|it| it.address));
+    let addresses = of_link.into_iter().flatten().chain(of_beacons);
     let useful = addresses.filter(|at| can_introduce(ctx, receiver.address.ip(), at));
     let code = ConnectionCode::new(link.peer.id, &useful.collect::<Vec<SocketAddr>>());
     (!code.addresses.is_empty()).then(|| code.to_string())
