@@ -37,6 +37,8 @@ pub enum ErrorCode {
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
+    /// `other-program`: a program of another protocol uses our multicast group.
+    OtherProgram,
     /// `unreachable`: a host of `--peer` does not answer, or its name cannot be resolved.
     Unreachable,
     /// `failed`: any other error. An IPC client also uses this value for unknown codes.
@@ -44,7 +46,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 16] = [
+    const ALL: [ErrorCode; 17] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
@@ -59,6 +61,7 @@ impl ErrorCode {
         ErrorCode::Presence,
         ErrorCode::Store,
         ErrorCode::InvalidLine,
+        ErrorCode::OtherProgram,
         ErrorCode::Unreachable,
         ErrorCode::Failed,
     ];
@@ -80,6 +83,7 @@ impl ErrorCode {
             ErrorCode::Presence => "presence",
             ErrorCode::Store => "store",
             ErrorCode::InvalidLine => "line",
+            ErrorCode::OtherProgram => "other-program",
             ErrorCode::Unreachable => "unreachable",
             ErrorCode::Failed => "failed",
         }

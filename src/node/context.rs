@@ -80,6 +80,8 @@ pub struct ResumeState {
 pub struct NodeCounters {
     /// Datagrams that are no beacon of this network, come from another subnet, or are replayed.
     pub foreign_datagrams: u64,
+    /// Beacons of p2pchat in Go, which are foreign datagrams as well.
+    pub go_beacons: u64,
     /// Beacons of new peers that were ignored, because too many peers were discovered already.
     pub beacons_over_bound: u64,
     /// Handshakes that failed for any reason.
@@ -105,7 +107,7 @@ pub struct NodeCounters {
 
 impl NodeCounters {
     /// The counters with their names, for `/stats`.
-    pub fn named_values(&self) -> [(&'static str, u64); 11] {
+    pub fn named_values(&self) -> [(&'static str, u64); 12] {
         [
             ("batches_received", self.batches_received),
             ("duplicate_batches", self.duplicate_batches),
@@ -113,6 +115,7 @@ impl NodeCounters {
             ("logs_over_bound", self.logs_over_bound),
             ("healed_lines", self.healed_lines),
             ("foreign_datagrams", self.foreign_datagrams),
+            ("go_beacons", self.go_beacons),
             ("beacons_over_bound", self.beacons_over_bound),
             ("failed_handshakes", self.failed_handshakes),
             ("other_versions", self.other_versions),

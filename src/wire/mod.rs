@@ -9,6 +9,7 @@ pub mod beacon;
 pub mod channel;
 pub mod code;
 pub mod frame;
+pub mod go_p2pchat;
 pub mod message;
 pub mod noise;
 pub mod sealed;

@@ -1,7 +1,8 @@
 //! Discovery: which peers are found, which addresses are dialed, and how soon a link stands.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::Output;
+use p2pchat::base::error_code::ErrorCode;
+use p2pchat::base::event::{Notice, Output};
 
 use crate::support::lan::{Lan, REDIAL_MS};
 
@@ -396,4 +397,32 @@ fn an_unreachable_peer_is_dialed_with_backoff() {
         (40..=2 * (600 / 24 + 5) + 6).contains(&dials),
         "{dials} dials in ten minutes"
     );
+}
+
+/// p2pchat in Go uses our group and port. Its beacons are counted, its first one is named to the
+/// user, and it is never dialed. A beacon from outside the subnet counts as a foreign datagram only.
+#[test]
+fn a_program_of_another_protocol_is_named_once() {
+    let beacon = br#"{"type":"announce","peer_id":"m_bob","username":"bob","address":"0.0.0.0:8091","port":8091,"timestamp":"2025-11-21T10:31:04+01:00","sequence":0}"#;
+    let mut lan = Lan::new(1);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    for source in ["10.0.77.1:5", "192.0.2.1:5", "10.0.77.1:5", "10.0.77.2:5"] {
+        lan.inject_datagram(alice, 1, source.parse().unwrap(), beacon);
+        lan.run_for(5_000);
+    }
+    let counters = lan.node(alice).counters();
+    assert_eq!((counters.foreign_datagrams, counters.go_beacons), (4, 3));
+    let named: Vec<String> = lan.peers[alice]
+        .notices_of_run()
+        .filter_map(|notice| match notice {
+            Notice::Error {
+                code: ErrorCode::OtherProgram,
+                content,
+            } => Some(content.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with("bob at 10.0.77.1 "), "{named:?}");
 }

@@ -11,6 +11,7 @@ mod vector_files;
 
 mod beacon;
 mod code;
+mod go_p2pchat;
 mod message;
 mod protocol;
 mod sealed;

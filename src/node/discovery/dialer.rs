@@ -19,6 +19,7 @@ use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
 use crate::node::discovery::dials::{Dial, Dials};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::new_peer_burst::NewPeerBurst;
+use crate::node::discovery::other_programs::OtherPrograms;
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::discovery::static_peers;
 use crate::node::discovery::static_peers::StaticPeer;
@@ -53,6 +54,7 @@ pub struct Dialer {
     new_peer_burst: NewPeerBurst,
     /// Number of dials started. The stream of the latest dial has this number.
     dials_started: u64,
+    other_programs: OtherPrograms,
 }
 
 impl Dialer {
@@ -72,6 +74,7 @@ impl Dialer {
             dial_limiter: RateLimiter::new(DIAL_INTERVAL_MS),
             new_peer_burst: NewPeerBurst::default(),
             dials_started: 0,
+            other_programs: OtherPrograms::default(),
         }
     }
 
@@ -98,8 +101,7 @@ impl Dialer {
         bytes: &[u8],
     ) {
         let Some(beacon) = Beacon::parse(bytes, &ctx.network, ctx.beacon_key.as_ref()) else {
-            ctx.counters.foreign_datagrams += 1;
-            return;
+            return self.other_programs.record(ctx, interface, source, bytes);
         };
         if beacon.peer == ctx.own_id() && beacon.run == ctx.run {
             return;

@@ -9,6 +9,7 @@ pub mod dials;
 pub mod discovered_peers;
 pub mod exchange;
 pub mod new_peer_burst;
+pub mod other_programs;
 pub mod rate_limiter;
 pub mod static_peers;
 pub mod topology_updater;
