@@ -148,7 +148,7 @@ impl Client {
             for event in &events {
                 match event.token() {
                     SIGNALS_TOKEN => handle_signals(frontend, signals),
-                    STDIN_TOKEN => frontend.handle_stdin_event(event),
+                    STDIN_TOKEN => frontend.handle_stdin_event(),
                     STDOUT_TOKEN => frontend.handle_stdout_event(event),
                     SERVER_TOKEN => connection.handle_event(event),
                     _ => {}
@@ -224,7 +224,7 @@ impl Client {
         handle_signals(frontend, signals);
         for event in &events {
             match event.token() {
-                STDIN_TOKEN => frontend.handle_stdin_event(event),
+                STDIN_TOKEN => frontend.handle_stdin_event(),
                 STDOUT_TOKEN => frontend.handle_stdout_event(event),
                 _ => {}
             }

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 
 use crossbeam_channel::TryRecvError;
 use mio::Registry;
-use mio::event::Event;
 
 use crate::base::lines::LineRules;
 use crate::shell::os::poll::STDIN_TOKEN;
@@ -50,9 +49,9 @@ impl Stdin {
     }
 
     /// Handles a poll event of stdin.
-    pub fn handle_event(&mut self, event: &Event) {
+    pub fn handle_event(&mut self) {
         if let Stdin::Pipe(pipe) = self {
-            pipe.handle_event(event);
+            pipe.handle_event();
         }
     }
 

@@ -3,7 +3,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,11 +18,9 @@ pub struct StdinPipe {
     /// The pipe, opened again as non-blocking.
     pipe: File,
     lines: LineBuffer,
-    /// Whether a read may return bytes or the end.
+    /// Whether a read may return bytes or the end. Only a read that would block says no: the poll
+    /// reports neither the end of a FIFO without writers nor the rest of a pipe of packets.
     is_readable: bool,
-    /// Nobody writes to the pipe any more. What it contains, and then its end, come without a
-    /// further event.
-    is_hung_up: bool,
     /// The end was read, or a read has failed.
     has_ended: bool,
 }
@@ -44,16 +41,14 @@ impl StdinPipe {
         Some(StdinPipe {
             pipe,
             lines: LineBuffer::new(rules),
-            is_readable: false,
-            is_hung_up: false,
+            is_readable: true,
             has_ended: false,
         })
     }
 
     /// Handles a poll event of the pipe.
-    pub fn handle_event(&mut self, event: &Event) {
+    pub fn handle_event(&mut self) {
         self.is_readable = true;
-        self.is_hung_up |= event.is_read_closed();
     }
 
     /// Whether [`StdinPipe::next_event`] may return an event now.
@@ -61,34 +56,36 @@ impl StdinPipe {
         self.is_readable
     }
 
-    /// Reads once, at most 64 KiB. Returns what the read completed.
+    /// Reads until the pipe is empty, at most 64 KiB. Returns the lines that are complete now.
     pub fn next_event(&mut self) -> Option<StdinEvent> {
         if self.has_ended {
             return Some(StdinEvent::End);
         }
-        if !self.is_readable {
-            return None;
-        }
         let space = self.lines.space();
-        let space_len = space.len();
-        match (&self.pipe).read(space) {
-            Ok(n) => {
-                self.has_ended = n == 0;
-                // A short read empties a pipe (epoll(7)). Later bytes are an event of their own.
-                self.is_readable = n == 0 || n == space_len || self.is_hung_up;
-                let lines = self.lines.complete(n).map(StdinEvent::Lines);
-                lines.or_else(|| self.has_ended.then_some(StdinEvent::End))
+        let mut filled = 0;
+        while self.is_readable
+            && let Some(rest) = space.get_mut(filled..).filter(|rest| !rest.is_empty())
+        {
+            match (&self.pipe).read(rest) {
+                Ok(0) if filled == 0 => {
+                    self.has_ended = true;
+                    let last = self.lines.complete(0).map(StdinEvent::Lines);
+                    return last.or(Some(StdinEvent::End));
+                }
+                Ok(n) if n > 0 => filled += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) if filled == 0 => {
+                    self.has_ended = true;
+                    return Some(StdinEvent::Failed(error));
+                }
+                // The next call reads the end or the error again.
+                Ok(_) | Err(_) => break,
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                None
-            }
-            // The next turn tries again.
-            Err(error) if error.kind() == ErrorKind::Interrupted => None,
-            Err(error) => {
-                self.has_ended = true;
-                Some(StdinEvent::Failed(error))
-            }
+        }
+        match filled {
+            0 => None,
+            n => self.lines.complete(n).map(StdinEvent::Lines),
         }
     }
 

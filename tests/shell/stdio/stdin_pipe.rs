@@ -1,11 +1,15 @@
 //! The reader of a pipe at stdin: whole lines, in order, without a thread.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, pipe2};
 use p2pchat::base::lines::LineRules;
 use p2pchat::shell::stdio::stdin_event::StdinEvent;
 use p2pchat::shell::stdio::stdin_pipe::StdinPipe;
@@ -23,13 +27,21 @@ struct Reader {
 
 impl Reader {
     fn new() -> Reader {
-        let (reader, writer) = pipe();
+        let (file, writer) = pipe();
+        Reader {
+            writer: Some(writer),
+            ..Reader::on(&file)
+        }
+    }
+
+    /// A reader of this pipe, which another end writes to.
+    fn on(file: &File) -> Reader {
         let poll = Poll::new().unwrap();
-        let stdin = StdinPipe::open(&reader, LineRules::TEXT, poll.registry(), TOKEN).unwrap();
+        let stdin = StdinPipe::open(file, LineRules::TEXT, poll.registry(), TOKEN).unwrap();
         Reader {
             poll,
             stdin,
-            writer: Some(writer),
+            writer: None,
         }
     }
 
@@ -42,7 +54,8 @@ impl Reader {
         let mut events = Events::with_capacity(4);
         self.poll.poll(&mut events, Some(timeout)).unwrap();
         for event in &events {
-            self.stdin.handle_event(event);
+            assert_eq!(event.token(), TOKEN);
+            self.stdin.handle_event();
         }
     }
 
@@ -103,6 +116,43 @@ fn the_end_comes_behind_the_bytes() {
     assert_eq!(reader.next_lines(), ["last"]);
     assert!(reader.stdin.has_event());
     assert!(matches!(reader.next(), StdinEvent::End));
+}
+
+/// The poll reports no end of a FIFO whose writers were gone before the reader opened it again.
+#[test]
+fn a_fifo_without_writers_ends() {
+    for bytes in [&b""[..], b"last\n"] {
+        let name = format!("p2pchat-fifo-{}-{}", std::process::id(), bytes.len());
+        let path = std::env::temp_dir().join(name);
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let mut options = OpenOptions::new();
+        let shells_end = options
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path);
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        writer.write_all(bytes).unwrap();
+        drop(writer);
+        let mut reader = Reader::on(&shells_end.unwrap());
+        if !bytes.is_empty() {
+            assert_eq!(reader.next_lines(), ["last"]);
+        }
+        assert!(matches!(reader.next(), StdinEvent::End));
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// A read of a pipe of packets (O_DIRECT, pipe(2)) returns one packet, and the next ones cause no
+/// further event of the poll.
+#[test]
+fn each_packet_is_read() {
+    let (reader, writer) = pipe2(OFlag::O_DIRECT).unwrap();
+    let writer = File::from(writer);
+    for packet in ["one\n", "two\n", "three\n"] {
+        (&writer).write_all(packet.as_bytes()).unwrap();
+    }
+    let mut reader = Reader::on(&File::from(reader));
+    assert_eq!(reader.next_lines(), ["one", "two", "three"]);
 }
 
 /// A pipe can hold more than one read returns. The rest needs no further event of the poll.

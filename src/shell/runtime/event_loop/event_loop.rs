@@ -276,7 +276,7 @@ impl EventLoop {
             match event.token() {
                 WAKE_TOKEN => {}
                 SIGNALS_TOKEN => self.handle_signals(),
-                STDIN_TOKEN => self.frontend.handle_stdin_event(event),
+                STDIN_TOKEN => self.frontend.handle_stdin_event(),
                 STDOUT_TOKEN => self.frontend.handle_stdout_event(event),
                 LISTENER_TOKEN => self.streams.mark_waiting(),
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),

@@ -2,7 +2,6 @@
 //! requests for the session.
 use std::io::{self, IsTerminal};
 
-use mio::event::Event;
 use termion::event::Key;
 
 use crate::base::error_code::ErrorCode;
@@ -54,9 +53,9 @@ impl Frontend {
     }
 
     /// Handles a poll event of stdin.
-    pub fn handle_stdin_event(&mut self, event: &Event) {
+    pub fn handle_stdin_event(&mut self) {
         if let Some(stdin) = &mut self.stdin {
-            stdin.handle_event(event);
+            stdin.handle_event();
         }
     }
 
