@@ -225,6 +225,14 @@ fn remembered_addresses_cause_no_storm() {
     lan.run_for(3_600_000);
     let in_an_hour = lan.network.dial_count - before;
     assert!((64 * 3..=64 * 8).contains(&in_an_hour), "{in_an_hour}");
+    // Bob displaces the address that was linked longest ago.
+    lan.stop(alice);
+    let bobs = ConnectionCode::new(lan.id(bob), &[lan.address(bob)]).to_string();
+    let saved: Vec<&str> = lan.peers[alice].addresses.lines().collect();
+    assert_eq!((saved.len(), saved[0]), (64, bobs.as_str()));
+    let text = &lan.peers[alice].addresses;
+    assert!(text.contains(&made_up_peer(62).to_string()));
+    assert!(!text.contains(&made_up_peer(63).to_string()));
 }
 
 /// Who restarts among peers that beacons find dials none of them because of the file.

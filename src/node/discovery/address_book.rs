@@ -15,7 +15,7 @@ use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, Backoff};
 use crate::node::discovery::exchange;
 use crate::node::link::Link;
 use crate::node::standing::source_of;
-use crate::wire::code::{ConnectionCode, is_routable};
+use crate::wire::code::{ConnectionCode, is_routable, parse_endpoints};
 use crate::wire::message::INTRODUCTIONS_PER_MESSAGE_MAX;
 
 /// Maximum number of unproven addresses that the peers of one source have introduced. A new one
@@ -111,12 +111,9 @@ impl AddressBook {
     pub fn restore(ctx: &mut Context, text: &str) -> AddressBook {
         let mut book = AddressBook::default();
         let lines = text.lines().take(PROVEN_ADDRESSES_MAX);
-        let codes = lines.filter_map(|line| line.parse::<ConnectionCode>().ok());
-        for ConnectionCode { id, addresses } in codes {
-            let Some(address) = addresses.first().copied().filter(is_routable) else {
-                continue;
-            };
-            if id != ctx.own_id() && book.position(&id, address).is_none() {
+        for (id, address) in lines.flat_map(parse_code) {
+            if is_routable(&address) && id != ctx.own_id() && book.position(&id, address).is_none()
+            {
                 let delay_ms = ctx.jitter(REMEMBERED_DIAL_DELAY_MS);
                 let next_attempt = ctx.now.time + delay_ms;
                 book.push(id, address, Origin::Remembered, next_attempt);
@@ -178,16 +175,11 @@ impl AddressBook {
         let introducer = link.address.ip();
         let count = self.addresses.len();
         for code in codes.iter().take(INTRODUCTIONS_PER_MESSAGE_MAX) {
-            let Ok(ConnectionCode { id, addresses }) = code.parse() else {
-                continue;
-            };
-            if id == ctx.own_id() || ctx.stream_by_peer.contains_key(&id) {
-                continue;
-            }
-            for address in addresses.iter().take(ADDRESSES_PER_PEER_MAX) {
-                // An IPv6 address that stands for an IPv4 address is that address.
-                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if exchange::can_introduce(ctx, introducer, &address) {
+            for (id, address) in parse_code(code) {
+                if id != ctx.own_id()
+                    && !ctx.stream_by_peer.contains_key(&id)
+                    && exchange::can_introduce(ctx, introducer, &address)
+                {
                     self.add_introduced(ctx, id, address, source_of(introducer));
                 }
             }
@@ -391,6 +383,21 @@ impl AddressBook {
     pub fn clear(&mut self) {
         self.addresses.clear();
     }
+}
+
+/// The id and the addresses of a connection code, at most [`ADDRESSES_PER_PEER_MAX`]. None, if the
+/// text is malformed or has no id. Host names are left out: a peer cannot make us resolve a name.
+fn parse_code(text: &str) -> Vec<(PeerId, SocketAddr)> {
+    let endpoints = parse_endpoints(text).unwrap_or_default();
+    let addresses = endpoints.into_iter().filter_map(|endpoint| {
+        let ip: IpAddr = endpoint.host.parse().ok()?;
+        // An IPv6 address that stands for an IPv4 address is that address.
+        Some((
+            endpoint.peer?,
+            SocketAddr::new(ip.to_canonical(), endpoint.port),
+        ))
+    });
+    addresses.take(ADDRESSES_PER_PEER_MAX).collect()
 }
 
 /// When one more dial may start, if at most `most` of these dials start within `window_ms`.

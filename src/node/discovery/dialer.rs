@@ -353,7 +353,7 @@ impl Dialer {
     /// Records that a link ended. After a stable link, the peer is dialed again soon. A shorter
     /// link counts as a failed dial of all the peer's addresses. Otherwise we would constantly dial
     /// a peer that closes each link at once. A peer that said goodbye is dialed after its next
-    /// beacon only.
+    /// beacon, or late by the address book.
     pub fn link_down(&mut self, ctx: &mut Context, link: &ClosedLink) {
         let peer = &link.peer;
         if link.end == LinkEnd::Left {
