@@ -223,6 +223,14 @@ fn connect_links_with_the_peer_of_a_code() {
     alice.err.wait_for(TIMEOUT, |line| line.contains("IS NOT"));
     carol.say(&format!("/connect {bobs_address}"));
     wait_joined(&carol, "bob");
+    // An endless list of addresses is refused. A repeated address is none of it.
+    for port in 1..=70 {
+        carol.say("/connect 10.1.2.4:1");
+        carol.say(&format!("/connect 10.1.2.4:{port}"));
+    }
+    carol
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("too many addresses"));
 }
 
 /// A program whose `--peer` is its own address stays unlinked from itself, and its output shows

@@ -22,6 +22,7 @@ mod interface_watch;
 mod multicast;
 mod path_mtu;
 mod pending;
+mod resolver;
 mod segment_vectors;
 mod state;
 mod stdio;

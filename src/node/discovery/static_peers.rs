@@ -133,7 +133,9 @@ pub fn set_addresses(
             .find(|known| known.endpoint == endpoint && known.candidate.address == *address);
         if let Some(known) = known {
             if pinned.is_some() && known.pinned_peer() != pinned {
+                // What a dial under way finds says nothing about the new pin.
                 (known.expected, known.mismatch) = (expected, Mismatch::None);
+                (known.dialing, known.is_reported) = (None, false);
                 known.candidate.backoff = Backoff::new(Time(0));
                 has_added = true;
             }

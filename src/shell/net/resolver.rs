@@ -12,7 +12,7 @@ use crate::shell::os::poll::wake;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Maximum number of endpoints. Further endpoints are ignored.
+/// Maximum number of endpoints. Further endpoints are refused.
 const ENDPOINTS_MAX: usize = 64;
 /// Time to the first retry if a name was not found. Each further retry doubles the time, up to
 /// [`RETRY_MAX`].
@@ -38,6 +38,14 @@ struct Shared {
     in_progress: Vec<Endpoint>,
 }
 
+impl Shared {
+    /// Drops what is known and what is being done for an endpoint.
+    fn forget(&mut self, endpoint: &Endpoint) {
+        self.resolutions.retain(|other| other.endpoint != *endpoint);
+        self.in_progress.retain(|other| other != endpoint);
+    }
+}
+
 /// The static endpoints of a run, and the resolutions of their names.
 pub struct Resolver {
     endpoints: Vec<Endpoint>,
@@ -56,19 +64,22 @@ impl Resolver {
         }
     }
 
-    /// Adds an endpoint, and resolves it. An endpoint with an id replaces one of the same host and
-    /// port. Does nothing if the endpoint is known, or the list is full.
-    pub fn add(&mut self, endpoint: &Endpoint) {
-        if endpoint.peer.is_some() {
-            let same =
-                |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
-            self.endpoints
-                .retain(|known| known == endpoint || !same(known));
+    /// Adds an endpoint, and resolves it. Of several endpoints with the same host and port only one
+    /// is kept: the newest that has an id. Returns false if the list is full.
+    pub fn add(&mut self, endpoint: &Endpoint) -> bool {
+        let same = |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
+        let is_full = self.endpoints.len() >= ENDPOINTS_MAX;
+        match self.endpoints.iter_mut().find(|known| same(known)) {
+            Some(known) if endpoint.peer.is_none() || known.peer == endpoint.peer => return true,
+            Some(known) => {
+                let replaced = std::mem::replace(known, endpoint.clone());
+                lock(&self.shared).forget(&replaced);
+            }
+            None if is_full => return false,
+            None => self.endpoints.push(endpoint.clone()),
         }
-        if !self.endpoints.contains(endpoint) && self.endpoints.len() < ENDPOINTS_MAX {
-            self.endpoints.push(endpoint.clone());
-            self.resolve(endpoint);
-        }
+        self.resolve(endpoint);
+        true
     }
 
     /// Resolves all endpoints again.
@@ -110,24 +121,29 @@ impl Resolver {
     }
 }
 
-/// Resolves an endpoint, if need be many times. Reports the first error, and the addresses.
+/// Resolves an endpoint, if need be many times. Reports the first error, and the addresses. Ends
+/// without a report once the endpoint is replaced by another.
 fn resolve_until_found(endpoint: &Endpoint, shared: &Mutex<Shared>, waker: &Waker) {
     let mut retry_after = RETRY_MIN;
     let mut has_failed = false;
     loop {
         let addresses = look_up(endpoint);
         let is_found = addresses.is_ok();
+        let mut shared = lock(shared);
+        if !shared.in_progress.contains(endpoint) {
+            return;
+        }
+        if is_found {
+            shared.in_progress.retain(|other| other != endpoint);
+        }
         if is_found || !has_failed {
-            let mut shared = lock(shared);
-            shared
-                .in_progress
-                .retain(|other| !is_found || other != endpoint);
             let endpoint = endpoint.clone();
             shared.resolutions.push(Resolution {
                 endpoint,
                 addresses,
             });
         }
+        drop(shared);
         wake(waker);
         if is_found {
             return;

@@ -112,7 +112,9 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         identity,
     };
     let mut resolver = Resolver::new(builder.waker);
-    options.static_peers.iter().for_each(|e| resolver.add(e));
+    for endpoint in &options.static_peers {
+        resolver.add(endpoint);
+    }
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,

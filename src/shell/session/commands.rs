@@ -167,6 +167,12 @@ impl Session {
         None
     }
 
+    /// Refuses addresses to dial, because there are too many.
+    pub fn refuse_endpoints(&mut self, sink: &mut dyn EventSink) {
+        let content = "too many addresses are dialed already: start again with fewer --peer";
+        self.refuse(ErrorCode::Failed, content.to_owned(), sink);
+    }
+
     /// Answers with the connection code of `own`. `code`: the error if it is unknown.
     pub fn finish_code(&mut self, own: Peer, code: io::Result<String>, sink: &mut dyn EventSink) {
         match code {

@@ -149,7 +149,10 @@ impl EventLoop {
             }
             SessionAction::Command(command) => self.handle_input(Input::Command(command)),
             SessionAction::Dial(endpoints) => {
-                endpoints.iter().for_each(|e| self.resolver.add(e));
+                let refused = endpoints.iter().filter(|e| !self.resolver.add(e)).count();
+                if refused > 0 {
+                    self.with_session(key, |session, _, sink| session.refuse_endpoints(sink));
+                }
             }
             SessionAction::Code => {
                 let ready = self.ready();
