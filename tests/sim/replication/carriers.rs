@@ -95,10 +95,11 @@ fn a_neighbour_forwards_direct_messages_at_once() {
 }
 
 /// Three peers carry a message to an absent recipient. Then a relay comes that is linked with the
-/// recipient. It gets the message as well, and delivers it.
+/// recipient. It gets the message as well, and delivers it, whether or not the carriers
+/// also reach the recipient through it.
 #[test]
 fn a_peer_that_is_linked_with_the_recipient_carries_in_addition() {
-    for seed in 0..8 {
+    for (seed, has_one_way) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut lan = Lan::new(seed);
         let [alice, frank, relay] = lan.add_peers(["alice", "frank", "relay"]);
         lan.start_all([alice, frank]);
@@ -108,6 +109,9 @@ fn a_peer_that_is_linked_with_the_recipient_carries_in_addition() {
         lan.start_all(carriers);
         for other in carriers.into_iter().chain([alice]) {
             lan.cut(other, frank);
+            if has_one_way && other != alice {
+                lan.cut(other, relay);
+            }
         }
         lan.run_for(20_000);
         lan.send_direct(alice, "@frank", "psst");
