@@ -243,7 +243,6 @@ impl Routes {
                 continue;
             }
             if is_usable {
-                changed.push(member.peer);
                 let known = routes.get(&member.peer);
                 let known = known.filter(|known| known.run == member.run);
                 let lost = self.lost.get(&(room.clone(), member.peer));
@@ -255,7 +254,11 @@ impl Routes {
                     hops: member.hops,
                     valid_from: known.map_or(held_until, |known| known.valid_from),
                 };
-                routes.insert(member.peer, route);
+                // A repeated entry changes nothing, and must not cause the work of a change.
+                if known != Some(&route) || lost.is_some() {
+                    changed.push(member.peer);
+                    routes.insert(member.peer, route);
+                }
             } else {
                 routes.remove(&member.peer);
                 awaited.push(member);

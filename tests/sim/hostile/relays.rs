@@ -1,7 +1,7 @@
 //! Hostile relays: they stand between an author and a reader, and withhold the content of lines.
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::Message;
+use p2pchat::wire::message::{Member, Members, Message};
 
 use crate::batches;
 use crate::support::lan::Lan;
@@ -154,4 +154,43 @@ fn a_withheld_line_does_not_fill_a_gap() {
         stored_lines(lan, bob) == (vec![(1, 3)], 0)
     });
     assert_eq!(lan.peers[bob].received(), ["one", "three", "two"]);
+}
+
+/// A neighbour that repeats a route over and over causes no signature for each repetition.
+#[test]
+fn a_repeated_route_repeats_no_receipts() {
+    let (mut lan, [alice, bob, _]) = author_and_reader(7);
+    let mut relay = Relay::connect(&mut lan, 1, alice, bob);
+    let one = relay.take_line(&mut lan, "one");
+    relay.forward(&mut lan, &one, one.as_bytes());
+    relay.to_reader.receive(&mut lan);
+    let mut receipts = 0;
+    for _ in 0..50 {
+        let member = Member {
+            peer: lan.id(alice),
+            username: "alice".into(),
+            run: 8,
+            hops: 1,
+            via: None,
+            await_ms: None,
+        };
+        let members = Members {
+            target: Room::general().to_string(),
+            here: vec![member],
+            gone: Vec::new(),
+        };
+        relay.to_reader.send(&mut lan, &Message::Members(members));
+        lan.run_for(100);
+        for message in relay.to_reader.receive_messages(&mut lan) {
+            let Message::Have(have) = message else {
+                continue;
+            };
+            receipts += have
+                .logs
+                .iter()
+                .filter(|entry| entry.signature.is_some())
+                .count();
+        }
+    }
+    assert_eq!(receipts, 1, "one for the new route");
 }
