@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use p2pchat::base::event::KnownPeer;
-use p2pchat::base::identity::{Hash, Identity, PeerId};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::node::context::ResumeState;
@@ -461,11 +461,11 @@ fn files_are_private() {
     let mut state = open_state_dir(&folder.0).state_dir;
     state.append_known_peer(&known_peer("bob", 1)).unwrap();
     // A draft that a crash left keeps its mode for no file.
-    for name in ["clean.new", "receipts.new", "addresses.new"] {
+    for name in ["clean.new", "receipts.new", "addresses.open.new"] {
         fs::write(folder.join(name), "torn").unwrap();
         chmod(&folder.join(name), 0o666);
     }
-    for file in [CoreFile::Receipts, CoreFile::Addresses] {
+    for file in [CoreFile::Receipts, CoreFile::Addresses(NetworkTag::OPEN)] {
         state.write_core_file(file, "").unwrap();
     }
     state.write_clean_marker(&ResumeState::default()).unwrap();
@@ -474,7 +474,7 @@ fn files_are_private() {
     assert_eq!(
         files,
         [
-            "addresses",
+            "addresses.open",
             "clean",
             "identity",
             "known_peers",
@@ -486,6 +486,26 @@ fn files_are_private() {
     for name in files {
         assert_eq!(mode(&folder.join(&name)), 0o600, "{name}");
     }
+}
+
+/// A damaged byte costs no other line, and the addresses of a network stay apart from those of
+/// another one.
+#[test]
+fn a_damaged_byte_costs_one_line() {
+    let folder = TestDir::new("damaged-byte");
+    let state = open_state_dir(&folder.0).state_dir;
+    let closed = CoreFile::Addresses(NetworkTag([7; 32]));
+    state.write_core_file(closed, "closed").unwrap();
+    let open = CoreFile::Addresses(NetworkTag::OPEN);
+    for (file, name) in [(CoreFile::Receipts, "receipts"), (open, "addresses.open")] {
+        fs::write(folder.join(name), b"first\nsec\xffond\nthird\n").unwrap();
+        let text = state.read_core_file(file);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines[0], lines[2]), ("first", "third"));
+    }
+    assert_eq!(state.read_core_file(closed), "closed");
+    let files = file_names(&folder.0);
+    assert!(files.contains(&"addresses.0707070707070707".to_owned()));
 }
 
 /// A link or a FIFO under the name of a file is neither read nor written through, and never waited
@@ -504,8 +524,8 @@ fn planted_links_are_not_followed() {
             "clean.new",
             "receipts",
             "receipts.new",
-            "addresses",
-            "addresses.new",
+            "addresses.open",
+            "addresses.open.new",
             "known_peers",
         ] {
             let _ = fs::remove_file(directory.join(name));
@@ -515,7 +535,7 @@ fn planted_links_are_not_followed() {
             }
         }
         assert!(state.take_clean_marker().is_err());
-        let core_files = [CoreFile::Receipts, CoreFile::Addresses];
+        let core_files = [CoreFile::Receipts, CoreFile::Addresses(NetworkTag::OPEN)];
         for file in core_files {
             assert_eq!(state.read_core_file(file), "");
         }

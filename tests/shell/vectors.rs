@@ -264,7 +264,7 @@ fn write_directory(directory: &Path) {
     state
         .write_core_file(CoreFile::Receipts, &text)
         .expect("written");
-    let written = state.write_core_file(CoreFile::Addresses, &addresses());
+    let written = state.write_core_file(CoreFile::Addresses(NetworkTag::OPEN), &addresses());
     written.expect("written");
     state.write_clean_marker(&resume_state()).expect("written");
     let ranges = Ranges::default();
@@ -389,7 +389,9 @@ fn a_state_directory_is_read() {
     let mut state = opened.state_dir;
     let marker = state.take_clean_marker().expect("a marker");
     assert_eq!(marker, Some(resume_state()));
-    assert_eq!(state.read_core_file(CoreFile::Addresses), addresses());
+    let of_network = |network| state.read_core_file(CoreFile::Addresses(network));
+    assert_eq!(of_network(NetworkTag::OPEN), addresses());
+    assert_eq!(of_network(vector("network_keys.txt").network()), "");
     let text = state.read_core_file(CoreFile::Receipts);
     let read: Vec<ReceiptRecord> = text.lines().filter_map(ReceiptRecord::parse).collect();
     assert_eq!(read.len(), receipts().len());

@@ -107,7 +107,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         beacons_enabled: options.multicast.is_some(),
         known_peers,
         receipts: state.read_core_file(CoreFile::Receipts),
-        addresses: state.read_core_file(CoreFile::Addresses),
+        addresses: state.read_core_file(CoreFile::Addresses(network)),
         resume,
         identity,
     };
@@ -131,6 +131,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         signals,
         ipc_server,
         state,
+        network,
     })
 }
 

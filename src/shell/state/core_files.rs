@@ -1,8 +1,9 @@
 //! Files whose text the core composes and parses: `receipts` and `addresses`. Each is written as a
 //! whole, and handed to the core at the next start.
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::base::identity::NetworkTag;
 use crate::shell::os::file::{self, Access};
 
 /// Maximum number of bytes read from such a file.
@@ -14,16 +15,18 @@ pub enum CoreFile {
     /// Which lines of each direct log the recipient has acknowledged. A lost receipt does no harm:
     /// its message is sent again.
     Receipts,
-    /// Addresses at which peers were linked. A lost address does no harm where another peer is
-    /// found.
-    Addresses,
+    /// Addresses at which peers of this network were linked. A lost address does no harm where
+    /// another peer is found.
+    Addresses(NetworkTag),
 }
 
 impl CoreFile {
-    fn name(self) -> &'static str {
+    fn path(self, directory: &Path) -> PathBuf {
         match self {
-            CoreFile::Receipts => "receipts",
-            CoreFile::Addresses => "addresses",
+            CoreFile::Receipts => directory.join("receipts"),
+            CoreFile::Addresses(network) => {
+                directory.join("addresses.".to_owned() + &network.dir_name())
+            }
         }
     }
 
@@ -32,19 +35,18 @@ impl CoreFile {
     /// # Errors
     /// The file can't be written. The old file stays.
     pub fn write(self, directory: &Path, text: &str) -> io::Result<()> {
-        file::replace_file(&directory.join(self.name()), &mut |file| {
+        file::replace_file(&self.path(directory), &mut |file| {
             file.write_all(text.as_bytes())
         })
     }
 
-    /// Returns the text that [`CoreFile::write`] wrote last. Empty: the file is missing or
-    /// unreadable.
+    /// Returns the text that [`CoreFile::write`] wrote last. A damaged byte costs its line only.
+    /// Empty: the file is missing or unreadable.
     pub fn read(self, directory: &Path) -> String {
-        let mut text = String::new();
-        let path = directory.join(self.name());
-        if let Ok(file) = file::open_regular(&path, Access::Read) {
-            let _ = file.take(CORE_FILE_MAX_BYTES).read_to_string(&mut text);
+        let mut bytes = Vec::new();
+        if let Ok(file) = file::open_regular(&self.path(directory), Access::Read) {
+            let _ = file.take(CORE_FILE_MAX_BYTES).read_to_end(&mut bytes);
         }
-        text
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

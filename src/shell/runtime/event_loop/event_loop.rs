@@ -9,6 +9,7 @@ use mio::{Events, Poll};
 
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Input, LoadRequest, Notice, ResolvedRecipient};
+use crate::base::identity::NetworkTag;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;
 use crate::base::table::SortedSet;
@@ -84,6 +85,8 @@ pub struct EventLoopParts {
     pub ipc_server: Server,
     /// The state directory. With --ephemeral there is no directory, and nothing is read or written.
     pub state: StateDir,
+    /// The network of this run.
+    pub network: NetworkTag,
 }
 
 /// A run that is not attached to another program. Passes inputs to the core one by one, and
@@ -106,6 +109,7 @@ pub struct EventLoop {
     pub(super) frontend: Frontend,
     pub(super) ipc_server: Server,
     pub(super) state: StateDir,
+    pub(super) network: NetworkTag,
     /// Inputs that arise while outputs are executed. The core gets these inputs before all others.
     pub(super) pending_inputs: VecDeque<Input<'static>>,
     /// The session whose request is in execution. Answers of the core go to it.
@@ -167,6 +171,7 @@ impl EventLoop {
             recheck_at: None,
             ipc_server: parts.ipc_server,
             state: parts.state,
+            network: parts.network,
             pending_inputs: VecDeque::new(),
             save_barrier: SaveBarrier::default(),
             pending_loads: VecDeque::new(),

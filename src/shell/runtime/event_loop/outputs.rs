@@ -47,7 +47,8 @@ impl EventLoop {
             }
             Output::SaveAddresses(addresses) => {
                 // If this fails, the next run tries older addresses.
-                let _ = self.state.write_core_file(CoreFile::Addresses, &addresses);
+                let file = CoreFile::Addresses(self.network);
+                let _ = self.state.write_core_file(file, &addresses);
             }
             Output::Notice(notice) => self.notify(notice),
         }
