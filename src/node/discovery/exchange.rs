@@ -1,6 +1,6 @@
 //! Peer exchange: introduces linked peers to each other, so that each can dial the others. One
 //! `--peer` is then enough to join a whole mesh.
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::StreamId;
 use crate::base::name::Room;
@@ -136,12 +136,13 @@ fn code_for(
 /// receiving an introduction. Addresses that mean something on one host, one link or one site only
 /// do not leave it.
 pub fn can_introduce(ctx: &Context, other: IpAddr, address: &SocketAddr) -> bool {
-    if !is_routable(address) || address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+    let ip = address.ip();
+    if !is_routable(address) || is_reserved(ip) {
         return false;
     }
-    let is_same_scope = match scope(address.ip()) {
+    let is_same_scope = match scope(ip) {
         Scope::Host => false,
-        Scope::Link => scope(other) == Scope::Link,
+        Scope::Link => is_same_link(ctx, ip, other),
         Scope::Site => scope(other) != Scope::Global,
         Scope::Global => true,
     };
@@ -153,20 +154,43 @@ pub fn is_own_host(ctx: &Context, address: IpAddr) -> bool {
     address.is_loopback() || ctx.is_own_address(address)
 }
 
+/// Whether these addresses lie on one link of ours. Another link may give the same link-local
+/// address to another host.
+fn is_same_link(ctx: &Context, a: IpAddr, b: IpAddr) -> bool {
+    let mut interfaces = ctx.interfaces.iter().map(|interface| interface.index);
+    scope(b) == Scope::Link && interfaces.any(|i| ctx.is_on_link(i, a) && ctx.is_on_link(i, b))
+}
+
+/// Whether no host has this address: 0.0.0.0/8, and 240.0.0.0/4 with the broadcast address.
+fn is_reserved(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(ip) if matches!(ip.octets()[0], 0 | 240..))
+}
+
 /// Where an address means the same host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Host,
     Link,
-    /// Private addresses: RFC 1918, RFC 4193.
+    /// Private addresses (RFC 1918, RFC 4193, and the deprecated fec0::/10), those of a provider's
+    /// network (RFC 6598), and those of a test network (RFC 2544).
     Site,
     Global,
 }
 
 fn scope(address: IpAddr) -> Scope {
     let (is_link_local, is_private) = match address {
-        IpAddr::V4(ip) => (ip.is_link_local(), ip.is_private()),
-        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.is_unique_local()),
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = (a == 100 && b & 0xc0 == 64) || (a == 198 && b & 0xfe == 18);
+            (ip.is_link_local(), ip.is_private() || is_shared)
+        }
+        IpAddr::V6(ip) => {
+            let is_site_local = ip.segments()[0] & 0xffc0 == 0xfec0;
+            (
+                ip.is_unicast_link_local(),
+                ip.is_unique_local() || is_site_local,
+            )
+        }
     };
     match address.is_loopback() {
         true => Scope::Host,
