@@ -225,14 +225,14 @@ fn remembered_addresses_cause_no_storm() {
     lan.run_for(3_600_000);
     let in_an_hour = lan.network.dial_count - before;
     assert!((64 * 3..=64 * 8).contains(&in_an_hour), "{in_an_hour}");
-    // Bob displaces the address that was linked longest ago.
+    // Bob displaces the address that was linked last: each host has one, and what lasts stays.
     lan.stop(alice);
     let bobs = ConnectionCode::new(lan.id(bob), &[lan.address(bob)]).to_string();
     let saved: Vec<&str> = lan.peers[alice].addresses.lines().collect();
     assert_eq!((saved.len(), saved[0]), (64, bobs.as_str()));
     let text = &lan.peers[alice].addresses;
-    assert!(text.contains(&made_up_peer(62).to_string()));
-    assert!(!text.contains(&made_up_peer(63).to_string()));
+    assert!(text.contains(&made_up_peer(63).to_string()));
+    assert!(!text.contains(&made_up_peer(0).to_string()));
 }
 
 /// Who restarts among peers that beacons find dials none of them because of the file.
@@ -292,4 +292,44 @@ fn a_hostile_text_is_tolerated() {
     for absent in [carol, dave, alice] {
         assert!(!saved.contains(&lan.id(absent).to_string()));
     }
+}
+
+/// A program that leaves soon dials the peers of its last run at once, the latest first.
+#[test]
+fn transient_peers_dial_remembered_addresses_at_once() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let peers = star(&mut lan, 2);
+        let [alice, bob] = peers[..] else {
+            panic!("two peers");
+        };
+        lan.start(bob);
+        let bobs = format!("{}@{}\n", lan.id(bob), lan.address(bob));
+        lan.peers[alice].addresses = bobs + &silent_addresses(63);
+        lan.peers[alice].transient = true;
+        lan.start(alice);
+        lan.run_until_linked(alice, bob, 250);
+    }
+}
+
+/// The text of a clean end begins with the peer that was linked last, though it was linked before.
+#[test]
+fn a_clean_end_saves_the_order_of_links() {
+    let mut lan = Lan::new(1);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob]);
+    lan.run_until_linked(alice, bob, 1_000);
+    lan.start(carol);
+    lan.run_for(20_000);
+    let first = |lan: &Lan, who| {
+        let line = lan.peers[alice].addresses.lines().next();
+        line.is_some_and(|line| line.starts_with(&lan.id(who).to_string()))
+    };
+    assert!(first(&lan, carol));
+    lan.stop(bob);
+    lan.start(bob);
+    lan.run_for(20_000);
+    assert!(first(&lan, carol));
+    lan.stop(alice);
+    assert!(first(&lan, bob));
 }

@@ -1,13 +1,13 @@
 //! The address book: addresses of peers that linked peers introduced, or at which a peer was
 //! linked in this run or an earlier one. An address is only dialed. The handshake must prove the
 //! key of its peer.
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::{Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;
-use crate::node::connection::admission;
 use crate::node::connection::liveness::{ClosedLink, HandshakeFailure, LinkEnd};
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
@@ -15,19 +15,24 @@ use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, Backoff};
 use crate::node::discovery::exchange;
 use crate::node::link::Link;
 use crate::node::standing::source_of;
+use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::code::{ConnectionCode, is_routable, parse_endpoints};
 use crate::wire::message::INTRODUCTIONS_PER_MESSAGE_MAX;
 
 /// Maximum number of unproven addresses that the peers of one source have introduced. A new one
 /// replaces the oldest of the same source.
 const INTRODUCED_PER_SOURCE_MAX: usize = 32;
-/// Maximum number of unproven addresses in the book. Further ones are ignored.
+/// Maximum number of unproven addresses in the book. A new one replaces the oldest of the source
+/// with the most.
 const INTRODUCED_MAX: usize = 256;
-/// Maximum number of addresses in the book that a link has proven. The address whose last link is
-/// the oldest gives way.
+/// Maximum number of addresses in the book that a link has proven. Of the source with the most, the
+/// address that was linked last gives way, except one of a link.
 const PROVEN_ADDRESSES_MAX: usize = 64;
-/// Maximum number of addresses of one peer. Of proven ones, the oldest gives way.
+/// Maximum number of addresses of one peer. One whose last dial failed, or the second one of a
+/// source, gives way to an introduced one, and the oldest to a proven one.
 const ADDRESSES_PER_PEER_MAX: usize = 4;
+/// Maximum number of unproven addresses of one peer that the peers of one source have introduced.
+const ADDRESSES_PER_INTRODUCER_MAX: usize = 2;
 /// Number of failed dials in succession after which an unproven address is forgotten.
 const INTRODUCED_FAILURES_MAX: u32 = 6;
 /// Longest backoff of a proven address, in milliseconds: 17 minutes.
@@ -44,6 +49,8 @@ const SOURCE_DIALS_WINDOW_MS: u64 = 60_000;
 /// Longest random delay of the first dials at a start, in milliseconds. Beacons and static peers
 /// find most peers earlier.
 const REMEMBERED_DIAL_DELAY_MS: u64 = 2_000;
+/// The same, of a transient program. It ends soon if it finds no peer.
+const TRANSIENT_DIAL_DELAY_MS: u64 = 200;
 /// Milliseconds from the first unsaved change of the proven addresses until they are saved.
 const SAVE_ADDRESSES_DELAY_MS: u64 = 10_000;
 /// Longest random delay of the first dial of an introduced address, in milliseconds. Both peers are
@@ -78,6 +85,11 @@ impl KnownAddress {
         !matches!(self.origin, Origin::Introduced(_))
     }
 
+    /// The host at which the address is dialed.
+    fn source(&self) -> IpAddr {
+        source_of(self.address.ip())
+    }
+
     /// Counts a failed dial, or a link that ended soon.
     fn record_failure(&mut self, ctx: &mut Context) {
         let longest_ms = match self.is_proven() {
@@ -101,8 +113,10 @@ pub struct AddressBook {
     /// The dials of the last [`SOURCE_DIALS_WINDOW_MS`], the latest last. The rate of dials bounds
     /// their number.
     recent_dials: Vec<(Time, IpAddr)>,
-    /// When to save the proven addresses. `None`: they are saved.
+    /// When to save the proven addresses, as a new one was linked. `None`: nothing is due.
     save_at: Option<Time>,
+    /// Whether the proven addresses or their order have changed in this run.
+    is_changed: bool,
 }
 
 impl AddressBook {
@@ -110,16 +124,22 @@ impl AddressBook {
     /// lines that are no connection code.
     pub fn restore(ctx: &mut Context, text: &str) -> AddressBook {
         let mut book = AddressBook::default();
+        if text.is_empty() {
+            return book;
+        }
+        let longest_ms = match ctx.transient {
+            true => TRANSIENT_DIAL_DELAY_MS,
+            false => REMEMBERED_DIAL_DELAY_MS,
+        };
+        let next_attempt = ctx.now.time + ctx.jitter(longest_ms);
         let lines = text.lines().take(PROVEN_ADDRESSES_MAX);
         for (id, address) in lines.flat_map(parse_code) {
-            if is_routable(&address) && id != ctx.own_id() && book.position(&id, address).is_none()
+            if can_remember(&address) && id != ctx.own_id() && book.position(&id, address).is_none()
             {
-                let delay_ms = ctx.jitter(REMEMBERED_DIAL_DELAY_MS);
-                let next_attempt = ctx.now.time + delay_ms;
                 book.push(id, address, Origin::Remembered, next_attempt);
             }
         }
-        // The text begins with the address that was linked last.
+        // The text begins with the address that was linked last, which is dialed first.
         book.addresses.reverse();
         book
     }
@@ -129,12 +149,26 @@ impl AddressBook {
         self.save_at
     }
 
-    /// Saves the proven addresses if they have changed: one connection code a line. The address
-    /// that was linked last comes first.
-    pub fn save(&mut self, ctx: &mut Context) {
-        if self.save_at.take().is_none() {
-            return;
+    /// Saves the proven addresses if that is due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        let now = ctx.now.time;
+        if self.save_at.take_if(|at| *at <= now).is_some() {
+            self.save(ctx);
         }
+    }
+
+    /// Saves and forgets all addresses, as this program leaves. Also saves a change that was saved
+    /// before, in case the file could not be written then.
+    pub fn finish(&mut self, ctx: &mut Context) {
+        if std::mem::take(&mut self.is_changed) {
+            self.save(ctx);
+        }
+        *self = AddressBook::default();
+    }
+
+    /// Saves the proven addresses: one connection code a line. The address that was linked last
+    /// comes first.
+    fn save(&self, ctx: &mut Context) {
         let mut text = String::new();
         for known in self
             .addresses
@@ -194,11 +228,10 @@ impl AddressBook {
         address: SocketAddr,
         source: IpAddr,
     ) {
-        let of_peer = self.addresses.iter().filter(|known| known.peer == peer);
         let is_own = address.port() == ctx.port && ctx.is_own_address(address.ip());
         if is_own
             || self.position(&peer, address).is_some()
-            || of_peer.count() >= ADDRESSES_PER_PEER_MAX
+            || !self.make_room_of_peer(&peer, source)
         {
             return;
         }
@@ -206,15 +239,75 @@ impl AddressBook {
         self.drop_oldest(INTRODUCED_PER_SOURCE_MAX - 1, |known| {
             known.origin == origin
         });
-        let unproven = self.addresses.iter().filter(|known| !known.is_proven());
-        if unproven.count() >= INTRODUCED_MAX {
-            return;
-        }
+        self.make_room_for_unproven();
         let mut delay_ms = ctx.jitter(INTRODUCED_DIAL_DELAY_MS);
         if ctx.own_id() > peer {
             delay_ms += INTRODUCED_DIAL_DELAY_MS;
         }
         self.push(peer, address, origin, ctx.now.time + delay_ms);
+    }
+
+    /// Whether the peer may have one more address, introduced from this source. To make room,
+    /// drops an address whose last dial failed, or the second one of another source.
+    fn make_room_of_peer(&mut self, peer: &PeerId, source: IpAddr) -> bool {
+        let of_peer = self.addresses.iter().filter(|known| known.peer == *peer);
+        let count_from = |origin| of_peer.clone().filter(|it| it.origin == origin).count();
+        let origin = Origin::Introduced(source);
+        let from_source = count_from(origin);
+        let is_source_full = from_source >= ADDRESSES_PER_INTRODUCER_MAX;
+        if !is_source_full && of_peer.clone().count() < ADDRESSES_PER_PEER_MAX {
+            return true;
+        }
+        // The peer may return to the address at which it was linked last.
+        let mut addresses = self.addresses.iter();
+        let linked_last = addresses.rposition(|known| known.peer == *peer && known.is_proven());
+        let ranked = self
+            .addresses
+            .iter()
+            .enumerate()
+            .filter_map(|(index, known)| {
+                let has_failed = known.backoff.has_failed();
+                let may_go = match is_source_full {
+                    true => known.origin == origin && has_failed,
+                    false => {
+                        let is_second = !known.is_proven() && count_from(known.origin) > 1;
+                        has_failed || is_second && from_source == 0
+                    }
+                };
+                let is_kept = known.dialing.is_some() || Some(index) == linked_last;
+                (known.peer == *peer && !is_kept && may_go).then_some((
+                    !has_failed,
+                    known.is_proven(),
+                    index,
+                ))
+            });
+        let dropped = ranked.min();
+        if let Some((_, is_proven, index)) = dropped {
+            self.is_changed |= is_proven;
+            self.addresses.remove(index);
+        }
+        dropped.is_some()
+    }
+
+    /// Drops an unproven address if they are as many as allowed: the oldest of the source that has
+    /// introduced most of them.
+    fn make_room_for_unproven(&mut self) {
+        let mut counts: Vec<(Origin, usize)> = Vec::new();
+        let unproven = self.addresses.iter().filter(|known| !known.is_proven());
+        for known in unproven.clone() {
+            match counts
+                .iter_mut()
+                .find(|(origin, _)| *origin == known.origin)
+            {
+                Some((_, count)) => *count += 1,
+                None => counts.push((known.origin, 1)),
+            }
+        }
+        if unproven.count() >= INTRODUCED_MAX
+            && let Some((origin, count)) = counts.iter().max_by_key(|(_, count)| *count)
+        {
+            self.drop_oldest(count - 1, |known| known.origin == *origin);
+        }
     }
 
     /// The unlinked peers of which no dial has failed.
@@ -244,7 +337,9 @@ impl AddressBook {
         ctx: &Context,
         is_excluded: impl Fn(&PeerId) -> bool,
     ) -> Option<(usize, Time)> {
-        if admission::is_full(ctx) && !ctx.topology.is_partial_mesh() {
+        // In a full mesh, the last links are left to those who find us otherwise. Introductions
+        // alone would fill them at all peers of a large network, and newcomers would be refused.
+        if !ctx.topology.is_partial_mesh() && ctx.links.len() >= FULL_MESH_RESUME_PEERS {
             return None;
         }
         let is_dialing = |peer: &PeerId| {
@@ -257,15 +352,20 @@ impl AddressBook {
                 && !is_dialing(&known.peer)
                 && !is_excluded(&known.peer)
         });
+        let recent = self.recent_dials.iter();
+        let allowed_at = next_start(recent, BOOK_DIALS_MAX, BOOK_DIALS_WINDOW_MS);
+        let earliest = allowed_at.max(ctx.now.time);
+        // Of the dials that may start at the same time, those to proven addresses come first. Of
+        // the others, the one that has waited longest does, so nobody can keep out an honest
+        // introduction.
         let times = dials.map(|(index, known)| {
+            let next_attempt = known.backoff.next_attempt();
             let allowed_at = self.source_allowed_at(ctx, known.address.ip());
-            (index, known.backoff.next_attempt().max(allowed_at))
+            let at = next_attempt.max(allowed_at).max(earliest);
+            (at, !known.is_proven(), next_attempt, Reverse(index))
         });
-        // Who has waited longest comes first, so nobody can keep out an honest introduction.
-        let (index, at) = times.min_by_key(|(_, at)| *at)?;
-        let dials = self.recent_dials.iter();
-        let allowed_at = next_start(dials, BOOK_DIALS_MAX, BOOK_DIALS_WINDOW_MS);
-        Some((index, at.max(allowed_at)))
+        let (at, _, _, Reverse(index)) = times.min()?;
+        Some((index, at))
     }
 
     /// The target of a dial to the address with this index. Only its peer may answer.
@@ -292,10 +392,11 @@ impl AddressBook {
     /// program.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId, link: &Link) {
         self.clear_dial(stream);
-        if link.transient || link.is_ephemeral || link.address.port() == 0 {
+        if link.transient || link.is_ephemeral || !can_remember(&link.address) {
             return;
         }
         let (peer, address) = (link.peer.id, link.address);
+        self.is_changed = true;
         let known = self.position(&peer, address);
         let known = known.map(|index| self.addresses.remove(index));
         if !known.as_ref().is_some_and(KnownAddress::is_proven) {
@@ -309,8 +410,32 @@ impl AddressBook {
         };
         // Makes room first, so that the new address stays.
         self.drop_oldest(ADDRESSES_PER_PEER_MAX - 1, |known| known.peer == peer);
-        self.drop_oldest(PROVEN_ADDRESSES_MAX - 1, KnownAddress::is_proven);
+        self.make_room_for_proven(ctx, source_of(address.ip()));
         self.push(peer, address, origin, Time(0));
+    }
+
+    /// Drops an address if the proven ones are as many as allowed. What has lasted outranks what is
+    /// new, and a host that has many keys loses first.
+    fn make_room_for_proven(&mut self, ctx: &Context, new_source: IpAddr) {
+        let proven = self.addresses.iter().enumerate();
+        let proven = proven.filter(|(_, known)| known.is_proven());
+        if proven.clone().count() < PROVEN_ADDRESSES_MAX {
+            return;
+        }
+        let is_of_link = |known: &KnownAddress| {
+            let link = ctx.link_to(&known.peer);
+            link.is_some_and(|link| link.address == known.address)
+        };
+        let sources = proven.clone().map(|(_, known)| known.source());
+        let unlinked = proven.filter(|(_, known)| !is_of_link(known));
+        let ranked = unlinked.map(|(index, known)| {
+            let of_source = sources.clone().filter(|source| *source == known.source());
+            let is_of_new = known.source() == new_source;
+            (of_source.count() + usize::from(is_of_new), index)
+        });
+        if let Some((_, index)) = ranked.max() {
+            self.addresses.remove(index);
+        }
     }
 
     /// Keeps at most `most` of the addresses for which `is_counted` is true.
@@ -349,6 +474,7 @@ impl AddressBook {
         let known = &mut self.addresses[index];
         known.record_failure(ctx);
         if failure == HandshakeFailure::OwnProgram || known.is_refuted() {
+            self.is_changed |= known.is_proven();
             self.addresses.remove(index);
         }
     }
@@ -378,11 +504,11 @@ impl AddressBook {
             Origin::Linked => None,
         })
     }
+}
 
-    /// Forgets all addresses.
-    pub fn clear(&mut self) {
-        self.addresses.clear();
-    }
+/// Whether an address means the same host in a later run.
+fn can_remember(address: &SocketAddr) -> bool {
+    is_routable(address) && !address.ip().is_loopback()
 }
 
 /// The id and the addresses of a connection code, at most [`ADDRESSES_PER_PEER_MAX`]. None, if the

@@ -395,9 +395,7 @@ impl Dialer {
         {
             self.update_topology(ctx);
         }
-        if self.address_book.deadline().is_some_and(|at| at <= now) {
-            self.address_book.save(ctx);
-        }
+        self.address_book.handle_timeout(ctx);
         if self.is_next_dial_stale || self.next_dial.is_some_and(|at| at <= now) {
             self.is_next_dial_stale = true;
             self.dial_due(ctx, handshakes);
@@ -544,10 +542,9 @@ impl Dialer {
     /// Withdraws the beacon and forgets all candidates, as this program leaves.
     pub fn withdraw_beacon(&mut self, ctx: &mut Context) {
         self.beacons.withdraw(ctx, &self.joined_rooms);
-        self.address_book.save(ctx);
         self.discovered.clear();
         self.static_peers.clear();
-        self.address_book.clear();
+        self.address_book.finish(ctx);
     }
 
     /// The peers whose beacons were received.

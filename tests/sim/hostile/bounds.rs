@@ -393,10 +393,17 @@ const BOUNDS: &[Bound] = &[
     },
     Bound {
         name: "introduced addresses of a peer",
-        flood: "a peer introduces bob at 240 hosts, 8 at a time",
+        flood: "3 peers introduce bob at 240 hosts each, 8 at a time",
         measured: "hosts dialed",
         at_most: 4,
         measure: introductions::hosts_of_a_peer,
+    },
+    Bound {
+        name: "addresses of a peer from a source",
+        flood: "a peer introduces bob at 240 hosts, 8 at a time",
+        measured: "hosts dialed",
+        at_most: 2,
+        measure: introductions::hosts_of_a_peer_and_a_source,
     },
     Bound {
         name: "peers of an introduction",

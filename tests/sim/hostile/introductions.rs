@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use p2pchat::base::identity::PeerId;
-use p2pchat::wire::message::{Hello, Message};
+use p2pchat::wire::message::{ByeReason, Hello, Message};
 
 use super::bounds::{linked_pair, made_up_peer};
 use crate::support::lan::Lan;
@@ -108,16 +108,29 @@ pub fn hosts_of_many_sources(seed: u64) -> u64 {
     hosts_dialed(&lan)
 }
 
-/// Hosts that are dialed because a peer was introduced there.
-pub fn hosts_of_a_peer(seed: u64) -> u64 {
-    let (mut lan, _, mut liars) = alice_and_liars(seed, 1);
+/// Hosts that are dialed because some peers introduced bob there.
+fn hosts_of_bob(seed: u64, count: u64) -> u64 {
+    let (mut lan, _, mut liars) = alice_and_liars(seed, count);
     for n in 0..30 {
-        let addresses: Vec<String> = (0..8).map(|m| silent_host(8 * n + m).to_string()).collect();
-        let peers = vec![format!("{}@{}", made_up_peer(0), addresses.join(","))];
-        liars[0].send(&mut lan, &Message::Peers { peers });
+        for (number, liar) in (0..).zip(&mut liars) {
+            let hosts = (0..8).map(|m| silent_host(8 * (30 * number + n) + m).to_string());
+            let hosts: Vec<String> = hosts.collect();
+            let peers = vec![format!("{}@{}", made_up_peer(0), hosts.join(","))];
+            liar.send(&mut lan, &Message::Peers { peers });
+        }
     }
     lan.run_for(60_000);
     hosts_dialed(&lan)
+}
+
+/// Hosts that are dialed because one peer introduced bob there.
+pub fn hosts_of_a_peer_and_a_source(seed: u64) -> u64 {
+    hosts_of_bob(seed, 1)
+}
+
+/// Hosts that are dialed because three peers introduced bob there.
+pub fn hosts_of_a_peer(seed: u64) -> u64 {
+    hosts_of_bob(seed, 3)
 }
 
 /// Dials because of the last peer of a long message.
@@ -174,6 +187,8 @@ fn no_introduction_leads_to_ourselves_or_astray() {
         "169.254.1.1:9999",
         "[fe80::1]:9999",
         "10.0.61.1:0",
+        "0.1.2.3:9999",
+        "240.0.0.1:9999",
         "no address",
         "box.example:9999",
     ];
@@ -194,6 +209,14 @@ fn no_introduction_leads_to_ourselves_or_astray() {
     let mut stranger = liar_from(&mut lan, alice, 7, [203, 0, 113, 5]);
     let own_site = (made_up_peer(97), silent_host(2));
     introduce(&mut lan, &mut stranger, &[own_site]);
+    for address in ["100.64.0.1:9999", "198.19.0.1:9999", "[fec0::1]:9999"] {
+        let address = address.parse().expect("an address");
+        introduce(&mut lan, &mut stranger, &[(made_up_peer(96), address)]);
+    }
+    // A peer of another link knows no link-local address of ours.
+    let mut neighbour = liar_from(&mut lan, alice, 8, [169, 254, 7, 7]);
+    let other_link = SocketAddr::from(([169, 254, 1, 1], 9999));
+    introduce(&mut lan, &mut neighbour, &[(made_up_peer(95), other_link)]);
     lan.run_for(5_000);
     assert_eq!(lan.network.dials_of_host, Default::default());
     assert!(lan.is_running(alice));
@@ -249,5 +272,126 @@ fn honest_introductions_get_their_turn() {
     while !lan.are_linked(alice, bob) {
         assert!(lan.now_ms - since < 60_000, "bob is not dialed");
         flood(&mut lan);
+    }
+}
+
+/// Addresses of hosts that are off outlast 100 keys that one host invents, and any number of keys
+/// at addresses that mean nothing in a later run. The address of a linked peer outlasts all.
+#[test]
+fn invented_keys_oust_no_remembered_address() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        let code = |n| format!("{}@{}\n", made_up_peer(n), silent_host(n));
+        let remembered: Vec<String> = (0..63).map(code).collect();
+        lan.peers[alice].addresses = remembered.concat();
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, 1_000);
+        let host = |n: u64| match n % 3 {
+            0 => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 1, n as u16]),
+            1 => IpAddr::from([127, 0, 1, n as u8]),
+            _ => IpAddr::from([10, 0, 50, 1]),
+        };
+        for n in 0..300 {
+            let identity = ScriptedPeer::identity(n);
+            let address = SocketAddr::new(host(n), 5000);
+            let mut liar = ScriptedPeer::handshake_from(&mut lan, alice, n, identity, address);
+            let hello = liar.hello();
+            liar.send(&mut lan, &hello);
+            let reason = ByeReason::Leave;
+            liar.send(&mut lan, &Message::Bye { reason });
+        }
+        lan.run_for(11_000);
+        let saved = &lan.peers[alice].addresses;
+        let is_saved = |id: PeerId| saved.contains(&id.to_string());
+        let kept = (0..63).filter(|n| is_saved(made_up_peer(*n))).count();
+        assert!(kept >= 62, "{kept}");
+        assert!(is_saved(lan.id(bob)));
+    }
+}
+
+/// A peer, and the address at which it listens. It dials nobody.
+fn listener(lan: &mut Lan) -> (PeerIndex, SocketAddr) {
+    let bob = lan.add_peer("bob");
+    lan.peers[bob].beacons_enabled = false;
+    lan.start(bob);
+    (bob, lan.address(bob))
+}
+
+/// Made-up peers at a host delay the dials of a peer there, by the limit for a host only.
+#[test]
+fn made_up_peers_at_a_host_do_not_starve_its_peer() {
+    let (mut lan, alice, mut liars) = alice_and_liars(1, 2);
+    let (bob, address) = listener(&mut lan);
+    let port = |n: u64| SocketAddr::new(address.ip(), 1 + n as u16);
+    let made_up: Vec<_> = (0..32).map(|n| (made_up_peer(n), port(n))).collect();
+    introduce(&mut lan, &mut liars[0], &made_up);
+    lan.run_for(2_000);
+    let honest = (lan.id(bob), address);
+    introduce(&mut lan, &mut liars[1], &[honest]);
+    let since = lan.now_ms;
+    while !lan.are_linked(alice, bob) {
+        assert!(lan.now_ms - since < 600_000, "bob is not dialed");
+        introduce(&mut lan, &mut liars[0], &made_up);
+        lan.run_for(1_000);
+    }
+}
+
+/// False addresses of a peer give way to another one of it.
+#[test]
+fn false_addresses_do_not_shut_out_a_peer() {
+    for count in [1, 2] {
+        let (mut lan, alice, mut liars) = alice_and_liars(1, 2);
+        let (bob, address) = listener(&mut lan);
+        let id = lan.id(bob);
+        let lie = |lan: &mut Lan, liars: &mut [ScriptedPeer]| {
+            for (n, liar) in (0..).zip(&mut liars[..count]) {
+                let lies = (0..4).map(|m| (id, silent_host(10 * n + m)));
+                introduce(lan, liar, &lies.collect::<Vec<_>>());
+            }
+        };
+        for _ in 0..20 {
+            lie(&mut lan, &mut liars);
+            lan.run_for(1_000);
+        }
+        let mut honest = liar_from(&mut lan, alice, 50, [10, 0, 50, 9]);
+        introduce(&mut lan, &mut honest, &[(id, address)]);
+        let since = lan.now_ms;
+        while !lan.are_linked(alice, bob) {
+            assert!(lan.now_ms - since < 60_000, "bob is not dialed: {count}");
+            lie(&mut lan, &mut liars);
+            lan.run_for(1_000);
+        }
+    }
+}
+
+/// The introductions of one more source are dialed, though others have filled the book.
+#[test]
+fn a_full_book_takes_introductions_of_another_source() {
+    let (mut lan, alice, mut liars) = alice_and_liars(1, 9);
+    let (bob, address) = listener(&mut lan);
+    for (number, liar) in (0..8).zip(&mut liars) {
+        let made_up = (0..32).map(|n| number * 32 + n);
+        let made_up = made_up.map(|n| (made_up_peer(n), silent_host(n)));
+        introduce(&mut lan, liar, &made_up.collect::<Vec<_>>());
+    }
+    let honest = (lan.id(bob), address);
+    introduce(&mut lan, &mut liars[8], &[honest]);
+    lan.run_until_linked(alice, bob, 600_000);
+}
+
+/// The book leaves the last links of a full mesh to peers that find us. Introductions alone would
+/// otherwise fill them everywhere, and newcomers would be refused.
+#[test]
+fn the_book_takes_no_last_link() {
+    for (count, dials) in [(47, 1), (48, 0)] {
+        let (mut lan, _, mut liars) = alice_and_liars(1, count);
+        introduce(
+            &mut lan,
+            &mut liars[0],
+            &[(made_up_peer(0), silent_host(0))],
+        );
+        lan.run_for(2_000);
+        assert_eq!(lan.network.dial_count, dials, "{count} links");
     }
 }
