@@ -288,9 +288,9 @@ fn invented_keys_oust_no_remembered_address() {
         lan.start_all([alice, bob]);
         lan.run_until_linked(alice, bob, 1_000);
         let host = |n: u64| match n % 3 {
-            0 => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 1, n as u16]),
-            1 => IpAddr::from([127, 0, 1, n as u8]),
-            _ => IpAddr::from([10, 0, 50, 1]),
+            0 => IpAddr::from([10, 0, 50, 1]),
+            1 => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 1, n as u16]),
+            _ => IpAddr::from([127, 0, 1, n as u8]),
         };
         for n in 0..300 {
             let identity = ScriptedPeer::identity(n);
@@ -306,6 +306,12 @@ fn invented_keys_oust_no_remembered_address() {
         let is_saved = |id: PeerId| saved.contains(&id.to_string());
         let kept = (0..63).filter(|n| is_saved(made_up_peer(*n))).count();
         assert!(kept >= 62, "{kept}");
+        assert!(!saved.contains("@127."), "{saved}");
+        assert_eq!(
+            saved.lines().count(),
+            64,
+            "a link-local address takes a place"
+        );
         assert!(is_saved(lan.id(bob)));
     }
 }
