@@ -388,14 +388,17 @@ impl AddressBook {
         self.recent_dials.push((now, source));
     }
 
-    /// Records that a peer is linked. Its address is proven then, unless its key ends with its
-    /// program.
+    /// Records that a peer is linked. The address that we dialed is proven then, unless the peer's
+    /// key ends with its program. Where a peer that dialed us listens, is only its word.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId, link: &Link) {
         self.clear_dial(stream);
-        if link.transient || link.is_ephemeral || !can_remember(&link.address) {
+        let Some(address) = link.dialed_address.filter(can_remember) else {
+            return;
+        };
+        if link.transient || link.is_ephemeral {
             return;
         }
-        let (peer, address) = (link.peer.id, link.address);
+        let peer = link.peer.id;
         self.is_changed = true;
         let known = self.position(&peer, address);
         let known = known.map(|index| self.addresses.remove(index));
