@@ -12,7 +12,7 @@ use crate::shell::os::poll::wake;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Maximum number of endpoints. Further endpoints are refused.
+/// Maximum number of endpoints. [`Resolver::add`] refuses further ones.
 const ENDPOINTS_MAX: usize = 64;
 /// Time to the first retry if a name was not found. Each further retry doubles the time, up to
 /// [`RETRY_MAX`].
