@@ -1,7 +1,7 @@
 //! Hostile relays: they stand between an author and a reader, and withhold the content of lines.
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Member, Members, Message};
+use p2pchat::wire::message::Message;
 
 use crate::batches;
 use crate::support::lan::Lan;
@@ -166,20 +166,7 @@ fn a_repeated_route_repeats_no_receipts() {
     relay.to_reader.receive(&mut lan);
     let mut receipts = 0;
     for _ in 0..50 {
-        let member = Member {
-            peer: lan.id(alice),
-            username: "alice".into(),
-            run: 8,
-            hops: 1,
-            via: None,
-            await_ms: None,
-        };
-        let members = Members {
-            target: Room::general().to_string(),
-            here: vec![member],
-            gone: Vec::new(),
-        };
-        relay.to_reader.send(&mut lan, &Message::Members(members));
+        relay.advertise_author(&mut lan);
         lan.run_for(100);
         for message in relay.to_reader.receive_messages(&mut lan) {
             let Message::Have(have) = message else {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use p2pchat::base::batch::{Batch, LogId};
 use p2pchat::base::event::{Input, Notice};
-use p2pchat::base::identity::NetworkTag;
+use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{HaveEntry, Member, Members, Message, WantEntry, format_incarnation};
 
@@ -34,20 +34,14 @@ impl Relay {
     }
 
     fn advertise_reader(&mut self, lan: &mut Lan) {
-        let member = Member {
-            peer: lan.id(self.reader),
-            username: "bob".into(),
-            run: 8,
-            hops: 1,
-            via: None,
-            await_ms: None,
-        };
-        let members = Members {
-            target: "#general".into(),
-            here: vec![member],
-            gone: Vec::new(),
-        };
-        self.to_author.send(lan, &Message::Members(members));
+        let members = members_with(lan.id(self.reader), "bob");
+        self.to_author.send(lan, &members);
+    }
+
+    /// Tells the reader that the author is in reach.
+    pub fn advertise_author(&mut self, lan: &mut Lan) {
+        let members = members_with(lan.id(self.author), "alice");
+        self.to_reader.send(lan, &members);
     }
 
     /// Connects to the next run of the author.
@@ -167,6 +161,22 @@ impl Relay {
         self.to_author.send(lan, &Message::Have(have));
         has_any
     }
+}
+
+/// Names one member, who is linked with the sender.
+fn members_with(peer: PeerId, username: &str) -> Message {
+    Message::Members(Members {
+        target: "#general".into(),
+        here: vec![Member {
+            peer,
+            username: username.into(),
+            run: 8,
+            hops: 1,
+            via: None,
+            await_ms: None,
+        }],
+        gone: Vec::new(),
+    })
 }
 
 /// How often the author reported that a peer stores its lines.
