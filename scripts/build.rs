@@ -1,5 +1,5 @@
-//! Leaves the unwind tables and the unwinder out of a release build. It aborts on panic, so nothing
-//! needs them. The tables are a tenth of its size.
+//! Leaves the unwind tables out of a release build. It aborts on panic, so nothing needs them. They
+//! are a tenth of its size.
 use std::env::var;
 
 fn main() {

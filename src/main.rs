@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 use std::process::ExitCode;
 
+use no_unwind as _;
 use p2pchat::shell::program;
 
 fn main() -> ExitCode {
