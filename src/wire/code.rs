@@ -26,6 +26,8 @@ const HOST_MAX_BYTES: usize = 253;
 pub enum EndpointError {
     /// The text contains no address.
     Empty,
+    /// The text is an id, as `p2pchat whoami` prints it on a host without a network.
+    MissingAddress,
     /// The text before the `@` is no id.
     InvalidId,
     /// The host is neither a host name nor an IP address.
@@ -47,6 +49,11 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndpointError::Empty => write!(f, "is empty"),
+            EndpointError::MissingAddress => write!(
+                f,
+                "is an id without an address: add it as ID@HOST, or copy the code when that peer \
+                 has a network"
+            ),
             EndpointError::InvalidId => write!(
                 f,
                 "has no id of {} characters a–z and 2–7 before its @: see `p2pchat whoami`",
@@ -180,6 +187,8 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
             Some(id.parse().map_err(|_| EndpointError::InvalidId)?),
             list,
         ),
+        // A host name could look like an id, but none does.
+        None if text.parse::<PeerId>().is_ok() => return Err(EndpointError::MissingAddress),
         None => (None, text),
     };
     let mut endpoints = Vec::new();

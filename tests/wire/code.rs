@@ -159,4 +159,8 @@ fn a_mistyped_code_is_refused() {
         assert!(cut.is_err() || at <= check_at, "{at}");
     }
     assert_eq!(ConnectionCode::new(id, &[]).to_string(), id.to_string());
+    // Nobody's host is named like an id.
+    let error = parse_endpoints(&id.to_string()).unwrap_err();
+    assert_eq!(error, EndpointError::MissingAddress);
+    assert_one_line(&error.to_string());
 }
