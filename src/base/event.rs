@@ -170,6 +170,8 @@ pub enum Input<'a> {
         addresses: Vec<SocketAddr>,
         /// The key that the user expects there, if the user gave one.
         peer: Option<PeerId>,
+        /// Has the user just named the endpoint? It is then dialed at once, whatever its backoff.
+        is_requested: bool,
     },
     /// The store opened a folder, and the core joins its room if it has one. At the start, the
     /// folders of rooms come first. Those of direct messages follow, before any command.

@@ -198,9 +198,10 @@ impl Node {
                 endpoint,
                 addresses,
                 peer,
+                is_requested,
             } => {
                 self.dialer
-                    .handle_endpoint(ctx, &endpoint, &addresses, peer);
+                    .handle_endpoint(ctx, &endpoint, &addresses, peer, is_requested);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
             Input::FolderOpened {

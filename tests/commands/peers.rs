@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
@@ -231,6 +232,55 @@ fn connect_links_with_the_peer_of_a_code() {
     carol
         .err
         .wait_for(TIMEOUT, |line| line.contains("too many addresses"));
+}
+
+/// What was named with /connect outlasts the program through which it was said, and the pin of the
+/// options file that it replaced does not come back with SIGHUP.
+#[test]
+fn connect_outlasts_the_server_and_a_reload() {
+    let Some(lo) = Loopback::new() else { return };
+    let id = |user: &str| {
+        let outcome = run(&lo, user, &["whoami"]);
+        let mut lines = outcome.out.iter();
+        let line = lines.find_map(|line| line.strip_prefix("id: "));
+        line.expect("an id").to_owned()
+    };
+    let quiet = &["-m", "none", "--commands"][..];
+    let listen = ["-m", "none", "-p", "10888", "listen"];
+    let mut bob = lo.start("bob", &listen);
+    let server = lo.start("alice", quiet);
+    let mut alice = lo.start("alice", quiet);
+    let folder = lo.host.folder(".config/p2pchat");
+    fs::create_dir_all(&folder).expect("a folder");
+    let pin = format!("--peer {}@localhost:10888\n", id("carol"));
+    fs::write(folder.join("options"), &pin).expect("a file");
+    alice.say(&format!("/connect {}@localhost:10888", id("bob")));
+    wait_joined(&alice, "bob");
+    let mut server = server;
+    server.kill();
+    alice.out.wait_all(TIMEOUT, |lines| {
+        lines
+            .iter()
+            .filter(|line| line.ends_with(" joined"))
+            .count()
+            == 2
+    });
+
+    // The file is read again: at first, its pin is new. Bob's then replaces it.
+    alice.signal(Signal::SIGHUP);
+    alice.err.wait_for(TIMEOUT, |line| line.contains("IS NOT"));
+    alice.say(&format!("/connect {}@localhost:10888", id("bob")));
+    alice.say("/code");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.starts_with("code: "));
+    fs::write(folder.join("options"), format!("{pin}-r ops\n")).expect("a file");
+    alice.signal(Signal::SIGHUP);
+    alice.say("/join general");
+    bob.signal(Signal::SIGTERM);
+    bob.wait_code(TIMEOUT);
+    let bob = lo.start("bob", &listen);
+    wait_joined(&bob, "alice");
 }
 
 /// A program whose `--peer` is its own address stays unlinked from itself, and its output shows

@@ -90,7 +90,7 @@ fn a_static_name_is_resolved_again_when_it_does_not_answer() {
     lan.endpoints.insert(name.clone(), (vec![nobody], None));
     lan.start(alice);
     lan.start(bob);
-    let resolved = lan.resolve(name.clone());
+    let resolved = lan.resolve(name.clone(), true);
     lan.feed(alice, resolved);
     lan.run_for(60_000);
     assert_eq!(lan.peers[alice].error_count("unreachable"), 1);
@@ -101,6 +101,27 @@ fn a_static_name_is_resolved_again_when_it_does_not_answer() {
     lan.run_for(300_000);
     assert_eq!(lan.network.dial_count, dials);
     assert_eq!(lan.peers[alice].error_count("unreachable"), 1);
+}
+
+/// A user who names an endpoint again has it dialed at once, not after its backoff. If it still does
+/// not answer, the user is told so again.
+#[test]
+fn a_static_peer_named_again_is_dialed_at_once() {
+    let mut lan = Lan::new(6);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    for who in [alice, bob] {
+        lan.peers[who].beacons_enabled = false;
+    }
+    lan.start(alice);
+    let bobs = lan.address(bob);
+    for named in 1..=2 {
+        lan.add_candidate(alice, bobs, None);
+        lan.run_for(120_000);
+        assert_eq!(lan.peers[alice].error_count("unreachable"), named);
+    }
+    lan.start(bob);
+    lan.add_candidate(alice, bobs, None);
+    lan.run_until_linked(alice, bob, 500);
 }
 
 /// A name that stands for another address each time is dialed with one backoff.
@@ -114,7 +135,7 @@ fn a_name_with_changing_addresses_is_dialed_with_backoff() {
     let host = lan.address(alice).ip();
     let address = |n: u16| SocketAddr::new(host, 20_000 + n);
     lan.endpoints.insert(name.clone(), (vec![address(0)], None));
-    let resolved = lan.resolve(name.clone());
+    let resolved = lan.resolve(name.clone(), true);
     lan.feed(alice, resolved);
     for n in 1..=200 {
         lan.endpoints.insert(name.clone(), (vec![address(n)], None));
@@ -143,7 +164,7 @@ fn names_that_trade_their_addresses_are_followed() {
     }
     lan.start_all(peers);
     for name in &names {
-        let resolved = lan.resolve(name.clone());
+        let resolved = lan.resolve(name.clone(), true);
         lan.feed(alice, resolved);
     }
     lan.run_for(5_000);

@@ -201,15 +201,18 @@ impl Dialer {
         }
     }
 
-    /// Replaces the addresses of a static endpoint.
+    /// Replaces the addresses of a static endpoint. If the user has just named it, it is dialed at
+    /// once.
     pub fn handle_endpoint(
         &mut self,
         ctx: &mut Context,
         endpoint: &str,
         addresses: &[SocketAddr],
         peer: Option<PeerId>,
+        is_requested: bool,
     ) {
-        if static_peers::set_addresses(&mut self.static_peers, endpoint, addresses, peer) {
+        let known = &mut self.static_peers;
+        if static_peers::set_addresses(known, endpoint, addresses, peer, is_requested) {
             ctx.last_peer_event = ctx.now.time;
             self.is_next_dial_stale = true;
         }

@@ -74,6 +74,13 @@ impl StaticPeer {
         self.candidate.backoff.has_failed() && !self.peer().as_ref().is_some_and(is_linked)
     }
 
+    /// Ends the backoff. What the next dials find is reported to the user, even if the same was
+    /// reported before.
+    fn retry_now(&mut self) {
+        self.candidate.backoff = Backoff::new(Time(0));
+        (self.mismatch, self.is_reported) = (Mismatch::None, false);
+    }
+
     /// The peer expected at this address, if one is known.
     pub fn peer(&self) -> Option<PeerId> {
         match self.expected {
@@ -110,13 +117,20 @@ pub fn next_dial(static_peers: &[StaticPeer], ctx: &Context) -> Option<(usize, T
 /// Replaces the addresses of an endpoint. An address that stays keeps its backoff and its peer. A
 /// new one takes over the backoff of the endpoint, because a name may stand for other addresses
 /// each time. A peer named by the user is pinned. Only another pin replaces a pin, and the address
-/// is then dialed anew. Returns whether an address is to be dialed.
+/// is then dialed anew, as are all addresses if `is_requested`. Returns whether an address is to be
+/// dialed.
 pub fn set_addresses(
     static_peers: &mut Vec<StaticPeer>,
     endpoint: &str,
     addresses: &[SocketAddr],
     pinned: Option<PeerId>,
+    is_requested: bool,
 ) -> bool {
+    if is_requested {
+        for known in static_peers.iter_mut().filter(|it| it.endpoint == endpoint) {
+            known.retry_now();
+        }
+    }
     let mut same = static_peers
         .iter()
         .filter(|known| known.endpoint == endpoint);
@@ -134,9 +148,8 @@ pub fn set_addresses(
         if let Some(known) = known {
             if pinned.is_some() && known.pinned_peer() != pinned {
                 // What a dial under way finds says nothing about the new pin.
-                (known.expected, known.mismatch) = (expected, Mismatch::None);
-                (known.dialing, known.is_reported) = (None, false);
-                known.candidate.backoff = Backoff::new(Time(0));
+                (known.expected, known.dialing) = (expected, None);
+                known.retry_now();
                 has_added = true;
             }
         } else {
@@ -154,7 +167,7 @@ pub fn set_addresses(
             has_added = true;
         }
     }
-    has_added
+    has_added || is_requested
 }
 
 /// Records which peer answered the dial to a static address.

@@ -13,6 +13,7 @@ use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, OUTPUT_MAX_BYTES};
+use crate::shell::net::resolver::add_endpoint;
 use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::event_sink::EventSink as _;
@@ -23,10 +24,12 @@ use crate::shell::session::frontend::pending::PendingRequest;
 use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::StateDir;
+use crate::ui::command::UserCommand;
 use crate::ui::json;
 use crate::ui::json_parser::parse_event;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, Ready};
+use crate::wire::code::parse_endpoints;
 
 const SERVER_TOKEN: Token = Token(4);
 /// Longest event, in bytes. A batch of foreign lines fits, with every character escaped.
@@ -78,7 +81,7 @@ impl Client {
             .map_err(|error| Failure::io("control.sock cannot be used", &error))?;
         self.ready = Some(ready.clone());
         self.last_answer_at = builder.clock.now().time;
-        for endpoint in &builder.options.static_peers {
+        for endpoint in builder.endpoints() {
             let kind = RequestKind::Dial {
                 host: endpoint.host.clone(),
                 port: endpoint.port,
@@ -94,7 +97,7 @@ impl Client {
         match ended {
             Some(_) => {
                 close(&mut frontend);
-                pass_requests(&mut frontend, &mut connection, self.last_answer_at);
+                pass_requests(builder, &mut frontend, &mut connection, self.last_answer_at);
                 connection.flush();
             }
             None => builder.existing = Some(ActiveFrontend { frontend, signals }),
@@ -127,7 +130,7 @@ impl Client {
         let mut now = builder.clock.now();
         loop {
             frontend.end_turn();
-            pass_requests(frontend, connection, now.time);
+            pass_requests(builder, frontend, connection, now.time);
             connection.flush();
             if let Some(status) = self.poll_exit_status(frontend, now) {
                 return Ok(Some(status));
@@ -321,10 +324,21 @@ impl Client {
 }
 
 /// Passes the requests of the frontend to the server, as long as the connection has room.
-fn pass_requests(frontend: &mut Frontend, connection: &mut Connection, now: Time) {
+fn pass_requests(
+    builder: &mut FrontendBuilder,
+    frontend: &mut Frontend,
+    connection: &mut Connection,
+    now: Time,
+) {
     while connection.output.len() < OUTPUT_MAX_BYTES
         && let Some(request) = frontend.next_request(now)
     {
+        if let RequestKind::Command(UserCommand::Connect(text)) = &request.kind {
+            for endpoint in parse_endpoints(text).unwrap_or_default() {
+                // The server reports that the list is full.
+                add_endpoint(&mut builder.connected_endpoints, &endpoint);
+            }
+        }
         json::append_request(&request, &mut connection.output);
     }
 }

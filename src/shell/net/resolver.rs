@@ -28,6 +28,8 @@ pub struct Resolution {
     pub endpoint: Endpoint,
     /// Its addresses, at least one. If there is an error, the name is tried again.
     pub addresses: io::Result<Vec<SocketAddr>>,
+    /// Whether the user has just named the endpoint.
+    pub is_requested: bool,
 }
 
 /// What the event loop shares with the helper threads.
@@ -64,33 +66,29 @@ impl Resolver {
         }
     }
 
-    /// Adds an endpoint, and resolves it. Of several endpoints with the same host and port only one
-    /// is kept: the newest that has an id. Returns false if the list is full.
+    /// Adds an endpoint that the user names, and resolves it, even if it is known. Of several
+    /// endpoints with the same host and port only one is kept: the newest that has an id. Returns
+    /// false if the list is full.
     pub fn add(&mut self, endpoint: &Endpoint) -> bool {
-        let same = |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
-        let is_full = self.endpoints.len() >= ENDPOINTS_MAX;
-        match self.endpoints.iter_mut().find(|known| same(known)) {
-            Some(known) if endpoint.peer.is_none() || known.peer == endpoint.peer => return true,
-            Some(known) => {
-                let replaced = std::mem::replace(known, endpoint.clone());
-                lock(&self.shared).forget(&replaced);
-            }
-            None if is_full => return false,
-            None => self.endpoints.push(endpoint.clone()),
+        let Some((index, replaced)) = add_endpoint(&mut self.endpoints, endpoint) else {
+            return false;
+        };
+        if let Some(replaced) = replaced {
+            lock(&self.shared).forget(&replaced);
         }
-        self.resolve(endpoint);
+        self.resolve(&self.endpoints[index], true);
         true
     }
 
     /// Resolves all endpoints again.
     pub fn resolve_all(&self) {
-        self.endpoints.iter().for_each(|e| self.resolve(e));
+        self.endpoints.iter().for_each(|e| self.resolve(e, false));
     }
 
     /// Resolves the endpoints with this text again.
     pub fn resolve_named(&self, text: &str) {
         let named = self.endpoints.iter().filter(|e| e.to_string() == text);
-        named.for_each(|e| self.resolve(e));
+        named.for_each(|e| self.resolve(e, false));
     }
 
     /// Takes the resolutions that no call has returned yet. A name that cannot be resolved has one
@@ -100,19 +98,20 @@ impl Resolver {
     }
 
     /// Starts a thread that resolves an endpoint, unless one is at it. An address needs no thread.
-    fn resolve(&self, endpoint: &Endpoint) {
+    fn resolve(&self, endpoint: &Endpoint, is_requested: bool) {
         let mut shared = lock(&self.shared);
         if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
             shared.resolutions.push(Resolution {
                 endpoint: endpoint.clone(),
                 addresses: Ok(vec![SocketAddr::new(ip, endpoint.port)]),
+                is_requested,
             });
             wake(&self.waker);
         } else if !shared.in_progress.contains(endpoint) {
             shared.in_progress.push(endpoint.clone());
             let (wanted, for_thread) = (endpoint.clone(), Arc::clone(&self.shared));
             let waker = Arc::clone(&self.waker);
-            let work = move || resolve_until_found(&wanted, &for_thread, &waker);
+            let work = move || resolve_until_found(&wanted, is_requested, &for_thread, &waker);
             if thread::spawn_helper("resolver", Box::new(work)).is_err() {
                 // The endpoint is not dialed before SIGHUP. Beacons still find other peers.
                 shared.in_progress.retain(|other| other != endpoint);
@@ -121,9 +120,34 @@ impl Resolver {
     }
 }
 
+/// Adds an endpoint to a list, which keeps the newest of a host and port that has an id. Returns the
+/// index of the kept endpoint, and the one that it replaced. `None`: the list is full.
+pub fn add_endpoint(
+    endpoints: &mut Vec<Endpoint>,
+    endpoint: &Endpoint,
+) -> Option<(usize, Option<Endpoint>)> {
+    let same = |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
+    let Some(index) = endpoints.iter().position(same) else {
+        if endpoints.len() >= ENDPOINTS_MAX {
+            return None;
+        }
+        endpoints.push(endpoint.clone());
+        return Some((endpoints.len() - 1, None));
+    };
+    let known = &mut endpoints[index];
+    let is_kept = endpoint.peer.is_none() || known.peer == endpoint.peer;
+    let replaced = (!is_kept).then(|| std::mem::replace(known, endpoint.clone()));
+    Some((index, replaced))
+}
+
 /// Resolves an endpoint, if need be many times. Reports the first error, and the addresses. Ends
 /// without a report once the endpoint is replaced by another.
-fn resolve_until_found(endpoint: &Endpoint, shared: &Mutex<Shared>, waker: &Waker) {
+fn resolve_until_found(
+    endpoint: &Endpoint,
+    is_requested: bool,
+    shared: &Mutex<Shared>,
+    waker: &Waker,
+) {
     let mut retry_after = RETRY_MIN;
     let mut has_failed = false;
     loop {
@@ -141,6 +165,7 @@ fn resolve_until_found(endpoint: &Endpoint, shared: &Mutex<Shared>, waker: &Wake
             shared.resolutions.push(Resolution {
                 endpoint,
                 addresses,
+                is_requested,
             });
         }
         drop(shared);

@@ -25,6 +25,7 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::poll_sources;
+use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::renderer::Renderer;
@@ -94,6 +95,10 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     } = builder.take_or_build(&own, 0)?;
     record_known_names(&mut frontend.renderer, &known_peers);
     let session = Session::new(own.id, true, Arc::clone(&wake));
+    let mut resolver = Resolver::new(Arc::clone(&builder.waker));
+    if builder.endpoints().filter(|it| !resolver.add(it)).count() > 0 {
+        frontend.warn(TOO_MANY_ENDPOINTS);
+    }
     let options = builder.options;
     let node_config = NodeConfig {
         network,
@@ -111,10 +116,6 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         resume,
         identity,
     };
-    let mut resolver = Resolver::new(builder.waker);
-    for endpoint in &options.static_peers {
-        resolver.add(endpoint);
-    }
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,

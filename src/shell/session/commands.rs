@@ -26,6 +26,9 @@ use crate::wire::code::{Endpoint, parse_endpoints};
 const HISTORY_LINES_MAX: u64 = 1000;
 /// Maximum number of lines in the answer to /search.
 const SEARCH_LINES_MAX: u64 = 100;
+/// What the user is told if an endpoint is refused.
+pub const TOO_MANY_ENDPOINTS: &str =
+    "too many addresses are dialed already: start again with fewer --peer";
 /// Limit of the time in which the core searches for a recipient, in milliseconds: one day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
@@ -169,8 +172,7 @@ impl Session {
 
     /// Refuses addresses to dial, because there are too many.
     pub fn refuse_endpoints(&mut self, sink: &mut dyn EventSink) {
-        let content = "too many addresses are dialed already: start again with fewer --peer";
-        self.refuse(ErrorCode::Failed, content.to_owned(), sink);
+        self.refuse(ErrorCode::Failed, TOO_MANY_ENDPOINTS.to_owned(), sink);
     }
 
     /// Answers with the connection code of `own`. `code`: the error if it is unknown.

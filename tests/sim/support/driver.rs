@@ -200,7 +200,7 @@ impl Lan {
             Output::Dial {
                 stream, address, ..
             } => self.dial(who, stream, address),
-            Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint)),
+            Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint, false)),
             Output::Load(request) => {
                 let peer = &mut self.peers[who];
                 peer.loads += 1;

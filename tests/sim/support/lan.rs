@@ -399,17 +399,19 @@ impl Lan {
         let endpoint = address.to_string();
         self.endpoints
             .insert(endpoint.clone(), (vec![address], peer));
-        let resolved = self.resolve(endpoint);
+        let resolved = self.resolve(endpoint, true);
         self.feed(who, resolved);
     }
 
-    /// The answer of the name server for this static endpoint.
-    pub fn resolve(&self, endpoint: String) -> Input<'static> {
+    /// The answer of the name server for this static endpoint. `is_requested`: the user has just
+    /// named it.
+    pub fn resolve(&self, endpoint: String, is_requested: bool) -> Input<'static> {
         let (addresses, peer) = self.endpoints[&endpoint].clone();
         Input::EndpointResolved {
             endpoint,
             addresses,
             peer,
+            is_requested,
         }
     }
 

@@ -315,6 +315,7 @@ impl EventLoop {
         for Resolution {
             endpoint,
             addresses,
+            is_requested,
         } in self.resolver.take_resolutions()
         {
             match addresses {
@@ -322,6 +323,7 @@ impl EventLoop {
                     endpoint: endpoint.to_string(),
                     addresses,
                     peer: endpoint.peer,
+                    is_requested,
                 }),
                 Err(error) => self.notify(Notice::Error {
                     code: ErrorCode::Unreachable,

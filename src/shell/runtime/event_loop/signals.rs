@@ -3,6 +3,7 @@ use crate::base::event::Input;
 use crate::shell::config::options;
 use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
 
 impl EventLoop {
     pub(super) fn handle_signals(&mut self) {
@@ -25,8 +26,13 @@ impl EventLoop {
                 self.options.rooms = options.rooms;
                 self.frontend.queue_commands(commands);
                 self.resolver.resolve_all();
-                for endpoint in &options.static_peers {
-                    self.resolver.add(endpoint);
+                // What stands there unchanged may have been replaced with /connect.
+                let before =
+                    std::mem::replace(&mut self.options.static_peers, options.static_peers);
+                let given = self.options.static_peers.iter();
+                let added = given.filter(|endpoint| !before.contains(endpoint));
+                if added.filter(|it| !self.resolver.add(it)).count() > 0 {
+                    warnings.push(TOO_MANY_ENDPOINTS.to_owned());
                 }
             }
             Err(failure) => warnings.push(failure.message),

@@ -24,6 +24,7 @@ use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
+use crate::wire::code::Endpoint;
 
 /// A frontend and the signals that it handles.
 pub struct ActiveFrontend {
@@ -49,6 +50,8 @@ pub struct FrontendBuilder {
     /// The frontend of an attached run whose server has ended. `None`: the frontend is in use or
     /// not built yet.
     pub existing: Option<ActiveFrontend>,
+    /// The endpoints that the user of an attached run gave with /connect. They outlast the server.
+    pub connected_endpoints: Vec<Endpoint>,
 }
 
 impl FrontendBuilder {
@@ -67,7 +70,14 @@ impl FrontendBuilder {
             waker,
             clock,
             existing: None,
+            connected_endpoints: Vec::new(),
         }
+    }
+
+    /// The endpoints that this run dials. Those of /connect come last, so that their ids count.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let given = self.options.static_peers.iter();
+        given.chain(&self.connected_endpoints)
     }
 
     /// Takes the existing frontend, or builds one. `uptime_ms`: the uptime of the server to which
