@@ -120,8 +120,8 @@ impl Resolver {
     }
 }
 
-/// Adds an endpoint to a list, which keeps the newest of a host and port that has an id. Returns the
-/// index of the kept endpoint, and the one that it replaced. `None`: the list is full.
+/// Adds an endpoint to a list, which keeps the newest of a host and port that has an id. Returns
+/// the index of the kept endpoint, and the one that it replaced. `None`: the list is full.
 pub fn add_endpoint(
     endpoints: &mut Vec<Endpoint>,
     endpoint: &Endpoint,
