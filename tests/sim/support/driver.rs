@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use p2pchat::base::error_code::Refusal;
 use p2pchat::base::event::{
-    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, PeerState,
+    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output,
 };
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
+use p2pchat::base::peer_info::PeerState;
 use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::support::lan::{Event, Lan, RunEvent, TRACE_SAVE};
