@@ -1,4 +1,5 @@
 //! Sockets, network interfaces and host names.
+pub mod datagram;
 pub mod dial;
 pub mod interface_watch;
 pub mod interfaces;

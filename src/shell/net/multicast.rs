@@ -19,7 +19,7 @@
 //! - `lo` carries IPv4 multicast if a socket joins by index, although `lo` lacks the multicast
 //!   flag. `lo` carries no IPv6 multicast.
 //! - Copies of our own datagrams arrive at our listeners before `send` returns.
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -27,17 +27,16 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::sockopt::Ipv4PacketInfo;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrLike,
-    SockaddrStorage, recvmsg, sendmsg, setsockopt,
-};
+use nix::sys::socket::{SockaddrIn6, setsockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use crate::base::interface::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
+use crate::shell::net::datagram::{
+    RawDatagram, control_buffer, receive_datagram, send_datagram, send_datagram_v4,
+};
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
 /// The IPv6 multicast group: link-local and transient (RFC 4291, 2.7). `7032:7063` is "p2pc" in
@@ -146,7 +145,7 @@ impl Multicast {
             sender_v4: None,
             sender_v6: None,
             interfaces: Vec::new(),
-            control_buffer: nix::cmsg_space!(libc::in_pktinfo),
+            control_buffer: control_buffer(),
             counters: MulticastCounters::default(),
         }
     }
@@ -404,18 +403,7 @@ impl Multicast {
             Some(socket) => socket,
             closed => closed.insert(open_sender_v4()?),
         };
-        let packet_info = libc::in_pktinfo {
-            ipi_ifindex: i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?,
-            ipi_spec_dst: in_addr(from),
-            ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
-        };
-        let to = SockaddrIn::from(SocketAddrV4::new(to, port));
-        send_datagram(
-            socket,
-            bytes,
-            &[ControlMessage::Ipv4PacketInfo(&packet_info)],
-            &to,
-        )
+        send_datagram_v4(socket, interface, from, SocketAddrV4::new(to, port), bytes)
     }
 
     fn send_v6(&mut self, interface: u32, port: u16, bytes: &[u8]) -> io::Result<()> {
@@ -477,12 +465,6 @@ fn has_link_local(interface: &Interface) -> bool {
     interface.addresses.iter().any(link_local)
 }
 
-fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
-    libc::in_addr {
-        s_addr: u32::from_ne_bytes(ip.octets()),
-    }
-}
-
 fn open_listener(group: SocketAddrV4, target: ListenTarget) -> io::Result<Socket> {
     let domain = match target {
         ListenTarget::GroupV6 { .. } => Domain::IPV6,
@@ -527,60 +509,4 @@ fn open_sender_v6() -> io::Result<Socket> {
     socket.set_multicast_loop_v6(true)?;
     socket.set_multicast_hops_v6(1)?;
     Ok(socket)
-}
-
-fn send_datagram<A: SockaddrLike>(
-    socket: &Socket,
-    bytes: &[u8],
-    control: &[ControlMessage],
-    to: &A,
-) -> io::Result<()> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let parts = [IoSlice::new(bytes)];
-    loop {
-        match sendmsg(socket.as_raw_fd(), &parts, control, flags, Some(to)) {
-            Err(Errno::EINTR) => {}
-            result => return Ok(result.map(drop)?),
-        }
-    }
-}
-
-/// What one read of a socket returned.
-struct RawDatagram {
-    length: usize,
-    is_truncated: bool,
-    /// Index of the interface that received the datagram. 0: unknown, because `IP_PKTINFO` is off
-    /// for this socket.
-    interface: u32,
-    source: Option<SocketAddr>,
-}
-
-fn receive_datagram(
-    socket: &Socket,
-    buffer: &mut [u8],
-    control: &mut [u8],
-) -> nix::Result<RawDatagram> {
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<SockaddrStorage>(
-        socket.as_raw_fd(),
-        &mut parts,
-        Some(control),
-        MsgFlags::MSG_DONTWAIT,
-    )?;
-    let mut interface = 0;
-    for part in message.cmsgs().into_iter().flatten() {
-        if let ControlMessageOwned::Ipv4PacketInfo(info) = part {
-            interface = u32::try_from(info.ipi_ifindex).unwrap_or(0);
-        }
-    }
-    let source = message.address.as_ref().and_then(|address| {
-        let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
-    });
-    Ok(RawDatagram {
-        length: message.bytes,
-        is_truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-        interface,
-        source,
-    })
 }
