@@ -7,13 +7,12 @@ use std::sync::Arc;
 use super::batch::{Batch, LocalFields, LogId};
 use super::error_code::{ErrorCode, Refusal};
 use super::identity::PeerId;
-use super::interface::Interface;
+use super::interface::{FoundVia, Interface};
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
-use super::peer_info::PeerInfo;
 use super::range::{LogRanges, LostLines};
 use super::request_id::RequestId;
-use super::time::{ReaderStart, Time, WallTime};
+use super::time::{ReaderStart, TenthsMs, Time, WallTime};
 
 /// The number of a TCP stream. No number is used twice in a run. The shell gives even numbers to
 /// accepted streams. The core gives odd numbers to dialed streams.
@@ -358,6 +357,49 @@ pub struct Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}~{}", self.nick, self.id.short())
+    }
+}
+
+/// What `p2pchat peers` and `/users` show about one peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerInfo {
+    /// The peer.
+    pub peer: Peer,
+    /// The address of the link. If there is no link, the last discovered address of the peer.
+    /// `None` if the peer is reachable only through another peer.
+    pub address: Option<SocketAddr>,
+    /// How the peer was found.
+    pub found_via: FoundVia,
+    /// The linked peer through which this peer is reachable. `None` if this peer is linked, or
+    /// known only by its beacon.
+    pub via: Option<Peer>,
+    /// Is the peer linked, known or gone?
+    pub state: PeerState,
+    /// Round-trip time of the link. `None` without a link, or before the first measurement.
+    pub rtt: Option<TenthsMs>,
+    /// Rooms that both this program and the peer have joined, as far as known.
+    pub rooms: Vec<Room>,
+}
+
+/// Whether a peer can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// A link to the peer exists.
+    Linked,
+    /// The peer has no link. Its beacon is recent, or a linked peer has a route to the peer.
+    Known,
+    /// The peer has neither a link nor a route, and its beacon has expired.
+    Gone,
+}
+
+impl PeerState {
+    /// The word for this state in the output of `p2pchat peers`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Linked => "linked",
+            PeerState::Known => "known",
+            PeerState::Gone => "gone",
+        }
     }
 }
 

@@ -14,7 +14,6 @@ pub mod line_key;
 pub mod lines;
 pub mod missing_lines;
 pub mod name;
-pub mod peer_info;
 pub mod range;
 pub mod republished_lines;
 pub mod request_id;

@@ -13,11 +13,10 @@ use super::session_event::{
 use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, FlapKind, Notice, Peer};
+use crate::base::event::{Command, FlapKind, Notice, Peer, PeerInfo};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
-use crate::base::peer_info::PeerInfo;
 use crate::base::time::WallTime;
 
 /// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose

@@ -3,9 +3,8 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::base::event::Peer;
+use crate::base::event::{Peer, PeerInfo};
 use crate::base::name::Room;
-use crate::base::peer_info::PeerInfo;
 
 /// The heading of `p2pchat peers` at a terminal.
 const PEER_HEADING: [&str; 7] = ["NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS"];

@@ -1,9 +1,8 @@
 //! Peer exchange: one `--peer` is enough to join a mesh, and no introduction is believed.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::{Command, Input, Notice, PeerInfo};
 use p2pchat::base::interface::FoundVia;
-use p2pchat::base::peer_info::PeerInfo;
 use p2pchat::wire::code::ConnectionCode;
 
 use crate::hostile::bounds::made_up_peer;

@@ -2,9 +2,8 @@
 //! of beacons.
 use std::collections::{BTreeMap, VecDeque};
 
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::name::Room;
-use p2pchat::base::peer_info::PeerState;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, SimPeer};

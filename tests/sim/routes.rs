@@ -1,7 +1,6 @@
 //! Routes: peers that are reachable only through others, and the lines that cross them.
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::peer_info::PeerState;
 use p2pchat::wire::message::{ByeReason, HOPS_MAX, Member, Members, Message};
 
 use crate::support::lan::{Lan, chain};

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Chat, FlapKind, Notice, Peer};
+use p2pchat::base::event::{Chat, FlapKind, Notice, Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::peer_info::{PeerInfo, PeerState};
 use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};

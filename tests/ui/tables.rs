@@ -1,8 +1,7 @@
 //! The tables of peers and rooms, for scripts and for people.
 
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::{Peer, PeerInfo};
 use p2pchat::base::name::Nick;
-use p2pchat::base::peer_info::PeerInfo;
 use p2pchat::ui::tables;
 
 use super::support::{bob_info, identity, short};

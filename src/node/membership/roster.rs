@@ -1,8 +1,7 @@
 //! Builds the list that `peers` and `/users` show.
-use crate::base::event::Peer;
+use crate::base::event::{Peer, PeerInfo, PeerState};
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
-use crate::base::peer_info::{PeerInfo, PeerState};
 use crate::base::table::SortedMap;
 use crate::base::time::TenthsMs;
 use crate::node::context::Context;

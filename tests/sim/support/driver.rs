@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 
 use p2pchat::base::error_code::Refusal;
 use p2pchat::base::event::{
-    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output,
+    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, PeerState,
 };
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
-use p2pchat::base::peer_info::PeerState;
 use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::support::lan::{Event, Lan, RunEvent, TRACE_SAVE};

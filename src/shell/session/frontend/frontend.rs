@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Notice};
+use crate::base::event::{Command, Notice, PeerState};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room};
-use crate::base::peer_info::PeerState;
 use crate::base::table::SortedMap;
 use crate::base::time::{Now, Time, WallTime};
 use crate::shell::config::exit_status::ExitStatus;
