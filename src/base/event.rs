@@ -173,6 +173,16 @@ pub enum Input<'a> {
         /// Has the user just named the endpoint? It is then dialed at once, whatever its backoff.
         is_requested: bool,
     },
+    /// A finder found a peer, or an address where one may be. Nothing of it is believed: an
+    /// address is only dialed.
+    PeerFound {
+        /// Which finder.
+        via: FoundVia,
+        /// The only peer that may answer there. `None`: any peer.
+        peer: Option<PeerId>,
+        /// Addresses, the best ones first.
+        addresses: Vec<SocketAddr>,
+    },
     /// The store opened a folder, and the core joins its room if it has one. At the start, the
     /// folders of rooms come first. Those of direct messages follow, before any command.
     FolderOpened {

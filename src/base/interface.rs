@@ -50,6 +50,14 @@ pub enum FoundVia {
     Exchange,
     /// The peer was linked at the address in an earlier run.
     Remembered,
+    /// The peer announced the address by mDNS.
+    Mdns,
+    /// A scan of a subnet found an open port.
+    Scan,
+    /// The peer published the address in the DHT.
+    Dht,
+    /// A Grape named the address.
+    Grenache,
 }
 
 impl FoundVia {
@@ -62,6 +70,10 @@ impl FoundVia {
             FoundVia::Neighbour => "neighbour",
             FoundVia::Exchange => "exchange",
             FoundVia::Remembered => "remembered",
+            FoundVia::Mdns => "mdns",
+            FoundVia::Scan => "scan",
+            FoundVia::Dht => "dht",
+            FoundVia::Grenache => "grenache",
         }
     }
 }

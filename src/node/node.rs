@@ -204,6 +204,14 @@ impl Node {
                     .handle_endpoint(ctx, &endpoint, &addresses, peer, is_requested);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
+            Input::PeerFound {
+                via,
+                peer,
+                addresses,
+            } => {
+                self.dialer.handle_found(ctx, via, peer, &addresses);
+                self.dialer.handle_timeout(ctx, &mut self.handshakes);
+            }
             Input::FolderOpened {
                 folder,
                 ranges,

@@ -440,6 +440,10 @@ fn parse_found_via(word: &str) -> Option<FoundVia> {
         FoundVia::Neighbour,
         FoundVia::Exchange,
         FoundVia::Remembered,
+        FoundVia::Mdns,
+        FoundVia::Scan,
+        FoundVia::Dht,
+        FoundVia::Grenache,
     ];
     all.into_iter().find(|found| found.as_str() == word)
 }

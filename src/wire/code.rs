@@ -111,9 +111,14 @@ impl ConnectionCode {
 
 /// Whether other hosts may be able to dial this address.
 pub fn is_routable(address: &SocketAddr) -> bool {
+    let local = matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+    is_dialable(address) && !local
+}
+
+/// Whether a host may listen at this address.
+pub fn is_dialable(address: &SocketAddr) -> bool {
     let ip = address.ip();
-    let local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !local
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
 impl fmt::Display for ConnectionCode {

@@ -9,6 +9,7 @@ mod clocks;
 mod discovery;
 mod duplicate_identity;
 mod exchange;
+mod finders;
 mod hostile;
 mod liveness;
 mod many_peers;

@@ -1,6 +1,6 @@
-//! The address book: addresses of peers that linked peers introduced, or at which a peer was
-//! linked in this run or an earlier one. An address is only dialed. The handshake must prove the
-//! key of its peer.
+//! The address book: addresses of peers that linked peers introduced or finders found, or at which
+//! a peer was linked in this run or an earlier one. An address is only dialed. The handshake must
+//! prove the key of its peer.
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,14 +31,14 @@ const REMEMBERED_DIAL_DELAY_MS: u64 = 2_000;
 const TRANSIENT_DIAL_DELAY_MS: u64 = 200;
 /// Milliseconds from the first unsaved change of the proven addresses until they are saved.
 const SAVE_ADDRESSES_DELAY_MS: u64 = 10_000;
-/// Longest random delay of the first dial of an introduced address, in milliseconds. Both peers are
-/// introduced to each other, so the one with the larger id waits as long in addition.
+/// Longest random delay of the first dial of an introduced or found address, in milliseconds. Both
+/// peers learn of each other, so the one with the larger id waits as long in addition.
 const INTRODUCED_DIAL_DELAY_MS: u64 = 200;
 /// Maximum number of unproven addresses that the peers of one source have introduced. A new one
 /// replaces the oldest of the same source.
 const INTRODUCED_PER_SOURCE_MAX: usize = 32;
 
-/// The addresses of introduced and formerly linked peers.
+/// The addresses of introduced, found and formerly linked peers.
 #[derive(Default)]
 pub struct AddressBook {
     table: AddressTable,
@@ -64,10 +64,10 @@ impl AddressBook {
         for (id, address) in lines.flat_map(parse_code) {
             if can_remember(&address)
                 && id != ctx.own_id()
-                && book.table.position(&id, address).is_none()
+                && book.table.position(Some(id), address).is_none()
             {
                 book.table
-                    .push(id, address, Origin::Remembered, next_attempt);
+                    .push(Some(id), address, Origin::Remembered, next_attempt);
             }
         }
         // The text begins with the address that was linked last, which is dialed first.
@@ -103,7 +103,10 @@ impl AddressBook {
         let mut text = String::new();
         let proven = self.table.addresses.iter().rev();
         for known in proven.filter(|known| known.is_proven()) {
-            let code = ConnectionCode::new(known.peer, &[known.address]);
+            let Some(peer) = known.peer else {
+                continue;
+            };
+            let code = ConnectionCode::new(peer, &[known.address]);
             if !code.addresses.is_empty() {
                 text += &code.to_string();
                 text.push('\n');
@@ -126,47 +129,70 @@ impl AddressBook {
                     && !ctx.stream_by_peer.contains_key(&id)
                     && exchange::can_introduce(ctx, introducer, &address)
                 {
-                    self.add_introduced(ctx, id, address, source_of(introducer));
+                    let origin = Origin::Introduced(source_of(introducer));
+                    self.add_unproven(ctx, Some(id), address, origin);
                 }
             }
         }
         self.table.addresses.len() > count
     }
 
-    fn add_introduced(
+    /// Records addresses that a finder found. Ignores addresses that no peer can have there, and
+    /// what exceeds a bound. Returns whether an address was added.
+    pub fn record_found(
         &mut self,
         ctx: &mut Context,
-        peer: PeerId,
-        address: SocketAddr,
-        source: IpAddr,
-    ) {
-        let is_own = address.port() == ctx.port && ctx.is_own_address(address.ip());
-        if is_own
-            || self.table.position(&peer, address).is_some()
-            || !self.table.make_room_of_peer(&peer, source)
-        {
-            return;
+        via: FoundVia,
+        peer: Option<PeerId>,
+        addresses: &[SocketAddr],
+    ) -> bool {
+        if peer == Some(ctx.own_id()) {
+            return false;
         }
-        let origin = Origin::Introduced(source);
-        self.table
-            .drop_oldest(INTRODUCED_PER_SOURCE_MAX - 1, |known| {
+        let mut is_added = false;
+        for address in addresses.iter().take(ADDRESSES_PER_PEER_MAX) {
+            if exchange::can_be_found(ctx, via, address) {
+                is_added |= self.add_unproven(ctx, peer, *address, Origin::Found(via));
+            }
+        }
+        is_added
+    }
+
+    fn add_unproven(
+        &mut self,
+        ctx: &mut Context,
+        peer: Option<PeerId>,
+        address: SocketAddr,
+        origin: Origin,
+    ) -> bool {
+        let is_own = address.port() == ctx.port && exchange::is_own_host(ctx, address.ip());
+        let table = &mut self.table;
+        let is_useless = is_own || table.is_known(peer, address, origin);
+        if is_useless || !peer.is_none_or(|peer| table.make_room_of_peer(peer, origin)) {
+            return false;
+        }
+        match origin {
+            Origin::Found(via) if !table.make_room_of_finder(ctx, via) => return false,
+            Origin::Found(_) => {}
+            _ => table.drop_oldest(INTRODUCED_PER_SOURCE_MAX - 1, |known| {
                 known.origin == origin
-            });
-        self.table.make_room_for_unproven();
+            }),
+        }
+        table.make_room_for_unproven();
         let mut delay_ms = ctx.jitter(INTRODUCED_DIAL_DELAY_MS);
-        if ctx.own_id() > peer {
+        if peer.is_some_and(|peer| ctx.own_id() > peer) {
             delay_ms += INTRODUCED_DIAL_DELAY_MS;
         }
-        self.table
-            .push(peer, address, origin, ctx.now.time + delay_ms);
+        table.push(peer, address, origin, ctx.now.time + delay_ms);
+        true
     }
 
     /// The unlinked peers of which no dial has failed.
     pub fn dialable<'a>(&'a self, ctx: &'a Context) -> impl Iterator<Item = &'a PeerId> {
-        let dialable = self.table.addresses.iter().filter(|known| {
-            !known.backoff.has_failed() && !ctx.stream_by_peer.contains_key(&known.peer)
-        });
-        dialable.map(|known| &known.peer)
+        let untried = self.table.addresses.iter();
+        let untried = untried.filter(|known| !known.backoff.has_failed());
+        let peers = untried.filter_map(|known| known.peer.as_ref());
+        peers.filter(|peer| !ctx.stream_by_peer.contains_key(*peer))
     }
 
     /// The address whose dial is due first, by its index, and when. Leaves out peers that are
@@ -181,25 +207,25 @@ impl AddressBook {
         if !ctx.topology.is_partial_mesh() && ctx.links.len() >= FULL_MESH_RESUME_PEERS {
             return None;
         }
+        let addresses = self.table.addresses.iter();
         let is_dialing = |peer: &PeerId| {
-            let mut dialed = self
-                .table
-                .addresses
-                .iter()
-                .filter(|it| it.dialing.is_some());
-            dialed.any(|known| known.peer == *peer)
+            let mut dialed = addresses.clone().filter(|it| it.dialing.is_some());
+            dialed.any(|known| known.peer == Some(*peer))
         };
-        let dials = self
-            .table
-            .addresses
-            .iter()
-            .enumerate()
-            .filter(|(_, known)| {
-                !ctx.stream_by_peer.contains_key(&known.peer)
-                    && ctx.topology.is_wanted(&known.peer)
-                    && !is_dialing(&known.peer)
-                    && !is_excluded(&known.peer)
-            });
+        let is_free = |peer: &PeerId| {
+            !ctx.stream_by_peer.contains_key(peer)
+                && ctx.topology.is_wanted(peer)
+                && !is_dialing(peer)
+                && !is_excluded(peer)
+        };
+        let is_linked_at = |address| {
+            let mut links = ctx.links.values();
+            links.any(|link| link.dialed_address == Some(address))
+        };
+        let dials = addresses.clone().enumerate().filter(|(_, known)| {
+            let is_free = known.peer.as_ref().map(is_free);
+            known.dialing.is_none() && is_free.unwrap_or_else(|| !is_linked_at(known.address))
+        });
         let earliest = self.recent_dials.allowed_at().max(ctx.now.time);
         // Of the dials that may start at the same time, those to proven addresses come first. Of
         // the others, the one that has waited longest does, so nobody can keep out an honest
@@ -221,12 +247,13 @@ impl AddressBook {
         self.recent_dials.record(now, known.source());
     }
 
-    /// The target of a dial to the address with this index. Only its peer may answer.
+    /// The target of a dial to the address with this index. Only its peer may answer, if it is
+    /// named.
     pub fn target(&self, index: usize) -> DialTarget {
         DialTarget {
             address: self.table.addresses[index].address,
             interface: None,
-            expected_peer: Some(self.table.addresses[index].peer),
+            expected_peer: self.table.addresses[index].peer,
             is_expected: false,
         }
     }
@@ -235,34 +262,38 @@ impl AddressBook {
     /// key ends with its program. Where a peer that dialed us listens, is only its word.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId, link: &Link) {
         self.table.clear_dial(stream);
+        let peer = link.peer.id;
+        if let Some(address) = link.dialed_address {
+            self.table.set_peer(address, peer);
+        }
         let Some(address) = link.dialed_address.filter(can_remember) else {
             return;
         };
         if link.transient || link.is_ephemeral {
             return;
         }
-        let peer = link.peer.id;
         self.table.is_changed = true;
-        let known = self.table.position(&peer, address);
+        let known = self.table.position(Some(peer), address);
         let known = known.map(|index| self.table.addresses.remove(index));
         if !known.as_ref().is_some_and(KnownAddress::is_proven) {
             let at = ctx.now.time + SAVE_ADDRESSES_DELAY_MS;
             self.save_at.get_or_insert(at);
         }
         let origin = match known.map(|known| known.origin) {
-            Some(Origin::Introduced(_)) => Origin::Confirmed,
+            Some(Origin::Introduced(_)) => Origin::Confirmed(FoundVia::Exchange),
+            Some(Origin::Found(via)) => Origin::Confirmed(via),
             Some(origin) => origin,
             None => Origin::Linked,
         };
         // Makes room first, so that the new address stays.
         self.table
-            .drop_oldest(ADDRESSES_PER_PEER_MAX - 1, |known| known.peer == peer);
+            .drop_oldest(ADDRESSES_PER_PEER_MAX - 1, |known| known.peer == Some(peer));
         self.table
             .make_room_for_proven(ctx, source_of(address.ip()));
-        self.table.push(peer, address, origin, Time(0));
+        self.table.push(Some(peer), address, origin, Time(0));
     }
 
-    /// Records that a dial became no link. An introduced address is forgotten after
+    /// Records that a dial became no link. An unproven address is forgotten after
     /// [`INTRODUCED_FAILURES_MAX`] such dials, and our own address at once.
     pub fn handle_dial_failed(
         &mut self,
@@ -274,6 +305,10 @@ impl AddressBook {
             return;
         };
         let known = &mut self.table.addresses[index];
+        if let (None, HandshakeFailure::AlreadyLinked(peer)) = (known.peer, failure) {
+            let address = known.address;
+            return self.table.set_peer(address, peer);
+        }
         known.record_failure(ctx);
         if failure == HandshakeFailure::OwnProgram || known.is_refuted() {
             self.table.is_changed |= known.is_proven();
@@ -284,7 +319,7 @@ impl AddressBook {
     /// Records that a link ended. After a stable link, its peer is dialed again soon. A peer that
     /// said goodbye is dialed again late: its next run dials us.
     pub fn link_down(&mut self, ctx: &mut Context, link: &ClosedLink, was_stable: bool) {
-        let of_peer = |known: &&mut KnownAddress| known.peer == link.peer;
+        let of_peer = |known: &&mut KnownAddress| known.peer == Some(link.peer);
         for known in self.table.addresses.iter_mut().filter(of_peer) {
             match link.end {
                 LinkEnd::Left => {
@@ -299,13 +334,11 @@ impl AddressBook {
 
     /// How the address of this peer was found, if the book led to a link with the peer.
     pub fn found_via(&self, peer: &PeerId) -> Option<FoundVia> {
-        let mut of_peer = self
-            .table
-            .addresses
-            .iter()
-            .filter(|known| known.peer == *peer);
+        let of_peer = self.table.addresses.iter();
+        let mut of_peer = of_peer.filter(|known| known.peer == Some(*peer));
         of_peer.find_map(|known| match known.origin {
-            Origin::Introduced(_) | Origin::Confirmed => Some(FoundVia::Exchange),
+            Origin::Introduced(_) => Some(FoundVia::Exchange),
+            Origin::Found(via) | Origin::Confirmed(via) => Some(via),
             Origin::Remembered => Some(FoundVia::Remembered),
             Origin::Linked => None,
         })

@@ -4,11 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
+use crate::base::interface::FoundVia;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::Backoff;
 use crate::node::discovery::known_address::{KnownAddress, Origin};
 
+/// Maximum number of unproven addresses that one finder has found. A new one replaces the oldest
+/// one that is of no use now. Without such a one, it is ignored: a flood keeps none from its dial.
+const FOUND_PER_FINDER_MAX: usize = 64;
 /// Maximum number of unproven addresses in the book. A new one replaces the oldest of the source
 /// with the most.
 const INTRODUCED_MAX: usize = 256;
@@ -18,7 +22,8 @@ pub const PROVEN_ADDRESSES_MAX: usize = 64;
 /// Maximum number of addresses of one peer. One whose last dial failed, or the second one of a
 /// source, gives way to an introduced one, and the oldest to a proven one.
 pub const ADDRESSES_PER_PEER_MAX: usize = 4;
-/// Maximum number of unproven addresses of one peer that the peers of one source have introduced.
+/// Maximum number of unproven addresses of one peer that the peers of one source have introduced,
+/// or one finder has found.
 const ADDRESSES_PER_INTRODUCER_MAX: usize = 2;
 
 /// The addresses. Of the proven ones, the one that was linked last is the last.
@@ -31,14 +36,41 @@ pub struct AddressTable {
 }
 
 impl AddressTable {
-    /// The index of this address of the peer.
-    pub fn position(&self, peer: &PeerId, address: SocketAddr) -> Option<usize> {
+    /// The index of this address of the peer. `None`: the address of a peer that nobody names.
+    pub fn position(&self, peer: Option<PeerId>, address: SocketAddr) -> Option<usize> {
         let mut addresses = self.addresses.iter();
-        addresses.position(|known| known.peer == *peer && known.address == address)
+        addresses.position(|known| known.peer == peer && known.address == address)
+    }
+
+    /// Whether this address is in the table already, or is better known. An address of which nobody
+    /// names the peer may be known with its peer, as long as that answers there.
+    pub fn is_known(&self, peer: Option<PeerId>, address: SocketAddr, origin: Origin) -> bool {
+        self.addresses.iter().any(|known| {
+            let is_better_known = peer.is_none()
+                && (known.is_proven() || known.origin == origin)
+                && !known.backoff.has_failed();
+            known.address == address && (known.peer == peer || is_better_known)
+        })
+    }
+
+    /// Records that this peer answered our dial to the address, if nobody had named the peer there.
+    pub fn set_peer(&mut self, address: SocketAddr, peer: PeerId) {
+        if let Some(index) = self.position(None, address) {
+            match self.position(Some(peer), address) {
+                Some(_) => drop(self.addresses.remove(index)),
+                None => self.addresses[index].peer = Some(peer),
+            }
+        }
     }
 
     /// Adds an address, whose first dial is due at `next_attempt`.
-    pub fn push(&mut self, peer: PeerId, address: SocketAddr, origin: Origin, next_attempt: Time) {
+    pub fn push(
+        &mut self,
+        peer: Option<PeerId>,
+        address: SocketAddr,
+        origin: Origin,
+        next_attempt: Time,
+    ) {
         self.addresses.push(KnownAddress {
             peer,
             address,
@@ -56,12 +88,12 @@ impl AddressTable {
         Some(index)
     }
 
-    /// Whether the peer may have one more address, introduced from this source. To make room,
-    /// drops an address whose last dial failed, or the second one of another source.
-    pub fn make_room_of_peer(&mut self, peer: &PeerId, source: IpAddr) -> bool {
-        let of_peer = self.addresses.iter().filter(|known| known.peer == *peer);
+    /// Whether the peer may have one more address of this origin. To make room, drops an address
+    /// whose last dial failed, or the second one of another origin.
+    pub fn make_room_of_peer(&mut self, peer: PeerId, origin: Origin) -> bool {
+        let peer = Some(peer);
+        let of_peer = self.addresses.iter().filter(|known| known.peer == peer);
         let count_from = |origin| of_peer.clone().filter(|it| it.origin == origin).count();
-        let origin = Origin::Introduced(source);
         let from_source = count_from(origin);
         let is_source_full = from_source >= ADDRESSES_PER_INTRODUCER_MAX;
         if !is_source_full && of_peer.clone().count() < ADDRESSES_PER_PEER_MAX {
@@ -69,7 +101,7 @@ impl AddressTable {
         }
         // The peer may return to the address at which it was linked last.
         let mut addresses = self.addresses.iter();
-        let linked_last = addresses.rposition(|known| known.peer == *peer && known.is_proven());
+        let linked_last = addresses.rposition(|known| known.peer == peer && known.is_proven());
         let ranked = self
             .addresses
             .iter()
@@ -84,7 +116,7 @@ impl AddressTable {
                     }
                 };
                 let is_kept = known.dialing.is_some() || Some(index) == linked_last;
-                (known.peer == *peer && !is_kept && may_go).then_some((
+                (known.peer == peer && !is_kept && may_go).then_some((
                     !has_failed,
                     known.is_proven(),
                     index,
@@ -96,6 +128,19 @@ impl AddressTable {
             self.addresses.remove(index);
         }
         dropped.is_some()
+    }
+
+    /// Whether one more address of this finder may be added. To make room, drops its oldest address
+    /// that is of no use now.
+    pub fn make_room_of_finder(&mut self, ctx: &Context, via: FoundVia) -> bool {
+        let origin = Origin::Found(via);
+        let of_finder = self.addresses.iter().filter(|known| known.origin == origin);
+        if of_finder.count() < FOUND_PER_FINDER_MAX {
+            return true;
+        }
+        let mut addresses = self.addresses.iter();
+        let idle = addresses.position(|known| known.origin == origin && known.is_idle(ctx));
+        idle.map(|index| self.addresses.remove(index)).is_some()
     }
 
     /// Drops an unproven address if they are as many as allowed: the oldest of the source that has
@@ -128,7 +173,7 @@ impl AddressTable {
             return;
         }
         let is_of_link = |known: &KnownAddress| {
-            let link = ctx.link_to(&known.peer);
+            let link = known.peer.and_then(|peer| ctx.link_to(&peer));
             link.is_some_and(|link| link.address == known.address)
         };
         let sources = proven.clone().map(|(_, known)| known.source());

@@ -16,7 +16,7 @@ use crate::node::discovery::address_book::AddressBook;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS};
 use crate::node::discovery::beacon::BeaconSchedule;
 use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
-use crate::node::discovery::dials::{Dial, Dials};
+use crate::node::discovery::dials::{Dial, Dials, is_occupied};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::new_peer_burst::NewPeerBurst;
 use crate::node::discovery::other_programs::OtherPrograms;
@@ -195,7 +195,24 @@ impl Dialer {
 
     /// Records the peers that a linked peer introduces.
     pub fn handle_introductions(&mut self, ctx: &mut Context, stream: StreamId, codes: &[String]) {
-        if !ctx.transient && self.address_book.introduce(ctx, stream, codes) {
+        let is_changed = !ctx.transient && self.address_book.introduce(ctx, stream, codes);
+        self.handle_book_change(is_changed);
+    }
+
+    /// Records the addresses that a finder found.
+    pub fn handle_found(
+        &mut self,
+        ctx: &mut Context,
+        via: FoundVia,
+        peer: Option<PeerId>,
+        addresses: &[SocketAddr],
+    ) {
+        let is_changed = self.address_book.record_found(ctx, via, peer, addresses);
+        self.handle_book_change(is_changed);
+    }
+
+    fn handle_book_change(&mut self, is_changed: bool) {
+        if is_changed {
             self.topology_updater.mark_stale();
             self.is_next_dial_stale = true;
         }
@@ -580,11 +597,4 @@ impl Dialer {
             false => FoundVia::Incoming,
         }
     }
-}
-
-/// Whether our dial to this address reached another peer, which is still linked. Then only that
-/// peer listens there.
-fn is_occupied(ctx: &Context, peer: &PeerId, address: SocketAddr) -> bool {
-    let mut links = ctx.links.values();
-    links.any(|link| link.dialed_address == Some(address) && link.peer.id != *peer)
 }

@@ -5,6 +5,7 @@ use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
+use crate::node::context::Context;
 
 /// Maximum number of dials under way to unproven peers at one IP address. A host that answers no
 /// dial therefore keeps us from dialing its own peers only.
@@ -64,4 +65,11 @@ impl Dials {
         let from_source = unproven.clone().filter(|dial| dial.address.ip() == source);
         unproven.count() < UNPROVEN_DIALS_MAX && from_source.count() < UNPROVEN_DIALS_PER_SOURCE_MAX
     }
+}
+
+/// Whether our dial to this address reached another peer, which is still linked. Then only that
+/// peer listens there.
+pub fn is_occupied(ctx: &Context, peer: &PeerId, address: SocketAddr) -> bool {
+    let mut links = ctx.links.values();
+    links.any(|link| link.dialed_address == Some(address) && link.peer.id != *peer)
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::StreamId;
+use crate::base::interface::FoundVia;
 use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -10,7 +11,7 @@ use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::link::Link;
 use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::Rings;
-use crate::wire::code::{ConnectionCode, is_routable};
+use crate::wire::code::{ConnectionCode, is_dialable, is_routable};
 use crate::wire::message::{INTRODUCTIONS_PER_MESSAGE_MAX, Message};
 
 /// Milliseconds from a new link to the introductions that it causes. By then, peers that find each
@@ -147,6 +148,18 @@ pub fn can_introduce(ctx: &Context, other: IpAddr, address: &SocketAddr) -> bool
         Scope::Global => true,
     };
     is_same_scope || is_own_host(ctx, other)
+}
+
+/// Whether a finder of this kind may be right that a peer listens at this address. Anybody on a
+/// link can answer a query of mDNS, so an answer cannot make us dial addresses far away.
+pub fn can_be_found(ctx: &Context, via: FoundVia, address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let is_near = || {
+        let mut interfaces = ctx.interfaces.iter();
+        scope(ip) == Scope::Site || interfaces.any(|it| ctx.is_on_link(it.index, ip))
+    };
+    let is_local = is_own_host(ctx, ip);
+    is_dialable(address) && !is_reserved(ip) && (is_local || via != FoundVia::Mdns || is_near())
 }
 
 /// Whether this address is one of our own host.

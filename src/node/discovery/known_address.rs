@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
+use crate::base::interface::FoundVia;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, Backoff};
 use crate::node::standing::source_of;
@@ -18,8 +19,10 @@ pub const ABSENT_BACKOFF_MAX_MS: u64 = 1_024_000;
 pub enum Origin {
     /// A linked peer of this source introduced the address. No link has proven it.
     Introduced(IpAddr),
-    /// As [`Origin::Introduced`]. A link has proven the address since.
-    Confirmed,
+    /// A finder found the address. No link has proven it.
+    Found(FoundVia),
+    /// The address was introduced or found in this way. A link has proven it since.
+    Confirmed(FoundVia),
     /// The peer was linked at the address in an earlier run.
     Remembered,
     /// The peer was linked at the address, which was found in another way.
@@ -28,8 +31,8 @@ pub enum Origin {
 
 /// An address of a peer.
 pub struct KnownAddress {
-    /// The peer.
-    pub peer: PeerId,
+    /// The peer. `None`: a finder does not name it, so anybody may answer the dial.
+    pub peer: Option<PeerId>,
     /// The address to dial.
     pub address: SocketAddr,
     /// Why the address is in the book.
@@ -43,7 +46,7 @@ pub struct KnownAddress {
 impl KnownAddress {
     /// Whether a link has proven the address, in this run or an earlier one.
     pub fn is_proven(&self) -> bool {
-        !matches!(self.origin, Origin::Introduced(_))
+        !matches!(self.origin, Origin::Introduced(_) | Origin::Found(_))
     }
 
     /// The host at which the address is dialed.
@@ -60,8 +63,17 @@ impl KnownAddress {
         self.backoff.record_failure(ctx, longest_ms);
     }
 
-    /// Whether the address was introduced, never linked, and too many dials have failed.
+    /// Whether the address was introduced or found, never linked, and too many dials have failed.
     pub fn is_refuted(&self) -> bool {
         !self.is_proven() && self.backoff.failures() >= INTRODUCED_FAILURES_MAX
+    }
+
+    /// Whether the address is of no use now: its last dial failed, or its peer is linked, or said
+    /// goodbye.
+    pub fn is_idle(&self, ctx: &Context) -> bool {
+        let is_linked = |peer| ctx.stream_by_peer.contains_key(&peer);
+        let is_absent = self.backoff.next_attempt() > ctx.now.time + BACKOFF_MAX_MS;
+        self.dialing.is_none()
+            && (self.backoff.has_failed() || self.peer.is_some_and(is_linked) || is_absent)
     }
 }

@@ -6,7 +6,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::{beacons, dials, introductions, messages, presence, streams, tables};
+use super::{beacons, dials, findings, introductions, messages, presence, streams, tables};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -425,6 +425,55 @@ const BOUNDS: &[Bound] = &[
         measured: "ms until a line is settled",
         at_most: 40,
         measure: introductions::settle_among_introductions,
+    },
+    Bound {
+        name: "dials of found addresses",
+        flood: "mDNS finds 1000 made-up peers each second",
+        measured: "dials in a minute",
+        at_most: 64,
+        measure: findings::dials_in_a_minute,
+    },
+    Bound {
+        name: "dials of a found host",
+        flood: "mDNS finds 1000 ports of one host",
+        measured: "its dials in a minute",
+        at_most: 4,
+        measure: findings::dials_of_a_victim,
+    },
+    Bound {
+        name: "found addresses of a finder",
+        flood: "mDNS finds 1000 made-up peers, each at another host",
+        measured: "hosts dialed",
+        at_most: 64,
+        measure: findings::hosts_of_a_finder,
+    },
+    Bound {
+        name: "found and introduced addresses",
+        flood: "4 finders find 250 made-up peers each, and 12 peers introduce 32 each",
+        measured: "hosts dialed",
+        at_most: 256,
+        measure: findings::hosts_of_all_finders,
+    },
+    Bound {
+        name: "found addresses of a peer",
+        flood: "mDNS finds bob at 1000 hosts, 4 at a time",
+        measured: "hosts dialed",
+        at_most: 2,
+        measure: findings::hosts_of_a_peer,
+    },
+    Bound {
+        name: "addresses of a finding",
+        flood: "mDNS finds 1000 addresses of one peer without an id",
+        measured: "hosts dialed",
+        at_most: 4,
+        measure: findings::hosts_of_a_long_finding,
+    },
+    Bound {
+        name: "failed dials of a found address",
+        flood: "mDNS finds a made-up peer once",
+        measured: "dials in an hour",
+        at_most: 6,
+        measure: findings::dials_of_a_silent_address,
     },
 ];
 

@@ -10,12 +10,12 @@ use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::ScriptedPeer;
 
 /// An address of a host that answers no dial.
-fn silent_host(n: u64) -> SocketAddr {
+pub fn silent_host(n: u64) -> SocketAddr {
     SocketAddr::from(([10, 0, 60 + (n >> 8) as u8, n as u8], 9999))
 }
 
 /// Introduces each of these peers at its address.
-fn introduce(lan: &mut Lan, liar: &mut ScriptedPeer, peers: &[(PeerId, SocketAddr)]) {
+pub fn introduce(lan: &mut Lan, liar: &mut ScriptedPeer, peers: &[(PeerId, SocketAddr)]) {
     for some in peers.chunks(64) {
         let codes = some.iter().map(|(id, address)| format!("{id}@{address}"));
         let peers = codes.collect();
@@ -24,7 +24,7 @@ fn introduce(lan: &mut Lan, liar: &mut ScriptedPeer, peers: &[(PeerId, SocketAdd
 }
 
 /// Alice, who sends no beacons, linked with peers that come from these hosts.
-fn alice_and_liars(seed: u64, count: u64) -> (Lan, PeerIndex, Vec<ScriptedPeer>) {
+pub fn alice_and_liars(seed: u64, count: u64) -> (Lan, PeerIndex, Vec<ScriptedPeer>) {
     let mut lan = Lan::new(seed);
     let [alice] = lan.add_peers(["alice"]);
     lan.peers[alice].beacons_enabled = false;

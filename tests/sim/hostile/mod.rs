@@ -4,6 +4,7 @@ pub mod bounds;
 mod bytes;
 mod claims;
 mod dials;
+mod findings;
 mod introductions;
 mod messages;
 mod peers;
