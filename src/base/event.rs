@@ -517,8 +517,13 @@ pub enum Notice {
     },
     /// The joined rooms, with the current room first. Only a session reports them.
     Rooms(Vec<Room>),
-    /// The answer to [`Command::Stats`]: names and values of the counters.
-    Stats(Vec<(Cow<'static, str>, u64)>),
+    /// The answer to [`Command::Stats`].
+    Stats {
+        /// Names and values of the counters.
+        counters: Vec<(Cow<'static, str>, u64)>,
+        /// The finders that have a trouble, each with a sentence about it. Only the shell has any.
+        troubles: Vec<(Cow<'static, str>, String)>,
+    },
     /// A peer claims a name that is known for another key. Reported once for each key and name.
     KeyMismatch {
         /// The peer that claims the name.

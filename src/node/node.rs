@@ -285,8 +285,9 @@ impl Node {
                 ctx.notify(Notice::Peers(peers));
             }
             Command::Stats => {
-                let stats = self.stats();
-                self.ctx.notify(Notice::Stats(stats));
+                let counters = self.stats();
+                let troubles = Vec::new();
+                self.ctx.notify(Notice::Stats { counters, troubles });
             }
             Command::AwaitDelivery { log, first, .. } => self.logs.adopt_lines(&log, first),
             Command::MarkRead { log, sequence } => {

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use super::command::UserCommand;
+use super::json_fields::TROUBLE_SUFFIX;
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
@@ -341,11 +342,14 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             line.rooms(rooms);
             line.finish();
         }
-        Notice::Stats(stats) => {
+        Notice::Stats { counters, troubles } => {
             let mut line = JsonLine::new("stats", out);
-            stats
-                .iter()
-                .for_each(|(name, count)| line.raw(name, *count));
+            for (name, count) in counters {
+                line.raw(name, *count);
+            }
+            for (finder, trouble) in troubles {
+                line.string(&format!("{finder}{TROUBLE_SUFFIX}"), trouble);
+            }
             line.finish();
         }
         // A session makes events of its own of these.

@@ -10,12 +10,16 @@ use crate::base::name::Nick;
 use crate::base::time::WallTime;
 use crate::ui::session_event::FolderCursor;
 
+/// What the name of the field ends with that tells what is wrong with a finder. The name begins
+/// with that of the finder.
+pub(super) const TROUBLE_SUFFIX: &str = "_trouble";
+
 /// One field of a JSON object.
 pub(super) struct Field<'a> {
     pub(super) name: String,
     pub(super) value: &'a RawValue,
     /// The decoded value, if it is a string.
-    text: Option<String>,
+    pub(super) text: Option<String>,
 }
 
 /// The fields of a JSON object, in the order of the line. One small parser serves all requests and

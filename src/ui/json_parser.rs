@@ -14,7 +14,7 @@ use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::time::TenthsMs;
 use crate::ui::command::{self, UserCommand};
-use crate::ui::json_fields::{Field, Fields, parse_fields, parse_string};
+use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, Ready, SessionEvent, Status, StoredLines,
@@ -248,7 +248,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             folder: FolderName::parse(fields.text("target")?)?,
             cursor: fields.cursor("position")?,
         },
-        "stats" => Notice::Stats(parse_stats(&fields)).into(),
+        "stats" => parse_stats(&fields).into(),
         "help" => EventKind::Help(parse_text(&fields).ok()?),
         "self" => EventKind::Own {
             own: parse_peer(&fields)?,
@@ -463,10 +463,16 @@ fn parse_tenths(text: &str) -> Option<TenthsMs> {
 
 /// Parses the counters of `{"type":"stats","links":1,…}`. The name of each field is the name of a
 /// counter.
-fn parse_stats(fields: &Fields<'_>) -> Vec<(Cow<'static, str>, u64)> {
+fn parse_stats(fields: &Fields<'_>) -> Notice {
+    let troubles = fields.0.iter().filter_map(|Field { name, text, .. }| {
+        let finder = name.strip_suffix(TROUBLE_SUFFIX)?.to_owned();
+        Some((Cow::Owned(finder), text.clone()?))
+    });
+    let troubles = troubles.collect();
     let counters = fields.0.iter().filter_map(|Field { name, value, .. }| {
         let count = value.get().parse().ok().filter(|_| name != "id")?;
         Some((Cow::Owned(name.clone()), count))
     });
-    counters.collect()
+    let counters = counters.collect();
+    Notice::Stats { counters, troubles }
 }

@@ -5,6 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::base::event::{Peer, PeerInfo};
 use crate::base::name::Room;
+use crate::ui::sanitize::sanitize;
 
 /// The heading of `p2pchat peers` at a terminal.
 const PEER_HEADING: [&str; 7] = ["NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS"];
@@ -109,10 +110,18 @@ pub fn format_users(peers: &[PeerInfo]) -> String {
 }
 
 /// Formats the answer to /stats. Each line contains a count and its name.
-pub fn format_stats(stats: &[(Cow<'static, str>, u64)]) -> String {
+pub fn format_stats(
+    counters: &[(Cow<'static, str>, u64)],
+    troubles: &[(Cow<'static, str>, String)],
+) -> String {
     let line =
         |(name, count): &(Cow<'_, str>, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
-    stats.iter().map(line).collect()
+    let trouble = |(finder, trouble): &(Cow<'_, str>, String)| {
+        let trouble = sanitize(trouble);
+        format!("{finder}: {trouble}\n")
+    };
+    let counters = counters.iter().map(line);
+    counters.chain(troubles.iter().map(trouble)).collect()
 }
 
 /// Formats the answer to /rooms, one room per line. Marks the first of `rooms` as the current room.

@@ -121,7 +121,7 @@ impl TextRenderer {
             Notice::Peers(views) => views.iter().for_each(|view| self.names.record(&view.peer)),
             Notice::Chat(_)
             | Notice::Rooms(_)
-            | Notice::Stats(_)
+            | Notice::Stats { .. }
             | Notice::Delivered { .. }
             | Notice::Resolved { .. }
             | Notice::KeyMismatch { .. }

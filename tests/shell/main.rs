@@ -17,6 +17,7 @@ mod vector_files;
 mod clock;
 mod config;
 mod exit_policy;
+mod finders;
 mod history;
 mod interface_watch;
 mod multicast;

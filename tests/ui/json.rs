@@ -9,7 +9,8 @@ use p2pchat::base::text::control_chars::is_control;
 use p2pchat::base::time::WallTime;
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::request::{Request, RequestKind};
-use p2pchat::ui::{json, json_parser};
+use p2pchat::ui::session_event::EventKind;
+use p2pchat::ui::{json, json_parser, tables};
 
 use super::support::{
     ChatFields, bob_info, bob_says, chat, event, flapped, general, identity, joined_and_left, peer,
@@ -21,6 +22,32 @@ fn as_json(notice: &Notice) -> String {
     let mut out = Vec::new();
     json::append_event(&event(notice), false, &mut out);
     String::from_utf8(out).unwrap()
+}
+
+/// `/stats` has a number for each counter. A finder that has a trouble adds a sentence, in which
+/// nothing can control a terminal.
+#[test]
+fn stats_have_counters_and_troubles() {
+    let counters = vec![("links".into(), 3), ("mdns_found".into(), 7)];
+    let troubles = vec![("mdns".into(), "no\u{1b}[31m network".to_owned())];
+    let stats = Notice::Stats { counters, troubles };
+    let line = as_json(&stats);
+    let expected = "{\"type\":\"stats\",\"links\":3,\"mdns_found\":7,\
+        \"mdns_trouble\":\"no\\u001b[31m network\"}\n";
+    assert_eq!(line, expected);
+    let parsed = json_parser::parse_event(line.as_bytes(), None).expect("an event");
+    let EventKind::Notice(notice) = parsed.kind else {
+        panic!("no notice: {line}");
+    };
+    assert_eq!(as_json(&notice), expected);
+    let Notice::Stats { counters, troubles } = &*notice else {
+        panic!("no stats: {line}");
+    };
+    let text = tables::format_stats(counters, troubles);
+    assert_eq!(
+        text,
+        "        3  links\n        7  mdns found\nmdns: no\u{241b}[31m network\n"
+    );
 }
 
 /// A request to await lines names the first one, unless the last one is meant alone. A first line

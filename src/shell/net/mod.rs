@@ -1,6 +1,7 @@
 //! Sockets, network interfaces and host names.
 pub mod datagram;
 pub mod dial;
+pub mod finders;
 pub mod interface_watch;
 pub mod interfaces;
 pub mod multicast;

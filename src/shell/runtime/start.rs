@@ -18,6 +18,7 @@ use crate::shell::config::options::Options;
 use crate::shell::config::values::Verbosity;
 use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
+use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::interfaces;
 use crate::shell::net::resolver::Resolver;
 use crate::shell::net::tcp::TcpStreams;
@@ -116,6 +117,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         resume,
         identity,
     };
+    let finders = Finders::new(Arc::clone(&wake));
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,
@@ -126,6 +128,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         streams,
         multicast: poll_sources::create_multicast(options.multicast),
         resolver,
+        finders,
         options,
         session,
         frontend,

@@ -184,7 +184,7 @@ impl Session {
             Notice::Error { code, content } if is_answer => {
                 self.refuse(*code, content.clone(), sink);
             }
-            Notice::Peers(_) | Notice::Stats(_) => {
+            Notice::Peers(_) | Notice::Stats { .. } => {
                 self.reply(EventKind::Notice(Arc::clone(notice)), sink);
             }
             Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {

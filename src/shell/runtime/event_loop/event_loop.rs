@@ -19,6 +19,7 @@ use crate::node::save_barrier::SaveBarrier;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::server::Server;
+use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::resolver::{Resolution, Resolver};
@@ -73,6 +74,8 @@ pub struct EventLoopParts {
     pub multicast: Multicast,
     /// The static endpoints.
     pub resolver: Resolver,
+    /// The finders. They have not started yet.
+    pub finders: Finders,
     /// The options of the run.
     pub options: Options,
     /// The user's session.
@@ -102,6 +105,7 @@ pub struct EventLoop {
     pub(super) streams: TcpStreams,
     pub(super) multicast: Multicast,
     pub(super) resolver: Resolver,
+    pub(super) finders: Finders,
     pub(super) options: Options,
     pub(super) interface_watch: InterfaceWatch,
     pub(super) signals: Signals,
@@ -160,6 +164,7 @@ impl EventLoop {
             streams: parts.streams,
             multicast: parts.multicast,
             resolver: parts.resolver,
+            finders: parts.finders,
             options: parts.options,
             interface_watch,
             signals: parts.signals,
@@ -195,6 +200,7 @@ impl EventLoop {
         self.refresh_interfaces();
         let ready = self.ready();
         self.frontend.begin(&ready);
+        self.finders.start();
         let mut events = Events::with_capacity(256);
         // Requests that a former program has not answered are executed even if the run has ended.
         self.handle_requests();
@@ -242,6 +248,7 @@ impl EventLoop {
             self.audits.deadline(),
             self.loads_paused_until,
             self.multicast.rests_until(),
+            self.finders.deadline(),
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)
@@ -298,6 +305,7 @@ impl EventLoop {
         self.read_streams();
         self.load_pending();
         self.handle_resolutions();
+        self.handle_findings();
         self.handle_requests();
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use crate::base::event::Input;
 use crate::base::interface::Interface;
+use crate::shell::config::values::Verbosity;
 use crate::shell::net::interfaces::INTERFACES_MAX;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, REST_MS};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
@@ -74,6 +75,22 @@ impl EventLoop {
                 Err(_) => self.handle_input(Input::Closed { stream }),
             }
             self.read_buffer = buffer;
+        }
+    }
+
+    /// Passes what the finders have found to the core. With --debug, says how they fare.
+    pub(super) fn handle_findings(&mut self) {
+        for finding in self.finders.take_findings() {
+            self.handle_input(Input::PeerFound {
+                via: finding.via,
+                peer: finding.peer,
+                addresses: finding.addresses,
+            });
+        }
+        if self.options.verbosity == Verbosity::Debug {
+            while let Some(line) = self.finders.take_status_line(self.now.time) {
+                self.frontend.stderr.debug(|| line);
+            }
         }
     }
 

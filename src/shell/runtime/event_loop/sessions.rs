@@ -218,7 +218,11 @@ impl EventLoop {
 
     /// Passes a notice of the core to the sessions that it concerns. An answer goes only to the
     /// session that asked.
-    pub(super) fn notify(&mut self, notice: Notice) {
+    pub(super) fn notify(&mut self, mut notice: Notice) {
+        if let Notice::Stats { counters, troubles } = &mut notice {
+            counters.extend(self.finders.counters());
+            troubles.extend(self.finders.troubles());
+        }
         if let Notice::Resolved { request_id, result } = notice {
             let id = request_id;
             self.resolved_searches
@@ -318,7 +322,7 @@ impl EventLoop {
 /// Whether this kind of notice answers the request in execution, if there is one.
 fn is_answer(notice: &Notice) -> bool {
     match notice {
-        Notice::Peers(_) | Notice::Stats(_) => true,
+        Notice::Peers(_) | Notice::Stats { .. } => true,
         Notice::Error { code, .. } => matches!(
             code,
             ErrorCode::Room | ErrorCode::TooManyRooms | ErrorCode::Target | ErrorCode::WrongKey

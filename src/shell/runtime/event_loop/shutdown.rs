@@ -20,6 +20,7 @@ impl EventLoop {
             self.poll_events(events, goodbye_deadline.ms_since(self.now.time))?;
             self.flush_streams(events);
         }
+        self.finders.withdraw();
         let (node, datagrams) = (self.node.counters(), self.multicast.counters());
         self.frontend
             .stderr

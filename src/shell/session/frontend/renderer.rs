@@ -129,7 +129,7 @@ impl Renderer {
             EventKind::Notice(notice) => match &**notice {
                 Notice::Peers(views) => tables::format_users(views),
                 Notice::Rooms(rooms) => tables::format_room_list(rooms),
-                Notice::Stats(stats) => tables::format_stats(stats),
+                Notice::Stats { counters, troubles } => tables::format_stats(counters, troubles),
                 _ => return self.append_text(kind, today, out),
             },
             EventKind::Help(text) => text.clone(),

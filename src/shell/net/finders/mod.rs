@@ -1,0 +1,5 @@
+//! Finders: helper threads that find addresses of peers in other ways than by beacons and links. A
+//! finder that hangs or fails costs nothing but its own silence.
+#[allow(clippy::module_inception)]
+pub mod finders;
+pub mod reporter;
