@@ -35,6 +35,37 @@ pub struct Interface {
     pub is_loopback: bool,
 }
 
+impl Interface {
+    /// Whether a neighbour on the interface may have this address. The address must lie in a subnet
+    /// of the interface, or in the destination of an on-link route.
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        let is_in_subnet =
+            |own: &InterfaceAddress| is_same_subnet(own.ip, address, own.prefix_bits);
+        let is_routed = |route: &OnLinkRoute| {
+            is_same_subnet(route.destination.into(), address, route.prefix_bits)
+        };
+        self.addresses.iter().any(is_in_subnet) || self.on_link_routes.iter().any(is_routed)
+    }
+}
+
+fn is_same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(prefix.min(32)))
+                .unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(prefix.min(128)))
+                .unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
 /// How the address of a peer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundVia {

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{KnownPeer, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
+use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
@@ -509,35 +509,11 @@ impl Context {
         own.any(|own| own.ip == address)
     }
 
-    /// Whether a neighbour on the interface with this index may have this address. The address must
-    /// lie in a subnet of the interface, or in the destination of an on-link route.
+    /// Whether a neighbour on the interface with this index may have this address. See
+    /// [`Interface::is_on_link`].
     pub fn is_on_link(&self, interface: u32, address: IpAddr) -> bool {
         let of_index = |i: &&Interface| i.index == interface;
-        self.interfaces.iter().filter(of_index).any(|i| {
-            let is_in_subnet =
-                |own: &InterfaceAddress| is_same_subnet(own.ip, address, own.prefix_bits);
-            let is_routed = |route: &OnLinkRoute| {
-                is_same_subnet(route.destination.into(), address, route.prefix_bits)
-            };
-            i.addresses.iter().any(is_in_subnet) || i.on_link_routes.iter().any(is_routed)
-        })
-    }
-}
-
-fn is_same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(prefix.min(32)))
-                .unwrap_or(0);
-            a.to_bits() & mask == b.to_bits() & mask
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            let mask = u128::MAX
-                .checked_shl(128 - u32::from(prefix.min(128)))
-                .unwrap_or(0);
-            a.to_bits() & mask == b.to_bits() & mask
-        }
-        _ => false,
+        let mut interfaces = self.interfaces.iter().filter(of_index);
+        interfaces.any(|i| i.is_on_link(address))
     }
 }
