@@ -1,6 +1,6 @@
 //! The sources that the event loop polls, except the waker and the signals. Defines their tokens.
 //! Also creates the listener, the IPC server and the multicast sockets.
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::path::Path;
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use mio::{Poll, Token};
 
 use crate::base::identity::PeerId;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::server::Server;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
+use crate::wire::code::DEFAULT_PORT;
 
 /// The token of the TCP listener. Tokens 0, 1, 5 and 6 are defined in `os::poll`.
 pub const LISTENER_TOKEN: Token = Token(2);
@@ -28,6 +30,36 @@ const FIRST_STREAM_TOKEN: usize = 1024;
 /// `AddrInUse`: the port is taken. `PermissionDenied`: this user may not use the port.
 pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
     TcpStreams::listen(port, poll.registry(), LISTENER_TOKEN, FIRST_STREAM_TOKEN)
+}
+
+/// Listens on the port that the user gave. Without one, listens on 9999, or on any free
+/// port if 9999 is taken.
+///
+/// # Errors
+/// Exit status 1: the port is taken or not allowed, or the system provides no socket.
+pub fn open_listener(port: Option<u16>, poll: &Poll) -> Result<TcpStreams, Failure> {
+    let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+    let opened = match port {
+        Some(port) => listen_tcp(port, poll),
+        None => match listen_tcp(DEFAULT_PORT, poll) {
+            Err(error) if is_taken(&error) => listen_tcp(0, poll),
+            opened => opened,
+        },
+    };
+    opened.map_err(|error| match port {
+        Some(port) if is_taken(&error) => Failure::new(
+            ExitStatus::GeneralError,
+            format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
+        ),
+        Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
+            ExitStatus::GeneralError,
+            format!(
+                "port {port} is only for root: choose one from 1024 up with -p, or -p 0 for any \
+                 free one"
+            ),
+        ),
+        _ => Failure::io("no TCP port can be opened", &error),
+    })
 }
 
 /// Opens the server of `control.sock` in the directory. Without a directory, the server has no

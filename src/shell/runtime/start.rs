@@ -1,11 +1,9 @@
 //! Starts a run that has a session. If a program already runs in the directory, the run attaches to
 //! it. Otherwise the run has its own core and event loop.
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-use mio::Poll;
 
 use crate::base::event::{KnownPeer, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -38,7 +36,6 @@ use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
-use crate::wire::code::DEFAULT_PORT;
 use crate::wire::message::ROOMS_MAX;
 
 /// Runs a command that has a session. Returns the exit status at the end of the run.
@@ -80,7 +77,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     )?;
     let keys = load_network_keys(options, &mut warnings)?;
     report_warnings(options, warnings);
-    let streams = open_listener(options, &builder.poll)?;
+    let streams = poll_sources::open_listener(options.port, &builder.poll)?;
     let own = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -205,32 +202,5 @@ fn open_store(
         let dir = dir.as_deref().unwrap_or(Path::new("memory")).display();
         let sentence = format!("the history in {dir} cannot be opened: {error}");
         Failure::new(ExitStatus::ConfigError, sentence)
-    })
-}
-
-/// Listens on the port given in the options. If no port is given, listens on 9999, or on any free
-/// port if 9999 is taken.
-fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
-    let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
-    let opened = match options.port {
-        Some(port) => poll_sources::listen_tcp(port, poll),
-        None => match poll_sources::listen_tcp(DEFAULT_PORT, poll) {
-            Err(error) if is_taken(&error) => poll_sources::listen_tcp(0, poll),
-            opened => opened,
-        },
-    };
-    opened.map_err(|error| match options.port {
-        Some(port) if is_taken(&error) => Failure::new(
-            ExitStatus::GeneralError,
-            format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
-        ),
-        Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
-            ExitStatus::GeneralError,
-            format!(
-                "port {port} is only for root: choose one from 1024 up with -p, or -p 0 for any \
-                 free one"
-            ),
-        ),
-        _ => Failure::io("no TCP port can be opened", &error),
     })
 }
