@@ -124,6 +124,7 @@ pub fn append_request(request: &Request, out: &mut Vec<u8>) {
         RequestKind::Resend { command, after } => append_command(command, Some(after), out),
         RequestKind::Listen(listen) => append_listen(listen, out),
         RequestKind::Audit => JsonLine::new("audit", out).finish(),
+        RequestKind::ReloadKnownPeers => JsonLine::new("known_peers", out).finish(),
         RequestKind::Finish { required_peers } => {
             let mut line = JsonLine::new("finish", out);
             if let Some(need) = required_peers {

@@ -121,6 +121,7 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
             backlog: fields.number("backlog").unwrap_or(0),
         }),
         "audit" => RequestKind::Audit,
+        "known_peers" => RequestKind::ReloadKnownPeers,
         "end" => RequestKind::FindEnd(folder().flatten().ok_or_else(|| missing("target"))?),
         "printed" => RequestKind::Printed {
             folder: folder().flatten().ok_or_else(|| missing("target"))?,

@@ -49,6 +49,8 @@ pub enum RequestKind {
     },
     /// Compare the stored lines with the files of the history. The client found damage in them.
     Audit,
+    /// Read `known_peers` again. The client has bound a peer there.
+    ReloadKnownPeers,
     /// Dial a static peer.
     Dial {
         /// A host name or an IP address.

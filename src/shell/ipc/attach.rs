@@ -1,7 +1,8 @@
 //! Attaches to the program that runs in a state directory, or takes the directory's lock if none
 //! runs.
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -137,16 +138,35 @@ pub fn probe_running(directory: &Path, consequence: &str) -> Result<Option<Ready
 }
 
 /// Asks the program that runs in `directory` to audit its history, because a reader found damage in
-/// the files. Does not wait for an answer. If the program cannot be reached, its next start audits.
+/// the files. If the program cannot be reached, its next start audits.
 pub fn request_audit(directory: &Path) {
-    if let Ok(mut stream) = socket::connect(directory)
-        && is_same_user(&stream)
-    {
+    request(directory, RequestKind::Audit);
+}
+
+/// Has the program that runs in `directory`, if there is one, read `known_peers` again.
+pub fn request_known_peers(directory: &Path) {
+    request(directory, RequestKind::ReloadKnownPeers);
+}
+
+/// Sends one request, and waits until the server has executed it: a server may drop the requests of
+/// a client that has gone.
+fn request(directory: &Path, kind: RequestKind) {
+    let send = || {
+        let mut stream = socket::connect(directory)?;
+        if !is_same_user(&stream) {
+            return Ok(());
+        }
         let mut line = Vec::new();
-        let kind = RequestKind::Audit;
         json::append_request(&Request { id: None, kind }, &mut line);
-        let _ = stream.write_all(&line);
-    }
+        stream.write_all(&line)?;
+        stream.shutdown(Shutdown::Write)?;
+        stream.set_read_timeout(Some(Duration::from_millis(RESPONSE_TIMEOUT_MIN_MS)))?;
+        // The server sends its first event and closes the connection.
+        let mut events = stream.take(READY_MAX_BYTES as u64);
+        io::copy(&mut events, &mut io::sink()).map(|_| ())
+    };
+    // A program that does not answer reads the files when it starts again.
+    let _ = send();
 }
 
 /// The first event of a server to a new client, or why there is none.

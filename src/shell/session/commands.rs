@@ -46,6 +46,7 @@ impl Session {
             }
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
             RequestKind::Audit => around.store.report_damage(),
+            RequestKind::ReloadKnownPeers => return Some(SessionAction::ReloadKnownPeers),
             RequestKind::Finish { required_peers } => self.start_reports(required_peers, sink),
             RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
             RequestKind::Printed { folder, cursor } => {

@@ -57,6 +57,8 @@ pub enum SessionAction {
     },
     /// Pass a command to the core.
     Command(Command),
+    /// Read the file `known_peers` again.
+    ReloadKnownPeers,
     /// Add static peers.
     Dial(Vec<Endpoint>),
     /// Tell the connection code. Answered by [`Session::finish_code`].

@@ -148,6 +148,7 @@ impl EventLoop {
                 }));
             }
             SessionAction::Command(command) => self.handle_input(Input::Command(command)),
+            SessionAction::ReloadKnownPeers => self.reload_known_peers(),
             SessionAction::Dial(endpoints) => {
                 let refused = endpoints.iter().filter(|e| !self.resolver.add(e)).count();
                 if refused > 0 {

@@ -37,6 +37,15 @@ impl EventLoop {
             }
             Err(failure) => warnings.push(failure.message),
         }
+        for warning in warnings {
+            self.frontend.warn(&warning);
+        }
+        self.reload_known_peers();
+    }
+
+    /// Reads the file `known_peers` again. If it cannot be read, its old content stays.
+    pub(super) fn reload_known_peers(&mut self) {
+        let mut warnings = Vec::new();
         if self.state.directory().is_some() {
             match self.state.read_known_peers(&mut warnings) {
                 Ok(known) => self.handle_input(Input::KnownPeers(known)),
