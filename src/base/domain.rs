@@ -22,6 +22,8 @@ pub const FRONTIER: &[u8] = b"p2pchat frontier 2\0";
 pub const HANDSHAKE_KEY: &[u8] = b"p2pchat handshake key 2\0";
 /// The digest over the heads of several logs.
 pub const HEADS: &[u8] = b"p2pchat heads 2\0";
+/// The pre-shared key of an invite's handshake.
+pub const INVITE_KEY: &[u8] = b"p2pchat invite key 2\0";
 /// The checksum of a stored batch.
 pub const LINE: &[u8] = b"p2pchat line 2\0";
 /// The public tag of a closed network.

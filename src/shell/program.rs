@@ -6,6 +6,8 @@ use crate::shell::commands::history::run_history;
 use crate::shell::commands::keygen::run_keygen;
 use crate::shell::commands::print::print_text;
 use crate::shell::commands::whoami::run_whoami;
+#[cfg(feature = "invite")]
+use crate::shell::commands::{invite::run_invite, join::run_join};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::help::{USAGE_TEXT, VERSION_LINE};
@@ -66,12 +68,25 @@ fn check_descriptors(subcommand: Subcommand) -> Result<(), Failure> {
     ))
 }
 
+#[cfg(not(feature = "invite"))]
+fn run_invite(_: &Options) -> Result<ExitStatus, Failure> {
+    Err(Failure::usage(
+        "invites are not part of this build: copy the secret file by hand, or build with \
+         `--features invite`",
+    ))
+}
+
+#[cfg(not(feature = "invite"))]
+use run_invite as run_join;
+
 fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
     check_descriptors(options.subcommand)?;
     match options.subcommand {
         Subcommand::Help => print_text(USAGE_TEXT),
         Subcommand::Version => print_text(VERSION_LINE),
         Subcommand::Keygen => run_keygen(),
+        Subcommand::Invite => run_invite(&options),
+        Subcommand::Join => run_join(&options),
         Subcommand::Whoami => run_whoami(&options),
         Subcommand::History => run_history(&options),
         Subcommand::Chat => run_session(options, SessionMode::Chat),

@@ -10,6 +10,10 @@ pub mod channel;
 pub mod code;
 pub mod frame;
 pub mod go_p2pchat;
+#[cfg(feature = "invite")]
+pub mod invite;
+#[cfg(feature = "invite")]
+pub mod invite_code;
 pub mod message;
 pub mod noise;
 pub mod sealed;

@@ -186,7 +186,13 @@ pub struct Handshake {
     /// The preface: four unencrypted bytes that the dialer sends first. The dialer fills this
     /// buffer at the start. The accepting side fills it with the first received bytes.
     preamble: Vec<u8>,
-    expected: [u8; 4],
+    /// The preface that must come. Empty if the handshake has none.
+    expected: Vec<u8>,
+}
+
+/// The four clear bytes with which a dialer begins a stream of this mode.
+pub fn preface(mode: u8) -> [u8; 4] {
+    [b'P', b'2', PROTOCOL_VERSION, mode]
 }
 
 /// The result of [`Handshake::feed`].
@@ -217,7 +223,31 @@ impl Handshake {
         seed: [u8; 32],
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
-        let expected = [b'P', b'2', PROTOCOL_VERSION, psk.is_some() as u8];
+        let expected = preface(psk.is_some() as u8);
+        if role == Role::Initiator {
+            out.extend_from_slice(&expected);
+        }
+        let mut handshake = Handshake::after_preface(role, secret, psk, &expected, seed, out)?;
+        if role == Role::Initiator {
+            handshake.preamble.extend_from_slice(&expected);
+        }
+        handshake.expected.extend_from_slice(&expected);
+        Ok(handshake)
+    }
+
+    /// As [`Handshake::new`], but sends and expects no preface. Both sides must have exchanged the
+    /// bytes of `prologue` before.
+    ///
+    /// # Errors
+    /// The errors of [`Handshake::new`].
+    pub fn after_preface(
+        role: Role,
+        secret: &[u8; 32],
+        psk: Option<&[u8; 32]>,
+        prologue: &[u8],
+        seed: [u8; 32],
+        out: &mut Vec<u8>,
+    ) -> Result<Handshake, NoiseError> {
         let protocol_name = match psk {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
             None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
@@ -228,21 +258,18 @@ impl Handshake {
             psk,
             local_private_key: Some(secret),
             remote_public_key: None,
-            prologue: &expected,
+            prologue,
             role,
         };
         let mut state = Box::new(config.build(seed).ok_or(NoiseError::Crypto)?);
-        let mut preamble = Vec::new();
         if role == Role::Initiator {
-            preamble.extend_from_slice(&expected);
-            out.extend_from_slice(&expected);
             write_handshake_message(&mut state, out)?;
         }
         Ok(Handshake {
             state: Some(state),
             decoder: MessageDecoder::default(),
-            preamble,
-            expected,
+            preamble: Vec::new(),
+            expected: Vec::new(),
         })
     }
 
@@ -251,7 +278,7 @@ impl Handshake {
     /// # Errors
     /// The handshake cannot succeed. The stream must be closed.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<HandshakeStatus, NoiseError> {
-        let clear = (4 - self.preamble.len()).min(bytes.len());
+        let clear = (self.expected.len() - self.preamble.len()).min(bytes.len());
         self.preamble.extend_from_slice(&bytes[..clear]);
         if self.preamble[..] != self.expected[..self.preamble.len()] {
             let same = self.preamble.iter().zip(&self.expected);

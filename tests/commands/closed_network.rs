@@ -17,7 +17,7 @@ fn keygen(lo: &Loopback) -> String {
 }
 
 /// Writes a new secret to a file with mode 0600, and returns the option that names the file.
-fn secret(lo: &Loopback, name: &str) -> String {
+pub fn secret(lo: &Loopback, name: &str) -> String {
     let key = keygen(lo);
     let path = lo.host.folder(name);
     fs::write(&path, format!("{key}\n")).expect("a file");

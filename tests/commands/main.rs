@@ -19,6 +19,8 @@ mod directory;
 mod exit;
 mod history;
 mod hostile;
+#[cfg(feature = "invite")]
+mod invites;
 mod json;
 mod listen;
 mod newcomers;

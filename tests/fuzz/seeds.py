@@ -47,10 +47,10 @@ def from_hex(seeds):
     return (bytes.fromhex(seed.decode()) for seed in seeds)
 
 
-def streams():
+def streams(files="noise_*", *sides):
     """What each side of each pinned stream sends, as one piece."""
-    for file in sorted(VECTORS.glob("noise_*.txt")):
-        for side in (b"dialer_sends_", b"acceptor_sends_"):
+    for file in sorted(VECTORS.glob(f"{files}.txt")):
+        for side in sides or (b"dialer_sends_", b"acceptor_sends_"):
             lines = file.read_bytes().splitlines()
             sent = (line.split(b" = ")[1] for line in lines if line.startswith(side))
             yield b"".join(from_hex(sent))
@@ -77,6 +77,11 @@ SEEDS = {
     "control_request": lambda: [*session(">"), *session("<")],
     "frame": lambda: with_modes((1, 7, 255), from_hex(fields("frame"))),
     "handshake": lambda: with_modes((0, 1, 2, 3, 252, 253, 254, 255), streams()),
+    "invite": lambda: [
+        *with_modes((0, 1, 254, 255), streams("invite", b"newcomer_sends_", b"inviter_sends_")),
+        *with_modes((0,), [*fields("newcomer_message", "inviter_message", "announcement")]),
+        b"\0007-lusab-babad@10.0.0.7:9999",
+    ],
     "json_stdin": lambda: session(">"),
     "known_peers": lambda: files("known_peers"),
     "message": lambda: fields("json"),

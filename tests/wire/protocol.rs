@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 20] = [
+const UNNAMED: [&str; 21] = [
     "CHECK_DIGITS",
     "DEFAULT_PORT",
     "HEADER_BYTES",
@@ -23,6 +23,7 @@ const UNNAMED: [&str; 20] = [
     "HOST_MAX_BYTES",
     "ID_MAX_BYTES",
     "ID_PREFIX_MIN_CHARS",
+    "INVITE_MODE",
     "KEY_BYTES",
     "LACKING_NAMED_MAX",
     "LAMPORTS_PER_MS",

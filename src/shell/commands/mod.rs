@@ -1,5 +1,11 @@
 //! Commands that run without a session, one file each. Each prints to stdout and ends.
+#[cfg(feature = "invite")]
+pub mod bound_peer;
 pub mod history;
+#[cfg(feature = "invite")]
+pub mod invite;
+#[cfg(feature = "invite")]
+pub mod join;
 pub mod keygen;
 pub mod print;
 pub mod whoami;

@@ -35,7 +35,7 @@ pub struct ParsedArguments {
     pub subcommand: Subcommand,
     /// All options, in the order given.
     pub options: Vec<ParsedOption>,
-    /// The words of TEXT, which is the message to send.
+    /// The words of TEXT, which is the message to send; for `join`, the code.
     pub text: Vec<OsString>,
 }
 
@@ -69,14 +69,17 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             }
         } else if has_command {
             parsed.text.push(word);
-            parsed.text.extend(words.by_ref());
+            // Options may follow a code. In a message, they are words of it.
+            if parsed.subcommand != Subcommand::Join {
+                parsed.text.extend(words.by_ref());
+            }
         } else {
             parsed.subcommand = parse_subcommand(&word)?;
             has_command = true;
         }
     }
     if let Some(word) = parsed.text.first()
-        && parsed.subcommand != Subcommand::Send
+        && !matches!(parsed.subcommand, Subcommand::Send | Subcommand::Join)
     {
         return Err(Failure::usage(format!(
             "{} takes no TEXT, but {} was given; to say something: p2pchat send hello",

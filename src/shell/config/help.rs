@@ -6,8 +6,8 @@ p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin, and wait until it arrived
 p2pchat listen [OPTIONS]         print the transcript; stdin is not read
 p2pchat peers | history          list the peers | print the stored lines
-p2pchat whoami [--qr]            print name, id, fingerprint and connection code
-p2pchat keygen                   print a new network secret
+p2pchat whoami [--qr] | keygen   print name, id, code | a new network secret
+p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 
 -u, --username NAME      your name ($P2PCHAT_USERNAME, $USER, $LOGNAME, host)
 -p, --port PORT          TCP port (9999, else any free one); 0: any free one

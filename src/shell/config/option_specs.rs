@@ -2,7 +2,7 @@
 //! it.
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
-    Chat, History, Keygen, Listen, Peers, Send, Whoami,
+    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Whoami,
 };
 
 /// Names one option. The discriminant is the index of the option's row in [`OPTION_SPECS`].
@@ -98,10 +98,17 @@ pub struct OptionSpec {
 const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
 const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
 const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
+/// The commands that use an identity and the network.
+const IDENTITY_COMMANDS: &[Subcommand] =
+    &[Chat, Send, Listen, Peers, History, Whoami, Invite, Join];
+const LISTENING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Invite];
+const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Invite, Join];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
 /// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
 /// none is typed.
-pub const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
+pub const ALL_COMMANDS: &[Subcommand] = &[
+    Chat, Send, Listen, Peers, History, Whoami, Keygen, Invite, Join,
+];
 
 const fn valued_option(
     id: OptionId,
@@ -140,19 +147,19 @@ const fn flag(
 /// All options, in the order of [`OptionId`].
 #[rustfmt::skip]
 pub const OPTION_SPECS: &[OptionSpec] = &[
-    valued_option(OptionId::Username, b'u', "--username", "NAME", ALL_BUT_KEYGEN, "as in `-u alice`"),
-    valued_option(OptionId::Port, b'p', "--port", "PORT", ALL_BUT_KEYGEN, "as in `-p 9999`; 0 is any free one"),
-    valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", ALL_BUT_KEYGEN, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
+    valued_option(OptionId::Username, b'u', "--username", "NAME", IDENTITY_COMMANDS, "as in `-u alice`"),
+    valued_option(OptionId::Port, b'p', "--port", "PORT", LISTENING_COMMANDS, "as in `-p 9999`; 0 is any free one"),
+    valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", IDENTITY_COMMANDS, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
     valued_option(OptionId::Room, b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
     valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History], "a peer, as in `-t @bob`, or a room, as in `-t '#ops'` (quote it, for a shell takes an unquoted # for a comment) or `-r ops`"),
     valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
-    valued_option(OptionId::Interface, 0, "--interface", "NAME", ALL_BUT_KEYGEN, "as in `--interface eth0`"),
-    valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", ALL_BUT_KEYGEN, "`p2pchat keygen > FILE` makes one"),
-    valued_option(OptionId::Dir, 0, "--dir", "DIR", ALL_BUT_KEYGEN, "the directory for identity, known peers and lines"),
-    flag(OptionId::Ephemeral, 0, "--ephemeral", ALL_BUT_KEYGEN),
+    valued_option(OptionId::Interface, 0, "--interface", "NAME", IDENTITY_COMMANDS, "as in `--interface eth0`"),
+    valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", IDENTITY_COMMANDS, "`p2pchat keygen > FILE` makes one"),
+    valued_option(OptionId::Dir, 0, "--dir", "DIR", IDENTITY_COMMANDS, "the directory for identity, known peers and lines"),
+    flag(OptionId::Ephemeral, 0, "--ephemeral", IDENTITY_COMMANDS),
     flag(OptionId::Json, 0, "--json", ALL_BUT_KEYGEN),
     valued_option(OptionId::Count, b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
-    valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", NETWORK_COMMANDS, "as in `-W 2.5`"),
+    valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", WAITING_COMMANDS, "as in `-W 2.5`"),
     valued_option(OptionId::Need, 0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
     valued_option(OptionId::Backlog, 0, "--backlog", "N", TRANSCRIPT_COMMANDS, "as in `--backlog 20`"),
     flag(OptionId::NoEcho, 0, "--no-echo", TRANSCRIPT_COMMANDS),

@@ -17,6 +17,10 @@ pub enum Subcommand {
     Whoami,
     /// Print a new network secret.
     Keygen,
+    /// Hand the network secret to a newcomer.
+    Invite,
+    /// Get the network secret with the code of an invite.
+    Join,
     /// Print the usage: `-h`.
     Help,
     /// Print the version: `-V`.
@@ -35,6 +39,8 @@ impl Subcommand {
             Subcommand::History => "history",
             Subcommand::Whoami => "whoami",
             Subcommand::Keygen => "keygen",
+            Subcommand::Invite => "invite",
+            Subcommand::Join => "join",
             Subcommand::Help => "help",
             Subcommand::Version => "version",
         }

@@ -1,0 +1,333 @@
+//! `p2pchat join CODE`: gets the secret of a network from the program that printed the code.
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use crate::base::event::Peer;
+use crate::base::interface::Interface;
+use crate::base::table::SortedSet;
+use crate::base::time::{Time, WallTime};
+use crate::shell::commands::bound_peer;
+use crate::shell::commands::print::print_text;
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::failure::{Failure, quote_truncated};
+use crate::shell::config::options::Options;
+use crate::shell::config::values::Verbosity;
+use crate::shell::net::interface_watch::InterfaceWatch;
+use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, Multicast};
+use crate::shell::os::clock::Clock;
+use crate::shell::os::poll::create_poll;
+use crate::shell::runtime::poll_sources::{NETLINK_TOKEN, create_multicast};
+use crate::shell::state::identity_file::random_bytes;
+use crate::shell::state::secret_file;
+use crate::shell::state::state_dir::load_own_identity;
+use crate::shell::stdio::stderr::{print_sentence, print_warnings};
+use crate::wire::code::Endpoint;
+use crate::wire::invite::{InviteMessage, InviteStream};
+use crate::wire::invite_code::{InviteBeacon, InviteCode};
+use crate::wire::noise::Role;
+
+/// How long the inviter is looked for if -W does not say so, in milliseconds.
+const JOIN_WAIT_MS: u64 = 30_000;
+/// How long the inviter is looked for after another program did not know the code, in
+/// milliseconds: two announcements.
+const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
+/// Number of programs that may have another code. Each of them has tried to guess ours.
+const WRONG_INVITERS_MAX: usize = 3;
+/// Time for a connection and for the whole exchange with one inviter.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time between two rounds over the given addresses.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Gets the secret, stores it, and binds the inviter. Returns the exit status: 0; 69 if no inviter
+/// answered in time, 77 if one did and has another code.
+///
+/// # Errors
+/// Exit status 2: there is no code, or nothing to find the inviter by. 78: the secret file exists,
+/// or cannot be written. 1: the system refuses a socket.
+pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
+    let text = String::from_utf8_lossy(options.text.as_deref().unwrap_or_default());
+    if text.trim().is_empty() {
+        return Err(Failure::usage(
+            "join needs the code that `p2pchat invite` prints: p2pchat join 7-lusab-babad \
+             --secret-file FILE",
+        ));
+    }
+    let (code, endpoints) = InviteCode::parse_with_endpoints(&text)
+        .map_err(|error| Failure::usage(format!("the code {} {error}", quote_truncated(&text))))?;
+    let Some(path) = &options.secret_file else {
+        return Err(Failure::usage(
+            "join stores the network secret in a new file: name it with --secret-file FILE",
+        ));
+    };
+    if endpoints.is_empty() && options.multicast.is_none() {
+        return Err(Failure::usage(
+            "with -m none the inviter is not found: use the long code, with its addresses",
+        ));
+    }
+    // A code is used up even if the secret cannot be stored.
+    secret_file::check_new(path)?;
+    let mut warnings = Vec::new();
+    let identity = load_own_identity(options, &mut warnings)?;
+    if options.verbosity > Verbosity::Quiet {
+        print_warnings(&warnings);
+    }
+    let mut clock = Clock::start();
+    let deadline = clock.now().time + options.wait_ms.unwrap_or(JOIN_WAIT_MS);
+    let mut joining = Joining {
+        code,
+        own: Peer {
+            id: identity.id(),
+            nick: options.username.clone(),
+        },
+        noise_secret: identity.noise_secret(),
+        path,
+        directory: options.directory.as_deref(),
+        wrong_inviters: SortedSet::new(),
+    };
+    let inviter = match endpoints.is_empty() {
+        true => joining.find_on_lan(options, &mut clock, deadline)?,
+        false => joining.try_endpoints(&endpoints, &mut clock, deadline)?,
+    };
+    match inviter {
+        Some(inviter) => print_text(&format!(
+            "joined the network of {inviter}: its secret is in {}\n",
+            path.display()
+        )),
+        None if joining.wrong_inviters.iter().next().is_some() => {
+            print_sentence(
+                "who answers for this invite has another code: check the code, or ask for a new one",
+            );
+            Ok(ExitStatus::KeyMismatch)
+        }
+        None => {
+            print_sentence(
+                "no inviter answers: the code may be used or void, or its program is out of reach; \
+                 the long code has its addresses",
+            );
+            Ok(ExitStatus::NoPeer)
+        }
+    }
+}
+
+/// What became of an exchange with a program that may be the inviter.
+enum Attempt {
+    /// The inviter gave the secret, which is stored.
+    Joined(Peer),
+    /// The program has another code.
+    WrongCode,
+    /// The program does not answer, or ends the exchange.
+    Failed,
+}
+
+struct Joining<'a> {
+    code: InviteCode,
+    own: Peer,
+    noise_secret: [u8; 32],
+    path: &'a Path,
+    directory: Option<&'a Path>,
+    /// Addresses of programs with another code. They are not tried again.
+    wrong_inviters: SortedSet<SocketAddr>,
+}
+
+impl Joining<'_> {
+    /// Tries the programs that announce the invite on the LAN.
+    fn find_on_lan(
+        &mut self,
+        options: &Options,
+        clock: &mut Clock,
+        mut deadline: Time,
+    ) -> Result<Option<Peer>, Failure> {
+        let failed = |error: io::Error| Failure::io("the network cannot be watched", &error);
+        let (mut poll, _waker) = create_poll().map_err(failed)?;
+        let mut multicast = create_multicast(options.multicast);
+        let allowed = options.interfaces.clone();
+        let now = clock.now().time;
+        let mut watch =
+            InterfaceWatch::new(poll.registry(), NETLINK_TOKEN, allowed, now).map_err(failed)?;
+        let (mut events, mut interfaces) = (Events::with_capacity(64), Vec::new());
+        loop {
+            let now = clock.now().time;
+            if watch.deadline() <= now {
+                let update = watch.refresh(now, poll.registry(), &mut multicast);
+                interfaces = update.changed_interfaces.unwrap_or(interfaces);
+            }
+            for address in self.announced(&mut multicast, &interfaces) {
+                match self.attempt(address, clock.now().wall)? {
+                    Attempt::Joined(inviter) => return Ok(Some(inviter)),
+                    Attempt::WrongCode => {
+                        deadline = deadline.min(clock.now().time + WAIT_AFTER_WRONG_CODE_MS);
+                    }
+                    Attempt::Failed => {}
+                }
+            }
+            if self.is_over(clock.now().time, deadline) {
+                return Ok(None);
+            }
+            let timeout_ms = match multicast.has_readable() {
+                true => 0,
+                false => deadline.min(watch.deadline()).ms_since(now),
+            };
+            wait(&mut poll, &mut events, timeout_ms).map_err(failed)?;
+            for event in &events {
+                match event.token() {
+                    NETLINK_TOKEN => watch.handle_netlink_event(clock.now().time),
+                    token => multicast.mark_readable(token),
+                }
+            }
+        }
+    }
+
+    /// The addresses that announce the invite now, at most one for each read datagram.
+    fn announced(&self, multicast: &mut Multicast, interfaces: &[Interface]) -> Vec<SocketAddr> {
+        let mut buffer = [0; DATAGRAM_MAX_BYTES];
+        let mut found = SortedSet::new();
+        multicast.begin_turn();
+        while let Some(datagram) = multicast.receive(&mut buffer) {
+            let (index, mut address) = (datagram.interface_index, datagram.source);
+            let mut on_link = interfaces.iter().filter(|it| it.index == index);
+            if let Some(beacon) = InviteBeacon::parse(&buffer[..datagram.length])
+                && beacon.nameplate == self.code.nameplate()
+                && on_link.any(|it| it.is_on_link(address.ip()))
+            {
+                address.set_port(beacon.port);
+                found.insert(address);
+            }
+        }
+        let wrong = &self.wrong_inviters;
+        let found = found.iter().filter(|address| !wrong.contains(address));
+        found.copied().collect()
+    }
+
+    /// Tries the addresses of the long code, again and again until the deadline.
+    fn try_endpoints(
+        &mut self,
+        endpoints: &[Endpoint],
+        clock: &mut Clock,
+        deadline: Time,
+    ) -> Result<Option<Peer>, Failure> {
+        loop {
+            for endpoint in endpoints {
+                let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+                for address in resolved.into_iter().flatten() {
+                    if self.wrong_inviters.contains(&address) {
+                        continue;
+                    }
+                    if let Attempt::Joined(inviter) = self.attempt(address, clock.now().wall)? {
+                        return Ok(Some(inviter));
+                    }
+                }
+            }
+            let has_answer = self.wrong_inviters.iter().next().is_some();
+            if has_answer || self.is_over(clock.now().time, deadline) {
+                return Ok(None);
+            }
+            std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    fn is_over(&self, now: Time, deadline: Time) -> bool {
+        deadline <= now || self.wrong_inviters.len() >= WRONG_INVITERS_MAX
+    }
+
+    /// Tries to get the secret from the program at an address.
+    ///
+    /// # Errors
+    /// Exit status 78: the secret file cannot be written.
+    fn attempt(&mut self, address: SocketAddr, now: WallTime) -> Result<Attempt, Failure> {
+        if self.wrong_inviters.len() >= WRONG_INVITERS_MAX {
+            return Ok(Attempt::Failed);
+        }
+        let mut out = Vec::new();
+        let (role, seed) = (Role::Initiator, random_bytes()?);
+        let stream = InviteStream::new(role, &self.code, self.noise_secret, seed, &mut out);
+        let mut exchange = Exchange {
+            stream,
+            has_tried_code: false,
+            until: Instant::now() + EXCHANGE_TIMEOUT,
+        };
+        let received = TcpStream::connect_timeout(&address, EXCHANGE_TIMEOUT)
+            .and_then(|mut socket| Ok((exchange.run(&mut socket, &self.own, out)?, socket)));
+        let Ok(((inviter, secret), mut socket)) = received else {
+            if !exchange.has_tried_code {
+                return Ok(Attempt::Failed);
+            }
+            self.wrong_inviters.insert(address);
+            return Ok(Attempt::WrongCode);
+        };
+        secret_file::create(self.path, &secret)?;
+        if let Some(warning) = bound_peer::bind(self.directory, &inviter, now) {
+            print_sentence(&warning);
+        }
+        let mut out = Vec::new();
+        // The secret is ours. If this fails, only the inviter does not bind us.
+        if exchange
+            .stream
+            .send(&InviteMessage::Joined, &mut out)
+            .is_ok()
+        {
+            let _ = socket.write_all(&out);
+        }
+        Ok(Attempt::Joined(inviter))
+    }
+}
+
+/// The exchange with one program.
+struct Exchange {
+    stream: InviteStream,
+    /// The program got a message that shows whether it knows our code, and did not prove that it
+    /// does.
+    has_tried_code: bool,
+    until: Instant,
+}
+
+impl Exchange {
+    /// Runs until the inviter has given the secret.
+    fn run(
+        &mut self,
+        socket: &mut TcpStream,
+        own: &Peer,
+        mut out: Vec<u8>,
+    ) -> io::Result<(Peer, Vec<u8>)> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
+        let (mut buffer, mut messages) = ([0; 4096], Vec::new());
+        loop {
+            socket.write_all(&out)?;
+            out.clear();
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            socket.set_read_timeout(Some(left))?;
+            let n = match socket.read(&mut buffer)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => n,
+            };
+            let was_open = self.stream.is_open();
+            let fed = self.stream.feed(&buffer[..n], &mut out, &mut messages);
+            self.has_tried_code |= !out.is_empty();
+            self.has_tried_code &= !self.stream.is_open();
+            fed.map_err(invalid)?;
+            if self.stream.is_open() && !was_open {
+                let join = InviteMessage::Join(own.clone());
+                self.stream.send(&join, &mut out).map_err(invalid)?;
+            }
+            if let Some(InviteMessage::Secret { inviter, secret }) = messages.pop() {
+                return Ok((inviter, secret));
+            }
+        }
+    }
+}
+
+fn wait(poll: &mut Poll, events: &mut Events, timeout_ms: u64) -> io::Result<()> {
+    match poll.poll(events, Some(Duration::from_millis(timeout_ms))) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        polled => polled,
+    }
+}

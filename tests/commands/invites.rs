@@ -1,0 +1,147 @@
+//! `invite` and `join`: how a newcomer gets the secret of a closed network, and how nobody else does.
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::closed_network::secret;
+use super::hosts::host::Loopback;
+use super::hosts::program::Program;
+use super::{TIMEOUT, run, wait_joined};
+
+/// Starts an invite, and returns its code.
+fn invite(lo: &Loopback, user: &str, arguments: &[&str]) -> (Program, String) {
+    let program = lo.spawn(user, &[&["invite"][..], arguments].concat());
+    let line = program
+        .out
+        .wait_for(TIMEOUT, |line| line.starts_with("invite code: "));
+    (program, line["invite code: ".len()..].to_owned())
+}
+
+/// The option that names a secret file of this user, which does not exist yet.
+fn new_secret(lo: &Loopback, name: &str) -> String {
+    format!("--secret-file={}", lo.host.folder(name).display())
+}
+
+fn id(lo: &Loopback, user: &str) -> String {
+    let outcome = run(lo, user, &["whoami"]);
+    let mut lines = outcome.out.iter();
+    let line = lines.find_map(|line| line.strip_prefix("id: "));
+    line.expect("an id").to_owned()
+}
+
+/// The newcomer gets the secret with the code alone, and both bind each other: also the program that
+/// runs in the inviter's directory, at once.
+#[test]
+fn a_newcomer_joins_a_closed_network() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let alice = lo.start("alice", &[&ours, "listen"]);
+    alice.wait_ready();
+    let (mut invite, code) = invite(&lo, "alice", &[&ours]);
+    let bobs = new_secret(&lo, "bobs");
+    let outcome = run(&lo, "bob", &["join", &code, &bobs]);
+    outcome.assert_code(0);
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
+    let (alices_id, bobs_id) = (id(&lo, "alice"), id(&lo, "bob"));
+    let joined = format!("joined: bob~{} {bobs_id}", &bobs_id[..4]);
+    assert_eq!(invite.out.all().last(), Some(&joined));
+    let read = |name: &str| fs::read_to_string(lo.host.folder(name)).expect("a file");
+    assert_eq!(read("ours"), read("bobs"));
+    let mode = fs::metadata(lo.host.folder("bobs")).expect("a file");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    for (user, peer) in [
+        ("alice", format!("bob {bobs_id}")),
+        ("bob", format!("alice {alices_id}")),
+    ] {
+        let known = read(&format!("{user}/known_peers"));
+        let mut lines = known.lines();
+        let is_bound = |line: &str| line.starts_with(&peer) && line.ends_with(" bound");
+        assert!(lines.any(is_bound), "{user}: {known}");
+    }
+    // The running program knows it as well.
+    let mallory = lo.start("mallory", &["-u", "bob", &ours, "listen"]);
+    wait_joined(&mallory, "alice");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("IS NOT the bob~"));
+    let bob = lo.start("bob", &[&bobs, "listen"]);
+    wait_joined(&bob, "alice");
+}
+
+/// Three wrong codes, and the right one is void as well.
+#[test]
+fn a_guessed_code_is_void() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &[&ours]);
+    let (nameplate, _) = code.split_once('-').expect("a nameplate");
+    let file = new_secret(&lo, "mallorys");
+    for _ in 0..3 {
+        let guess = format!("{nameplate}-babab-babab");
+        run(&lo, "mallory", &["join", &guess, &file]).assert_code(77);
+    }
+    assert_eq!(invite.wait_code(TIMEOUT), 1, "{:?}", invite.err.all());
+    let said = invite.err.all();
+    assert!(
+        said.iter().any(|line| line.contains("the code is void")),
+        "{said:?}"
+    );
+    run(&lo, "bob", &["join", "-W", "1", &code, &file]).assert_code(69);
+    assert!(!lo.host.folder("mallorys").exists());
+}
+
+/// A code serves one newcomer, and only for its time.
+#[test]
+fn a_used_or_expired_code_is_void() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut used, code) = invite(&lo, "alice", &[&ours]);
+    let [bobs, carols] = ["bobs", "carols"].map(|name| new_secret(&lo, name));
+    run(&lo, "bob", &["join", &code, &bobs]).assert_code(0);
+    assert_eq!(used.wait_code(TIMEOUT), 0);
+    run(&lo, "carol", &["join", "-W", "0.5", &code, &carols]).assert_code(69);
+
+    let (mut expired, code) = invite(&lo, "alice", &["-W", "0.3", &ours]);
+    assert_eq!(expired.wait_code(TIMEOUT), 69);
+    run(&lo, "carol", &["join", "-W", "0.5", &code, &carols]).assert_code(69);
+    assert!(!lo.host.folder("carols").exists());
+}
+
+/// Without multicast, the long code leads to the inviter. Who cannot store the secret is refused
+/// before anything is used up.
+#[test]
+fn the_long_code_needs_no_multicast() {
+    let Some(lo) = Loopback::new() else { return };
+    lo.host.add_card("10.1.2.3/24");
+    let ours = secret(&lo, "ours");
+    let quiet = ["-m", "none", "--interface", "d0", &ours];
+    let (mut invite, code) = invite(&lo, "alice", &quiet);
+    let prefix = "beyond this LAN: ";
+    let line = invite
+        .out
+        .wait_for(TIMEOUT, |line| line.starts_with(prefix));
+    let long = &line[prefix.len()..];
+    assert!(long.starts_with(&format!("{code}@10.1.2.3:")), "{long}");
+    for (arguments, status) in [
+        (&["join", long, "-m", "none", &ours][..], 78),
+        (&["join", &code, "-m", "none", &new_secret(&lo, "bobs")], 2),
+        (&["join", long, "-m", "none"], 2),
+        (&["join", "7-babab", &new_secret(&lo, "bobs")], 2),
+        (&["join", &new_secret(&lo, "bobs")], 2),
+        (&["invite"], 2),
+        (
+            &["join", long, "-m", "none", &new_secret(&lo, "none/bobs")],
+            78,
+        ),
+    ] {
+        let outcome = run(&lo, "bob", arguments);
+        assert_eq!(
+            (outcome.code, outcome.err.len()),
+            (status, 1),
+            "{outcome:?}"
+        );
+    }
+    let bobs = new_secret(&lo, "bobs");
+    run(&lo, "bob", &["join", long, "-m", "none", &bobs]).assert_code(0);
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
+    assert_eq!(invite.err.all(), [""; 0]);
+}
