@@ -123,6 +123,11 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.clear();
     }
 
+    /// Frees the memory that the entries do not use. For maps that seldom grow.
+    pub fn shrink_to_fit(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// All entries in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, value)| (key, value))

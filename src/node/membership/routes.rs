@@ -218,6 +218,7 @@ impl Routes {
         let Some(room) = Room::parse_canonical(&update.target) else {
             return changed;
         };
+        let nicks: Vec<Nick> = update.here.iter().map(|m| shared_nick(ctx, m)).collect();
         let Some(link) = ctx
             .links
             .get_mut(&stream)
@@ -233,7 +234,7 @@ impl Routes {
         let gone = update.gone.into_iter();
         let gone: Vec<PeerId> = gone.filter(|peer| routes.remove(peer).is_some()).collect();
         let mut awaited = Vec::new();
-        for member in update.here {
+        for (member, nick) in update.here.into_iter().zip(nicks) {
             // Split horizon: a route whose next hop is this program leads nowhere. A route that
             // we can't advertise, as we are one link further away, is none either.
             let is_usable = (1..HOPS_MAX - 1).contains(&member.hops)
@@ -249,7 +250,7 @@ impl Routes {
                 let lost = lost.filter(|lost| lost.run == member.run);
                 let held_until = lost.and_then(|lost| lost.held_until).unwrap_or(now);
                 let route = Route {
-                    nick: Nick::new_or_placeholder(&member.username),
+                    nick,
                     run: member.run,
                     hops: member.hops,
                     valid_from: known.map_or(held_until, |known| known.valid_from),
@@ -264,6 +265,7 @@ impl Routes {
                 awaited.push(member);
             }
         }
+        routes.shrink_to_fit();
         // Nobody has said that these members are gone.
         for peer in &changed {
             self.record_loss(ctx, peer, Loss::Relay);
@@ -476,6 +478,16 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
         best.insert(*peer, member);
     }
     best
+}
+
+/// The name of a member. Each neighbour advertises the same members, so their routes share the
+/// memory of one name: in a full mesh of 50 peers, there are 2400 routes to 49 members.
+fn shared_nick(ctx: &Context, member: &Member) -> Nick {
+    let known = ctx.display_peer(&member.peer).nick;
+    match known.as_str() == member.username {
+        true => known,
+        false => Nick::new_or_placeholder(&member.username),
+    }
 }
 
 /// Sends changed and removed routes of a room on a link, in as many messages as needed.
