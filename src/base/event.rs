@@ -12,7 +12,7 @@ use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::{LogRanges, LostLines};
 use super::request_id::RequestId;
-use super::time::{ReaderStart, TenthsMs, Time, WallTime};
+use super::time::{ReaderStart, TenthsMs, WallTime};
 
 /// The number of a TCP stream. No number is used twice in a run. The shell gives even numbers to
 /// accepted streams. The core gives odd numbers to dialed streams.
@@ -571,25 +571,4 @@ pub struct Chat {
     pub local: LocalFields,
     /// Is this identity the author?
     pub is_own: bool,
-}
-
-/// How far the lines published in this run are delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
-    /// Number of linked peers that should get the lines: room members and recipients.
-    pub linked_peers: u64,
-    /// Number of peers that acknowledged all lines to the room, even peers that have left. With
-    /// several rooms, the room with the fewest such peers counts. Each recipient that acknowledged
-    /// all its direct messages adds one.
-    pub acked_peers: u64,
-    /// Number of peers that must acknowledge all lines to the room. Each recipient of direct
-    /// messages adds one. Compare with `acked_peers`.
-    pub required_peers: u64,
-    /// Does a recipient or a reachable room member lack lines? Also `true` while any room has no
-    /// peer that stores all our lines.
-    pub has_undelivered: bool,
-    /// Do enough peers store the lines?
-    pub is_settled: bool,
-    /// When to compute this state again if no input arrives by then. `None`: no set time.
-    pub recheck_at: Option<Time>,
 }

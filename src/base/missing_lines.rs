@@ -1,10 +1,11 @@
-//! Reports of missing lines: the notice of a gap, and what peers lack of our lines.
+//! Reports of missing lines: the notice of a gap, what peers lack of our lines, and how far these
+//! are delivered.
 use std::ops::RangeInclusive;
 
 use super::batch::Batch;
 use super::event::{Notice, Peer};
 use super::name::Target;
-use super::time::WallTime;
+use super::time::{Time, WallTime};
 
 /// Builds the notice that lines of a log are missing. `batch` is any batch of this log, and
 /// supplies the author's name. `lines` are the missing sequences.
@@ -37,4 +38,25 @@ pub struct Undelivered {
     pub is_recipient_absent: bool,
     /// Number of all such peers.
     pub lacking_peers: u64,
+}
+
+/// How far the lines published in this run are delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Number of linked peers that should get the lines: room members and recipients.
+    pub linked_peers: u64,
+    /// Number of peers that acknowledged all lines to the room, even peers that have left. With
+    /// several rooms, the room with the fewest such peers counts. Each recipient that acknowledged
+    /// all its direct messages adds one.
+    pub acked_peers: u64,
+    /// Number of peers that must acknowledge all lines to the room. Each recipient of direct
+    /// messages adds one. Compare with `acked_peers`.
+    pub required_peers: u64,
+    /// Does a recipient or a reachable room member lack lines? Also `true` while any room has no
+    /// peer that stores all our lines.
+    pub has_undelivered: bool,
+    /// Do enough peers store the lines?
+    pub is_settled: bool,
+    /// When to compute this state again if no input arrives by then. `None`: no set time.
+    pub recheck_at: Option<Time>,
 }

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Peer};
+use crate::base::event::Peer;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::missing_lines::Undelivered;
+use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};

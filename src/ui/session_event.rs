@@ -5,10 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Chat, Delivery, Notice, Peer, Position, StoredBatch};
+use crate::base::event::{Chat, Notice, Peer, Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::{LineKey, ParseLineKeyError};
 use crate::base::lines::count_line_ends;
+use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
 

@@ -4,8 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::event::{Command, Delivery, Input};
+use p2pchat::base::event::{Command, Input};
 use p2pchat::base::identity::NetworkTag;
+use p2pchat::base::missing_lines::Delivery;
 use p2pchat::base::name::Room;
 use p2pchat::base::range::{BACKFILL_LINES, GAPS_MAX, LogRange};
 use p2pchat::wire::frame::FrameKind;
