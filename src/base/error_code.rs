@@ -39,6 +39,8 @@ pub enum ErrorCode {
     InvalidLine,
     /// `other-program`: a program of another protocol uses our multicast group.
     OtherProgram,
+    /// `guests`: lines from or to guests were dropped, because there were too many.
+    Guests,
     /// `unreachable`: a host of `--peer` does not answer, or its name cannot be resolved.
     Unreachable,
     /// `failed`: any other error. An IPC client also uses this value for unknown codes.
@@ -46,7 +48,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 17] = [
+    const ALL: [ErrorCode; 18] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
@@ -62,6 +64,7 @@ impl ErrorCode {
         ErrorCode::Store,
         ErrorCode::InvalidLine,
         ErrorCode::OtherProgram,
+        ErrorCode::Guests,
         ErrorCode::Unreachable,
         ErrorCode::Failed,
     ];
@@ -84,6 +87,7 @@ impl ErrorCode {
             ErrorCode::Store => "store",
             ErrorCode::InvalidLine => "line",
             ErrorCode::OtherProgram => "other-program",
+            ErrorCode::Guests => "guests",
             ErrorCode::Unreachable => "unreachable",
             ErrorCode::Failed => "failed",
         }

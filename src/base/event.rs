@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use super::batch::{Batch, LocalFields, LogId};
 use super::error_code::{ErrorCode, Refusal};
+use super::guests::guest::{GuestId, GuestInfo, GuestLines};
+use super::guests::guest_event::GuestNotice;
+use super::guests::lsnp::{LsnpInput, LsnpOutput, LsnpRequest};
 use super::identity::PeerId;
 use super::interface::{FoundVia, Interface};
 use super::lines::Lines;
@@ -125,6 +128,8 @@ pub enum Input<'a> {
         /// The payload.
         bytes: &'a [u8],
     },
+    /// A datagram of LSNP arrived.
+    Lsnp(LsnpInput<'a>),
     /// All usable interfaces. Sent at the start and after each change.
     InterfacesChanged(Vec<Interface>),
     /// The listener accepted a stream.
@@ -236,6 +241,8 @@ pub enum Output {
         /// The datagram.
         bytes: Vec<u8>,
     },
+    /// Send a datagram of LSNP.
+    Lsnp(LsnpOutput),
     /// Connect to an address. Answered by [`Input::Connected`] or [`Input::Closed`].
     Dial {
         /// The new stream.
@@ -312,6 +319,10 @@ pub enum Command {
         /// them again.
         request: Option<RequestId>,
     },
+    /// Send lines to one guest, in the clear.
+    SendToGuest(GuestLines),
+    /// Do what a user of LSNP requests.
+    Lsnp(LsnpRequest),
     /// Find the peer to which a user wants to send, and bind its name to its key. Answered by
     /// [`Notice::Resolved`].
     Resolve {
@@ -329,7 +340,8 @@ pub enum Command {
     Part(Option<Room>),
     /// Change our name.
     Nick(Nick),
-    /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`].
+    /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`], and
+    /// [`Notice::Guests`].
     Peers,
     /// List the counters. Answered by [`Notice::Stats`].
     Stats,
@@ -403,6 +415,14 @@ pub enum PeerState {
 }
 
 impl PeerState {
+    /// The state of a guest, which is never linked.
+    pub fn of_guest(is_gone: bool) -> PeerState {
+        match is_gone {
+            true => PeerState::Gone,
+            false => PeerState::Known,
+        }
+    }
+
     /// The word for this state in the output of `p2pchat peers`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -508,6 +528,10 @@ pub enum Notice {
     },
     /// The answer to [`Command::Peers`].
     Peers(Vec<PeerInfo>),
+    /// A part of the answer to [`Command::Peers`], if there are guests.
+    Guests(Vec<GuestInfo>),
+    /// A guest did something.
+    Guest(GuestNotice),
     /// The answer to [`Command::Resolve`].
     Resolved {
         /// The number from [`Command::Resolve`].
@@ -555,11 +579,11 @@ pub enum Notice {
 
 /// The recipient that a selector means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedRecipient {
-    /// The recipient.
-    pub peer: Peer,
-    /// Whether the recipient is neither linked nor reachable through others.
-    pub is_absent: bool,
+pub enum ResolvedRecipient {
+    /// A peer, and whether it is neither linked nor reachable through others.
+    Peer(Peer, bool),
+    /// A guest.
+    Guest(GuestId),
 }
 
 /// A published or received batch, to be shown.

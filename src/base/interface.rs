@@ -89,6 +89,10 @@ pub enum FoundVia {
     Dht,
     /// A Grape named the address.
     Grenache,
+    /// It is a guest, found by LSNP.
+    Lsnp,
+    /// It is a guest, found by a beacon of p2pchat in Go.
+    GoP2pchat,
 }
 
 impl FoundVia {
@@ -105,6 +109,8 @@ impl FoundVia {
             FoundVia::Scan => "scan",
             FoundVia::Dht => "dht",
             FoundVia::Grenache => "grenache",
+            FoundVia::Lsnp => "lsnp",
+            FoundVia::GoP2pchat => "go",
         }
     }
 }

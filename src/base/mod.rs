@@ -7,6 +7,7 @@ pub mod batch_layout;
 pub mod domain;
 pub mod error_code;
 pub mod event;
+pub mod guests;
 pub mod hex;
 pub mod identity;
 pub mod interface;

@@ -1,6 +1,7 @@
 //! Names of peers, rooms, folders and targets. Constructors validate, so every `Nick` and `Room`
 //! can be shown without escaping.
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use unicode_width::UnicodeWidthChar as _;
@@ -10,6 +11,8 @@ use super::text::spelling::find_respellable;
 
 /// Longest name of a peer, in characters.
 pub const NICK_MAX_CHARS: usize = 32;
+/// How the name of a guest begins. No peer can be called so, because a [`Nick`] has no `/`.
+pub const GUEST_PREFIX: &str = "guest/";
 /// How many characters of a login name are looked at.
 const SANITIZED_MAX_CHARS: usize = 256;
 /// Longest room name without its `#`, in characters.
@@ -189,6 +192,11 @@ impl Room {
         Room("#general".into())
     }
 
+    /// The room of a foreign network. `name` is canonical.
+    pub(super) fn of_guests(name: &str) -> Room {
+        Room(name.into())
+    }
+
     /// The name with its `#`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -201,10 +209,12 @@ impl fmt::Display for Room {
     }
 }
 
-/// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. The `@` is optional.
+/// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. Or a guest: `@guest/name`, or
+/// `@guest/name@10.0.0.7` if two hosts have a guest of that name. The first `@` is optional.
 ///
 /// The inner string has the form `name~prefix` in lower case. `prefix` is the beginning of an id.
-/// An empty `name` matches every name. An empty `prefix` matches every id.
+/// An empty `name` matches every name. An empty `prefix` matches every id. For a guest the string
+/// is `guest/name` or `guest/name@host`, also in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
@@ -218,7 +228,8 @@ fn is_id_prefix(text: &str) -> bool {
 }
 
 impl PeerSelector {
-    /// Parses one of the four forms `@name`, `@name~abcd`, `@~abcd` and `@id`.
+    /// Parses one of the four forms `@name`, `@name~abcd`, `@~abcd` and `@id`, or the name of a
+    /// guest.
     ///
     /// # Errors
     /// The first rule that the name breaks. The error is `InvalidCharacter('~')` if the text after
@@ -228,6 +239,14 @@ impl PeerSelector {
         // The lower case of some letters has another spelling.
         check_spelling(text)?;
         let text = text.to_lowercase();
+        if let Some(guest) = text.strip_prefix(GUEST_PREFIX) {
+            let (name, host) = guest.split_once('@').unwrap_or((guest, ""));
+            check_name(name, NICK_MAX_CHARS)?;
+            if guest.len() > name.len() && host.parse::<IpAddr>().is_err() {
+                return Err(NameError::InvalidCharacter('@'));
+            }
+            return Ok(PeerSelector(text));
+        }
         let (name, prefix) = match text.split_once('~') {
             Some((name, prefix)) if is_id_prefix(prefix) => (name, prefix),
             Some(_) => return Err(NameError::InvalidCharacter('~')),
@@ -244,6 +263,14 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
+    /// The name and the address of the guest that the selector means, in lower case. Without an
+    /// address, the guest of any host. `None`: the selector means a peer.
+    pub fn guest(&self) -> Option<(&str, Option<IpAddr>)> {
+        let guest = self.0.strip_prefix(GUEST_PREFIX)?;
+        let (name, host) = guest.split_once('@').unwrap_or((guest, ""));
+        Some((name, host.parse().ok()))
+    }
+
     /// The peer's id. `None` if the selector does not contain a whole id.
     pub fn full_id(&self) -> Option<PeerId> {
         self.parts().1.parse().ok()
@@ -252,6 +279,9 @@ impl PeerSelector {
     /// Does a peer with this name and id match the selector? Upper and lower case letters count as
     /// equal.
     pub fn matches(&self, nick: &Nick, id: &PeerId) -> bool {
+        if self.guest().is_some() {
+            return false;
+        }
         let (name, prefix) = self.parts();
         let named = name.is_empty() || nick.0.to_lowercase() == name;
         named && id.to_string().starts_with(prefix)
@@ -268,6 +298,9 @@ impl From<&PeerId> for PeerSelector {
 /// Formats the selector in the form that [`PeerSelector::parse`] reads back.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.guest().is_some() {
+            return write!(f, "@{}", self.0);
+        }
         let (name, prefix) = self.parts();
         let is_full_id = name.is_empty() && prefix.len() == PeerId::TEXT_BYTES;
         let has_tilde = !prefix.is_empty() && !is_full_id;

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{KnownPeer, Notice, Output, Peer, StreamId};
+use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
@@ -15,6 +16,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
 use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
+use crate::node::guest_table::GuestTable;
 use crate::node::link::{Link, Route};
 use crate::node::standing::{Rank, Standing};
 use crate::node::topology::Topology;
@@ -56,6 +58,8 @@ pub struct NodeConfig {
     pub is_ephemeral: bool,
     /// Whether to send beacons.
     pub beacons_enabled: bool,
+    /// How to speak LSNP. `None`: not at all.
+    pub lsnp: Option<LsnpConfig>,
     /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
     /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.
@@ -82,6 +86,9 @@ pub struct NodeCounters {
     pub foreign_datagrams: u64,
     /// Beacons of p2pchat in Go, which are foreign datagrams as well.
     pub go_beacons: u64,
+    /// Messages of LSNP that are malformed, come from another subnet or twice, or whose sender
+    /// found no place among the guests.
+    pub guest_messages_ignored: u64,
     /// Beacons of new peers that were ignored, because too many peers were discovered already.
     pub beacons_over_bound: u64,
     /// Handshakes that failed for any reason.
@@ -107,7 +114,7 @@ pub struct NodeCounters {
 
 impl NodeCounters {
     /// The counters with their names, for `/stats`.
-    pub fn named_values(&self) -> [(&'static str, u64); 12] {
+    pub fn named_values(&self) -> [(&'static str, u64); 13] {
         [
             ("batches_received", self.batches_received),
             ("duplicate_batches", self.duplicate_batches),
@@ -116,6 +123,7 @@ impl NodeCounters {
             ("healed_lines", self.healed_lines),
             ("foreign_datagrams", self.foreign_datagrams),
             ("go_beacons", self.go_beacons),
+            ("guest_messages_ignored", self.guest_messages_ignored),
             ("beacons_over_bound", self.beacons_over_bound),
             ("failed_handshakes", self.failed_handshakes),
             ("other_versions", self.other_versions),
@@ -158,6 +166,8 @@ pub struct Context {
     pub author_clocks: AuthorClocks,
     /// The peers with whom we were ever linked.
     pub acquaintances: Acquaintances,
+    /// The people of foreign networks.
+    pub guests: GuestTable,
     /// The peers that we want to be linked with.
     pub topology: Topology,
     /// When a peer was last discovered, accepted, connected or linked. Used by
@@ -197,6 +207,7 @@ impl Context {
             stream_by_peer: SortedMap::new(),
             author_clocks: AuthorClocks::default(),
             acquaintances: Acquaintances::default(),
+            guests: GuestTable::default(),
             topology: Topology::default(),
             last_peer_event: now.time,
             last_progress: now.time,

@@ -86,6 +86,8 @@ pub mod author_clocks;
 pub mod connection;
 pub mod context;
 pub mod discovery;
+pub mod guest_table;
+pub mod guests;
 pub mod hybrid_clock;
 pub mod link;
 pub mod membership;

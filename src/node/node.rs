@@ -1,8 +1,10 @@
 //! The dispatcher. Passes each input to the features that it concerns, in a fixed order. Makes no
 //! decisions itself.
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
+use crate::base::guests::lsnp::{LsnpInput, LsnpRequest};
 use crate::base::identity::PeerId;
-use crate::base::name::{FolderName, Nick};
+use crate::base::lines::Lines;
+use crate::base::name::{FolderName, Nick, Target};
 use crate::base::range::LogRanges;
 use crate::base::time::{Now, Time};
 use crate::node::author_clocks::AuthorClock;
@@ -13,6 +15,7 @@ use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::discovery::exchange::PeerExchange;
+use crate::node::guests::guests::Guests;
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
 use crate::node::membership::profile::Profile;
@@ -42,6 +45,7 @@ pub struct Node {
     presence: Presence,
     pub(super) dialer: Dialer,
     exchange: PeerExchange,
+    guests: Guests,
     profile: Profile,
     has_left: bool,
 }
@@ -55,7 +59,9 @@ impl Node {
         let resume = config.resume.take();
         let addresses = std::mem::take(&mut config.addresses);
         let beacons_enabled = config.beacons_enabled;
+        let lsnp = config.lsnp.take();
         let mut ctx = Context::new(config, now);
+        let guests = Guests::new(&mut ctx, lsnp);
         let dialer = Dialer::new(&mut ctx, beacons_enabled, &addresses);
         let mut logs = Logs::new(&mut ctx, resume);
         known_peers.index(&mut ctx);
@@ -74,6 +80,7 @@ impl Node {
             presence: Presence::default(),
             dialer,
             exchange: PeerExchange::default(),
+            guests,
             profile: Profile::default(),
             has_left: false,
         }
@@ -110,6 +117,7 @@ impl Node {
             self.replication
                 .end_turn(&mut self.ctx, &mut self.logs, rooms);
             self.dialer.end_turn(&self.ctx);
+            self.guests.end_turn(&mut self.ctx);
         }
         self.ctx.flush();
     }
@@ -140,6 +148,7 @@ impl Node {
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
         self.exchange.state_deadlines(&mut deadlines);
+        self.guests.state_deadlines(ctx, &mut deadlines);
         self.name_resolution.state_deadlines(ctx, &mut deadlines);
         self.replication.state_deadlines(ctx, &mut deadlines);
         self.delivery_tracker.state_deadlines(&mut deadlines);
@@ -160,6 +169,7 @@ impl Node {
         self.dialer.prune_links(&mut self.ctx, events);
         self.exchange
             .handle_timeout(&mut self.ctx, self.dialer.discovered());
+        self.guests.handle_timeout(&mut self.ctx);
         self.replication
             .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
     }
@@ -175,8 +185,10 @@ impl Node {
             } => self
                 .dialer
                 .handle_datagram(ctx, &mut self.handshakes, interface, source, bytes),
+            Input::Lsnp(datagram) => self.handle_lsnp(&datagram),
             Input::InterfacesChanged(interfaces) => {
                 self.dialer.handle_interfaces(ctx, interfaces);
+                self.guests.handle_interfaces(ctx);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
             Input::Accepted { stream, address } => self
@@ -262,6 +274,13 @@ impl Node {
                     self.replication.publish(ctx, &mut self.logs, publication);
                 }
             }
+            Command::SendToGuest(lines) => self.guests.send_direct(ctx, &lines),
+            Command::Lsnp(request) => {
+                let lists_users = request == LsnpRequest::List;
+                if self.guests.handle_request(ctx, request) && lists_users {
+                    self.list_peers();
+                }
+            }
             Command::Resolve {
                 request_id,
                 selector,
@@ -280,10 +299,7 @@ impl Node {
                 }
             }
             Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
-            Command::Peers => {
-                let peers = roster::list_peers(ctx, &self.dialer);
-                ctx.notify(Notice::Peers(peers));
-            }
+            Command::Peers => self.list_peers(),
             Command::Stats => {
                 let counters = self.stats();
                 let troubles = Vec::new();
@@ -301,8 +317,37 @@ impl Node {
                 liveness::close_all(ctx, &mut Vec::new());
                 self.handshakes.close_all(ctx, &mut Vec::new());
                 self.dialer.withdraw_beacon(ctx);
+                self.guests.leave(ctx);
                 self.has_left = true;
             }
+        }
+    }
+
+    fn list_peers(&mut self) {
+        let ctx = &mut self.ctx;
+        let guests = ctx.guests.list();
+        let peers = roster::list_peers(ctx, &self.dialer);
+        if !guests.is_empty() {
+            ctx.notify(Notice::Guests(guests));
+        }
+        ctx.notify(Notice::Peers(peers));
+    }
+
+    /// Handles a datagram of LSNP. If we repeat what guests say in a room, publishes their line
+    /// there, as a line of ours.
+    fn handle_lsnp(&mut self, datagram: &LsnpInput<'_>) {
+        let repeated = self.guests.handle_lsnp(&mut self.ctx, datagram);
+        let repeated = repeated.filter(|(room, _)| self.rooms.is_joined(room));
+        let mut lines = Lines::default();
+        if let Some((room, line)) = repeated
+            && lines.push(line.as_bytes()).is_ok()
+        {
+            self.handle_command(Command::Publish {
+                target: Target::Room(room),
+                lines,
+                action: false,
+                request: None,
+            });
         }
     }
 

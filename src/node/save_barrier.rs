@@ -31,6 +31,8 @@ impl SaveBarrier {
             Output::Write { stream, .. } => {
                 self.aborted_streams.insert(stream);
             }
+            // The lines are published again, and sent then. Other datagrams may get lost.
+            Output::Lsnp(_) => {}
             Output::Notice(Notice::Chat(chat)) if self.is_unsaved(&chat.batch) => {}
             Output::Close { stream } => {
                 // The core closed this stream itself, so it needs no `Input::Closed`.

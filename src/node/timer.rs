@@ -21,6 +21,8 @@ pub enum Timer {
     AdvertiseRoutes,
     /// When to accept routes to a lost member again, and when to forget it.
     HoldDown,
+    /// When to announce us to guests, to send lines to them, or to show one as gone.
+    Guests,
     /// When to broadcast our next beacon.
     Beacon,
     /// When to dial the next candidate.

@@ -1,5 +1,6 @@
 //! Parses typed lines into commands.
 use crate::base::event::Command;
+use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 
@@ -62,6 +63,7 @@ pub const HELP: &str = "\
 /connect CODE     link with a peer at its code, or at HOST[:PORT]
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
+/lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
 /quit             leave
 //TEXT            say a line that begins with /
 ";
@@ -92,6 +94,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         }
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
+        "lsnp" => parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it))),
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
         "join" => Ok(UserCommand::Core(Command::Join(parse_room(argument)?))),
         "part" if argument.is_empty() => Ok(UserCommand::Core(Command::Part(None))),
@@ -167,6 +170,26 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
     let pushed = lines.push(text.as_bytes());
     pushed.map_err(|error| error.to_string())?;
     Ok(lines)
+}
+
+/// Parses what a user of LSNP requests: `PROFILE NAME|STATUS`, `LIST` or `VERBOSE`.
+///
+/// # Errors
+/// It is none of these. The error is a sentence for the user.
+pub fn parse_lsnp_request(text: &str) -> Result<LsnpRequest, String> {
+    let (word, argument) = text.split_once(' ').unwrap_or((text, ""));
+    match (word, argument.trim()) {
+        ("PROFILE", argument) => {
+            let (display_name, status) = argument.split_once('|').unwrap_or((argument, ""));
+            Ok(LsnpRequest::Profile {
+                display_name: display_name.trim().to_owned(),
+                status: status.trim().to_owned(),
+            })
+        }
+        ("LIST", "") => Ok(LsnpRequest::List),
+        ("VERBOSE", "") => Ok(LsnpRequest::Verbose),
+        _ => Err("/lsnp takes PROFILE NAME|STATUS, LIST or VERBOSE".into()),
+    }
 }
 
 /// Parses a room name as a user types it.

@@ -2,11 +2,13 @@
 //!
 //! [`write_json_string`] escapes control characters. The output loses nothing and cannot control a
 //! terminal.
-use std::fmt::Display;
 use std::io::Write as _;
 
 use super::command::UserCommand;
+use super::guests::guest_json::{append_guest, append_guest_event};
+use super::guests::lsnp_commands;
 use super::json_fields::TROUBLE_SUFFIX;
+use super::json_line::JsonLine;
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
@@ -15,7 +17,6 @@ use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, FlapKind, Notice, Peer, PeerInfo};
-use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
@@ -81,6 +82,12 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
         line.raw("multicast", format_args!("\"{group}\""));
     }
     line.strings("interfaces", ready.interfaces.iter().map(String::as_str));
+    if ready.speaks_lsnp {
+        line.raw("lsnp", true);
+    }
+    if let Some(room) = &ready.lsnp_room {
+        line.string("lsnp_room", room.as_str());
+    }
     line.finish();
 }
 
@@ -216,7 +223,11 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::MarkRead { log, sequence } => {
                 return append_log_request("read", log, *sequence, *sequence, out);
             }
-            Command::Publish { .. } | Command::Resolve { .. } | Command::Leave => return,
+            Command::Lsnp(request) => lsnp_commands::format_request(request),
+            Command::Publish { .. }
+            | Command::SendToGuest(_)
+            | Command::Resolve { .. }
+            | Command::Leave => return,
         },
     };
     let mut line = JsonLine::new("command", out);
@@ -338,6 +349,8 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             line.finish();
         }
         Notice::Peers(views) => views.iter().for_each(|view| append_peer(view, out)),
+        Notice::Guests(guests) => guests.iter().for_each(|guest| append_guest(guest, out)),
+        Notice::Guest(notice) => append_guest_event(notice, out),
         Notice::Rooms(rooms) => {
             let mut line = JsonLine::new("rooms", out);
             line.rooms(rooms);
@@ -452,7 +465,7 @@ fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8
     let (head, tail) = shared_fields(chat);
     out.reserve(chat.text.len() + chat.text.len() / 8 + 512);
     out.extend_from_slice(&head);
-    let mut line = JsonLine(out);
+    let mut line = JsonLine::resume(out);
     line.raw("sequence", chat.sequence);
     line.raw("lamport", chat.lamport);
     if let Some(cursor) = cursor {
@@ -517,68 +530,4 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
         line.raw("via_sender", format_args!("\"{}\"", via.id));
     }
     line.finish();
-}
-
-/// Writes one JSON object, one field at a time. Begins with the field `type`.
-struct JsonLine<'a>(&'a mut Vec<u8>);
-
-impl JsonLine<'_> {
-    fn new<'a>(kind: &str, out: &'a mut Vec<u8>) -> JsonLine<'a> {
-        out.extend_from_slice(b"{\"type\":");
-        write_json_string(out, kind);
-        JsonLine(out)
-    }
-
-    fn string(&mut self, name: &str, value: &str) {
-        let _ = write!(self.0, ",\"{name}\":");
-        write_json_string(self.0, value);
-    }
-
-    /// Writes the field `name`. `value` must be valid JSON, so a string value must include its
-    /// quotes.
-    fn raw(&mut self, name: &str, value: impl Display) {
-        let _ = write!(self.0, ",\"{name}\":{value}");
-    }
-
-    fn id(&mut self, id: &PeerId) {
-        self.raw("sender", format_args!("\"{id}\""));
-    }
-
-    fn peer(&mut self, peer: &Peer) {
-        self.id(&peer.id);
-        self.name(peer);
-    }
-
-    fn name(&mut self, peer: &Peer) {
-        self.string("username", peer.nick.as_str());
-        self.string("name", &peer.to_string());
-    }
-
-    fn log(&mut self, log: &LogId) {
-        self.string("target", &log.target.to_string());
-        self.raw("incarnation", format_args!("\"{:016x}\"", log.incarnation));
-    }
-
-    fn cursor(&mut self, name: &str, cursor: &FolderCursor) {
-        self.raw(name, format_args!("\"{cursor}\""));
-    }
-
-    fn rooms(&mut self, rooms: &[Room]) {
-        self.strings("rooms", rooms.iter().map(Room::as_str));
-    }
-
-    fn strings<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
-        let _ = write!(self.0, ",\"{name}\":[");
-        for (i, value) in values.enumerate() {
-            if i > 0 {
-                self.0.push(b',');
-            }
-            write_json_string(self.0, value);
-        }
-        self.0.push(b']');
-    }
-
-    fn finish(self) {
-        self.0.extend_from_slice(b"}\n");
-    }
 }

@@ -15,16 +15,16 @@ use crate::ui::session_event::FolderCursor;
 pub(super) const TROUBLE_SUFFIX: &str = "_trouble";
 
 /// One field of a JSON object.
-pub(super) struct Field<'a> {
-    pub(super) name: String,
-    pub(super) value: &'a RawValue,
+pub(in crate::ui) struct Field<'a> {
+    pub(in crate::ui) name: String,
+    pub(in crate::ui) value: &'a RawValue,
     /// The decoded value, if it is a string.
     pub(super) text: Option<String>,
 }
 
 /// The fields of a JSON object, in the order of the line. One small parser serves all requests and
 /// events. If a name occurs twice, the first field counts.
-pub(super) struct Fields<'a>(pub(super) Vec<Field<'a>>);
+pub(in crate::ui) struct Fields<'a>(pub(in crate::ui) Vec<Field<'a>>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Fields<'de>, D::Error> {
@@ -56,53 +56,53 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|field| field.name == name)
     }
 
-    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+    pub(in crate::ui) fn raw(&self, name: &str) -> Option<&'a str> {
         Some(self.field(name)?.value.get())
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(in crate::ui) fn text(&self, name: &str) -> Option<&str> {
         self.field(name)?.text.as_deref()
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(in crate::ui) fn number(&self, name: &str) -> Option<u64> {
         self.raw(name)?.parse().ok()
     }
 
-    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+    pub(in crate::ui) fn flag(&self, name: &str) -> Option<bool> {
         self.raw(name)?.parse().ok()
     }
 
-    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+    pub(in crate::ui) fn texts(&self, name: &str) -> Option<Vec<String>> {
         let raw = self.raw(name)?;
         let mut texts = Vec::new();
         for_each_json_line(raw, &mut |text| texts.push(text.to_owned())).ok()?;
         Some(texts)
     }
 
-    pub(super) fn id(&self, name: &str) -> Option<PeerId> {
+    pub(in crate::ui) fn id(&self, name: &str) -> Option<PeerId> {
         self.text(name)?.parse().ok()
     }
 
-    pub(super) fn time(&self, name: &str) -> Option<WallTime> {
+    pub(in crate::ui) fn time(&self, name: &str) -> Option<WallTime> {
         WallTime::parse(self.text(name)?)
     }
 
-    pub(super) fn nick(&self, name: &str) -> Option<Nick> {
+    pub(in crate::ui) fn nick(&self, name: &str) -> Option<Nick> {
         Some(Nick::new_or_placeholder(self.text(name)?))
     }
 
-    pub(super) fn cursor(&self, name: &str) -> Option<FolderCursor> {
+    pub(in crate::ui) fn cursor(&self, name: &str) -> Option<FolderCursor> {
         self.text(name)?.parse().ok()
     }
 
     /// The field `type`.
-    pub(super) fn kind(&self) -> &str {
+    pub(in crate::ui) fn kind(&self) -> &str {
         self.text("type").unwrap_or_default()
     }
 }
 
 /// Parses a JSON string.
-pub(super) fn parse_string(raw: &str) -> Option<String> {
+pub(in crate::ui) fn parse_string(raw: &str) -> Option<String> {
     let mut parsed = None;
     if raw.starts_with('"') {
         for_each_json_line(raw, &mut |text| parsed = Some(text.to_owned())).ok()?;
@@ -112,6 +112,6 @@ pub(super) fn parse_string(raw: &str) -> Option<String> {
 
 /// Not inlined, because the generated parser is large.
 #[inline(never)]
-pub(super) fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
+pub(in crate::ui) fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
     serde_json::from_str(line)
 }

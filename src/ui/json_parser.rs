@@ -15,6 +15,7 @@ use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::time::TenthsMs;
 use crate::ui::command::{self, UserCommand};
+use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
 use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
@@ -242,6 +243,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
     let fields = parse_object(line).ok()?;
     let kind = match fields.kind() {
         "ready" => EventKind::Ready(Box::new(parse_ready(&fields)?)),
+        _ if fields.flag("guest") == Some(true) => parse_guest_notice(&fields)?.into(),
         "chat" => EventKind::Chat {
             chat: parse_chat_lines(&fields)?,
             cursor: fields.cursor("position"),
@@ -290,6 +292,13 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
     Some(SessionEvent { id, kind })
 }
 
+fn parse_guest_notice(fields: &Fields<'_>) -> Option<Notice> {
+    match fields.kind() {
+        "peer" => Some(Notice::Guests(vec![parse_guest(fields)?])),
+        _ => parse_guest_event(fields).map(Notice::Guest),
+    }
+}
+
 fn parse_peer(fields: &Fields<'_>) -> Option<Peer> {
     Some(Peer {
         id: fields.id("sender")?,
@@ -318,6 +327,8 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
             .text("multicast")
             .and_then(|group| group.parse().ok()),
         interfaces: fields.texts("interfaces")?,
+        speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
+        lsnp_room: fields.text("lsnp_room").and_then(Room::parse_canonical),
     })
 }
 

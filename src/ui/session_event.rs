@@ -141,6 +141,10 @@ pub struct Ready {
     pub multicast: Option<SocketAddrV4>,
     /// The names of the interfaces in use. Empty: all.
     pub interfaces: Vec<String>,
+    /// Whether the program speaks LSNP.
+    pub speaks_lsnp: bool,
+    /// The room in which lines of LSNP's users are repeated.
+    pub lsnp_room: Option<Room>,
 }
 
 /// Where a listener continues in a folder. Clients get it as an opaque text.

@@ -3,7 +3,8 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::base::event::{Peer, PeerInfo};
+use crate::base::event::{Peer, PeerInfo, PeerState};
+use crate::base::guests::guest::{GuestInfo, guest_name};
 use crate::base::name::Room;
 use crate::ui::sanitize::sanitize;
 
@@ -25,26 +26,35 @@ fn format_rtt(info: &PeerInfo) -> String {
     info.rtt.map_or("-".into(), |rtt| rtt.to_string())
 }
 
-fn format_shared_rooms(info: &PeerInfo) -> String {
-    if info.rooms.is_empty() {
+fn format_shared_rooms(rooms: &[Room]) -> String {
+    if rooms.is_empty() {
         return "-".into();
     }
-    let names: Vec<&str> = info.rooms.iter().map(Room::as_str).collect();
+    let names: Vec<&str> = rooms.iter().map(Room::as_str).collect();
     names.join(",")
 }
 
-/// Formats the rows of `p2pchat peers`. The columns are name~abcd, id, address, found, state,
-/// round trip in ms, and rooms, separated by TAB. `-` stands for a missing value.
-pub fn format_peer_rows(peers: &[PeerInfo]) -> String {
+/// The columns of a row: name, id, address, found, state, round trip in ms, and rooms. `-` stands
+/// for a missing value.
+type Row = [String; PEER_HEADING.len()];
+
+/// Formats the rows of `p2pchat peers`: the columns name~abcd, id, address, found, state, round
+/// trip in ms, and rooms, separated by TAB.
+pub fn format_peer_rows(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let mut out = String::new();
-    for info in peers {
-        out.push_str(&peer_columns(info).join("\t"));
+    for row in rows(peers, guests) {
+        out.push_str(&row.join("\t"));
         out.push('\n');
     }
     out
 }
 
-fn peer_columns(info: &PeerInfo) -> [String; PEER_HEADING.len()] {
+fn rows(peers: &[PeerInfo], guests: &[GuestInfo]) -> Vec<Row> {
+    let peers = peers.iter().map(peer_columns);
+    peers.chain(guests.iter().map(guest_columns)).collect()
+}
+
+fn peer_columns(info: &PeerInfo) -> Row {
     [
         info.peer.to_string(),
         info.peer.id.to_string(),
@@ -52,26 +62,37 @@ fn peer_columns(info: &PeerInfo) -> [String; PEER_HEADING.len()] {
         info.found_via.as_str().into(),
         info.state.as_str().into(),
         format_rtt(info),
-        format_shared_rooms(info),
+        format_shared_rooms(&info.rooms),
+    ]
+}
+
+fn guest_columns(info: &GuestInfo) -> Row {
+    [
+        guest_name(&info.nick),
+        "-".into(),
+        info.address.to_string(),
+        info.found_via.as_str().into(),
+        PeerState::of_guest(info.is_gone).as_str().into(),
+        "-".into(),
+        format_shared_rooms(&info.rooms),
     ]
 }
 
 /// Formats the answer of `p2pchat peers` for a person: the columns of [`format_peer_rows`] with a
 /// heading, aligned, and with short ids. Empty without peers.
-pub fn format_peer_table(peers: &[PeerInfo]) -> String {
-    if peers.is_empty() {
+pub fn format_peer_table(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
+    if peers.is_empty() && guests.is_empty() {
         return String::new();
     }
-    let mut rows = vec![PEER_HEADING.map(str::to_owned)];
-    for info in peers {
-        let mut row = peer_columns(info);
+    let mut table = vec![PEER_HEADING.map(str::to_owned)];
+    for mut row in rows(peers, guests) {
         row[1].truncate(SHORT_ID_CHARS);
-        rows.push(row);
+        table.push(row);
     }
     let mut out = String::new();
-    for row in &rows {
+    for row in &table {
         for (column, cell) in row.iter().enumerate() {
-            let cells = rows.iter().map(|row| row[column].width());
+            let cells = table.iter().map(|row| row[column].width());
             let width = cells.max().unwrap_or(0) + COLUMN_GAP;
             out.push_str(cell);
             if column + 1 < row.len() {
@@ -84,24 +105,19 @@ pub fn format_peer_table(peers: &[PeerInfo]) -> String {
 }
 
 /// Formats the answer to /users in aligned columns.
-pub fn format_users(peers: &[PeerInfo]) -> String {
-    if peers.is_empty() {
+pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
+    let rows = rows(peers, guests);
+    if rows.is_empty() {
         return "nobody else is here\n".into();
     }
-    let width = peers
-        .iter()
-        .map(|info| info.peer.to_string().chars().count())
-        .max()
-        .unwrap_or(0);
+    let widths = rows.iter().map(|[name, ..]| name.chars().count());
+    let width = widths.max().unwrap_or(0);
     let mut out = String::new();
-    for info in peers {
-        let name = info.peer.to_string();
-        let (state, address, rooms) = (
-            info.state.as_str(),
-            format_address(info),
-            format_shared_rooms(info),
-        );
-        let rtt = info.rtt.map_or(String::new(), |ms| format!("  {ms} ms"));
+    for [name, _, address, _, state, rtt, rooms] in &rows {
+        let rtt = match &**rtt {
+            "-" => String::new(),
+            ms => format!("  {ms} ms"),
+        };
         out.push_str(&format!(
             "{name:width$}  {state:6}  {rooms}  {address}{rtt}\n"
         ));

@@ -7,6 +7,8 @@ use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines};
 use crate::base::event::{FlapKind, Notice, Peer};
+use crate::base::guests::guest::guest_name;
+use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::time::WallTime;
@@ -118,8 +120,10 @@ impl TextRenderer {
                     self.append_status_line(&log.target, *at, &what, out);
                 }
             }
+            Notice::Guest(notice) => self.append_guest_event(notice, out),
             Notice::Peers(views) => views.iter().for_each(|view| self.names.record(&view.peer)),
             Notice::Chat(_)
+            | Notice::Guests(_)
             | Notice::Rooms(_)
             | Notice::Stats { .. }
             | Notice::Delivered { .. }
@@ -245,6 +249,44 @@ impl TextRenderer {
         };
     }
 
+    fn append_guest_event(&mut self, notice: &GuestNotice, out: &mut Vec<u8>) {
+        let (at, name) = (notice.at, guest_name(&notice.nick));
+        let target = match &notice.event {
+            GuestEvent::Received { .. } => format!("@{name}"),
+            GuestEvent::Wrote { recipient, .. } => {
+                self.names.display_target(&Target::Peer(*recipient))
+            }
+            GuestEvent::Joined(room) | GuestEvent::Left(room) => self.shown_room(room),
+            GuestEvent::Posted { room, .. } | GuestEvent::Remark { room, .. } => {
+                self.shown_room(room)
+            }
+        };
+        self.push_time(at, None, out);
+        if !target.is_empty() {
+            let _ = write!(out, "{target} ");
+        }
+        let sentence = match &notice.event {
+            GuestEvent::Joined(_) => format!("* {name} joined"),
+            GuestEvent::Left(_) => format!("* {name} left"),
+            GuestEvent::Remark { content, .. } => format!("- {name} {content}"),
+            GuestEvent::Posted { content, .. } | GuestEvent::Wrote { content, .. } => {
+                format!("{name}: {content}")
+            }
+            GuestEvent::Received {
+                author,
+                username,
+                content,
+            } => {
+                let author = Peer {
+                    id: *author,
+                    nick: username.clone(),
+                };
+                format!("{}: {content}", self.display_name(&author))
+            }
+        };
+        let _ = writeln!(out, "{}", sanitize(&sentence));
+    }
+
     fn display_name(&self, peer: &Peer) -> String {
         match self.format {
             TextFormat::Pipe => peer.to_string(),
@@ -252,8 +294,7 @@ impl TextRenderer {
         }
     }
 
-    /// Appends the time `at` and the target. At a terminal, the date comes first if `at` is on
-    /// another day than `today`. Without `today`, no date is shown at a terminal.
+    /// Appends the time `at` and the target. For `today`, see [`TextRenderer::push_time`].
     fn push_time_and_target(
         &self,
         at: WallTime,
@@ -261,8 +302,32 @@ impl TextRenderer {
         target: &Target,
         out: &mut Vec<u8>,
     ) {
+        self.push_time(at, today, out);
+        let shown = match target {
+            Target::Room(room) => self.shown_room(room),
+            Target::Peer(_) => self.names.display_target(target),
+        };
+        if !shown.is_empty() {
+            let _ = write!(out, "{shown} ");
+        }
+    }
+
+    /// The name of a room. Empty for the current room at a terminal.
+    fn shown_room(&self, room: &Room) -> String {
+        match self.format {
+            TextFormat::Terminal { .. } if Some(room) == self.current_room.as_ref() => {
+                String::new()
+            }
+            _ => room.to_string(),
+        }
+    }
+
+    /// Appends the time `at` and a blank. At a terminal, the date comes first if `at` is on another
+    /// day than `today`. Without `today`, no date is shown at a terminal.
+    fn push_time(&self, at: WallTime, today: Option<WallTime>, out: &mut Vec<u8>) {
+        // Writing to a `Vec` cannot fail.
         let _ = match &self.format {
-            TextFormat::Pipe => write!(out, "{at} {} ", self.names.display_target(target)),
+            TextFormat::Pipe => write!(out, "{at} "),
             TextFormat::Terminal { zone, color } => {
                 let then = at.civil(zone);
                 let other_day =
@@ -277,13 +342,9 @@ impl TextRenderer {
                 } else {
                     ("", "")
                 };
-                let room = match target.room() {
-                    Some(room) if Some(room) == self.current_room.as_ref() => String::new(),
-                    _ => format!("{} ", self.names.display_target(target)),
-                };
                 write!(
                     out,
-                    "{dim}[{day}{:02}:{:02}]{off} {room}",
+                    "{dim}[{day}{:02}:{:02}]{off} ",
                     then.hour(),
                     then.minute()
                 )

@@ -14,6 +14,7 @@ pub mod go_p2pchat;
 pub mod invite;
 #[cfg(feature = "invite")]
 pub mod invite_code;
+pub mod lsnp;
 pub mod message;
 pub mod noise;
 pub mod sealed;

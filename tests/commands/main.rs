@@ -23,6 +23,7 @@ mod hostile;
 mod invites;
 mod json;
 mod listen;
+mod lsnp;
 mod newcomers;
 mod news;
 mod peers;

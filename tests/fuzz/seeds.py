@@ -16,7 +16,7 @@ def fields(*prefixes):
     for file in sorted(VECTORS.glob("*.txt")):
         for line in file.read_text().splitlines():
             name, separator, value = line.partition(" = ")
-            if separator and not line.startswith("#") and name.startswith(prefixes):
+            if separator and not line.startswith("#") and name.startswith(prefixes or ""):
                 yield value.encode()
 
 
@@ -84,6 +84,7 @@ SEEDS = {
     ],
     "json_stdin": lambda: session(">"),
     "known_peers": lambda: files("known_peers"),
+    "lsnp": lambda: (seed.replace(b"|", b"\n") + b"\n\n" for seed in fields() if b"TYPE:" in seed),
     "message": lambda: fields("json"),
     "options": lambda: [OPTIONS],
     "sealed": lambda: with_modes((0, 1), [b"one", b"one\ntwo", *from_hex(fields("plaintext"))]),

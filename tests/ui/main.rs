@@ -3,6 +3,7 @@
 mod command;
 mod diagnostic;
 mod editor;
+mod guests;
 mod json;
 mod sanitize;
 mod support;

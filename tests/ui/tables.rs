@@ -17,7 +17,7 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
         ..bob_info()
     };
     assert_eq!(
-        tables::format_peer_rows(&[bob_info(), bare]),
+        tables::format_peer_rows(&[bob_info(), bare], &[]),
         format!(
             "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
              bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
@@ -33,16 +33,16 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
     };
     let prefix = &id.to_string()[..8];
     assert_eq!(
-        tables::format_peer_table(&[bob_info(), wide]),
+        tables::format_peer_table(&[bob_info(), wide], &[]),
         format!(
             "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS\n\
              bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops\n\
              日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops\n"
         )
     );
-    assert_eq!(tables::format_peer_table(&[]), "");
+    assert_eq!(tables::format_peer_table(&[], &[]), "");
     assert_eq!(
-        tables::format_users(&[bob_info()]),
+        tables::format_users(&[bob_info()], &[]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
     );
     let rooms = tables::format_room_list(&bob_info().rooms);

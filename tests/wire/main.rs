@@ -14,6 +14,7 @@ mod code;
 mod go_p2pchat;
 #[cfg(feature = "invite")]
 mod invite;
+mod lsnp;
 mod message;
 mod protocol;
 mod sealed;

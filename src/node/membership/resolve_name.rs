@@ -90,6 +90,25 @@ impl NameResolution {
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);
+            if pending.selector.guest().is_some() {
+                let is_late = waited >= pending.timeout_ms;
+                self.is_decision_due |= is_late && !is_timeout;
+                match resolve_guest(ctx, &pending.selector) {
+                    None if !is_late || pending.timeout_ms > 0 && !is_timeout => {
+                        self.pending.push(pending);
+                    }
+                    found => {
+                        let found = found.unwrap_or_else(|| Err(UNKNOWN_NAME.to_owned()));
+                        let (request_id, selector) = (pending.request_id, &pending.selector);
+                        let result = found.map_err(|why| Refusal {
+                            code: ErrorCode::Target,
+                            content: format!("not sent to {selector}: {why}"),
+                        });
+                        ctx.notify(Notice::Resolved { request_id, result });
+                    }
+                }
+                continue;
+            }
             let is_complete = !is_expecting_link && ctx.is_quiet();
             let resolved = known_peers.resolve(&pending.selector, &present);
             let is_present = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
@@ -121,7 +140,7 @@ impl NameResolution {
                 ResolvedPeer::Unique(peer) => {
                     known_peers.bind(ctx, &peer);
                     let is_absent = !is_present(&peer);
-                    Ok(ResolvedRecipient { peer, is_absent })
+                    Ok(ResolvedRecipient::Peer(peer, is_absent))
                 }
                 ResolvedPeer::NotFound if pending.selector.matches(&ctx.nick, &ctx.own_id()) => {
                     is_you()
@@ -156,6 +175,22 @@ impl NameResolution {
                     deadlines.add(Timer::ResolveName, at);
                 }
             }
+        }
+    }
+}
+
+/// The guest that a selector means, or why it means none of several. `None`: nobody bears the name.
+fn resolve_guest(
+    ctx: &Context,
+    selector: &PeerSelector,
+) -> Option<Result<ResolvedRecipient, String>> {
+    match &ctx.guests.select(selector)[..] {
+        [] => None,
+        [guest] => Some(Ok(ResolvedRecipient::Guest(guest.id))),
+        guests => {
+            let names = guests.iter().map(|g| format!("@{}@{}", g.name(), g.source));
+            let names: Vec<String> = names.collect();
+            Some(Err(format!("could be {}", names.join(" or "))))
         }
     }
 }

@@ -53,14 +53,17 @@ struct RoomLogDelivery {
     required_peers: u64,
     /// Whether a peer that is not transient stores all these lines.
     has_lasting_holder: bool,
+    /// Whether all these lines were sent to a guest. Guests acknowledge nothing.
+    was_sent_to_guest: bool,
     /// The linked and reachable peers that lack some of these lines.
     lacking: SortedSet<PeerId>,
 }
 
 impl RoomLogDelivery {
-    /// Whether a linked or reachable peer lacks some of the lines, or no peer stores all of them.
+    /// Whether a linked or reachable peer lacks some of the lines, or neither a peer stores all of
+    /// them nor a guest got them.
     fn has_undelivered(&self) -> bool {
-        self.acked_peers == 0 || !self.lacking.is_empty()
+        self.acked_peers == 0 && !self.was_sent_to_guest || !self.lacking.is_empty()
     }
 }
 
@@ -304,6 +307,11 @@ pub fn delivery_of(
     is_expecting_link: bool,
 ) -> Delivery {
     let mut delivery = room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
+    let guests_until = ctx.guests.unsettled_until(lines, ctx.now.time);
+    if let Some(until) = guests_until.filter(|_| required_peers.is_none()) {
+        delivery.is_settled = false;
+        delivery.recheck_at = Some(delivery.recheck_at.map_or(until, |at| at.min(until)));
+    }
     // Only the recipient must store a direct message. Other peers that store it do not count.
     for (log, lines) in lines {
         let Some(recipient) = log.target.recipient() else {
@@ -384,6 +392,7 @@ pub fn undelivered(
                 acked_peers: u64::from(is_acked),
                 required_peers: required_peers.unwrap_or(1).min(1),
                 has_lasting_holder: is_acked,
+                was_sent_to_guest: false,
                 lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
             }
         }
@@ -433,11 +442,14 @@ fn room_log_delivery(
         acked_peers += 1;
         has_lasting_holder |= !acks.is_transient;
     }
+    let was_sent_to_guest = ctx.guests.was_sent(state.log(), lines);
+    has_lasting_holder |= was_sent_to_guest;
     let everyone = (acked_peers + lacking.len() as u64).max(1);
     RoomLogDelivery {
         acked_peers,
         required_peers: required_peers.unwrap_or(everyone),
         has_lasting_holder,
+        was_sent_to_guest,
         lacking,
     }
 }

@@ -212,6 +212,7 @@ impl Replication {
                 batch: batch.clone(),
                 local,
             });
+            ctx.guests.record_published(&batch);
             ctx.notify(Notice::Chat(Chat {
                 batch: batch.clone(),
                 local,

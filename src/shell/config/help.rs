@@ -15,7 +15,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -r, --room ROOM          room, repeatable; you speak in the first (#general)
 -t, --to TARGET          send to a peer (@NAME) or '#ROOM'; history: only this
     --peer HOST[:PORT]   a peer to dial, or its connection code; repeatable
-    --interface NAME     use this interface only; repeatable
+    --interface NAME     only this; repeatable   --lsnp  guests of LSNP in #lsnp
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
     --dir DIR            state directory (~/.local/state/p2pchat)
     --ephemeral          keep state in memory only   --lossy  mend invalid UTF-8
@@ -25,7 +25,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
     --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
--q, --quiet   -d, --debug   -h, --help   -V, --version
+-q, --quiet  -d, --debug  -h, --help  -V, --version   --lsnp-room ROOM  repeats
 ";
 
 /// The program's name and version, one line.

@@ -60,6 +60,10 @@ pub enum OptionId {
     Search,
     /// Send bytes that are not UTF-8 as U+FFFD.
     Lossy,
+    /// Speak LSNP, with its people as guests of `#lsnp`.
+    Lsnp,
+    /// The room in which lines of guests are repeated.
+    LsnpRoom,
 }
 
 impl OptionId {
@@ -173,6 +177,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Since, 0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
     valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`"),
     flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send]),
+    flag(OptionId::Lsnp, 0, "--lsnp", NETWORK_COMMANDS),
+    valued_option(OptionId::LsnpRoom, 0, "--lsnp-room", "ROOM", NETWORK_COMMANDS, "as in `--lsnp-room ops`"),
 ];
 
 const _: () = {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
+use crate::base::guests::guest::GuestNetwork;
 use crate::base::name::{Nick, PeerSelector, Room};
 use crate::shell::config::arguments::{
     OPTION_REPEATS_MAX, ParsedArguments, ParsedOption, parse_arguments, parse_options_file,
@@ -27,12 +28,14 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 5] = [
+const START_ONLY_OPTIONS: [OptionId; 7] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
     OptionId::Interface,
     OptionId::SecretFile,
+    OptionId::Lsnp,
+    OptionId::LsnpRoom,
 ];
 
 /// All options of a run, parsed.
@@ -57,6 +60,10 @@ pub struct Options {
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
+    /// Whether to speak LSNP. `#lsnp` is then one of the rooms.
+    pub lsnp: bool,
+    /// The room in which lines of LSNP's users are repeated. It is then one of the rooms.
+    pub lsnp_room: Option<Room>,
     /// The peers to dial.
     pub static_peers: Vec<Endpoint>,
     /// Names of the interfaces to use. Empty: all interfaces.
@@ -163,7 +170,15 @@ pub fn parse(
     };
     sources.expand_home(env)?;
     let username = choose_username(&sources, env)?;
-    let (rooms, to_peer) = choose_rooms(&sources)?;
+    let (mut rooms, to_peer) = choose_rooms(&sources)?;
+    let lsnp = sources.has_flag(OptionId::Lsnp);
+    let lsnp_room = choose_lsnp_room(&sources, lsnp)?;
+    let of_guests = lsnp.then(|| GuestNetwork::Lsnp.room());
+    for room in of_guests.iter().chain(&lsnp_room) {
+        if !rooms.contains(room) {
+            rooms.push(room.clone());
+        }
+    }
     let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
         subcommand,
@@ -178,6 +193,8 @@ pub fn parse(
             .unwrap_or(Some(DEFAULT_MULTICAST_GROUP)),
         rooms,
         to_peer,
+        lsnp,
+        lsnp_room,
         static_peers: choose_static_peers(&sources)?,
         interfaces: check_repeats(
             OptionId::Interface,
@@ -403,6 +420,21 @@ fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelect
         rooms.push(Room::general());
     }
     Ok((check_repeats(OptionId::Room, rooms)?, to_peer))
+}
+
+/// Chooses the room in which lines of guests are repeated.
+///
+/// # Errors
+/// Exit status 2: it is the room of the guests, or this run does not speak LSNP.
+fn choose_lsnp_room(sources: &OptionSources, lsnp: bool) -> Result<Option<Room>, Failure> {
+    let room = sources.last_value(OptionId::LsnpRoom, values::parse_room)?;
+    match &room {
+        Some(_) if !lsnp => Err(Failure::usage("--lsnp-room needs --lsnp")),
+        Some(room) if *room == GuestNetwork::Lsnp.room() => Err(Failure::usage(format!(
+            "--lsnp-room: the guests are in {room} already; name another room"
+        ))),
+        _ => Ok(room),
+    }
 }
 
 fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {

@@ -237,6 +237,8 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Port => options.port == Some(ready.port),
             OptionId::Multicast => options.multicast == ready.multicast,
             OptionId::Interface => options.interfaces == ready.interfaces,
+            OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
+            OptionId::LsnpRoom => options.lsnp_room == ready.lsnp_room,
             OptionId::SecretFile => configured_network(options)? == ready.network,
             _ => true,
         };

@@ -257,6 +257,8 @@ impl Client {
         builder.options.username = ready.me.nick;
         builder.options.multicast = ready.multicast;
         builder.options.interfaces = ready.interfaces;
+        builder.options.lsnp = ready.speaks_lsnp;
+        builder.options.lsnp_room = ready.lsnp_room;
         if let Some(ActiveFrontend { frontend, .. }) = &builder.existing {
             builder.options.rooms = frontend.rooms().to_vec();
         }

@@ -260,6 +260,17 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
+/// The IPv4 addresses of an interface, each with the length of its network prefix in bits.
+pub fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
+    interface
+        .addresses
+        .iter()
+        .filter_map(|address| match address.ip {
+            IpAddr::V4(v4) => Some((v4, address.prefix_bits)),
+            IpAddr::V6(_) => None,
+        })
+}
+
 /// A socket that reports changes of interfaces and addresses (rtnetlink(7)). The program needs no
 /// privilege for this socket, and the poll can wait for it. The reports are not parsed: call
 /// [`list_usable`] after a report.

@@ -4,6 +4,7 @@ pub mod dial;
 pub mod finders;
 pub mod interface_watch;
 pub mod interfaces;
+pub mod lsnp;
 pub mod multicast;
 pub mod own_code;
 pub mod path_mtu;

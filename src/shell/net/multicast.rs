@@ -37,7 +37,7 @@ use crate::base::time::Time;
 use crate::shell::net::datagram::{
     RawDatagram, control_buffer, receive_datagram, send_datagram, send_datagram_v4,
 };
-use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
+use crate::shell::net::interfaces::{INTERFACES_MAX, addresses_v4, broadcast_address};
 
 /// The IPv6 multicast group: link-local and transient (RFC 4291, 2.7). `7032:7063` is "p2pc" in
 /// ASCII. The port is the IPv4 group's port.
@@ -440,16 +440,6 @@ fn listen_targets(interfaces: &[Interface]) -> SortedSet<ListenTarget> {
         );
     }
     targets
-}
-
-fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
-    interface
-        .addresses
-        .iter()
-        .filter_map(|address| match address.ip {
-            IpAddr::V4(v4) => Some((v4, address.prefix_bits)),
-            IpAddr::V6(_) => None,
-        })
 }
 
 /// Returns two addresses for each IPv4 network of an interface: our address, then the broadcast

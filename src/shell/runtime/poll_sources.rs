@@ -12,6 +12,7 @@ use crate::base::identity::PeerId;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::server::Server;
+use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
 use crate::wire::code::DEFAULT_PORT;
@@ -20,6 +21,8 @@ use crate::wire::code::DEFAULT_PORT;
 pub const LISTENER_TOKEN: Token = Token(2);
 /// The token of the netlink socket, which reports changes of the interfaces.
 pub const NETLINK_TOKEN: Token = Token(3);
+/// The first of the two tokens of the sockets of LSNP.
+const LSNP_TOKEN: Token = Token(8);
 const IPC_TOKENS: Range<usize> = 16..64;
 const MULTICAST_TOKENS: Range<usize> = 64..1024;
 const FIRST_STREAM_TOKEN: usize = 1024;
@@ -79,6 +82,14 @@ pub fn open_ipc_server(
 /// Prepares to send and receive beacons in this multicast group. `None`: the run uses no beacons.
 pub fn create_multicast(group: Option<SocketAddrV4>) -> Multicast {
     Multicast::new(group, MULTICAST_TOKENS)
+}
+
+/// Opens the sockets of LSNP.
+///
+/// # Errors
+/// No port is free, or the system does not provide a socket.
+pub fn open_lsnp(poll: &Poll, seed: u16) -> io::Result<LsnpSockets> {
+    LsnpSockets::open(poll.registry(), LSNP_TOKEN, seed)
 }
 
 /// Whether this is the token of a TCP stream.

@@ -5,7 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use mio::Poll;
+
 use crate::base::event::{KnownPeer, Peer};
+use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::node::context::NodeConfig;
@@ -18,6 +21,7 @@ use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
 use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::interfaces;
+use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::resolver::Resolver;
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
@@ -36,6 +40,7 @@ use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
+use crate::wire::lsnp::LSNP_DISCOVERY_PORT;
 use crate::wire::message::ROOMS_MAX;
 
 /// Runs a command that has a session. Returns the exit status at the end of the run.
@@ -98,7 +103,12 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         frontend.warn(TOO_MANY_ENDPOINTS);
     }
     let options = builder.options;
+    let lsnp = open_lsnp(&options, &builder.poll)?;
     let node_config = NodeConfig {
+        lsnp: lsnp.as_ref().map(|sockets| LsnpConfig {
+            port: sockets.own_port(),
+            repeat_room: options.lsnp_room.clone(),
+        }),
         network,
         psk: keys.as_ref().map(|keys| *keys.psk()),
         beacon_key: keys.as_ref().map(|keys| *keys.beacon_key()),
@@ -124,6 +134,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         opened_folders,
         streams,
         multicast: poll_sources::create_multicast(options.multicast),
+        lsnp,
         resolver,
         finders,
         options,
@@ -155,6 +166,24 @@ fn report_warnings(options: &Options, mut warnings: Vec<String>) {
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
     }
+}
+
+/// Opens the sockets of LSNP, if this run speaks it.
+fn open_lsnp(options: &Options, poll: &Poll) -> Result<Option<LsnpSockets>, Failure> {
+    if !options.lsnp {
+        return Ok(None);
+    }
+    let [low, high, ..] = random_bytes()?;
+    let seed = u16::from_le_bytes([low, high]);
+    let sockets = poll_sources::open_lsnp(poll, seed)
+        .map_err(|error| Failure::io("no UDP port for --lsnp can be opened", &error))?;
+    if !sockets.hears_discoveries() && options.verbosity > Verbosity::Quiet {
+        print_warnings(&[format!(
+            "--lsnp: another program holds UDP port {LSNP_DISCOVERY_PORT}: only guests that answer \
+             are found"
+        )]);
+    }
+    Ok(Some(sockets))
 }
 
 fn listening_port(streams: &TcpStreams) -> Result<u16, Failure> {

@@ -4,6 +4,7 @@ use std::io;
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Command, Notice, Peer, ResolvedRecipient};
+use crate::base::guests::guest::GuestLines;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::request_id::RequestId;
@@ -251,11 +252,18 @@ impl Session {
                     sequence,
                 }));
             }
-            Command::Nick(_) | Command::Peers | Command::Stats | Command::MarkRead { .. } => {
+            Command::Nick(_)
+            | Command::Peers
+            | Command::Stats
+            | Command::Lsnp(_)
+            | Command::MarkRead { .. } => {
                 return Some(SessionAction::Command(command));
             }
             // These are no requests of a client.
-            Command::Publish { .. } | Command::Resolve { .. } | Command::Leave => {}
+            Command::Publish { .. }
+            | Command::SendToGuest(_)
+            | Command::Resolve { .. }
+            | Command::Leave => {}
         }
         None
     }
@@ -381,7 +389,15 @@ impl Session {
         self.current_id = id;
         self.is_answered = false;
         match result {
-            Ok(ResolvedRecipient { peer, is_absent }) => {
+            Ok(ResolvedRecipient::Guest(guest)) => {
+                let command = Command::SendToGuest(GuestLines {
+                    guest,
+                    lines,
+                    action,
+                });
+                Some(SessionAction::Command(command))
+            }
+            Ok(ResolvedRecipient::Peer(peer, is_absent)) => {
                 if is_absent && !is_repeated {
                     let content = format!("{peer} is not here: it gets the lines when it comes");
                     let code = ErrorCode::Absent;

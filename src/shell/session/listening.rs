@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
+use crate::base::guests::guest_event::GuestNotice;
 use crate::base::name::{FolderName, Room, Target};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Pending, Session, Surroundings, emit};
@@ -184,7 +185,7 @@ impl Session {
             Notice::Error { code, content } if is_answer => {
                 self.refuse(*code, content.clone(), sink);
             }
-            Notice::Peers(_) | Notice::Stats { .. } => {
+            Notice::Peers(_) | Notice::Guests(_) | Notice::Stats { .. } => {
                 self.reply(EventKind::Notice(Arc::clone(notice)), sink);
             }
             Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
@@ -227,6 +228,10 @@ impl Session {
                 target: Target::Room(room),
                 ..
             } => room,
+            Notice::Guest(GuestNotice { event, .. }) => match event.room() {
+                Some(room) => room,
+                None => return false,
+            },
             _ => return false,
         };
         self.is_listening() && !self.is_listening_to(&FolderName::from(room))

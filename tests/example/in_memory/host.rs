@@ -61,6 +61,7 @@ impl Directory {
             seed,
             transient: false,
             is_ephemeral: false,
+            lsnp: None,
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
@@ -186,7 +187,7 @@ impl Host {
             Output::Close { stream } => network.close(owner, stream),
             Output::SendBeacon { bytes, .. } => network.broadcast(owner, &bytes),
             // The hosts of this network have no names.
-            Output::Resolve { .. } => {}
+            Output::Resolve { .. } | Output::Lsnp(_) => {}
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
             Output::SaveAddresses(addresses) => self.directory.addresses = addresses,

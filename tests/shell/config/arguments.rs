@@ -35,6 +35,8 @@ fn an_empty_command_line_gives_the_defaults() {
         multicast: Some(DEFAULT_MULTICAST_GROUP),
         rooms: vec![Room::general()],
         to_peer: None,
+        lsnp: false,
+        lsnp_room: None,
         static_peers: Vec::new(),
         interfaces: Vec::new(),
         secret_file: None,

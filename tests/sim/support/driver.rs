@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use p2pchat::base::error_code::Refusal;
 use p2pchat::base::event::{
     Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, PeerState,
+    ResolvedRecipient,
 };
+use p2pchat::base::guests::guest::GuestLines;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
 use p2pchat::node::save_barrier::SaveBarrier;
@@ -200,6 +202,10 @@ impl Lan {
             Output::Dial {
                 stream, address, ..
             } => self.dial(who, stream, address),
+            Output::Lsnp(datagram) => {
+                let sent = (datagram.to, datagram.bytes);
+                self.peers[who].lsnp_sent.push(sent);
+            }
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint, false)),
             Output::Load(request) => {
                 let peer = &mut self.peers[who];
@@ -223,9 +229,16 @@ impl Lan {
             Output::Notice(Notice::Resolved { request_id, result }) => {
                 let lines = self.peers[who].unaddressed.remove(&request_id);
                 match (lines, result) {
-                    (Some(lines), Ok(recipient)) => {
+                    (Some(lines), Ok(ResolvedRecipient::Guest(guest))) => {
+                        todo.push_back(Input::Command(Command::SendToGuest(GuestLines {
+                            guest,
+                            lines,
+                            action: false,
+                        })))
+                    }
+                    (Some(lines), Ok(ResolvedRecipient::Peer(recipient, _))) => {
                         todo.push_back(Input::Command(Command::Publish {
-                            target: Target::Peer(recipient.peer.id),
+                            target: Target::Peer(recipient.id),
                             lines,
                             action: false,
                             request: None,

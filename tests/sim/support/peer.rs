@@ -1,9 +1,10 @@
 //! Peers and hosts: a peer is a directory (identity, history) on a host, and the program that
 //! runs in it, if one does.
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use p2pchat::base::event::{KnownPeer, Notice, Output};
+use p2pchat::base::guests::lsnp::LsnpConfig;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::base::lines::Lines;
@@ -88,6 +89,10 @@ pub struct SimPeer {
     /// The secret of a closed network.
     pub psk: Option<[u8; 32]>,
     pub beacons_enabled: bool,
+    /// How it speaks LSNP.
+    pub lsnp: Option<LsnpConfig>,
+    /// The datagrams of LSNP that it sent, each with its recipient, or none if it was for all.
+    pub lsnp_sent: Vec<(Option<SocketAddrV4>, Vec<u8>)>,
     /// It announces itself as transient, as `send` does.
     pub transient: bool,
     /// It announces itself as ephemeral, as a program with `--ephemeral` does.
@@ -154,6 +159,8 @@ impl SimPeer {
             port: 9999,
             psk: None,
             beacons_enabled: true,
+            lsnp: None,
+            lsnp_sent: Vec::new(),
             transient: false,
             is_ephemeral: false,
             startup_rooms: vec![Room::general()],
@@ -229,6 +236,7 @@ impl SimPeer {
             seed,
             transient: self.transient,
             is_ephemeral: self.is_ephemeral,
+            lsnp: self.lsnp.clone(),
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

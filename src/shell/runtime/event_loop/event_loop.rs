@@ -21,6 +21,7 @@ use crate::shell::config::options::Options;
 use crate::shell::ipc::server::Server;
 use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::interface_watch::InterfaceWatch;
+use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::resolver::{Resolution, Resolver};
 use crate::shell::net::tcp::TcpStreams;
@@ -72,6 +73,8 @@ pub struct EventLoopParts {
     pub streams: TcpStreams,
     /// The sockets of the beacons.
     pub multicast: Multicast,
+    /// The sockets of LSNP. `None`: this run does not speak it.
+    pub lsnp: Option<LsnpSockets>,
     /// The static endpoints.
     pub resolver: Resolver,
     /// The finders. They have not started yet.
@@ -104,6 +107,7 @@ pub struct EventLoop {
     pub(super) opened_folders: OpenedFolders,
     pub(super) streams: TcpStreams,
     pub(super) multicast: Multicast,
+    pub(super) lsnp: Option<LsnpSockets>,
     pub(super) resolver: Resolver,
     pub(super) finders: Finders,
     pub(super) options: Options,
@@ -163,6 +167,7 @@ impl EventLoop {
             opened_folders: parts.opened_folders,
             streams: parts.streams,
             multicast: parts.multicast,
+            lsnp: parts.lsnp,
             resolver: parts.resolver,
             finders: parts.finders,
             options: parts.options,
@@ -259,6 +264,7 @@ impl EventLoop {
         let has_work = self.streams.has_waiting()
             || self.streams.has_readable()
             || self.multicast.has_readable()
+            || self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable)
             || !self.pending_loads.is_empty() && self.loads_paused_until.is_none()
             || self.frontend.has_input(can_accept)
             || self.session.has_work(true, &self.frontend)
@@ -294,6 +300,7 @@ impl EventLoop {
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),
                 token if self.ipc_server.owns_token(token) => self.ipc_server.handle_event(event),
                 token if self.multicast.owns_token(token) => self.multicast.mark_readable(token),
+                token if self.owns_lsnp_token(token) => self.mark_lsnp_readable(token),
                 _ => self.streams.handle_event(event, &mut stream_events),
             }
         }
@@ -302,6 +309,7 @@ impl EventLoop {
         }
         self.handle_stream_events(stream_events);
         self.read_datagrams();
+        self.read_lsnp();
         self.read_streams();
         self.load_pending();
         self.handle_resolutions();

@@ -1,10 +1,14 @@
 //! Reads the network for the core: TCP streams, datagrams and the interfaces.
 use std::net::SocketAddr;
 
+use mio::Token;
+
 use crate::base::event::Input;
+use crate::base::guests::lsnp::LsnpInput;
 use crate::base::interface::Interface;
 use crate::shell::config::values::Verbosity;
 use crate::shell::net::interfaces::INTERFACES_MAX;
+use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, REST_MS};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
@@ -58,6 +62,42 @@ impl EventLoop {
             let until = self.now.time + REST_MS;
             self.multicast.rest(self.poll.registry(), until);
         }
+    }
+
+    pub(super) fn owns_lsnp_token(&self, token: Token) -> bool {
+        let lsnp = self.lsnp.as_ref();
+        lsnp.is_some_and(|sockets| sockets.owns_token(token))
+    }
+
+    pub(super) fn mark_lsnp_readable(&mut self, token: Token) {
+        if let Some(sockets) = &mut self.lsnp {
+            sockets.mark_readable(token);
+        }
+    }
+
+    /// Passes the received datagrams of LSNP to the core.
+    pub(super) fn read_lsnp(&mut self) {
+        if !self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable) {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        buffer.resize(READ_BUDGET_BYTES, 0);
+        if let Some(sockets) = &mut self.lsnp {
+            sockets.begin_turn();
+        }
+        while let Some(received) = self
+            .lsnp
+            .as_mut()
+            .and_then(|lsnp| lsnp.receive(&mut buffer))
+        {
+            self.handle_input(Input::Lsnp(LsnpInput {
+                interface: received.interface,
+                source: received.source,
+                is_to_all: received.is_to_all,
+                bytes: buffer.get(..received.length).unwrap_or_default(),
+            }));
+        }
+        self.read_buffer = buffer;
     }
 
     /// Reads once from each readable stream, at most [`READ_BUDGET_BYTES`]. Passes the bytes to the
@@ -117,6 +157,9 @@ impl EventLoop {
             self.frontend
                 .stderr
                 .debug(|| format!("interfaces: {}", interface_names(&interfaces)));
+            if let Some(sockets) = &mut self.lsnp {
+                sockets.set_interfaces(interfaces.clone());
+            }
             self.handle_input(Input::InterfacesChanged(interfaces));
         }
     }

@@ -26,6 +26,11 @@ impl EventLoop {
             Output::SendBeacon { interface, bytes } => {
                 self.multicast.send(interface, &bytes);
             }
+            Output::Lsnp(datagram) => {
+                if let Some(sockets) = &self.lsnp {
+                    sockets.send(&datagram);
+                }
+            }
             Output::Dial {
                 stream,
                 address,

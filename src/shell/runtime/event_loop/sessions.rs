@@ -26,6 +26,8 @@ impl EventLoop {
             network: self.node.network(),
             multicast: self.options.multicast,
             interfaces: self.options.interfaces.clone(),
+            speaks_lsnp: self.options.lsnp,
+            lsnp_room: self.options.lsnp_room.clone(),
         }
     }
 
@@ -323,7 +325,7 @@ impl EventLoop {
 /// Whether this kind of notice answers the request in execution, if there is one.
 fn is_answer(notice: &Notice) -> bool {
     match notice {
-        Notice::Peers(_) | Notice::Stats { .. } => true,
+        Notice::Peers(_) | Notice::Guests(_) | Notice::Stats { .. } => true,
         Notice::Error { code, .. } => matches!(
             code,
             ErrorCode::Room | ErrorCode::TooManyRooms | ErrorCode::Target | ErrorCode::WrongKey

@@ -29,6 +29,7 @@ use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
 use crate::ui::diagnostic;
+use crate::ui::guests::lsnp_commands::LsnpCommands;
 use crate::ui::json;
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
@@ -64,6 +65,8 @@ pub struct Frontend {
     pub(super) stdin: Option<Stdin>,
     /// How lines of stdin are parsed.
     pub(super) input_format: InputFormat,
+    /// Understands the commands of LSNP's users. `None`: this run does not speak LSNP.
+    pub(super) lsnp_commands: Option<LsnpCommands>,
     /// Option --need: how many peers must acknowledge the lines.
     pub(super) required_peers: Option<u64>,
     /// What the session is asked to emit.
@@ -159,6 +162,7 @@ impl Frontend {
             stdout: parts.stdout,
             stdin: parts.stdin,
             input_format: parts.input_format,
+            lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
             listen: Listen {
                 folder: None,
@@ -440,6 +444,11 @@ impl Frontend {
                 if let Notice::Error { code, content } = &*notice {
                     return self.show_error(*code, content, None);
                 }
+                if let Notice::Guest(guest) = &*notice
+                    && guest.event.is_line()
+                {
+                    return self.print_guest_line(notice);
+                }
                 self.record_outcome(&notice);
                 if self.awaits_last_lines() {
                     self.print_event(EventKind::Notice(notice));
@@ -553,10 +562,12 @@ impl Frontend {
 
     /// Records whether a reply to the command `peers` contains a present peer.
     pub(super) fn record_peers(&mut self, notice: &Notice) {
-        if let Notice::Peers(views) = notice
-            && self.exit_policy.mode == SessionMode::Peers
-            && views.iter().any(|view| view.state != PeerState::Gone)
-        {
+        let is_anyone_here = match notice {
+            Notice::Peers(views) => views.iter().any(|view| view.state != PeerState::Gone),
+            Notice::Guests(guests) => guests.iter().any(|guest| !guest.is_gone),
+            _ => false,
+        };
+        if is_anyone_here && self.exit_policy.mode == SessionMode::Peers {
             self.exit_policy.record_linked_peer();
         }
     }

@@ -15,6 +15,7 @@ use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::editor::EditOutcome;
+use crate::ui::guests::lsnp_commands::LsnpLine;
 use crate::ui::json_parser;
 use crate::ui::request::{Request, RequestKind};
 
@@ -227,6 +228,14 @@ impl Frontend {
         }
         let mut errors = Vec::new();
         for (number, line) in block.numbered_lines() {
+            if self.input_format == InputFormat::Commands {
+                match self.parse_command(line) {
+                    Ok(Some(command)) => self.commands.push(command, Some(number), None),
+                    Ok(None) => {}
+                    Err(message) => errors.push((number, message)),
+                }
+                continue;
+            }
             match self.parse_line(line) {
                 Ok((command, id)) => self.commands.push(command, Some(number), id),
                 Err((message, None)) => errors.push((number, message)),
@@ -241,10 +250,6 @@ impl Frontend {
 
     /// Parses a line of stdin. Returns the command, and the id that the user gave it.
     fn parse_line(&self, line: &str) -> Result<(UserCommand, Option<String>), LineRefusal> {
-        if self.input_format == InputFormat::Commands {
-            let command = command::parse(line).map_err(|message| (message, None))?;
-            return Ok((command, None));
-        }
         match json_parser::parse_input(line) {
             Ok(Request {
                 id,
@@ -252,6 +257,20 @@ impl Frontend {
             }) => Ok((command, id)),
             Ok(Request { id, .. }) => Err(("this is for control.sock only".to_owned(), id)),
             Err(invalid) => Err((invalid.message, invalid.id)),
+        }
+    }
+
+    /// Parses a typed line. `None`: the line was a part of a command, and the user was asked for
+    /// the rest.
+    fn parse_command(&mut self, line: &str) -> Result<Option<UserCommand>, String> {
+        let typed = self.lsnp_commands.as_mut().map(|it| it.handle_line(line));
+        match typed {
+            None | Some(LsnpLine::Other) => command::parse(line).map(Some),
+            Some(LsnpLine::Command(command)) => command.map(Some),
+            Some(LsnpLine::Question(question)) => {
+                self.warn(question);
+                Ok(None)
+            }
         }
     }
 
@@ -265,8 +284,9 @@ impl Frontend {
                 if line.is_empty() {
                     return;
                 }
-                match command::parse(&line) {
-                    Ok(command) => self.commands.push(command, None, None),
+                match self.parse_command(&line) {
+                    Ok(Some(command)) => self.commands.push(command, None, None),
+                    Ok(None) => {}
                     Err(message) => self.warn(&message),
                 }
             }

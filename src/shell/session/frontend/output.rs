@@ -1,5 +1,6 @@
 //! The part of a frontend that writes: lines to stdout, diagnostics to stderr.
 use std::io::{self, ErrorKind, IsTerminal};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -53,6 +54,14 @@ impl Frontend {
             self.send_to_stdout(out);
         } else {
             self.pending_output.extend_from_slice(&out);
+        }
+    }
+
+    /// Prints a line of a guest, unless `listen --count` has no more left.
+    pub(super) fn print_guest_line(&mut self, notice: Arc<Notice>) {
+        if self.exit_policy.remaining_lines() != Some(0) && !self.is_drained() {
+            self.print_event(EventKind::Notice(notice));
+            self.exit_policy.record_printed_lines(1);
         }
     }
 

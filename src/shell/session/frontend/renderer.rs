@@ -127,7 +127,6 @@ impl Renderer {
     pub fn append_reply(&mut self, kind: &EventKind, today: WallTime, out: &mut Vec<u8>) {
         let table = match kind {
             EventKind::Notice(notice) => match &**notice {
-                Notice::Peers(views) => tables::format_users(views),
                 Notice::Rooms(rooms) => tables::format_room_list(rooms),
                 Notice::Stats { counters, troubles } => tables::format_stats(counters, troubles),
                 _ => return self.append_text(kind, today, out),

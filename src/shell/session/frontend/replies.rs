@@ -1,7 +1,7 @@
 //! The part of a frontend that shows replies to commands. Replies do not belong to the transcript.
-use std::sync::Arc;
-
-use crate::base::event::{Command, Notice};
+use crate::base::event::{Command, Notice, PeerInfo};
+use crate::base::guests::guest::GuestInfo;
+use crate::base::guests::lsnp::LsnpRequest;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
@@ -13,7 +13,7 @@ use crate::ui::tables;
 impl Frontend {
     /// Shows the answer to a request.
     pub(super) fn show_reply(&mut self, pending: PendingRequest, stored: Option<StoredLines>) {
-        let reply = merge_peers(&pending.kind, pending.reply);
+        let reply = pending.reply;
         for kind in &reply {
             if let EventKind::Notice(notice) = kind {
                 self.record_peers(notice);
@@ -23,20 +23,20 @@ impl Frontend {
             return self.print_json_reply(reply, pending.user_id, stored);
         }
         let mut out = Vec::new();
-        for kind in &reply {
-            match kind {
-                EventKind::Notice(notice)
-                    if let Notice::Peers(views) = &**notice
-                        && self.exit_policy.mode == SessionMode::Peers =>
-                {
-                    let table = match self.is_stdout_terminal {
-                        true => tables::format_peer_table(views),
-                        false => tables::format_peer_rows(views),
-                    };
-                    return self.print_lines(table.into_bytes());
-                }
-                kind => self.renderer.append_reply(kind, self.today, &mut out),
+        if lists_peers(&pending.kind) {
+            let (peers, guests) = listed(&reply);
+            let table = match (self.exit_policy.mode, self.is_stdout_terminal) {
+                (SessionMode::Peers, true) => tables::format_peer_table(&peers, &guests),
+                (SessionMode::Peers, false) => tables::format_peer_rows(&peers, &guests),
+                _ => tables::format_users(&peers, &guests),
+            };
+            if self.exit_policy.mode == SessionMode::Peers {
+                return self.print_lines(table.into_bytes());
             }
+            return self.show_message(table.into_bytes());
+        }
+        for kind in &reply {
+            self.renderer.append_reply(kind, self.today, &mut out);
         }
         let is_query = matches!(
             pending.kind,
@@ -92,22 +92,27 @@ impl Frontend {
     }
 }
 
-/// Joins the peers of a reply into one list. A reply from another program has one event for each
-/// peer.
-fn merge_peers(kind: &RequestKind, reply: Vec<EventKind>) -> Vec<EventKind> {
-    if !matches!(
+/// Whether the answer to this request is a list of peers and guests.
+fn lists_peers(kind: &RequestKind) -> bool {
+    matches!(
         kind,
-        RequestKind::Command(UserCommand::Core(Command::Peers))
-    ) {
-        return reply;
-    }
-    let mut all = Vec::new();
+        RequestKind::Command(UserCommand::Core(
+            Command::Peers | Command::Lsnp(LsnpRequest::List)
+        ))
+    )
+}
+
+/// The peers and the guests in a reply. A reply from another program has one event for each.
+fn listed(reply: &[EventKind]) -> (Vec<PeerInfo>, Vec<GuestInfo>) {
+    let (mut peers, mut guests) = (Vec::new(), Vec::new());
     for kind in reply {
-        if let EventKind::Notice(notice) = kind
-            && let Ok(Notice::Peers(views)) = Arc::try_unwrap(notice)
-        {
-            all.extend(views);
+        if let EventKind::Notice(notice) = kind {
+            match &**notice {
+                Notice::Peers(views) => peers.extend_from_slice(views),
+                Notice::Guests(views) => guests.extend_from_slice(views),
+                _ => {}
+            }
         }
     }
-    vec![Notice::Peers(all).into()]
+    (peers, guests)
 }

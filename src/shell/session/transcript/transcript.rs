@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::event::{Chat, Notice, Position, StoredBatch};
+use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
@@ -332,7 +333,14 @@ impl Transcript {
 
     /// Emits a notice that is not a chat line, after the lines before it.
     pub fn handle_notice(&mut self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
-        if self.is_stopped {
+        let is_echo = matches!(
+            &**notice,
+            Notice::Guest(GuestNotice {
+                event: GuestEvent::Received { .. },
+                ..
+            })
+        );
+        if self.is_stopped || is_echo && !self.has_echo {
             return;
         }
         if self.is_lagging || !sink.can_accept() {

@@ -1,0 +1,81 @@
+//! Guests: who they are, and how they are named.
+use std::net::SocketAddr;
+
+use crate::base::interface::FoundVia;
+use crate::base::lines::Lines;
+use crate::base::name::{GUEST_PREFIX, Nick, Room};
+
+/// A network of other programs, which speaks in the clear. Its people are guests of one room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuestNetwork {
+    /// LSNP, text over UDP.
+    Lsnp,
+    /// p2pchat in Go, JSON over TCP.
+    GoP2pchat,
+}
+
+impl GuestNetwork {
+    /// The room whose guests are the people of this network.
+    pub fn room(self) -> Room {
+        Room::of_guests(match self {
+            GuestNetwork::Lsnp => "#lsnp",
+            GuestNetwork::GoP2pchat => "#p2pchat-go",
+        })
+    }
+
+    /// How guests of this network are found.
+    pub fn found_via(self) -> FoundVia {
+        match self {
+            GuestNetwork::Lsnp => FoundVia::Lsnp,
+            GuestNetwork::GoP2pchat => FoundVia::GoP2pchat,
+        }
+    }
+}
+
+/// The number of a guest. No number is used twice in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestId(pub u64);
+
+/// Lines for one guest, to send in the clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestLines {
+    /// The guest.
+    pub guest: GuestId,
+    /// The lines.
+    pub lines: Lines,
+    /// Are the lines actions (`/me`)?
+    pub action: bool,
+}
+
+/// The name under which a guest is shown: `guest/zed`.
+pub fn guest_name(nick: &Nick) -> String {
+    format!("{GUEST_PREFIX}{nick}")
+}
+
+/// What a guest says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestProfile {
+    /// The name to be shown beside the guest's own one. Empty: none.
+    pub display_name: String,
+    /// What the guest does. Empty: none.
+    pub status: String,
+    /// The MIME type of the guest's picture, and the picture in base64.
+    pub avatar: Option<(String, String)>,
+}
+
+/// What `p2pchat peers` and `/users` show about one guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestInfo {
+    /// The name that the guest claims.
+    pub nick: Nick,
+    /// Where the guest listens.
+    pub address: SocketAddr,
+    /// How the guest was found.
+    pub found_via: FoundVia,
+    /// Whether the guest said goodbye, or was silent for too long.
+    pub is_gone: bool,
+    /// The room whose guest it is.
+    pub rooms: Vec<Room>,
+    /// What the guest says about itself.
+    pub profile: GuestProfile,
+}

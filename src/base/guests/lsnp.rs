@@ -1,0 +1,54 @@
+//! LSNP between core and shell: datagrams, and what its users request.
+use std::net::SocketAddrV4;
+
+use crate::base::name::Room;
+
+/// How this program speaks LSNP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LsnpConfig {
+    /// The UDP port on which we get what others send to us alone.
+    pub port: u16,
+    /// The room in which we repeat what guests say to everybody. `None`: in none.
+    pub repeat_room: Option<Room>,
+}
+
+/// A datagram that arrived on a port of LSNP.
+#[derive(Clone, Copy, Debug)]
+pub struct LsnpInput<'a> {
+    /// Index of the interface that received the datagram.
+    pub interface: u32,
+    /// The sender's address.
+    pub source: SocketAddrV4,
+    /// Whether the datagram came to the port of discovery, which all programs share. Otherwise it
+    /// came to our own port.
+    pub is_to_all: bool,
+    /// The payload.
+    pub bytes: &'a [u8],
+}
+
+/// A datagram to send from our port of LSNP.
+#[derive(Debug)]
+pub struct LsnpOutput {
+    /// Index of the interface on which to send it. `None`: the routes of the host decide.
+    pub interface: Option<u32>,
+    /// The recipient. `None`: everybody on the interface, at the port of discovery.
+    pub to: Option<SocketAddrV4>,
+    /// The payload.
+    pub bytes: Vec<u8>,
+}
+
+/// What a user of LSNP requests, beside lines to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LsnpRequest {
+    /// Tell all guests our display name and our status.
+    Profile {
+        /// The name to be shown.
+        display_name: String,
+        /// What we do.
+        status: String,
+    },
+    /// Ask all guests whom they know.
+    List,
+    /// Show every message of LSNP that arrives, or cease to.
+    Verbose,
+}

@@ -1,0 +1,302 @@
+//! The guests: people of foreign networks. What they claim is neither signed nor believed; it is
+//! shown, and it decides where our user's lines go.
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::Notice;
+use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, GuestProfile, guest_name};
+use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
+use crate::base::name::{Nick, PeerSelector, Room};
+use crate::base::table::SortedMap;
+use crate::base::time::{Time, WallTime};
+
+/// Maximum number of guests, gone ones included. A gone one makes place for a new one; otherwise
+/// the new one is ignored.
+pub const GUESTS_MAX: usize = 256;
+/// Maximum number of guests at one address.
+pub const GUESTS_PER_SOURCE_MAX: usize = 8;
+/// Maximum number of guests whose picture is kept.
+pub const GUEST_AVATARS_MAX: usize = 16;
+/// How long lines wait for a first guest before they count as delivered without one, from our
+/// first discovery, in milliseconds. And how often it is checked whether all direct messages left.
+pub const GUEST_WAIT_MS: u64 = 1_500;
+/// How many messages of a guest are remembered, to notice one that comes twice.
+const GUEST_RECENT_MESSAGES: usize = 8;
+
+/// A person of a foreign network.
+pub struct Guest {
+    /// Our number for the guest.
+    pub id: GuestId,
+    /// The network.
+    pub network: GuestNetwork,
+    /// The address from which the guest's messages come.
+    pub source: IpAddr,
+    /// The name by which the network knows the guest.
+    pub user: String,
+    /// The name under which the guest is shown.
+    pub nick: Nick,
+    /// Where the guest listens.
+    pub address: SocketAddr,
+    /// Index of the interface on which the guest was heard.
+    pub interface: u32,
+    /// When the guest was last heard.
+    pub last_heard: Time,
+    /// Whether the guest said goodbye, or was silent for too long.
+    pub is_gone: bool,
+    /// Whether we told the guest where we are, since it came.
+    pub is_answered: bool,
+    /// Whether we told the guest our profile, since it came.
+    pub has_our_profile: bool,
+    /// When we last told the guest that we are here.
+    pub reminded_at: Time,
+    /// Until when a list from the guest is awaited.
+    pub list_awaited_until: Option<Time>,
+    /// What the guest says about itself.
+    pub profile: GuestProfile,
+    recent: VecDeque<String>,
+}
+
+impl Guest {
+    /// Whether a message with this id did not come before. Remembers the id. An empty id is new.
+    pub fn is_new_message(&mut self, id: &str) -> bool {
+        if id.is_empty() {
+            return true;
+        }
+        let is_new = !self.recent.iter().any(|recent| recent == id);
+        if is_new {
+            if self.recent.len() >= GUEST_RECENT_MESSAGES {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(id.to_owned());
+        }
+        is_new
+    }
+
+    /// The name under which the guest is shown: `guest/zed`.
+    pub fn name(&self) -> String {
+        guest_name(&self.nick)
+    }
+
+    /// The notice of something that the guest did.
+    pub fn notice(&self, at: WallTime, event: GuestEvent) -> Notice {
+        let nick = self.nick.clone();
+        Notice::Guest(GuestNotice { nick, at, event })
+    }
+}
+
+/// What identifies a guest, and where it listens.
+pub struct GuestClaim<'a> {
+    /// The network.
+    pub network: GuestNetwork,
+    /// The address from which the message came.
+    pub source: IpAddr,
+    /// The name by which the network knows the guest.
+    pub user: &'a str,
+    /// The name under which to show the guest.
+    pub nick: Nick,
+    /// Where the guest listens.
+    pub address: SocketAddr,
+    /// Index of the interface on which the message came.
+    pub interface: u32,
+}
+
+/// All guests, and our own lines for them.
+#[derive(Default)]
+pub struct GuestTable {
+    guests: Vec<Guest>,
+    last_id: u64,
+    /// The networks that this program speaks to.
+    networks: Vec<GuestNetwork>,
+    /// Own lines in rooms of guests that were just published.
+    published: Vec<Arc<Batch>>,
+    /// Our lines in rooms of guests that were sent to a guest, in one piece up to the last one.
+    sent: SortedMap<LogId, RangeInclusive<u64>>,
+    /// Whether direct messages wait to be sent to guests.
+    pub has_waiting_direct_lines: bool,
+    /// Until when the first guests are expected. `None`: no network was looked for yet.
+    pub expected_until: Option<Time>,
+}
+
+impl GuestTable {
+    /// Begins to collect our user's lines for this network.
+    pub fn open_network(&mut self, network: GuestNetwork) {
+        self.networks.push(network);
+    }
+
+    /// All guests.
+    pub fn iter(&self) -> impl Iterator<Item = &Guest> {
+        self.guests.iter()
+    }
+
+    /// The guests of a network that are here.
+    pub fn present(&self, network: GuestNetwork) -> impl Iterator<Item = &Guest> {
+        let guests = self.guests.iter();
+        guests.filter(move |guest| guest.network == network && !guest.is_gone)
+    }
+
+    /// As [`GuestTable::present`], mutable.
+    pub fn present_mut(&mut self, network: GuestNetwork) -> impl Iterator<Item = &mut Guest> {
+        let guests = self.guests.iter_mut();
+        guests.filter(move |guest| guest.network == network && !guest.is_gone)
+    }
+
+    /// The guest with this number.
+    pub fn get(&self, id: GuestId) -> Option<&Guest> {
+        self.guests.iter().find(|guest| guest.id == id)
+    }
+
+    /// As [`GuestTable::get`], mutable.
+    pub fn get_mut(&mut self, id: GuestId) -> Option<&mut Guest> {
+        self.guests.iter_mut().find(|guest| guest.id == id)
+    }
+
+    /// The guest that this name and this source claim to be.
+    pub fn find(&self, network: GuestNetwork, source: IpAddr, user: &str) -> Option<&Guest> {
+        self.guests
+            .iter()
+            .find(|guest| guest.network == network && guest.source == source && guest.user == user)
+    }
+
+    /// Adds a guest. Returns `None` at the bounds.
+    pub fn insert(&mut self, claim: GuestClaim<'_>, now: Time) -> Option<GuestId> {
+        let of_source = self.guests.iter().filter(|g| g.source == claim.source);
+        let is_full = match of_source.count() >= GUESTS_PER_SOURCE_MAX {
+            true => Some(claim.source),
+            false => None,
+        };
+        if is_full.is_some() || self.guests.len() >= GUESTS_MAX {
+            let of_source = |guest: &Guest| is_full.is_none_or(|source| guest.source == source);
+            let gone = self.guests.iter().enumerate();
+            let gone = gone.filter(|(_, guest)| guest.is_gone && of_source(guest));
+            let (oldest, _) = gone.min_by_key(|(_, guest)| guest.last_heard)?;
+            self.guests.remove(oldest);
+        }
+        self.last_id += 1;
+        let id = GuestId(self.last_id);
+        self.guests.push(Guest {
+            id,
+            network: claim.network,
+            source: claim.source,
+            user: claim.user.to_owned(),
+            nick: claim.nick,
+            address: claim.address,
+            interface: claim.interface,
+            last_heard: now,
+            is_gone: false,
+            is_answered: false,
+            has_our_profile: false,
+            reminded_at: now,
+            list_awaited_until: None,
+            profile: GuestProfile::default(),
+            recent: VecDeque::new(),
+        });
+        Some(id)
+    }
+
+    /// Replaces what a guest says about itself. Beyond [`GUEST_AVATARS_MAX`], drops the picture.
+    pub fn set_profile(&mut self, id: GuestId, mut profile: GuestProfile) {
+        let others = self.guests.iter().filter(|guest| guest.id != id);
+        if others.filter(|g| g.profile.avatar.is_some()).count() >= GUEST_AVATARS_MAX {
+            profile.avatar = None;
+        }
+        if let Some(guest) = self.get_mut(id) {
+            guest.profile = profile;
+        }
+    }
+
+    /// The guests here that a selector means. Empty for the selector of a peer.
+    pub fn select(&self, selector: &PeerSelector) -> Vec<&Guest> {
+        let Some((name, source)) = selector.guest() else {
+            return Vec::new();
+        };
+        let guests = self.guests.iter().filter(|guest| {
+            !guest.is_gone
+                && guest.nick.as_str().to_lowercase() == name
+                && source.is_none_or(|source| guest.source == source)
+        });
+        guests.collect()
+    }
+
+    /// The rows of `/users`.
+    pub fn list(&self) -> Vec<GuestInfo> {
+        let row = |guest: &Guest| GuestInfo {
+            nick: guest.nick.clone(),
+            address: guest.address,
+            found_via: guest.network.found_via(),
+            is_gone: guest.is_gone,
+            rooms: vec![guest.network.room()],
+            profile: guest.profile.clone(),
+        };
+        self.guests.iter().map(row).collect()
+    }
+
+    /// The network whose guests are in this room, if this program speaks to it.
+    pub fn network_of(&self, room: &Room) -> Option<GuestNetwork> {
+        let mut networks = self.networks.iter().copied();
+        networks.find(|network| network.room() == *room)
+    }
+
+    /// Records a batch of ours that was just published. Keeps those in rooms of guests.
+    pub fn record_published(&mut self, batch: &Arc<Batch>) {
+        let room = batch.log.target.room();
+        if room.is_some_and(|room| self.network_of(room).is_some()) {
+            self.published.push(Arc::clone(batch));
+        }
+    }
+
+    /// Takes the recorded batches in the room of this network.
+    pub fn take_published(&mut self, network: GuestNetwork) -> Vec<Arc<Batch>> {
+        let mut taken = std::mem::take(&mut self.published);
+        taken.retain(
+            |batch| match batch.log.target.room() == Some(&network.room()) {
+                true => true,
+                false => {
+                    self.published.push(Arc::clone(batch));
+                    false
+                }
+            },
+        );
+        taken
+    }
+
+    /// Records that a line of ours was sent to at least one guest.
+    pub fn record_sent(&mut self, log: &LogId, sequence: u64) {
+        let whole = self
+            .sent
+            .get_or_insert_with(log.clone(), || sequence..=sequence);
+        if whole.end() + 1 == sequence {
+            *whole = *whole.start()..=sequence;
+        } else if !whole.contains(&sequence) {
+            *whole = sequence..=sequence;
+        }
+    }
+
+    /// Until when to wait for guests that may get these lines, and when to ask again. `None`: no
+    /// longer. Whoever hears our first discoveries answers at once.
+    pub fn unsettled_until(
+        &self,
+        lines: &[(&LogId, RangeInclusive<u64>)],
+        now: Time,
+    ) -> Option<Time> {
+        if self.has_waiting_direct_lines {
+            return Some(now + GUEST_WAIT_MS);
+        }
+        let is_for_guests = |log: &LogId| {
+            let room = log.target.room();
+            room.is_some_and(|room| self.network_of(room).is_some())
+        };
+        let mut lines = lines.iter();
+        let is_unsent = lines.any(|(log, lines)| is_for_guests(log) && !self.was_sent(log, lines));
+        self.expected_until
+            .filter(|until| is_unsent && now < *until)
+    }
+
+    /// Whether all these lines of ours were sent to a guest.
+    pub fn was_sent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
+        let sent = self.sent.get(log);
+        sent.is_some_and(|sent| sent.start() <= lines.start() && lines.end() <= sent.end())
+    }
+}

@@ -1,0 +1,100 @@
+//! Passes what concerns guests to the networks that this program speaks to.
+use crate::base::error_code::ErrorCode;
+use crate::base::event::Notice;
+use crate::base::guests::guest::{GuestLines, GuestNetwork};
+use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
+use crate::base::name::Room;
+use crate::node::context::Context;
+use crate::node::guests::lsnp::LsnpGateway;
+use crate::node::guests::source_limits::SourceLimits;
+use crate::node::timer::Deadlines;
+
+/// The foreign networks to which this program speaks. By default none.
+#[derive(Default)]
+pub struct Guests {
+    lsnp: Option<LsnpGateway>,
+    limits: SourceLimits,
+}
+
+impl Guests {
+    /// Speaks to the networks that are configured.
+    pub fn new(ctx: &mut Context, lsnp: Option<LsnpConfig>) -> Guests {
+        Guests {
+            lsnp: lsnp.map(|config| LsnpGateway::new(ctx, config)),
+            limits: SourceLimits::default(),
+        }
+    }
+
+    /// Handles a change of the interfaces.
+    pub fn handle_interfaces(&mut self, ctx: &Context) {
+        if let Some(lsnp) = &mut self.lsnp {
+            lsnp.handle_interfaces(ctx);
+        }
+    }
+
+    /// Handles a datagram of LSNP. Returns a line of a guest to repeat, and the room.
+    pub fn handle_lsnp(
+        &mut self,
+        ctx: &mut Context,
+        input: &LsnpInput<'_>,
+    ) -> Option<(Room, String)> {
+        let lsnp = self.lsnp.as_mut()?;
+        let line = lsnp.handle_datagram(ctx, &mut self.limits, input)?;
+        Some((lsnp.repeat_room()?.clone(), line))
+    }
+
+    /// Sends lines to one guest.
+    pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
+        let network = ctx.guests.get(lines.guest).map(|guest| guest.network);
+        match (network, &mut self.lsnp) {
+            (Some(GuestNetwork::Lsnp), Some(lsnp)) => lsnp.send_direct(ctx, lines),
+            _ => refuse(ctx, "not sent: the guest has left"),
+        }
+    }
+
+    /// Does what a user of LSNP requests. Returns false if this program does not speak LSNP.
+    pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) -> bool {
+        match &mut self.lsnp {
+            Some(lsnp) => lsnp.handle_request(ctx, request),
+            None => refuse(ctx, "LSNP is off here: start the program with --lsnp"),
+        }
+        self.lsnp.is_some()
+    }
+
+    /// Sends the lines that our user said to guests in this turn.
+    pub fn end_turn(&mut self, ctx: &mut Context) {
+        if let Some(lsnp) = &mut self.lsnp {
+            lsnp.end_turn(ctx);
+        }
+    }
+
+    /// Says goodbye to all guests.
+    pub fn leave(&mut self, ctx: &mut Context) {
+        if let Some(lsnp) = &mut self.lsnp {
+            lsnp.leave(ctx);
+        }
+    }
+
+    /// Adds the deadlines of all networks.
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        if let Some(lsnp) = &self.lsnp {
+            lsnp.state_deadlines(ctx, deadlines);
+        }
+        self.limits.state_deadlines(deadlines);
+    }
+
+    /// Acts on the deadlines that are due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        if let Some(lsnp) = &mut self.lsnp {
+            lsnp.handle_timeout(ctx);
+        }
+        self.limits.handle_timeout(ctx);
+    }
+}
+
+fn refuse(ctx: &mut Context, content: &str) {
+    ctx.notify(Notice::Error {
+        code: ErrorCode::Target,
+        content: content.to_owned(),
+    });
+}

@@ -1,0 +1,524 @@
+//! Speaks LSNP with the guests of `#lsnp`: tells them that we are here, sends them our user's
+//! lines, and shows theirs.
+//!
+//! Some programs answer every discovery with a discovery. Two that do so never stop. Therefore we
+//! answer only a discovery that was sent to everybody, of a guest that does not know us yet.
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{Notice, Output};
+use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile};
+use crate::base::guests::guest_event::GuestEvent;
+use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpOutput, LsnpRequest};
+use crate::base::hex;
+use crate::base::interface::Interface;
+use crate::base::name::{Nick, Room};
+use crate::base::time::Time;
+use crate::node::context::Context;
+use crate::node::discovery::rate_limiter::RateLimiter;
+use crate::node::guest_table::{GUEST_WAIT_MS, Guest, GuestClaim};
+use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
+use crate::node::guests::source_limits::SourceLimits;
+use crate::node::timer::{Deadlines, Timer};
+use crate::wire::lsnp::{LSNP_LISTED_MAX, LsnpContent, LsnpMessage, user_name};
+
+/// Milliseconds between two of our discoveries.
+const LSNP_DISCOVERY_INTERVAL_MS: u64 = 30_000;
+/// Milliseconds from the first discovery to the second one. The first may have been too early for a
+/// network that just came up.
+const LSNP_SECOND_DISCOVERY_MS: u64 = 1_000;
+/// Milliseconds without a message after which a guest counts as gone.
+const LSNP_TIMEOUT_MS: u64 = 300_000;
+/// Milliseconds after which a guest is told again that we are here. Some programs never hear the
+/// discovery that is sent to everybody.
+const LSNP_REMIND_INTERVAL_MS: u64 = 120_000;
+/// Milliseconds for which an answer to a request for a list is awaited.
+const LSNP_LIST_TIMEOUT_MS: u64 = 10_000;
+/// Number of lines of guests that are repeated in a room at once. Further ones are not repeated.
+const LSNP_REPEAT_BURST: u64 = 30;
+/// Milliseconds after which one more line of guests is repeated.
+const LSNP_REPEAT_INTERVAL_MS: u64 = 1_000;
+/// How much of a message `VERBOSE` shows, in bytes.
+const LSNP_SHOWN_MAX_BYTES: usize = 512;
+
+/// This program as a user of LSNP.
+pub struct LsnpGateway {
+    config: LsnpConfig,
+    /// When to broadcast our next discovery. `None`: no interface is known yet.
+    next_discovery_at: Option<Time>,
+    has_discovered: bool,
+    /// Our name in the last discovery.
+    announced: Nick,
+    lines: OwnLines,
+    profile: GuestProfile,
+    is_verbose: bool,
+    repeated: RateLimiter,
+}
+
+impl LsnpGateway {
+    /// A gateway that has not spoken yet.
+    pub fn new(ctx: &mut Context, config: LsnpConfig) -> LsnpGateway {
+        ctx.guests.open_network(GuestNetwork::Lsnp);
+        LsnpGateway {
+            config,
+            next_discovery_at: None,
+            has_discovered: false,
+            announced: ctx.nick.clone(),
+            lines: OwnLines::default(),
+            profile: GuestProfile::default(),
+            is_verbose: false,
+            repeated: RateLimiter::new(LSNP_REPEAT_INTERVAL_MS),
+        }
+    }
+
+    /// The room in which lines of guests are repeated.
+    pub fn repeat_room(&self) -> Option<&Room> {
+        self.config.repeat_room.as_ref()
+    }
+
+    /// Broadcasts our discovery at once, as the interfaces have changed.
+    pub fn handle_interfaces(&mut self, ctx: &Context) {
+        self.next_discovery_at = Some(ctx.now.time);
+    }
+
+    /// Handles a datagram. Returns the line to repeat in a room, if it contains one.
+    pub fn handle_datagram(
+        &mut self,
+        ctx: &mut Context,
+        limits: &mut SourceLimits,
+        input: &LsnpInput<'_>,
+    ) -> Option<String> {
+        let source = IpAddr::from(*input.source.ip());
+        let is_ours = ctx.is_own_address(source);
+        if is_ours && input.source.port() == self.config.port {
+            return None;
+        }
+        let is_near = is_ours || ctx.is_on_link(input.interface, source);
+        let message = is_near.then(|| LsnpMessage::parse(input.bytes)).flatten();
+        let Some(message) = message else {
+            ctx.counters.guest_messages_ignored += 1;
+            return None;
+        };
+        let is_of_our_network = message.gateway.is_some_and(|tag| tag == gateway_tag(ctx));
+        if is_of_our_network || !limits.admit(ctx.now.time, source) {
+            return None;
+        }
+        let Some(id) = self.observe(ctx, input, &message) else {
+            ctx.counters.guest_messages_ignored += 1;
+            return None;
+        };
+        if self.is_verbose {
+            let text = String::from_utf8_lossy(input.bytes);
+            let text = text.trim_end().replace('\n', " | ");
+            let shown = &text[..text.floor_char_boundary(LSNP_SHOWN_MAX_BYTES)];
+            remark(ctx, id, format!("sent {shown}"));
+        }
+        let line = self.handle_content(ctx, id, input, message);
+        let line = line.filter(|_| self.config.repeat_room.is_some());
+        self.repeated.drain(ctx.now.time);
+        if line.is_some() && self.repeated.level() >= LSNP_REPEAT_BURST {
+            limits.record_drop(ctx.now.time, source);
+            return None;
+        }
+        if line.is_some() {
+            self.repeated.add();
+        }
+        line
+    }
+
+    /// Finds the guest that sent a message, or adds it. Returns `None` if the guest is unknown and
+    /// there is no place for it, or nothing to learn of it.
+    fn observe(
+        &mut self,
+        ctx: &mut Context,
+        input: &LsnpInput<'_>,
+        message: &LsnpMessage<'_>,
+    ) -> Option<GuestId> {
+        let (now, source) = (ctx.now, IpAddr::from(*input.source.ip()));
+        let network = GuestNetwork::Lsnp;
+        let listens_at = match message.content {
+            LsnpContent::Discovery { port } => SocketAddr::new(source, port),
+            _ => input.source.into(),
+        };
+        let known = ctx.guests.find(network, source, message.user);
+        let id = match known.map(|guest| guest.id) {
+            Some(id) => id,
+            None if message.content == LsnpContent::Revoke => return None,
+            None => {
+                let claim = GuestClaim {
+                    network,
+                    source,
+                    user: message.user,
+                    nick: message.nick(),
+                    address: listens_at,
+                    interface: input.interface,
+                };
+                let id = ctx.guests.insert(claim, now.time)?;
+                let joined = ctx
+                    .guests
+                    .get(id)?
+                    .notice(now.wall, GuestEvent::Joined(network.room()));
+                ctx.notify(joined);
+                id
+            }
+        };
+        let guest = ctx.guests.get_mut(id)?;
+        let is_new = guest.is_new_message(message.message_id);
+        if !is_new {
+            return None;
+        }
+        (guest.last_heard, guest.interface) = (now.time, input.interface);
+        let is_discovery = matches!(message.content, LsnpContent::Discovery { .. });
+        let has_moved = is_discovery && guest.address != listens_at;
+        let is_back = guest.is_gone && message.content != LsnpContent::Revoke;
+        if has_moved || is_back {
+            guest.address = listens_at;
+            (guest.is_answered, guest.has_our_profile) = (false, false);
+        }
+        if is_back {
+            guest.is_gone = false;
+            let joined = guest.notice(now.wall, GuestEvent::Joined(network.room()));
+            ctx.notify(joined);
+        }
+        Some(id)
+    }
+
+    fn handle_content(
+        &mut self,
+        ctx: &mut Context,
+        id: GuestId,
+        input: &LsnpInput<'_>,
+        message: LsnpMessage<'_>,
+    ) -> Option<String> {
+        let now = ctx.now;
+        let (own_id, own_nick) = (ctx.own_id(), ctx.nick.clone());
+        let guest = ctx.guests.get_mut(id)?;
+        match message.content {
+            LsnpContent::Discovery { .. } => {
+                let is_answer_due = input.is_to_all && !guest.is_answered;
+                // Who sends to our own port knows it already.
+                guest.is_answered = true;
+                if is_answer_due {
+                    let port = self.config.port;
+                    self.send(ctx, id, &LsnpContent::Discovery { port });
+                }
+            }
+            LsnpContent::ListRequest => {
+                let users = ctx.guests.present(GuestNetwork::Lsnp);
+                let users = users.filter(|guest| guest.id != id);
+                let users = users.map(|guest| guest.user.clone());
+                let users = users.take(LSNP_LISTED_MAX).collect();
+                self.send(ctx, id, &LsnpContent::ListResponse(users));
+            }
+            LsnpContent::ListResponse(users) => {
+                let awaited = guest.list_awaited_until.take();
+                if awaited.is_some_and(|until| until >= now.time) {
+                    remark(ctx, id, describe_list(ctx, users));
+                }
+            }
+            LsnpContent::Post(line) => {
+                let line = line.to_owned();
+                let (room, content) = (GuestNetwork::Lsnp.room(), line.clone());
+                let notice = guest.notice(now.wall, GuestEvent::Posted { room, content });
+                let repeated = format!("{}: {line}", guest.name());
+                ctx.notify(notice);
+                return Some(repeated);
+            }
+            LsnpContent::Direct { to, line } => {
+                if user_name(to) == own_nick.as_str() {
+                    let (recipient, content) = (own_id, line.to_owned());
+                    let event = GuestEvent::Wrote { recipient, content };
+                    let notice = guest.notice(now.wall, event);
+                    ctx.notify(notice);
+                }
+            }
+            LsnpContent::Profile {
+                display_name,
+                status,
+                avatar,
+            } => {
+                let avatar = avatar.map(|(kind, data)| (kind.to_owned(), data.to_owned()));
+                let profile = GuestProfile {
+                    display_name: display_name.to_owned(),
+                    status: status.to_owned(),
+                    avatar,
+                };
+                let is_answer_due = !std::mem::replace(&mut guest.has_our_profile, true);
+                let is_changed = guest.profile != profile;
+                ctx.guests.set_profile(id, profile);
+                if is_changed {
+                    remark(ctx, id, format!("is {display_name}, {status}"));
+                }
+                if is_answer_due {
+                    self.send_profile(ctx, id);
+                }
+            }
+            LsnpContent::Revoke => end_visit(ctx, id),
+        }
+        self.send_waiting(ctx);
+        None
+    }
+
+    /// Queues lines for one guest, and shows them as sent.
+    pub fn send_direct(&mut self, ctx: &mut Context, direct: &GuestLines) {
+        let (own, id) = (ctx.own_peer(), direct.guest);
+        self.lines.push_direct(own.nick.as_str(), direct);
+        for line in direct.lines.iter() {
+            let event = GuestEvent::Received {
+                author: own.id,
+                username: own.nick.clone(),
+                content: line.to_owned(),
+            };
+            if let Some(guest) = ctx.guests.get(id) {
+                let notice = guest.notice(ctx.now.wall, event);
+                ctx.notify(notice);
+            }
+        }
+        self.send_waiting(ctx);
+    }
+
+    /// Does what a user of LSNP requests.
+    pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) {
+        match request {
+            LsnpRequest::Profile {
+                display_name,
+                status,
+            } => {
+                self.profile = GuestProfile {
+                    display_name,
+                    status,
+                    avatar: None,
+                };
+                for id in present(ctx) {
+                    if let Some(guest) = ctx.guests.get_mut(id) {
+                        guest.has_our_profile = true;
+                    }
+                    self.send_profile(ctx, id);
+                }
+            }
+            LsnpRequest::List => {
+                let until = ctx.now.time + LSNP_LIST_TIMEOUT_MS;
+                for id in present(ctx) {
+                    if let Some(guest) = ctx.guests.get_mut(id) {
+                        guest.list_awaited_until = Some(until);
+                    }
+                    self.send(ctx, id, &LsnpContent::ListRequest);
+                }
+            }
+            LsnpRequest::Verbose => self.is_verbose = !self.is_verbose,
+        }
+    }
+
+    /// Takes the lines that our user said in the room of guests, and sends what may leave now.
+    pub fn end_turn(&mut self, ctx: &mut Context) {
+        for batch in ctx.guests.take_published(GuestNetwork::Lsnp) {
+            self.lines.push_batch(&batch);
+        }
+        if self.announced != ctx.nick && self.next_discovery_at.is_some() {
+            self.next_discovery_at = Some(ctx.now.time);
+        }
+        self.send_waiting(ctx);
+        let dropped = self.lines.take_dropped();
+        if dropped > 0 {
+            ctx.notify(Notice::Error {
+                code: ErrorCode::Guests,
+                content: format!(
+                    "{dropped} lines were not sent to the guests of {}: too many wait already",
+                    GuestNetwork::Lsnp.room()
+                ),
+            });
+        }
+    }
+
+    /// Tells all guests that we leave.
+    pub fn leave(&mut self, ctx: &mut Context) {
+        for id in present(ctx) {
+            self.send(ctx, id, &LsnpContent::Revoke);
+        }
+    }
+
+    /// Adds the times at which to announce us, to send waiting lines, or to show a guest as gone.
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::Guests, self.next_discovery_at);
+        let mut has_guests = false;
+        for guest in ctx.guests.present(GuestNetwork::Lsnp) {
+            has_guests = true;
+            deadlines.add(Timer::Guests, guest.last_heard + LSNP_TIMEOUT_MS);
+        }
+        deadlines.add_some(Timer::Guests, self.lines.next_at(has_guests));
+    }
+
+    /// Announces us, and shows silent guests as gone, if that is due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        let now = ctx.now.time;
+        for id in present(ctx) {
+            let silent = ctx.guests.get(id);
+            if silent.is_some_and(|guest| guest.last_heard + LSNP_TIMEOUT_MS <= now) {
+                end_visit(ctx, id);
+            }
+        }
+        if self.next_discovery_at.is_some_and(|at| at <= now) {
+            let is_first = !std::mem::replace(&mut self.has_discovered, true);
+            if is_first {
+                ctx.guests.expected_until = Some(now + GUEST_WAIT_MS);
+            }
+            self.next_discovery_at = Some(match is_first {
+                true => now + LSNP_SECOND_DISCOVERY_MS,
+                false => now + LSNP_DISCOVERY_INTERVAL_MS,
+            });
+            self.announce(ctx);
+        }
+    }
+
+    /// Broadcasts our discovery on every interface. Also sends it to the guests that may not hear
+    /// it so.
+    fn announce(&mut self, ctx: &mut Context) {
+        self.announced = ctx.nick.clone();
+        let port = self.config.port;
+        let usable: Vec<u32> = ctx.interfaces.iter().map(|i| i.index).collect();
+        for interface in usable {
+            self.emit(ctx, Some(interface), None, &LsnpContent::Discovery { port });
+        }
+        for id in present(ctx) {
+            let now = ctx.now.time;
+            if let Some(guest) = ctx.guests.get_mut(id)
+                && guest.reminded_at + LSNP_REMIND_INTERVAL_MS <= now
+            {
+                guest.reminded_at = now;
+                self.send(ctx, id, &LsnpContent::Discovery { port });
+            }
+        }
+    }
+
+    /// Sends the waiting lines that may leave now.
+    fn send_waiting(&mut self, ctx: &mut Context) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let guests = present(ctx);
+        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, !guests.is_empty())
+        {
+            match target {
+                LineTarget::Room(log, sequence) => {
+                    for id in &guests {
+                        self.send(ctx, *id, &LsnpContent::Post(&text));
+                    }
+                    ctx.guests.record_sent(&log, sequence);
+                }
+                LineTarget::Guest(id) => {
+                    let user = ctx.guests.get(id).map(|guest| guest.user.clone());
+                    if let Some(user) = user {
+                        let (to, line) = (&*user, &*text);
+                        self.send(ctx, id, &LsnpContent::Direct { to, line });
+                    }
+                }
+            }
+        }
+        ctx.guests.has_waiting_direct_lines = self.lines.has_direct();
+    }
+
+    fn send_profile(&self, ctx: &mut Context, id: GuestId) {
+        let own_nick = ctx.nick.clone();
+        let display_name = match &*self.profile.display_name {
+            "" => own_nick.as_str(),
+            name => name,
+        };
+        let profile = LsnpContent::Profile {
+            display_name,
+            status: &self.profile.status,
+            avatar: None,
+        };
+        self.send(ctx, id, &profile);
+    }
+
+    fn send(&self, ctx: &mut Context, id: GuestId, content: &LsnpContent<'_>) {
+        let Some(guest) = ctx.guests.get(id) else {
+            return;
+        };
+        if let SocketAddr::V4(to) = guest.address {
+            let interface = Some(guest.interface).filter(|_| !ctx.is_own_address(guest.source));
+            self.emit(ctx, interface, Some(to), content);
+        }
+    }
+
+    fn emit(
+        &self,
+        ctx: &mut Context,
+        interface: Option<u32>,
+        to: Option<SocketAddrV4>,
+        content: &LsnpContent<'_>,
+    ) {
+        let Some(ip) = own_ip(ctx, interface, to) else {
+            return;
+        };
+        let message = LsnpMessage {
+            user: &format!("{}@{ip}", ctx.nick),
+            timestamp_s: ctx.now.wall.0 / 1_000,
+            message_id: &hex::format(ctx.random_u64()),
+            gateway: Some(&gateway_tag(ctx)),
+            content: content.clone(),
+        };
+        let bytes = message.encode();
+        ctx.emit(Output::Lsnp(LsnpOutput {
+            interface,
+            to,
+            bytes,
+        }));
+    }
+}
+
+/// Our address in the eyes of the recipient, or of everybody on the interface.
+fn own_ip(ctx: &Context, interface: Option<u32>, to: Option<SocketAddrV4>) -> Option<IpAddr> {
+    let own_host = to.map(|to| IpAddr::from(*to.ip()));
+    if let Some(ip) = own_host.filter(|ip| ctx.is_own_address(*ip)) {
+        return Some(ip);
+    }
+    let is_used = |i: &&Interface| interface.is_none_or(|index| i.index == index);
+    let mut used = ctx.interfaces.iter().filter(is_used);
+    let v4 = |i: &Interface| i.addresses.iter().map(|a| a.ip).find(IpAddr::is_ipv4);
+    used.find_map(v4)
+}
+
+/// What tells programs of our network that the sender is one of them: they have our lines already.
+fn gateway_tag(ctx: &Context) -> String {
+    let mut tag = ctx.network.to_string();
+    tag.truncate(16);
+    tag
+}
+
+fn present(ctx: &Context) -> Vec<GuestId> {
+    let guests = ctx.guests.present(GuestNetwork::Lsnp);
+    guests.map(|guest| guest.id).collect()
+}
+
+/// Shows a guest as gone.
+fn end_visit(ctx: &mut Context, id: GuestId) {
+    let now = ctx.now.wall;
+    if let Some(guest) = ctx.guests.get_mut(id)
+        && !std::mem::replace(&mut guest.is_gone, true)
+    {
+        let left = guest.notice(now, GuestEvent::Left(guest.network.room()));
+        ctx.notify(left);
+    }
+}
+
+fn remark(ctx: &mut Context, id: GuestId, content: String) {
+    if let Some(guest) = ctx.guests.get(id) {
+        let room = guest.network.room();
+        let notice = guest.notice(ctx.now.wall, GuestEvent::Remark { room, content });
+        ctx.notify(notice);
+    }
+}
+
+/// The end of a sentence that says whom a guest knows and we do not.
+fn describe_list(ctx: &Context, mut users: Vec<String>) -> String {
+    let is_known = |user: &String| {
+        let mut guests = ctx.guests.iter();
+        user_name(user) == ctx.nick.as_str() || guests.any(|guest: &Guest| guest.user == *user)
+    };
+    users.retain(|user| !is_known(user));
+    match users.is_empty() {
+        true => "knows nobody else".to_owned(),
+        false => format!("also knows {}", users.join(", ")),
+    }
+}

@@ -1,0 +1,108 @@
+//! The commands of LSNP's users: POST, DM, PROFILE, LIST, VERBOSE and QUIT, in capitals at the
+//! beginning of a line. What such a line leaves out is asked for.
+use crate::base::event::Command;
+use crate::base::guests::guest::GuestNetwork;
+use crate::base::guests::lsnp::LsnpRequest;
+use crate::base::name::GUEST_PREFIX;
+use crate::ui::command::{
+    UserCommand, build_direct_message, build_room_message, parse_lsnp_request,
+};
+
+/// What a typed line is to a user of LSNP.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LsnpLine {
+    /// It is no command of LSNP, and no answer to a question.
+    Other,
+    /// Show this question. The next line is the answer.
+    Question(&'static str),
+    /// Execute this command. The error is a sentence for the user.
+    Command(Result<UserCommand, String>),
+}
+
+/// What the next line answers.
+enum Awaited {
+    PostText,
+    Recipient,
+    DirectText(String),
+    DisplayName,
+    Status(String),
+}
+
+/// Understands the commands of LSNP's users, and what they were asked for.
+#[derive(Default)]
+pub struct LsnpCommands(Option<Awaited>);
+
+impl LsnpCommands {
+    /// Handles a typed line.
+    pub fn handle_line(&mut self, line: &str) -> LsnpLine {
+        if let Some(awaited) = self.0.take() {
+            return self.handle_answer(awaited, line);
+        }
+        let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, argument.trim()) {
+            ("POST", "") => self.ask(Awaited::PostText),
+            ("POST", text) => post(text),
+            ("DM", "") => self.ask(Awaited::Recipient),
+            ("DM", argument) => match argument.split_once(' ') {
+                Some((name, text)) => direct(name, text),
+                None => self.ask(Awaited::DirectText(argument.to_owned())),
+            },
+            ("PROFILE", "") => self.ask(Awaited::DisplayName),
+            ("PROFILE" | "LIST" | "VERBOSE", _) => request(line),
+            ("QUIT", "") => LsnpLine::Command(Ok(UserCommand::Quit)),
+            _ => LsnpLine::Other,
+        }
+    }
+
+    fn handle_answer(&mut self, awaited: Awaited, line: &str) -> LsnpLine {
+        match awaited {
+            Awaited::PostText => post(line),
+            Awaited::Recipient => self.ask(Awaited::DirectText(line.trim().to_owned())),
+            Awaited::DirectText(name) => direct(&name, line),
+            Awaited::DisplayName => self.ask(Awaited::Status(line.replace('|', " "))),
+            Awaited::Status(name) => request(&format!("PROFILE {name}|{line}")),
+        }
+    }
+
+    fn ask(&mut self, awaited: Awaited) -> LsnpLine {
+        let question = match &awaited {
+            Awaited::PostText => "POST: what do you say to all?",
+            Awaited::Recipient => "DM: to whom?",
+            Awaited::DirectText(_) => "DM: what do you say?",
+            Awaited::DisplayName => "PROFILE: under which name are you shown?",
+            Awaited::Status(_) => "PROFILE: what is your status?",
+        };
+        self.0 = Some(awaited);
+        LsnpLine::Question(question)
+    }
+}
+
+fn post(text: &str) -> LsnpLine {
+    let room = Some(GuestNetwork::Lsnp.room());
+    LsnpLine::Command(build_room_message(room, text, false))
+}
+
+fn direct(name: &str, text: &str) -> LsnpLine {
+    let name = match name.starts_with(GUEST_PREFIX) {
+        true => name.to_owned(),
+        false => format!("{GUEST_PREFIX}{name}"),
+    };
+    LsnpLine::Command(build_direct_message(&name, text.trim_start(), false))
+}
+
+fn request(line: &str) -> LsnpLine {
+    let request = parse_lsnp_request(line);
+    LsnpLine::Command(request.map(|request| UserCommand::Core(Command::Lsnp(request))))
+}
+
+/// The request as a user types it.
+pub fn format_request(request: &LsnpRequest) -> String {
+    match request {
+        LsnpRequest::Profile {
+            display_name,
+            status,
+        } => format!("/lsnp PROFILE {}|{status}", display_name.replace('|', " ")),
+        LsnpRequest::List => "/lsnp LIST".to_owned(),
+        LsnpRequest::Verbose => "/lsnp VERBOSE".to_owned(),
+    }
+}

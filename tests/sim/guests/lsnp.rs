@@ -1,0 +1,305 @@
+//! LSNP with well-behaved programs of all versions.
+use p2pchat::base::event::{Command, Input};
+use p2pchat::base::guests::lsnp::LsnpRequest;
+use p2pchat::wire::lsnp::LsnpContent;
+
+use super::support::{Foreigner, deliver_bytes, expect_repeated, gateway, shown, take_sent};
+
+const ZED: Foreigner = Foreigner::new("zed", 1);
+
+/// A program that starts is known to everybody: it says so at once, a second later, and then every
+/// 30 s.
+#[test]
+fn a_gateway_announces_itself() {
+    let (mut lan, alice) = gateway(1, None);
+    lan.run_for(90_000);
+    assert_eq!(take_sent(&mut lan, alice), ["all PEER_DISCOVERY 8500"; 3]);
+    lan.stop(alice);
+    lan.start(alice);
+    lan.run_for(1_500);
+    assert_eq!(take_sent(&mut lan, alice), ["all PEER_DISCOVERY 8500"; 2]);
+}
+
+/// Whoever is not known yet is told where we are, once. Programs that answer every discovery,
+/// answers too, would never stop otherwise.
+#[test]
+fn a_discovery_is_answered_once_and_an_answer_never() {
+    let (mut lan, alice) = gateway(2, None);
+    ZED.discover(&mut lan, alice);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.1:9000 PEER_DISCOVERY 8500"]
+    );
+    for _ in 0..5 {
+        // Zed answers our answer, and calls again.
+        let port = ZED.port;
+        ZED.send(&mut lan, alice, LsnpContent::Discovery { port });
+        ZED.discover(&mut lan, alice);
+        lan.run_for(1_000);
+    }
+    assert_eq!(take_sent(&mut lan, alice), [""; 0]);
+    // Carol answers our broadcast. She knows us, so nothing is due.
+    let carol = Foreigner::new("carol", 2);
+    let port = carol.port;
+    carol.send(&mut lan, alice, LsnpContent::Discovery { port });
+    assert_eq!(take_sent(&mut lan, alice), [""; 0]);
+    // A program that has started again, at another port, does not know us.
+    let restarted = Foreigner { port: 9_500, ..ZED };
+    restarted.discover(&mut lan, alice);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.1:9500 PEER_DISCOVERY 8500"]
+    );
+    assert_eq!(
+        shown(&lan, alice),
+        ["#lsnp zed joined", "#lsnp carol joined"]
+    );
+}
+
+/// The first version hears no broadcast, and forgets us after five minutes of silence.
+#[test]
+fn a_guest_is_reminded_of_us() {
+    let (mut lan, alice) = gateway(3, None);
+    ZED.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    for _ in 0..9 {
+        lan.run_for(30_000);
+        ZED.discover(&mut lan, alice);
+    }
+    let sent = take_sent(&mut lan, alice);
+    let reminders = sent.iter().filter(|sent| sent.starts_with("10.0.9.1"));
+    assert_eq!(reminders.count(), 2, "{sent:?}");
+}
+
+/// What our user says in the room goes to the guests that are here, or to the first one who comes.
+/// What other peers say there does not: each gateway speaks for its own user.
+#[test]
+fn our_lines_go_to_guests_and_those_of_others_do_not() {
+    let (mut lan, alice) = gateway(4, None);
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.join(bob, "#lsnp");
+    lan.run_until_linked(alice, bob, 5_000);
+    lan.say_in(alice, "#lsnp", "anybody here?");
+    lan.run_for(1_000);
+    assert_eq!(take_sent(&mut lan, alice), [""; 0]);
+    ZED.discover(&mut lan, alice);
+    Foreigner::new("carol", 2).discover(&mut lan, alice);
+    take_sent(&mut lan, alice).sort();
+    lan.say_in(bob, "#lsnp", "bob says");
+    lan.say_in(alice, "#lsnp", "to both");
+    lan.say_in(alice, "#general", "not for guests");
+    lan.run_for(1_000);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.1:9000 POST to both", "10.0.9.2:9000 POST to both"]
+    );
+    assert!(lan.peers[alice].received().contains(&"bob says".to_owned()));
+}
+
+/// A line that was said before anybody came reaches the first guest.
+#[test]
+fn a_line_waits_for_the_first_guest() {
+    let (mut lan, alice) = gateway(5, None);
+    lan.say_in(alice, "#lsnp", "anybody here?");
+    lan.run_for(60_000);
+    take_sent(&mut lan, alice);
+    ZED.discover(&mut lan, alice);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        [
+            "10.0.9.1:9000 PEER_DISCOVERY 8500",
+            "10.0.9.1:9000 POST anybody here?"
+        ]
+    );
+}
+
+/// Guests acknowledge nothing, so lines count as delivered when a guest was sent them. With neither
+/// a guest nor a peer they do not.
+#[test]
+fn lines_in_the_room_are_delivered_with_a_guest() {
+    let (mut lan, alice) = gateway(6, None);
+    lan.say_in(alice, "#lsnp", "hello");
+    lan.finish(alice, None);
+    lan.run_for(10_000);
+    assert!(!lan.peers[alice].is_settled());
+    ZED.discover(&mut lan, alice);
+    lan.run_for(100);
+    assert!(lan.peers[alice].is_settled());
+}
+
+/// A post is shown once, though a program may send it to everybody and to us.
+#[test]
+fn a_message_that_comes_twice_is_shown_once() {
+    let (mut lan, alice) = gateway(7, None);
+    let post = "TYPE:POST\nUSER_ID:zed@10.0.9.1\nCONTENT:hi\nMESSAGE_ID:1f\n\n";
+    for is_to_all in [true, false] {
+        deliver_bytes(
+            &mut lan,
+            alice,
+            1,
+            ZED.address(),
+            is_to_all,
+            post.as_bytes(),
+        );
+    }
+    assert_eq!(shown(&lan, alice), ["#lsnp zed joined", "#lsnp zed: hi"]);
+}
+
+/// Direct messages go both ways. A message for somebody else is none for us.
+#[test]
+fn direct_messages_go_both_ways() {
+    let (mut lan, alice) = gateway(8, None);
+    ZED.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    for (to, line) in [("alice@10.0.0.1", "hey"), ("carol@10.0.9.2", "not for us")] {
+        ZED.send(&mut lan, alice, LsnpContent::Direct { to, line });
+    }
+    lan.send_direct_within(alice, "@guest/ZED", "psst", 0);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.1:9000 DM zed@10.0.9.1 psst"]
+    );
+    assert_eq!(
+        shown(&lan, alice),
+        ["#lsnp zed joined", "zed -> us: hey", "us -> zed: psst"]
+    );
+}
+
+/// A name that two guests bear is refused; the address tells them apart. A guest may come later.
+#[test]
+fn a_direct_message_finds_its_guest() {
+    let (mut lan, alice) = gateway(9, None);
+    ZED.discover(&mut lan, alice);
+    Foreigner::new("zed", 2).discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    lan.send_direct_within(alice, "@guest/zed", "which?", 0);
+    assert_eq!(lan.peers[alice].error_count("target"), 1);
+    lan.send_direct_within(alice, "@guest/zed@10.0.9.2", "you", 0);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.2:9000 DM zed@10.0.9.2 you"]
+    );
+    lan.send_direct_within(alice, "@guest/carol", "are you there?", 10_000);
+    lan.run_for(5_000);
+    let carol = Foreigner::new("carol", 3);
+    carol.discover(&mut lan, alice);
+    assert!(
+        take_sent(&mut lan, alice)
+            .contains(&"10.0.9.3:9000 DM carol@10.0.9.3 are you there?".to_owned())
+    );
+    lan.send_direct_within(alice, "@guest/dave", "nobody", 1_000);
+    lan.run_for(2_000);
+    assert_eq!(lan.peers[alice].error_count("target"), 2);
+}
+
+/// Lists and profiles are answered, a profile once.
+#[test]
+fn lists_and_profiles_are_answered() {
+    let (mut lan, alice) = gateway(10, None);
+    let carol = Foreigner::new("carol", 2);
+    ZED.discover(&mut lan, alice);
+    carol.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    ZED.send(&mut lan, alice, LsnpContent::ListRequest);
+    let profile = || LsnpContent::Profile {
+        display_name: "Zed Z",
+        status: "busy",
+        avatar: Some(("image/png", "YQ==")),
+    };
+    ZED.send(&mut lan, alice, profile());
+    ZED.send(&mut lan, alice, profile());
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        [
+            "10.0.9.1:9000 PEER_LIST_RESPONSE carol@10.0.9.2",
+            "10.0.9.1:9000 PROFILE alice "
+        ]
+    );
+    let ours = LsnpRequest::Profile {
+        display_name: "Alice A".to_owned(),
+        status: "here".to_owned(),
+    };
+    lan.feed(alice, Input::Command(Command::Lsnp(ours)));
+    lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::List)));
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        [
+            "10.0.9.1:9000 PROFILE Alice A here",
+            "10.0.9.2:9000 PROFILE Alice A here",
+            "10.0.9.1:9000 PEER_LIST_REQUEST",
+            "10.0.9.2:9000 PEER_LIST_REQUEST"
+        ]
+    );
+    // Of two answers, the first one was awaited.
+    let known = ["dave@10.0.9.4", "carol@10.0.9.2", "alice@10.0.0.1"].map(str::to_owned);
+    for _ in 0..2 {
+        ZED.send(&mut lan, alice, LsnpContent::ListResponse(known.to_vec()));
+    }
+    let all = shown(&lan, alice);
+    assert_eq!(
+        all[2..],
+        [
+            "#lsnp zed is Zed Z, busy",
+            "#lsnp zed also knows dave@10.0.9.4"
+        ]
+    );
+}
+
+/// A guest leaves with a goodbye, or after five minutes of silence, and may come back.
+#[test]
+fn a_guest_leaves_and_comes_back() {
+    let (mut lan, alice) = gateway(11, None);
+    ZED.discover(&mut lan, alice);
+    ZED.send(&mut lan, alice, LsnpContent::Revoke);
+    ZED.send(&mut lan, alice, LsnpContent::Revoke);
+    ZED.discover(&mut lan, alice);
+    lan.run_for(299_000);
+    assert_eq!(shown(&lan, alice).len(), 3);
+    lan.run_for(2_000);
+    assert_eq!(
+        shown(&lan, alice),
+        [
+            "#lsnp zed joined",
+            "#lsnp zed left",
+            "#lsnp zed joined",
+            "#lsnp zed left"
+        ]
+    );
+}
+
+/// Who leaves says so to every guest.
+#[test]
+fn we_say_goodbye() {
+    let (mut lan, alice) = gateway(12, None);
+    ZED.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    lan.stop(alice);
+    assert_eq!(take_sent(&mut lan, alice), ["10.0.9.1:9000 REVOKE"]);
+}
+
+/// With a room to repeat in, what guests say there is said by the gateway, which signs it.
+#[test]
+fn a_gateway_repeats_what_guests_say() {
+    let (mut lan, alice) = gateway(13, Some("#general"));
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 5_000);
+    expect_repeated(&mut lan, alice, &["guest/zed: hi all".to_owned()]);
+    ZED.send(&mut lan, alice, LsnpContent::Post("hi all"));
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), ["guest/zed: hi all"]);
+    assert_eq!(take_sent(&mut lan, alice), [""; 0]);
+}
+
+/// Two gateways of one network get each other's lines signed. So they are no guests of each other.
+#[test]
+fn gateways_are_no_guests_of_each_other() {
+    let (mut lan, alice) = gateway(14, None);
+    let announced = "TYPE:PEER_DISCOVERY\nUSER_ID:bob@10.0.9.1\nPORT:9000\nP2PCHAT:";
+    for (tag, guests) in [("0000000000000000", 0), ("65a74151c13e175b", 1)] {
+        let bytes = format!("{announced}{tag}\n\n");
+        deliver_bytes(&mut lan, alice, 1, ZED.address(), true, bytes.as_bytes());
+        assert_eq!(shown(&lan, alice).len(), guests, "{tag}");
+    }
+}

@@ -1,0 +1,240 @@
+//! What a hostile host can do with messages that nobody signs.
+use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::wire::lsnp::LsnpContent;
+
+use super::support::{
+    Foreigner, GATEWAY_PORT, deliver_bytes, expect_repeated, gateway, shown, take_sent,
+};
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+
+const MALLORY: Foreigner = Foreigner::new("mallory", 66);
+
+fn guest_count(lan: &mut Lan, who: PeerIndex) -> usize {
+    lan.feed(who, Input::Command(Command::Peers));
+    let notices = lan.peers[who].notices_of_run().collect::<Vec<_>>();
+    let lists = notices.iter().rev().find_map(|notice| match notice {
+        Notice::Guests(guests) => Some(guests.len()),
+        _ => None,
+    });
+    lists.unwrap_or(0)
+}
+
+fn made_up_discovery(n: usize) -> String {
+    format!("TYPE:PEER_DISCOVERY\nUSER_ID:m{n}@10.0.9.66\nPORT:9000\n\n")
+}
+
+/// A host invents a hundred users: eight find a place, each is answered once, and the user is told
+/// that the rest was dropped.
+#[test]
+fn a_hundred_forged_users_of_one_host() {
+    let (mut lan, alice) = gateway(1, None);
+    for n in 0..100 {
+        let bytes = made_up_discovery(n);
+        deliver_bytes(
+            &mut lan,
+            alice,
+            1,
+            MALLORY.address(),
+            true,
+            bytes.as_bytes(),
+        );
+    }
+    assert_eq!(guest_count(&mut lan, alice), 8);
+    assert_eq!(take_sent(&mut lan, alice).len(), 8);
+    // Another host has its own places.
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    assert_eq!(guest_count(&mut lan, alice), 9);
+    lan.run_for(61_000);
+    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+    assert!(lan.node(alice).counters().guest_messages_ignored >= 22);
+}
+
+/// The places are for those who are here: a gone guest makes place.
+#[test]
+fn gone_guests_make_place() {
+    let (mut lan, alice) = gateway(2, None);
+    for n in 0..8 {
+        let bytes = made_up_discovery(n);
+        deliver_bytes(
+            &mut lan,
+            alice,
+            1,
+            MALLORY.address(),
+            true,
+            bytes.as_bytes(),
+        );
+    }
+    lan.run_for(301_000);
+    MALLORY.discover(&mut lan, alice);
+    assert_eq!(guest_count(&mut lan, alice), 8);
+    assert_eq!(shown(&lan, alice).last().unwrap(), "#lsnp mallory joined");
+}
+
+/// All hosts of a network together have 256 guests at most.
+#[test]
+fn the_number_of_guests_is_bounded() {
+    let (mut lan, alice) = gateway(3, None);
+    for host in 0..=255 {
+        for name in ["a", "b"] {
+            Foreigner::new(name, host).discover(&mut lan, alice);
+        }
+    }
+    assert_eq!(guest_count(&mut lan, alice), 256);
+    assert_eq!(take_sent(&mut lan, alice).len(), 256);
+}
+
+/// A flood of lines is cut to 30 at once and two a second, and summed up.
+#[test]
+fn a_flood_of_lines_is_cut_and_summed_up() {
+    let (mut lan, alice) = gateway(4, None);
+    for n in 0..1_000 {
+        MALLORY.send(&mut lan, alice, LsnpContent::Post(&format!("spam {n}")));
+    }
+    assert_eq!(shown(&lan, alice).len(), 31);
+    let zed = Foreigner::new("zed", 1);
+    zed.send(&mut lan, alice, LsnpContent::Post("I am heard"));
+    assert_eq!(shown(&lan, alice).last().unwrap(), "#lsnp zed: I am heard");
+    lan.run_for(61_000);
+    let summaries = lan.peers[alice].notices_of_run().filter_map(|n| match n {
+        Notice::Error { code, content } if code.as_str() == "guests" => Some(content.as_str()),
+        _ => None,
+    });
+    let summaries: Vec<&str> = summaries.collect();
+    assert_eq!(summaries.len(), 1);
+    assert!(
+        summaries[0].starts_with("970 messages of guests"),
+        "{summaries:?}"
+    );
+    MALLORY.send(&mut lan, alice, LsnpContent::Post("later"));
+    assert_eq!(shown(&lan, alice).last().unwrap(), "#lsnp mallory: later");
+}
+
+/// The hosts that are watched are bounded, and one that is silent makes place.
+#[test]
+fn forged_hosts_cannot_lock_out_everybody_for_long() {
+    let (mut lan, alice) = gateway(5, None);
+    for n in 0..512_u16 {
+        let [high, low] = n.to_be_bytes();
+        let forged = Foreigner {
+            name: "m",
+            ip: [10, 0, 100 + high, low],
+            port: 9_000,
+        };
+        forged.send(&mut lan, alice, LsnpContent::Revoke);
+    }
+    let zed = Foreigner::new("zed", 1);
+    zed.send(&mut lan, alice, LsnpContent::Post("hello"));
+    assert_eq!(shown(&lan, alice), [""; 0]);
+    lan.run_for(1_000);
+    zed.send(&mut lan, alice, LsnpContent::Post("hello"));
+    assert_eq!(shown(&lan, alice), ["#lsnp zed joined", "#lsnp zed: hello"]);
+}
+
+/// What a gateway repeats is bounded for all guests together: it signs it.
+#[test]
+fn repeated_lines_are_bounded() {
+    let (mut lan, alice) = gateway(6, Some("#general"));
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 5_000);
+    let repeated = (0..30).map(|n| format!("guest/mallory: spam {}", n % 20));
+    expect_repeated(&mut lan, alice, &repeated.collect::<Vec<_>>());
+    for host in 1..=10 {
+        for n in 0..20 {
+            let mallory = Foreigner::new("mallory", host);
+            mallory.send(&mut lan, alice, LsnpContent::Post(&format!("spam {n}")));
+        }
+    }
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received().len(), 30);
+}
+
+/// Messages count only from a neighbour, and never from ourselves.
+#[test]
+fn messages_from_elsewhere_are_ignored() {
+    let (mut lan, alice) = gateway(7, None);
+    let post = b"TYPE:POST\nUSER_ID:zed@10.0.9.1\nCONTENT:hi\n\n";
+    let elsewhere = [
+        (1, [192, 0, 2, 1], 9_000),
+        (2, [10, 0, 9, 1], 9_000),
+        (1, [10, 0, 0, 1], GATEWAY_PORT),
+    ];
+    for (interface, ip, port) in elsewhere {
+        let source = std::net::SocketAddrV4::new(ip.into(), port);
+        deliver_bytes(&mut lan, alice, interface, source, true, post);
+    }
+    assert_eq!(shown(&lan, alice), [""; 0]);
+}
+
+/// A name that breaks the rule is shown as `?`, and its line stays one line.
+#[test]
+fn a_hostile_name_is_made_harmless() {
+    let (mut lan, alice) = gateway(8, Some("#general"));
+    let post = "TYPE:POST\nUSER_ID:\u{1b}[2J alice@10.0.9.66\nCONTENT:a\rTYPE:DM\u{1b}[2J\n\n";
+    let repeated = "guest/?: a\rTYPE:DM\u{1b}[2J".to_owned();
+    expect_repeated(&mut lan, alice, &[repeated]);
+    deliver_bytes(&mut lan, alice, 1, MALLORY.address(), true, post.as_bytes());
+    assert_eq!(
+        shown(&lan, alice),
+        ["#lsnp ? joined", "#lsnp ?: a\rTYPE:DM\u{1b}[2J"]
+    );
+    lan.check_lines();
+}
+
+/// Pictures are kept of 16 guests at most.
+#[test]
+fn pictures_are_bounded() {
+    let (mut lan, alice) = gateway(9, None);
+    let data = "a".repeat(60_000);
+    for host in 0..40 {
+        let profile = LsnpContent::Profile {
+            display_name: "",
+            status: "",
+            avatar: Some(("image/png", &data)),
+        };
+        Foreigner::new("mallory", host).send(&mut lan, alice, profile);
+    }
+    lan.feed(alice, Input::Command(Command::Peers));
+    let with_picture = lan.peers[alice].notices_of_run().filter_map(|n| match n {
+        Notice::Guests(guests) => {
+            Some(guests.iter().filter(|g| g.profile.avatar.is_some()).count())
+        }
+        _ => None,
+    });
+    assert_eq!(with_picture.last(), Some(16));
+}
+
+/// Our own lines leave at a bounded rate, and all of them do.
+#[test]
+fn our_own_flood_is_paced() {
+    let (mut lan, alice) = gateway(10, None);
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    let texts: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
+    let at_once = take_sent(&mut lan, alice).len();
+    assert_eq!(at_once, 32);
+    lan.run_for(4_000);
+    let later = take_sent(&mut lan, alice);
+    assert_eq!(at_once + later.len(), 200);
+    assert_eq!(later.last().unwrap(), "10.0.9.1:9000 POST line 199");
+}
+
+/// Lines for nobody are kept within bounds, and the user hears of those that are not.
+#[test]
+fn waiting_lines_are_bounded() {
+    let (mut lan, alice) = gateway(11, None);
+    let texts: Vec<String> = (0..5_000).map(|n| format!("line {n}")).collect();
+    lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
+    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+    lan.finish(alice, None);
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    lan.run_for(200_000);
+    let posts = take_sent(&mut lan, alice);
+    assert_eq!(posts.iter().filter(|p| p.contains(" POST ")).count(), 4_096);
+    assert!(
+        !lan.peers[alice].is_settled(),
+        "the last lines were dropped"
+    );
+}

@@ -1,0 +1,4 @@
+//! People of foreign networks: what they can make a program show, send and remember.
+mod lsnp;
+mod lsnp_floods;
+mod support;
