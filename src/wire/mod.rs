@@ -16,6 +16,10 @@ pub mod invite;
 pub mod invite_code;
 pub mod lsnp;
 pub mod message;
+#[cfg(feature = "nat")]
+pub mod nat_pmp;
 pub mod noise;
+#[cfg(feature = "nat")]
+pub mod pcp;
 pub mod sealed;
 pub mod secret;

@@ -76,6 +76,9 @@ SEEDS = {
     "code": lambda: [*fields("code"), b"[fe80::1%eth0]:9999", b"box.example:1", b"192.0.2.1"],
     "control_request": lambda: [*session(">"), *session("<")],
     "frame": lambda: with_modes((1, 7, 255), from_hex(fields("frame"))),
+    "gateway": lambda: from_hex(
+        fields("pcp_answer", "pcp_refusal", "nat_pmp_a", "nat_pmp_refusal")
+    ),
     "handshake": lambda: with_modes((0, 1, 2, 3, 252, 253, 254, 255), streams()),
     "invite": lambda: [
         *with_modes((0, 1, 254, 255), streams("invite", b"newcomer_sends_", b"inviter_sends_")),

@@ -11,6 +11,8 @@ mod discovery;
 mod faults;
 mod fork;
 mod main_job;
+#[cfg(feature = "nat")]
+mod nat;
 mod news;
 mod partition;
 mod routed;

@@ -16,6 +16,8 @@ mod go_p2pchat;
 mod invite;
 mod lsnp;
 mod message;
+#[cfg(feature = "nat")]
+mod nat;
 mod protocol;
 mod sealed;
 mod secret;

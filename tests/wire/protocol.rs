@@ -15,9 +15,11 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 21] = [
+const UNNAMED: [&str; 32] = [
+    "CHECK_CHARS",
     "CHECK_DIGITS",
     "DEFAULT_PORT",
+    "GATEWAY_PORT",
     "HEADER_BYTES",
     "HEX_DIGITS",
     "HOST_MAX_BYTES",
@@ -27,16 +29,25 @@ const UNNAMED: [&str; 21] = [
     "KEY_BYTES",
     "LACKING_NAMED_MAX",
     "LAMPORTS_PER_MS",
+    "MAP_BYTES",
+    "NAT_PMP_VERSION",
     "NEIGHBOURS_PER_SIDE",
     "NONCE_BITS",
     "NONCE_BYTES",
+    "OP_ADDRESS",
+    "OP_MAP",
+    "OP_MAP_TCP",
     "OVERHEAD_BYTES",
+    "PCP_MAX_BYTES",
     "PROTOCOL_VERSION",
+    "RESPONSE_BIT",
     "SANITIZED_MAX_CHARS",
-    "CHECK_CHARS",
     "SIGNATURE_CHARS",
     "TAG_BYTES",
+    "TCP",
     "TEXT_BYTES",
+    "UNSUPPORTED_VERSION",
+    "VERSION",
 ];
 
 /// An implementer copies the examples.

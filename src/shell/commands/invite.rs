@@ -132,7 +132,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
 
 /// Prints the code, and its long form for a newcomer that multicast does not reach.
 fn print_code(options: &Options, own: Peer, code: &InviteCode, port: u16) -> Result<(), Failure> {
-    let addresses = connection_code(own.id, &options.interfaces, port)
+    let addresses = connection_code(own.id, &options.interfaces, port, None)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?
         .addresses;
     let mut text = format!("invite code: {code}\n");

@@ -46,7 +46,7 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     if port == 0 {
         port = DEFAULT_PORT;
     }
-    let code = connection_code(me.id, interfaces, port)
+    let code = connection_code(me.id, interfaces, port, None)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?
         .to_string();
     if options.json {

@@ -64,6 +64,8 @@ pub enum OptionId {
     Lsnp,
     /// The room in which lines of guests are repeated.
     LsnpRoom,
+    /// Have the default gateway map the TCP port.
+    Nat,
 }
 
 impl OptionId {
@@ -179,6 +181,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send]),
     flag(OptionId::Lsnp, 0, "--lsnp", NETWORK_COMMANDS),
     valued_option(OptionId::LsnpRoom, 0, "--lsnp-room", "ROOM", NETWORK_COMMANDS, "as in `--lsnp-room ops`"),
+    flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS),
 ];
 
 const _: () = {

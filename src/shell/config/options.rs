@@ -66,6 +66,9 @@ pub struct Options {
     pub lsnp_room: Option<Room>,
     /// The peers to dial.
     pub static_peers: Vec<Endpoint>,
+    /// Whether the default gateway shall map the TCP port, so that hosts of other networks can dial
+    /// it.
+    pub nat: bool,
     /// Names of the interfaces to use. Empty: all interfaces.
     pub interfaces: Vec<String>,
     /// The file with the network secret. `None`: the open network.
@@ -196,6 +199,7 @@ pub fn parse(
         lsnp,
         lsnp_room,
         static_peers: choose_static_peers(&sources)?,
+        nat: choose_nat(&sources)?,
         interfaces: check_repeats(
             OptionId::Interface,
             sources.all_values(OptionId::Interface, values::parse_interface_name)?,
@@ -440,6 +444,15 @@ fn choose_lsnp_room(sources: &OptionSources, lsnp: bool) -> Result<Option<Room>,
 fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
     let endpoints = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
     check_repeats(OptionId::Peer, endpoints.into_iter().flatten().collect())
+}
+
+fn choose_nat(sources: &OptionSources) -> Result<bool, Failure> {
+    match sources.has_flag(OptionId::Nat) {
+        true if !cfg!(feature = "nat") => Err(Failure::usage(
+            "--nat is not part of this build: map the port by hand, or build with `--features nat`",
+        )),
+        is_given => Ok(is_given),
+    }
 }
 
 fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {

@@ -6,6 +6,8 @@ pub mod interface_watch;
 pub mod interfaces;
 pub mod lsnp;
 pub mod multicast;
+#[cfg(feature = "nat")]
+pub mod nat;
 pub mod own_code;
 pub mod path_mtu;
 pub mod resolver;

@@ -2,5 +2,6 @@
 pub mod event_loop;
 pub mod folder_audits;
 pub mod poll_sources;
+pub mod port_mapping;
 pub mod replication_state;
 pub mod start;

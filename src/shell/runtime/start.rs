@@ -28,6 +28,7 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::poll_sources;
+use crate::shell::runtime::port_mapping::PortMapping;
 use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
 use crate::shell::session::frontend::exit_policy::SessionMode;
@@ -124,6 +125,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         resume,
         identity,
     };
+    let port_mapping = PortMapping::start(&options, listening_port(&streams)?, &wake)?;
     let finders = Finders::new(Arc::clone(&wake));
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
@@ -137,6 +139,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         lsnp,
         resolver,
         finders,
+        port_mapping,
         options,
         session,
         frontend,

@@ -38,6 +38,7 @@ fn an_empty_command_line_gives_the_defaults() {
         lsnp: false,
         lsnp_room: None,
         static_peers: Vec::new(),
+        nat: false,
         interfaces: Vec::new(),
         secret_file: None,
         directory: Some(PathBuf::from("/home/alice/.local/state/p2pchat")),

@@ -30,6 +30,7 @@ use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN, WAKE_TOKE
 use crate::shell::os::signals::Signals;
 use crate::shell::runtime::folder_audits::FolderAudits;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
+use crate::shell::runtime::port_mapping::PortMapping;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
@@ -79,6 +80,8 @@ pub struct EventLoopParts {
     pub resolver: Resolver,
     /// The finders. They have not started yet.
     pub finders: Finders,
+    /// The port mapping of `--nat`.
+    pub port_mapping: PortMapping,
     /// The options of the run.
     pub options: Options,
     /// The user's session.
@@ -110,6 +113,7 @@ pub struct EventLoop {
     pub(super) lsnp: Option<LsnpSockets>,
     pub(super) resolver: Resolver,
     pub(super) finders: Finders,
+    pub(super) port_mapping: PortMapping,
     pub(super) options: Options,
     pub(super) interface_watch: InterfaceWatch,
     pub(super) signals: Signals,
@@ -170,6 +174,7 @@ impl EventLoop {
             lsnp: parts.lsnp,
             resolver: parts.resolver,
             finders: parts.finders,
+            port_mapping: parts.port_mapping,
             options: parts.options,
             interface_watch,
             signals: parts.signals,
@@ -314,6 +319,7 @@ impl EventLoop {
         self.load_pending();
         self.handle_resolutions();
         self.handle_findings();
+        self.handle_mapping_news();
         self.handle_requests();
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();

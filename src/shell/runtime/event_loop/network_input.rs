@@ -134,6 +134,15 @@ impl EventLoop {
         }
     }
 
+    /// Tells the user what has become of the port mapping.
+    pub(super) fn handle_mapping_news(&mut self) {
+        match self.port_mapping.take_news() {
+            Some(Ok(sentence)) => self.frontend.stderr.debug(|| sentence),
+            Some(Err(sentence)) => self.frontend.warn(&sentence),
+            None => {}
+        }
+    }
+
     /// Lists the network interfaces again, and passes changes to the core. Ends the streams whose
     /// address is gone.
     pub(super) fn refresh_interfaces(&mut self) {
@@ -161,6 +170,7 @@ impl EventLoop {
                 sockets.set_interfaces(interfaces.clone());
             }
             self.handle_input(Input::InterfacesChanged(interfaces));
+            self.port_mapping.handle_interfaces();
         }
     }
 }

@@ -159,7 +159,12 @@ impl EventLoop {
             }
             SessionAction::Code => {
                 let ready = self.ready();
-                let code = connection_code(ready.me.id, &ready.interfaces, ready.port);
+                let code = connection_code(
+                    ready.me.id,
+                    &ready.interfaces,
+                    ready.port,
+                    self.port_mapping.external(),
+                );
                 let code = code.map(|code| code.to_string());
                 self.with_session(key, |session, _, sink| {
                     session.finish_code(ready.me, code, sink);
@@ -225,6 +230,7 @@ impl EventLoop {
         if let Notice::Stats { counters, troubles } = &mut notice {
             counters.extend(self.finders.counters());
             troubles.extend(self.finders.troubles());
+            self.port_mapping.add_stats(counters, troubles);
         }
         if let Notice::Resolved { request_id, result } = notice {
             let id = request_id;

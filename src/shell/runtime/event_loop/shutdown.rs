@@ -21,6 +21,7 @@ impl EventLoop {
             self.flush_streams(events);
         }
         self.finders.withdraw();
+        self.port_mapping.delete();
         let (node, datagrams) = (self.node.counters(), self.multicast.counters());
         self.frontend
             .stderr

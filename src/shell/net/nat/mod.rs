@@ -1,0 +1,5 @@
+//! The port mapping that `--nat` asks the default gateway for, so that peers of other networks can
+//! dial this program behind a NAT.
+pub mod gateway;
+pub mod mapper;
+pub mod session;
