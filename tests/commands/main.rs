@@ -34,6 +34,7 @@ mod signals;
 mod stalled_stdout;
 mod streams;
 mod takeover;
+mod unbuilt;
 
 use std::fs;
 use std::io::Write as _;

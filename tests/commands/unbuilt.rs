@@ -1,0 +1,26 @@
+//! What a build without a feature says to the options and commands of that part.
+use super::hosts::host::Loopback;
+use super::run;
+
+/// Each is refused with a sentence that names what to do instead.
+#[test]
+fn options_of_parts_that_are_not_built_are_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let parts: [(bool, &[&str]); 4] = [
+        (cfg!(feature = "invite"), &["invite"]),
+        (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
+        (cfg!(feature = "nat"), &["listen", "--nat", "-W", "0.1"]),
+        (cfg!(feature = "qr"), &["whoami", "--qr"]),
+    ];
+    for (is_built, arguments) in parts {
+        let outcome = run(&lo, "alice", arguments);
+        let is_refused = outcome
+            .err
+            .iter()
+            .any(|line| line.contains("part of this build"));
+        assert_eq!(is_refused, !is_built, "{outcome:?}");
+        if is_refused {
+            outcome.assert_code(2);
+        }
+    }
+}
