@@ -63,6 +63,8 @@ pub struct Link {
     /// The address at which our last dial reached the peer. `None` if only the peer dialed. The
     /// port of [`Link::address`] may then be false.
     pub dialed_address: Option<SocketAddr>,
+    /// The address that a gateway maps to the peer, as it says, and when it first said so.
+    pub mapped: Option<(SocketAddr, Time)>,
     /// When the handshake began. If our name or rooms changed since then, our hello may lack the
     /// change.
     pub handshake_started_at: Time,

@@ -224,6 +224,7 @@ impl Node {
                 self.dialer.handle_found(ctx, via, peer, &addresses);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
+            Input::PortMapped(address) => self.exchange.handle_mapping(ctx, address),
             Input::FolderOpened {
                 folder,
                 ranges,
@@ -451,7 +452,7 @@ impl Node {
         if self.dialer.link_up(&mut self.ctx, stream, peer.id) {
             self.known_peers.bind(&mut self.ctx, &peer);
         }
-        self.exchange.link_up(&self.ctx, stream);
+        self.exchange.link_up(&mut self.ctx, stream);
         self.routes.link_up(&peer.id);
         self.observe_peer(stream, peer);
         self.delivery_tracker
@@ -562,7 +563,10 @@ impl Node {
                 ctx.author_clocks
                     .record_relayed(author, AuthorClock { run, clock }, peer);
             }
-            Message::Peers { peers } => self.dialer.handle_introductions(ctx, stream, &peers),
+            Message::Peers { peers } => {
+                self.exchange.handle_peers(ctx, stream, &peers);
+                self.dialer.handle_introductions(ctx, stream, &peers);
+            }
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
             Message::Hello(_) | Message::Unknown => {}
         }

@@ -21,6 +21,8 @@ const ALICES_ROUTER: usize = 1;
 const BOB: usize = 2;
 const BOBS_ROUTER: usize = 3;
 const CAROL: usize = 4;
+/// Dave lives with alice.
+const DAVE: usize = 5;
 
 /// The rules of a router: what comes from outside needs a mapping, what goes out gets its address.
 /// miniupnpd adds its mappings to the chains of its name.
@@ -52,7 +54,7 @@ fn outside(host: usize) -> String {
 }
 
 fn two_homes() -> Option<Lan> {
-    let lan = Lan::unplugged(5)?;
+    let lan = Lan::unplugged(6)?;
     let cards = [
         (ALICE, 0),
         (ALICES_ROUTER, 0),
@@ -61,6 +63,7 @@ fn two_homes() -> Option<Lan> {
         (BOBS_ROUTER, 1),
         (BOBS_ROUTER, 2),
         (CAROL, 2),
+        (DAVE, 0),
     ];
     for (host, segment) in cards {
         lan.attach(host, segment);
@@ -70,14 +73,21 @@ fn two_homes() -> Option<Lan> {
     for host in [ALICES_ROUTER, BOBS_ROUTER, CAROL] {
         lan.readdress(host, 2, &format!("{}/24", outside(host)));
     }
-    for (host, router, home) in [(ALICE, ALICES_ROUTER, 0), (BOB, BOBS_ROUTER, 1)] {
+    for (host, router, home) in [
+        (ALICE, ALICES_ROUTER, 0),
+        (DAVE, ALICES_ROUTER, 0),
+        (BOB, BOBS_ROUTER, 1),
+    ] {
         let namespace = &lan.hosts[router].namespace;
+        let gateway = Lan::address(router, home);
+        let route = format!("route add default via {gateway}");
+        lan.hosts[host].namespace.ip(&route);
+        if host == DAVE {
+            continue;
+        }
         let forwarding = "/proc/sys/net/ipv4/ip_forward";
         namespace.inside(|| fs::write(forwarding, "1").expect("a sysctl of the namespace"));
         namespace.nft(ROUTER);
-        let gateway = Lan::address(router, home);
-        let namespace = &lan.hosts[host].namespace;
-        namespace.ip(&format!("route add default via {gateway}"));
     }
     Some(lan)
 }
@@ -123,6 +133,47 @@ fn a_reachable_peer_carries_the_talk_of_two_behind_nats() {
     say_and_wait(&mut carol, "to both", &[&alice, &bob]);
 }
 
+/// Waits until bob has dialed this peer at an address to which he was introduced.
+fn wait_linked_by_exchange(lan: &Lan, peer: &str, address: &str) {
+    wait_until("bob is linked", 3 * TIMEOUT, || {
+        let mut peers = lan.hosts[BOB].spawn("bob", &["peers", "-W", "0.5"]);
+        peers.wait_code(TIMEOUT);
+        let rows = peers.out.wait_end(TIMEOUT);
+        let linked = format!("\t{address}\texchange\tlinked\t");
+        let is_linked =
+            |row: &String| row.starts_with(&format!("{peer}~")) && row.contains(&linked);
+        rows.iter().any(is_linked)
+    });
+}
+
+/// Two programs of one home listen on one port, so the gateway gives another one to the second. It
+/// is dialed there.
+#[test]
+fn two_of_one_home_are_dialed_at_different_ports() {
+    let Some(lan) = two_homes() else { return };
+    let Some(_gateway) = gateway(&lan) else {
+        return;
+    };
+    let carols = outside(CAROL);
+    let carol = lan.hosts[CAROL].start("carol", &[]);
+    let bob = lan.hosts[BOB].start("bob", &["--peer", &carols]);
+    let outside = outside(ALICES_ROUTER);
+    let prefix = format!("--nat: port 9999 is reachable as {outside}:");
+    let mut programs = Vec::new();
+    let mut ports = Vec::new();
+    for (host, user) in [(ALICE, "alice"), (DAVE, "dave")] {
+        let options = ["--nat", "--debug", "--peer", &carols];
+        let program = lan.hosts[host].start(user, &options);
+        let line = program.err.wait_for(TIMEOUT, |line| line.contains(&prefix));
+        let (_, rest) = line.split_once(&prefix).expect("a port");
+        ports.push(rest.split(' ').next().expect("a port").to_owned());
+        wait_linked_by_exchange(&lan, user, &format!("{outside}:{}", ports[ports.len() - 1]));
+        programs.push(program);
+    }
+    assert_ne!(ports[0], ports[1]);
+    wait_mesh(&[&bob, &carol, &programs[0], &programs[1]]);
+}
+
 /// With `--nat`, the gateway maps the port: /code has the address outside, the other home is
 /// introduced to it and dials it. The mapping ends with the program.
 #[test]
@@ -143,14 +194,7 @@ fn a_mapped_port_is_dialed_from_outside() {
     assert!(code.contains(&format!("@{outside}:9999,")), "{code}");
     let bob = lan.hosts[BOB].start("bob", &["--peer", &carols]);
     wait_mesh(&[&alice, &bob, &carol]);
-    wait_until("bob is linked with alice", 3 * TIMEOUT, || {
-        let mut peers = lan.hosts[BOB].spawn("bob", &["peers", "-W", "0.5"]);
-        peers.wait_code(TIMEOUT);
-        let rows = peers.out.wait_end(TIMEOUT);
-        rows.iter().any(|row| {
-            row.starts_with("alice~") && row.contains(&format!("{outside}:9999\texchange\tlinked"))
-        })
-    });
+    wait_linked_by_exchange(&lan, "alice", &format!("{outside}:9999"));
     let rules = || {
         let mut nft = lan.hosts[ALICES_ROUTER].command("nft");
         let output = nft.args(["list", "ruleset"]).output().expect("nft");

@@ -2,8 +2,10 @@
 use std::net::SocketAddr;
 
 use p2pchat::base::event::{Command, Input, Notice, PeerInfo};
+use p2pchat::base::identity::PeerId;
 use p2pchat::base::interface::FoundVia;
 use p2pchat::wire::code::ConnectionCode;
+use p2pchat::wire::message::Message;
 
 use crate::hostile::bounds::made_up_peer;
 use crate::support::lan::Lan;
@@ -83,6 +85,72 @@ fn a_star_becomes_a_full_mesh_that_needs_no_hub() {
         let found = rows(&mut lan, *author).into_iter().map(|row| row.found_via);
         let expected = [FoundVia::Exchange, FoundVia::Incoming];
         assert!(found.clone().all(|found| expected.contains(&found)));
+    }
+}
+
+/// The addresses at which this peer introduces the other one.
+fn introduced_at(received: &[Message], other: PeerId) -> Vec<SocketAddr> {
+    let codes = received.iter().flat_map(|message| match message {
+        Message::Peers { peers } => peers.clone(),
+        _ => Vec::new(),
+    });
+    let codes = codes.flat_map(|code| code.parse::<ConnectionCode>());
+    let of_other = codes.filter(|code| code.id == other);
+    of_other.flat_map(|code| code.addresses).collect()
+}
+
+/// A peer that a gateway maps to another port says so, and is introduced there: also to those that
+/// heard of it before. It can name no other host.
+#[test]
+fn a_mapped_port_is_introduced() {
+    let mut lan = Lan::new(1);
+    let [bob] = lan.add_peers(["bob"]);
+    lan.peers[bob].beacons_enabled = false;
+    lan.start(bob);
+    let mut alice = ScriptedPeer::connect(&mut lan, bob, 1);
+    let mut carol = ScriptedPeer::connect(&mut lan, bob, 2);
+    let alices_id = ScriptedPeer::identity(1).id();
+    lan.run_for(5_000);
+    let received = carol.receive_messages(&mut lan);
+    let [at] = introduced_at(&received, alices_id)[..] else {
+        panic!("{received:?}")
+    };
+    let mapped = SocketAddr::new(at.ip(), 10_000);
+    let elsewhere = SocketAddr::from(([10, 0, 99, 1], 10_001));
+    for address in [elsewhere, mapped, elsewhere] {
+        let peers = vec![format!("{alices_id}@{address}")];
+        alice.send(&mut lan, &Message::Peers { peers });
+    }
+    lan.run_for(5_000);
+    let received = carol.receive_messages(&mut lan);
+    assert_eq!(introduced_at(&received, alices_id), [mapped, at]);
+    // A peer that says so again and again causes no more introductions.
+    for port in 10_001..10_050 {
+        let peers = vec![format!("{alices_id}@{}:{port}", at.ip())];
+        alice.send(&mut lan, &Message::Peers { peers });
+        lan.run_for(2_000);
+    }
+    let received = carol.receive_messages(&mut lan);
+    assert_eq!(introduced_at(&received, alices_id), []);
+}
+
+/// A program tells all peers where a gateway maps its port, unless it is the port they expect.
+#[test]
+fn a_program_tells_its_mapped_port() {
+    for (port, told) in [(9999, 0), (10_000, 1)] {
+        let mut lan = Lan::new(2);
+        let [alice] = lan.add_peers(["alice"]);
+        lan.start(alice);
+        let mapped = SocketAddr::from(([11, 0, 0, 1], port));
+        let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+        lan.feed(alice, Input::PortMapped(mapped));
+        let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
+        lan.run_for(100);
+        let id = lan.id(alice);
+        for peer in [&mut bob, &mut carol] {
+            let received = peer.receive_messages(&mut lan);
+            assert_eq!(introduced_at(&received, id), vec![mapped; told]);
+        }
     }
 }
 

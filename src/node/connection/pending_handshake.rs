@@ -100,6 +100,7 @@ impl PendingHandshake {
             is_ephemeral: hello.ephemeral,
             address,
             dialed_address: stream.is_dialed().then_some(address),
+            mapped: None,
             handshake_started_at: self.started_at,
             established_at: now,
             last_activity: now,

@@ -26,16 +26,62 @@ const INTRODUCTION_DELAY_PER_LINK_MS: u64 = 40;
 pub struct PeerExchange {
     /// When to introduce the peers that are newly linked.
     due_at: Option<Time>,
+    /// The address that a gateway maps to us, with another port than ours.
+    mapped: Option<SocketAddr>,
 }
 
 impl PeerExchange {
     /// Schedules introductions, as the peer of this stream is newly linked.
-    pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
+    pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId) {
         let is_transient = ctx.links.get(&stream).is_none_or(|link| link.transient);
         if !is_transient && !ctx.transient {
-            let per_link_ms = INTRODUCTION_DELAY_PER_LINK_MS * ctx.links.len() as u64;
-            let at = ctx.now.time + INTRODUCTION_DELAY_MS + per_link_ms;
-            self.due_at.get_or_insert(at);
+            self.schedule(ctx);
+            self.send_mapped(ctx, stream);
+        }
+    }
+
+    fn schedule(&mut self, ctx: &Context) {
+        let per_link_ms = INTRODUCTION_DELAY_PER_LINK_MS * ctx.links.len() as u64;
+        let at = ctx.now.time + INTRODUCTION_DELAY_MS + per_link_ms;
+        self.due_at.get_or_insert(at);
+    }
+
+    /// Tells the linked peers the address that a gateway maps to us. With our own port, it is the
+    /// address that they expect.
+    pub fn handle_mapping(&mut self, ctx: &mut Context, address: SocketAddr) {
+        self.mapped = Some(address).filter(|mapped| mapped.port() != ctx.port);
+        for stream in ctx.streams() {
+            self.send_mapped(ctx, stream);
+        }
+    }
+
+    fn send_mapped(&self, ctx: &mut Context, stream: StreamId) {
+        if let Some(mapped) = self.mapped {
+            let code = ConnectionCode::new(ctx.own_id(), &[mapped]);
+            let peers = vec![code.to_string()];
+            ctx.send(stream, &Message::Peers { peers });
+        }
+    }
+
+    /// Records the address that a gateway maps to the peer of this link, as the peer says. Its host
+    /// must be the one from which the peer dialed us: only the port is believed, and only dialed.
+    pub fn handle_peers(&mut self, ctx: &mut Context, stream: StreamId, codes: &[String]) {
+        let now = ctx.now.time;
+        let Some(link) = ctx.links.get_mut(&stream) else {
+            return;
+        };
+        let mut codes = codes.iter().flat_map(|code| code.parse());
+        let own: Option<ConnectionCode> =
+            codes.find(|code: &ConnectionCode| code.id == link.peer.id);
+        let mut addresses = own.into_iter().flat_map(|code| code.addresses);
+        let Some(mapped) = addresses.find(|mapped| mapped.ip() == link.address.ip()) else {
+            return;
+        };
+        let is_first = link.mapped.is_none();
+        let since = link.mapped.map_or(now, |(_, since)| since);
+        link.mapped = Some((mapped, since));
+        if is_first {
+            self.schedule(ctx);
         }
     }
 
@@ -82,12 +128,18 @@ fn introductions(ctx: &Context, discovered: &DiscoveredPeers, receiver: &Link) -
     let new = ctx.links.values().filter(|link| {
         !link.transient
             && link.peer.id != receiver.peer.id
-            && link.established_at >= receiver.introduced_until
+            && introducible_since(link) >= receiver.introduced_until
             && !advertises_link(receiver, link)
             && is_wanted(link)
     });
     let codes = new.filter_map(|link| code_for(ctx, discovered, receiver, link));
     codes.take(INTRODUCTIONS_PER_MESSAGE_MAX).collect()
+}
+
+/// Since when the addresses of the peer are as they are.
+fn introducible_since(link: &Link) -> Time {
+    let mapped_at = link.mapped.map_or(Time(0), |(_, since)| since);
+    link.established_at.max(mapped_at)
 }
 
 /// Whether the peer of `receiver` advertises that it is linked with the peer of `link`.
@@ -124,7 +176,8 @@ fn code_for(
     receiver: &Link,
     link: &Link,
 ) -> Option<String> {
-    let of_link = [link.dialed_address, Some(link.address)];
+    let mapped = link.mapped.map(|(address, _)| address);
+    let of_link = [link.dialed_address, mapped, Some(link.address)];
     let of_beacons = discovered.get(&link.peer.id).into_iter();
     let of_beacons = of_beacons.flat_map(|peer| peer.candidates.iter().map(|it| it.address));
     let addresses = of_link.into_iter().flatten().chain(of_beacons);

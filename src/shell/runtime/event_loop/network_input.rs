@@ -134,10 +134,15 @@ impl EventLoop {
         }
     }
 
-    /// Tells the user what has become of the port mapping.
+    /// Tells the user and the core what has become of the port mapping.
     pub(super) fn handle_mapping_news(&mut self) {
         match self.port_mapping.take_news() {
-            Some(Ok(sentence)) => self.frontend.stderr.debug(|| sentence),
+            Some(Ok(sentence)) => {
+                self.frontend.stderr.debug(|| sentence);
+                if let Some(address) = self.port_mapping.external() {
+                    self.handle_input(Input::PortMapped(address));
+                }
+            }
             Some(Err(sentence)) => self.frontend.warn(&sentence),
             None => {}
         }
