@@ -23,3 +23,5 @@ pub mod noise;
 pub mod pcp;
 pub mod sealed;
 pub mod secret;
+#[cfg(feature = "upnp")]
+pub mod upnp;

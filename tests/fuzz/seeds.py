@@ -92,6 +92,10 @@ SEEDS = {
     "options": lambda: [OPTIONS],
     "sealed": lambda: with_modes((0, 1), [b"one", b"one\ntwo", *from_hex(fields("plaintext"))]),
     "segment": lambda: files("*.ndjson"),
+    "upnp": lambda: [
+        *(text.replace("↵".encode(), b"\r\n") for text in fields("search_answer")),
+        *fields("description", "address_answer", "refusal"),
+    ],
 }
 
 

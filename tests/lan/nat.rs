@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use p2pchat::shell::net::nat::gateway::parse_default_gateway;
-use p2pchat::shell::net::nat::session::{GatewaySession, LIFETIME_S, Mapping, NoMapping};
+use p2pchat::shell::net::nat::mapping::{LIFETIME_S, Mapping, NoMapping};
+use p2pchat::shell::net::nat::session::GatewaySession;
 
 use super::hosts::lan::Lan;
 use super::hosts::program::Program;
@@ -92,8 +93,8 @@ fn two_homes() -> Option<Lan> {
     Some(lan)
 }
 
-/// Starts Debian's miniupnpd on alice's router. `None` (and NOT RUN on stderr) if it is missing.
-fn gateway(lan: &Lan) -> Option<Program> {
+/// Starts Debian's miniupnpd on alice's router, with these protocols. `None` (and NOT RUN on stderr) if it is missing.
+fn gateway(lan: &Lan, protocols: &str) -> Option<Program> {
     if Command::new("miniupnpd").arg("--version").output().is_err() {
         super::hosts::namespace::print_not_run("MINIUPNPD IS MISSING");
         return None;
@@ -101,20 +102,26 @@ fn gateway(lan: &Lan) -> Option<Program> {
     let router = &lan.hosts[ALICES_ROUTER];
     let folder = router.folder("");
     let config = folder.join("miniupnpd.conf");
-    let text = "ext_ifname=eth2\nlistening_ip=eth0\nport=0\nenable_natpmp=yes\nenable_upnp=no\n\
-        secure_mode=yes\nsystem_uptime=yes\n\
-        uuid=00000000-0000-0000-0000-000000000000\n\
-        allow 1024-65535 0.0.0.0/0 1024-65535\n";
+    let text = format!(
+        "ext_ifname=eth2\nlistening_ip=eth0\nport=0\n{protocols}\nsecure_mode=yes\n\
+         system_uptime=yes\nuuid=00000000-0000-0000-0000-000000000000\n\
+         allow 1024-65535 0.0.0.0/0 1024-65535\n"
+    );
     fs::write(&config, text).expect("a file");
     let mut command = router.command("miniupnpd");
     command.arg("-d").arg("-f").arg(&config);
     command.arg("-P").arg(folder.join("pid"));
     let gateway = Program::spawn("gateway", command);
+    // The ports of PCP and of SSDP, in hex.
+    let port = match protocols.contains("enable_upnp=yes") {
+        true => ":076C ",
+        false => ":14E7 ",
+    };
     wait_until("the gateway listens", TIMEOUT, || {
         let table = router
             .namespace
             .inside(|| fs::read_to_string("/proc/thread-self/net/udp"));
-        table.expect("the sockets").contains(":14E7 ")
+        table.expect("the sockets").contains(port)
     });
     Some(gateway)
 }
@@ -151,7 +158,7 @@ fn wait_linked_by_exchange(lan: &Lan, peer: &str, address: &str) {
 #[test]
 fn two_of_one_home_are_dialed_at_different_ports() {
     let Some(lan) = two_homes() else { return };
-    let Some(_gateway) = gateway(&lan) else {
+    let Some(_gateway) = gateway(&lan, "enable_natpmp=yes\nenable_upnp=no") else {
         return;
     };
     let carols = outside(CAROL);
@@ -179,7 +186,9 @@ fn two_of_one_home_are_dialed_at_different_ports() {
 #[test]
 fn a_mapped_port_is_dialed_from_outside() {
     let Some(lan) = two_homes() else { return };
-    let Some(gateway) = gateway(&lan) else { return };
+    let Some(gateway) = gateway(&lan, "enable_natpmp=yes\nenable_upnp=no") else {
+        return;
+    };
     let carols = outside(CAROL);
     let carol = lan.hosts[CAROL].start("carol", &[]);
     let options = ["--nat", "--debug", "--commands", "--peer", &carols];
@@ -195,15 +204,44 @@ fn a_mapped_port_is_dialed_from_outside() {
     let bob = lan.hosts[BOB].start("bob", &["--peer", &carols]);
     wait_mesh(&[&alice, &bob, &carol]);
     wait_linked_by_exchange(&lan, "alice", &format!("{outside}:9999"));
-    let rules = || {
-        let mut nft = lan.hosts[ALICES_ROUTER].command("nft");
-        let output = nft.args(["list", "ruleset"]).output().expect("nft");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    assert!(rules().contains("9999"), "{}", rules());
+    assert!(rules(&lan).contains("9999"), "{}", rules(&lan));
     super::finish(alice);
-    assert!(!rules().contains("9999"), "{}", rules());
+    assert!(!rules(&lan).contains("9999"), "{}", rules(&lan));
     drop(gateway);
+}
+
+/// A gateway that speaks UPnP only maps the port as well, for each of two programs that listen on the
+/// same one, and deletes the mappings at their end.
+#[cfg(feature = "upnp")]
+#[test]
+fn a_gateway_with_upnp_maps_the_port() {
+    let Some(lan) = two_homes() else { return };
+    let Some(_gateway) = gateway(&lan, "enable_natpmp=no\nenable_upnp=yes") else {
+        return;
+    };
+    let outside = outside(ALICES_ROUTER);
+    let mut programs = Vec::new();
+    for (host, user, port) in [(ALICE, "alice", 9999), (DAVE, "dave", 10_000)] {
+        let program = lan.hosts[host].start(user, &["--nat", "--debug", "--commands"]);
+        let mapped = format!("--nat: port 9999 is reachable as {outside}:{port} (UPnP)");
+        program
+            .err
+            .wait_for(TIMEOUT, |line| line.ends_with(&mapped));
+        programs.push(program);
+    }
+    let carol = lan.hosts[CAROL].start("carol", &["--peer", &format!("{outside}:10000")]);
+    wait_mesh(&[&programs[1], &carol]);
+    programs.into_iter().for_each(|program| {
+        super::finish(program);
+    });
+    assert!(!rules(&lan).contains("9999"), "{}", rules(&lan));
+}
+
+/// The rules of alice's router.
+fn rules(lan: &Lan) -> String {
+    let mut nft = lan.hosts[ALICES_ROUTER].command("nft");
+    let output = nft.args(["list", "ruleset"]).output().expect("nft");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A gateway on host 1 of a LAN, which answers each datagram with those of `answers`.

@@ -21,4 +21,6 @@ mod nat;
 mod protocol;
 mod sealed;
 mod secret;
+#[cfg(feature = "upnp")]
+mod upnp;
 mod vectors;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::shell::net::nat::gateway::default_gateway;
-use crate::shell::net::nat::session::{GatewaySession, Mapping, NoMapping};
+use crate::shell::net::nat::mapping::{Mapping, NoMapping};
+use crate::shell::net::nat::session::GatewaySession;
 use crate::shell::os::thread;
 
 /// Longest time between two renewals. A gateway that restarts forgets the mapping, and a renewal
@@ -197,7 +198,7 @@ impl MapperThread {
         let is_stopped = || lock(&self.shared).is_stopped;
         session.map(&is_stopped).map_err(|error| match error {
             NoMapping::Silent | NoMapping::Stopped => format!(
-                "the gateway {gateway} answers neither PCP nor NAT-PMP: map the port by hand, or \
+                "the gateway {gateway} maps no port by PCP, NAT-PMP or UPnP: map the port by hand, or \
                  use a --peer that both sides reach"
             ),
             NoMapping::Refused(protocol, code) => {

@@ -2,4 +2,7 @@
 //! dial this program behind a NAT.
 pub mod gateway;
 pub mod mapper;
+pub mod mapping;
 pub mod session;
+#[cfg(feature = "upnp")]
+pub mod upnp;

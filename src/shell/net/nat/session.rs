@@ -1,52 +1,26 @@
 //! The exchange with one gateway: PCP, or NAT-PMP if the gateway knows no PCP.
 use std::io::{self, ErrorKind};
+#[cfg(feature = "upnp")]
+use std::net::SocketAddrV4;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::shell::net::nat::mapping::{LIFETIME_S, Mapping, NoMapping};
+#[cfg(feature = "upnp")]
+use crate::shell::net::nat::upnp::UpnpGateway;
 use crate::wire::nat_pmp::{self, NatPmpAnswer};
 use crate::wire::pcp::{GATEWAY_PORT, PCP_MAX_BYTES, PcpAnswer, PcpMapRequest};
 
-/// How long a mapping shall last, in seconds: two hours. A gateway that outlives us then forgets
-/// it.
-pub const LIFETIME_S: u32 = 7_200;
 /// Time to the first repetition of a request. Each repetition doubles it (RFC 6886, 3.1).
 const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often PCP is tried before NAT-PMP, if there is no answer: for 3.75 s.
 const PCP_TRIES: u32 = 4;
-/// How often NAT-PMP is tried: for 15.75 s.
-const NAT_PMP_TRIES: u32 = 6;
+/// How often NAT-PMP is tried: for 7.75 s.
+const NAT_PMP_TRIES: u32 = 5;
 /// How often the deletion of a mapping is tried, as the program ends: for 0.75 s at most.
 const DELETE_TRIES: u32 = 2;
 /// Longest wait for a datagram. In between, the thread looks whether the program ends.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-
-/// A mapping that the gateway made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// Where others reach our port.
-    pub external: SocketAddr,
-    /// For how long, in seconds: at most [`LIFETIME_S`].
-    pub lifetime_s: u32,
-    /// The protocol, for the user.
-    pub protocol: &'static str,
-    /// Seconds since the gateway lost its mappings.
-    pub epoch_s: u32,
-}
-
-/// Why there is no mapping.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoMapping {
-    /// The gateway does not answer.
-    Silent,
-    /// The gateway refuses, with the code of its protocol.
-    Refused(&'static str, u16),
-    /// The gateway answered with an address that nobody can dial.
-    Useless,
-    /// Our address is a public one.
-    Public,
-    /// The program ends.
-    Stopped,
-}
 
 /// A socket that is connected to the gateway, so the kernel drops datagrams of others.
 pub struct GatewaySession {
@@ -58,6 +32,9 @@ pub struct GatewaySession {
     suggested: SocketAddr,
     /// The gateway answered in NAT-PMP. It is not asked in PCP again.
     has_only_nat_pmp: bool,
+    /// The gateway answered in UPnP only.
+    #[cfg(feature = "upnp")]
+    upnp: Option<UpnpGateway>,
 }
 
 impl GatewaySession {
@@ -79,6 +56,8 @@ impl GatewaySession {
             port,
             suggested: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
             has_only_nat_pmp: false,
+            #[cfg(feature = "upnp")]
+            upnp: None,
         })
     }
 
@@ -99,14 +78,7 @@ impl GatewaySession {
         if !is_behind_nat(self.client) {
             return Err(NoMapping::Public);
         }
-        let mapped = match self.has_only_nat_pmp {
-            true => Err(NoMapping::Silent),
-            false => self.map_by_pcp(LIFETIME_S, PCP_TRIES, is_stopped),
-        };
-        let mapping = match mapped {
-            Err(NoMapping::Silent) => self.map_by_nat_pmp(is_stopped)?,
-            mapped => mapped?,
-        };
+        let mapping = self.map_by_any(is_stopped)?;
         let external = mapping.external;
         let ip = external.ip();
         if external.port() == 0
@@ -124,8 +96,39 @@ impl GatewaySession {
         })
     }
 
+    /// Asks in the protocol that the gateway knows: PCP, then NAT-PMP, then UPnP.
+    fn map_by_any(&mut self, is_stopped: &dyn Fn() -> bool) -> Result<Mapping, NoMapping> {
+        #[cfg(feature = "upnp")]
+        if let Some(upnp) = &mut self.upnp
+            && let Ok(mapping) = upnp.map()
+        {
+            return Ok(mapping);
+        }
+        let mut mapped = Err(NoMapping::Silent);
+        if !self.has_only_nat_pmp {
+            mapped = self.map_by_pcp(LIFETIME_S, PCP_TRIES, is_stopped);
+        }
+        if mapped == Err(NoMapping::Silent) {
+            mapped = self.map_by_nat_pmp(is_stopped);
+        }
+        #[cfg(feature = "upnp")]
+        if mapped == Err(NoMapping::Silent)
+            && let Ok(SocketAddr::V4(gateway)) = self.socket.peer_addr()
+        {
+            let client = SocketAddrV4::new(self.client, self.port);
+            let mut upnp = UpnpGateway::find(*gateway.ip(), client, is_stopped)?;
+            mapped = upnp.map();
+            self.upnp = Some(upnp);
+        }
+        mapped
+    }
+
     /// Deletes the mapping. Waits for the answer for a short time only.
     pub fn delete(&mut self) {
+        #[cfg(feature = "upnp")]
+        if let Some(upnp) = &mut self.upnp {
+            return upnp.delete();
+        }
         if self.has_only_nat_pmp {
             let request = nat_pmp::map_request(self.port, 0, 0);
             let _ = self.exchange(&request, DELETE_TRIES, &|| false, &mut nat_pmp::parse);
@@ -237,7 +240,10 @@ impl GatewaySession {
                             error.kind(),
                             ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
                         ) => {}
-                    // Nobody listens there. Waits as if there were no answer.
+                    // Nobody listens there.
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                        return Err(NoMapping::Silent);
+                    }
                     Err(_) => std::thread::sleep(left.min(WAIT_MAX)),
                 }
             }
