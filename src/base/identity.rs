@@ -212,8 +212,13 @@ impl NetworkTag {
         if *self == NetworkTag::OPEN {
             "open".into()
         } else {
-            HEXLOWER.encode(&self.0[..8])
+            self.short()
         }
+    }
+
+    /// The first 16 hex digits of the tag.
+    pub fn short(&self) -> String {
+        HEXLOWER.encode(&self.0[..8])
     }
 
     /// Parses 64 hex digits in lower case.

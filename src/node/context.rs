@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub beacons_enabled: bool,
     /// How to speak LSNP. `None`: not at all.
     pub lsnp: Option<LsnpConfig>,
+    /// Whether to speak the protocol of p2pchat in Go.
+    pub speaks_go: bool,
     /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
     /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.
@@ -180,6 +182,7 @@ pub struct Context {
     pub counters: NodeCounters,
     /// Scratch space for decryption, shared by all links.
     pub decrypt_buffer: Vec<u8>,
+    dialed_streams: u64,
     rng: ChaCha20Rng,
     outputs: VecDeque<Output>,
     /// Links that may have unsent frames.
@@ -213,6 +216,7 @@ impl Context {
             last_progress: now.time,
             counters: NodeCounters::default(),
             decrypt_buffer: Vec::new(),
+            dialed_streams: 0,
             rng,
             outputs: VecDeque::new(),
             dirty: SortedSet::new(),
@@ -230,6 +234,12 @@ impl Context {
             id: self.own_id(),
             nick: self.nick.clone(),
         }
+    }
+
+    /// The id of the next stream to dial.
+    pub fn next_dialed_stream(&mut self) -> StreamId {
+        self.dialed_streams += 1;
+        StreamId::dialed(self.dialed_streams)
     }
 
     /// A random number from the seeded generator.

@@ -117,7 +117,7 @@ pub struct GuestTable {
     /// Whether direct messages wait to be sent to guests.
     pub has_waiting_direct_lines: bool,
     /// Until when the first guests are expected. `None`: no network was looked for yet.
-    pub expected_until: Option<Time>,
+    expected_until: Option<Time>,
 }
 
 impl GuestTable {
@@ -272,6 +272,11 @@ impl GuestTable {
         } else if !whole.contains(&sequence) {
             *whole = sequence..=sequence;
         }
+    }
+
+    /// Expects the first guests of a network until this time.
+    pub fn expect_until(&mut self, until: Time) {
+        self.expected_until = self.expected_until.max(Some(until));
     }
 
     /// Until when to wait for guests that may get these lines, and when to ask again. `None`: no

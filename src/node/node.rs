@@ -59,9 +59,9 @@ impl Node {
         let resume = config.resume.take();
         let addresses = std::mem::take(&mut config.addresses);
         let beacons_enabled = config.beacons_enabled;
-        let lsnp = config.lsnp.take();
+        let (lsnp, speaks_go) = (config.lsnp.take(), config.speaks_go);
         let mut ctx = Context::new(config, now);
-        let guests = Guests::new(&mut ctx, lsnp);
+        let guests = Guests::new(&mut ctx, lsnp, speaks_go);
         let dialer = Dialer::new(&mut ctx, beacons_enabled, &addresses);
         let mut logs = Logs::new(&mut ctx, resume);
         known_peers.index(&mut ctx);
@@ -176,6 +176,9 @@ impl Node {
 
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<LinkEvent>) {
         let ctx = &mut self.ctx;
+        if self.guests.handle_go(ctx, &mut self.handshakes, &input) {
+            return;
+        }
         match input {
             Input::Timeout => self.handle_timeouts(events),
             Input::Datagram {

@@ -85,6 +85,9 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
     if ready.speaks_lsnp {
         line.raw("lsnp", true);
     }
+    if ready.speaks_go {
+        line.raw("go", true);
+    }
     if let Some(room) = &ready.lsnp_room {
         line.string("lsnp_room", room.as_str());
     }

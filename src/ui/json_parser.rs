@@ -328,6 +328,7 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
             .and_then(|group| group.parse().ok()),
         interfaces: fields.texts("interfaces")?,
         speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
+        speaks_go: fields.flag("go").unwrap_or(false),
         lsnp_room: fields.text("lsnp_room").and_then(Room::parse_canonical),
     })
 }

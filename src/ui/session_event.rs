@@ -145,6 +145,8 @@ pub struct Ready {
     pub speaks_lsnp: bool,
     /// The room in which lines of LSNP's users are repeated.
     pub lsnp_room: Option<Room>,
+    /// Whether the program speaks the protocol of p2pchat in Go.
+    pub speaks_go: bool,
 }
 
 /// Where a listener continues in a folder. Clients get it as an opaque text.

@@ -23,5 +23,6 @@ pub mod noise;
 pub mod pcp;
 pub mod sealed;
 pub mod secret;
+pub mod stream_protocol;
 #[cfg(feature = "upnp")]
 pub mod upnp;

@@ -17,6 +17,7 @@ mod descriptors;
 mod direct;
 mod directory;
 mod exit;
+mod go_room;
 mod history;
 mod hostile;
 #[cfg(feature = "invite")]

@@ -121,6 +121,14 @@ impl Handshakes {
         }
     }
 
+    /// Gives up an accepted stream that speaks another protocol. Returns the remote address.
+    pub fn release(&mut self, stream: StreamId) -> Option<SocketAddr> {
+        let pending = self.pending.get(&stream).filter(|it| it.is_at_start())?;
+        let address = pending.target.address;
+        self.pending.remove(&stream);
+        Some(address)
+    }
+
     fn start(
         &mut self,
         ctx: &mut Context,

@@ -77,6 +77,17 @@ impl PendingHandshake {
         self.target.is_expected && has_valid_start && self.started_at + LINK_EXPECTED_MS > now
     }
 
+    /// Whether the other side dialed, and has sent nothing valid yet.
+    pub(super) fn is_at_start(&self) -> bool {
+        matches!(
+            self.stage,
+            HandshakeStage::Noise {
+                has_valid_start: false,
+                ..
+            }
+        )
+    }
+
     /// Turns the handshake into a link to the sender of this hello. Returns `None` before the keys
     /// are proven, or if the peer's id is no valid key.
     pub(super) fn into_link(self, stream: StreamId, hello: Hello, now: Time) -> Option<Link> {

@@ -52,8 +52,6 @@ pub struct Dialer {
     is_next_dial_stale: bool,
     dial_limiter: RateLimiter,
     new_peer_burst: NewPeerBurst,
-    /// Number of dials started. The stream of the latest dial has this number.
-    dials_started: u64,
     other_programs: OtherPrograms,
 }
 
@@ -73,7 +71,6 @@ impl Dialer {
             is_next_dial_stale: true,
             dial_limiter: RateLimiter::new(DIAL_INTERVAL_MS),
             new_peer_burst: NewPeerBurst::default(),
-            dials_started: 0,
             other_programs: OtherPrograms::default(),
         }
     }
@@ -248,8 +245,7 @@ impl Dialer {
     ) -> StreamId {
         self.is_next_dial_stale = true;
         self.dial_limiter.add();
-        self.dials_started += 1;
-        let stream = StreamId::dialed(self.dials_started);
+        let stream = ctx.next_dialed_stream();
         handshakes.dial(ctx, stream, target);
         stream
     }

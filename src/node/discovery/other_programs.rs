@@ -24,13 +24,17 @@ impl OtherPrograms {
             return;
         };
         ctx.counters.go_beacons += 1;
+        // A program of ours with --go-room.
+        if beacon.is_ours() {
+            return;
+        }
         if !ctx.transient && !std::mem::replace(&mut self.is_go_reported, true) {
             let (nick, ip) = (beacon.nick, source.ip());
             ctx.notify(Notice::Error {
                 code: ErrorCode::OtherProgram,
                 content: format!(
                     "{nick} at {ip} uses the p2pchat in Go, which has another protocol, without \
-                     encryption: it is ignored"
+                     encryption: it is ignored; --go-room talks to it"
                 ),
             });
         }

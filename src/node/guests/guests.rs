@@ -1,26 +1,31 @@
 //! Passes what concerns guests to the networks that this program speaks to.
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::{Input, Notice};
 use crate::base::guests::guest::{GuestLines, GuestNetwork};
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
 use crate::base::name::Room;
+use crate::node::connection::handshake::Handshakes;
 use crate::node::context::Context;
+use crate::node::guests::go_room::GoRoom;
 use crate::node::guests::lsnp::LsnpGateway;
 use crate::node::guests::source_limits::SourceLimits;
 use crate::node::timer::Deadlines;
+use crate::wire::stream_protocol::StreamProtocol;
 
 /// The foreign networks to which this program speaks. By default none.
 #[derive(Default)]
 pub struct Guests {
     lsnp: Option<LsnpGateway>,
+    go: Option<GoRoom>,
     limits: SourceLimits,
 }
 
 impl Guests {
     /// Speaks to the networks that are configured.
-    pub fn new(ctx: &mut Context, lsnp: Option<LsnpConfig>) -> Guests {
+    pub fn new(ctx: &mut Context, lsnp: Option<LsnpConfig>, speaks_go: bool) -> Guests {
         Guests {
             lsnp: lsnp.map(|config| LsnpGateway::new(ctx, config)),
+            go: speaks_go.then(|| GoRoom::new(ctx)),
             limits: SourceLimits::default(),
         }
     }
@@ -30,6 +35,50 @@ impl Guests {
         if let Some(lsnp) = &mut self.lsnp {
             lsnp.handle_interfaces(ctx);
         }
+        if let Some(go) = &mut self.go {
+            go.handle_interfaces(ctx);
+        }
+    }
+
+    /// Handles an input that concerns p2pchat in Go: one of its beacons, or a stream that speaks
+    /// its protocol. Returns false if it is none.
+    pub fn handle_go(
+        &mut self,
+        ctx: &mut Context,
+        handshakes: &mut Handshakes,
+        input: &Input<'_>,
+    ) -> bool {
+        let Some(go) = &mut self.go else {
+            return false;
+        };
+        let limits = &mut self.limits;
+        match *input {
+            Input::Datagram {
+                interface,
+                source,
+                bytes,
+            } => return go.handle_beacon(ctx, limits, interface, source, bytes),
+            Input::Bytes { stream, bytes } => {
+                let begins = StreamProtocol::detect(bytes) == StreamProtocol::GoP2pchat;
+                if !go.owns(stream)
+                    && begins
+                    && let Some(address) = handshakes.release(stream)
+                {
+                    go.accept(ctx, stream, address);
+                    go.handle_bytes(ctx, limits, stream, bytes);
+                    return true;
+                }
+                let is_ours = go.owns(stream);
+                go.handle_bytes(ctx, limits, stream, bytes);
+                return is_ours;
+            }
+            Input::Connected { stream } if go.owns(stream) => go.handle_connected(ctx, stream),
+            Input::Blocked { stream } if go.owns(stream) => go.set_blocked(ctx, stream, true),
+            Input::Writable { stream } if go.owns(stream) => go.set_blocked(ctx, stream, false),
+            Input::Closed { stream } if go.owns(stream) => go.handle_closed(stream),
+            _ => return false,
+        }
+        true
     }
 
     /// Handles a datagram of LSNP. Returns a line of a guest to repeat, and the room.
@@ -48,6 +97,9 @@ impl Guests {
         let network = ctx.guests.get(lines.guest).map(|guest| guest.network);
         match (network, &mut self.lsnp) {
             (Some(GuestNetwork::Lsnp), Some(lsnp)) => lsnp.send_direct(ctx, lines),
+            (Some(GuestNetwork::GoP2pchat), _) => {
+                refuse(ctx, "not sent: the p2pchat in Go knows no direct messages")
+            }
             _ => refuse(ctx, "not sent: the guest has left"),
         }
     }
@@ -66,12 +118,18 @@ impl Guests {
         if let Some(lsnp) = &mut self.lsnp {
             lsnp.end_turn(ctx);
         }
+        if let Some(go) = &mut self.go {
+            go.end_turn(ctx);
+        }
     }
 
     /// Says goodbye to all guests.
     pub fn leave(&mut self, ctx: &mut Context) {
         if let Some(lsnp) = &mut self.lsnp {
             lsnp.leave(ctx);
+        }
+        if let Some(go) = &mut self.go {
+            go.leave(ctx);
         }
     }
 
@@ -80,6 +138,9 @@ impl Guests {
         if let Some(lsnp) = &self.lsnp {
             lsnp.state_deadlines(ctx, deadlines);
         }
+        if let Some(go) = &self.go {
+            go.state_deadlines(ctx, deadlines);
+        }
         self.limits.state_deadlines(deadlines);
     }
 
@@ -87,6 +148,9 @@ impl Guests {
     pub fn handle_timeout(&mut self, ctx: &mut Context) {
         if let Some(lsnp) = &mut self.lsnp {
             lsnp.handle_timeout(ctx);
+        }
+        if let Some(go) = &mut self.go {
+            go.handle_timeout(ctx);
         }
         self.limits.handle_timeout(ctx);
     }

@@ -19,6 +19,7 @@ use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::guest_table::{GUEST_WAIT_MS, Guest, GuestClaim};
 use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
+use crate::node::guests::visits::{end_visit, remark};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::lsnp::{LSNP_LISTED_MAX, LsnpContent, LsnpMessage, user_name};
 
@@ -99,7 +100,9 @@ impl LsnpGateway {
             ctx.counters.guest_messages_ignored += 1;
             return None;
         };
-        let is_of_our_network = message.gateway.is_some_and(|tag| tag == gateway_tag(ctx));
+        let is_of_our_network = message
+            .gateway
+            .is_some_and(|tag| tag == ctx.network.short());
         if is_of_our_network || !limits.admit(ctx.now.time, source) {
             return None;
         }
@@ -360,7 +363,7 @@ impl LsnpGateway {
         if self.next_discovery_at.is_some_and(|at| at <= now) {
             let is_first = !std::mem::replace(&mut self.has_discovered, true);
             if is_first {
-                ctx.guests.expected_until = Some(now + GUEST_WAIT_MS);
+                ctx.guests.expect_until(now + GUEST_WAIT_MS);
             }
             self.next_discovery_at = Some(match is_first {
                 true => now + LSNP_SECOND_DISCOVERY_MS,
@@ -455,7 +458,7 @@ impl LsnpGateway {
             user: &format!("{}@{ip}", ctx.nick),
             timestamp_s: ctx.now.wall.0 / 1_000,
             message_id: &hex::format(ctx.random_u64()),
-            gateway: Some(&gateway_tag(ctx)),
+            gateway: Some(&ctx.network.short()),
             content: content.clone(),
         };
         let bytes = message.encode();
@@ -479,35 +482,9 @@ fn own_ip(ctx: &Context, interface: Option<u32>, to: Option<SocketAddrV4>) -> Op
     used.find_map(v4)
 }
 
-/// What tells programs of our network that the sender is one of them: they have our lines already.
-fn gateway_tag(ctx: &Context) -> String {
-    let mut tag = ctx.network.to_string();
-    tag.truncate(16);
-    tag
-}
-
 fn present(ctx: &Context) -> Vec<GuestId> {
     let guests = ctx.guests.present(GuestNetwork::Lsnp);
     guests.map(|guest| guest.id).collect()
-}
-
-/// Shows a guest as gone.
-fn end_visit(ctx: &mut Context, id: GuestId) {
-    let now = ctx.now.wall;
-    if let Some(guest) = ctx.guests.get_mut(id)
-        && !std::mem::replace(&mut guest.is_gone, true)
-    {
-        let left = guest.notice(now, GuestEvent::Left(guest.network.room()));
-        ctx.notify(left);
-    }
-}
-
-fn remark(ctx: &mut Context, id: GuestId, content: String) {
-    if let Some(guest) = ctx.guests.get(id) {
-        let room = guest.network.room();
-        let notice = guest.notice(ctx.now.wall, GuestEvent::Remark { room, content });
-        ctx.notify(notice);
-    }
 }
 
 /// The end of a sentence that says whom a guest knows and we do not.

@@ -1,8 +1,10 @@
 //! Guests: people of foreign networks, which speak in the clear. Each network has a room. What our
 //! user says there goes to the guests as well; what guests say is shown and not stored, because
 //! nobody signed it.
+pub mod go_room;
 #[allow(clippy::module_inception)]
 pub mod guests;
 pub mod lsnp;
 pub mod own_lines;
 pub mod source_limits;
+pub mod visits;

@@ -15,7 +15,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -r, --room ROOM          room, repeatable; you speak in the first (#general)
 -t, --to TARGET          send to a peer (@NAME) or '#ROOM'; history: only this
     --peer HOST[:PORT]   a peer to dial, or its code  --nat  open a port outside
-    --interface NAME     only this; repeatable   --lsnp  guests of LSNP in #lsnp
+    --interface NAME     only this; repeatable   --lsnp, --go-room: other guests
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
     --dir DIR            state directory (~/.local/state/p2pchat)
     --ephemeral          keep state in memory only   --lossy  mend invalid UTF-8

@@ -66,6 +66,8 @@ pub enum OptionId {
     LsnpRoom,
     /// Have the default gateway map the TCP port.
     Nat,
+    /// Speak the protocol of p2pchat in Go, with its people as guests of `#p2pchat-go`.
+    GoRoom,
 }
 
 impl OptionId {
@@ -182,6 +184,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Lsnp, 0, "--lsnp", NETWORK_COMMANDS),
     valued_option(OptionId::LsnpRoom, 0, "--lsnp-room", "ROOM", NETWORK_COMMANDS, "as in `--lsnp-room ops`"),
     flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS),
+    flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS),
 ];
 
 const _: () = {

@@ -28,7 +28,7 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 7] = [
+const START_ONLY_OPTIONS: [OptionId; 8] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
@@ -36,6 +36,7 @@ const START_ONLY_OPTIONS: [OptionId; 7] = [
     OptionId::SecretFile,
     OptionId::Lsnp,
     OptionId::LsnpRoom,
+    OptionId::GoRoom,
 ];
 
 /// All options of a run, parsed.
@@ -64,6 +65,8 @@ pub struct Options {
     pub lsnp: bool,
     /// The room in which lines of LSNP's users are repeated. It is then one of the rooms.
     pub lsnp_room: Option<Room>,
+    /// Whether to speak the protocol of p2pchat in Go. `#p2pchat-go` is then one of the rooms.
+    pub go_room: bool,
     /// The peers to dial.
     pub static_peers: Vec<Endpoint>,
     /// Whether the default gateway shall map the TCP port, so that hosts of other networks can dial
@@ -176,8 +179,12 @@ pub fn parse(
     let (mut rooms, to_peer) = choose_rooms(&sources)?;
     let lsnp = sources.has_flag(OptionId::Lsnp);
     let lsnp_room = choose_lsnp_room(&sources, lsnp)?;
-    let of_guests = lsnp.then(|| GuestNetwork::Lsnp.room());
-    for room in of_guests.iter().chain(&lsnp_room) {
+    let go_room = sources.has_flag(OptionId::GoRoom);
+    let of_guests = [
+        lsnp.then(|| GuestNetwork::Lsnp.room()),
+        go_room.then(|| GuestNetwork::GoP2pchat.room()),
+    ];
+    for room in of_guests.iter().flatten().chain(&lsnp_room) {
         if !rooms.contains(room) {
             rooms.push(room.clone());
         }
@@ -198,6 +205,7 @@ pub fn parse(
         to_peer,
         lsnp,
         lsnp_room,
+        go_room,
         static_peers: choose_static_peers(&sources)?,
         nat: choose_nat(&sources)?,
         interfaces: check_repeats(

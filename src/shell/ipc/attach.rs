@@ -238,6 +238,7 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Multicast => options.multicast == ready.multicast,
             OptionId::Interface => options.interfaces == ready.interfaces,
             OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
+            OptionId::GoRoom => options.go_room == ready.speaks_go,
             OptionId::LsnpRoom => options.lsnp_room == ready.lsnp_room,
             OptionId::SecretFile => configured_network(options)? == ready.network,
             _ => true,

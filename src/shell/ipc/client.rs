@@ -259,6 +259,7 @@ impl Client {
         builder.options.interfaces = ready.interfaces;
         builder.options.lsnp = ready.speaks_lsnp;
         builder.options.lsnp_room = ready.lsnp_room;
+        builder.options.go_room = ready.speaks_go;
         if let Some(ActiveFrontend { frontend, .. }) = &builder.existing {
             builder.options.rooms = frontend.rooms().to_vec();
         }

@@ -110,6 +110,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
             port: sockets.own_port(),
             repeat_room: options.lsnp_room.clone(),
         }),
+        speaks_go: options.go_room,
         network,
         psk: keys.as_ref().map(|keys| *keys.psk()),
         beacon_key: keys.as_ref().map(|keys| *keys.beacon_key()),

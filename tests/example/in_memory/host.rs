@@ -62,6 +62,7 @@ impl Directory {
             transient: false,
             is_ephemeral: false,
             lsnp: None,
+            speaks_go: false,
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

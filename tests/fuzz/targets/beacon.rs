@@ -1,10 +1,11 @@
-//! A datagram of the open or of a closed network, or of another program. What is accepted of ours
-//! is encoded and parsed again.
+//! A datagram of the open or of a closed network, or a datagram or a line of another program. What
+//! is accepted is encoded and parsed again.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::wire::beacon::Beacon;
-use p2pchat::wire::go_p2pchat::GoBeacon;
+use p2pchat::base::time::WallTime;
+use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage};
 use p2pchat::wire::secret::NetworkKeys;
 
 /// The secret of the test vectors.
@@ -18,7 +19,15 @@ fn assert_stable(bytes: &[u8], network: &NetworkTag, key: Option<&[u8; 32]>) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = GoBeacon::parse(bytes);
+    if let Some(beacon) = GoBeacon::parse(bytes) {
+        let again = beacon.encode(WallTime(0), 0);
+        assert!(again.len() > 1024 || GoBeacon::parse(&again) == Some(beacon));
+    }
+    if let Some(message) = GoMessage::parse(bytes) {
+        let mut again = Vec::new();
+        message.write(WallTime(0), 0, &mut again);
+        assert_eq!(GoMessage::parse(&again), Some(message));
+    }
     let keys = NetworkKeys::derive(SECRET).expect("keys");
     assert_stable(bytes, &NetworkTag::OPEN, None);
     assert_stable(bytes, &keys.network(), None);

@@ -37,6 +37,7 @@ fn an_empty_command_line_gives_the_defaults() {
         to_peer: None,
         lsnp: false,
         lsnp_room: None,
+        go_room: false,
         static_peers: Vec::new(),
         nat: false,
         interfaces: Vec::new(),

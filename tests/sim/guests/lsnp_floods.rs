@@ -3,22 +3,10 @@ use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
-    Foreigner, GATEWAY_PORT, deliver_bytes, expect_repeated, gateway, shown, take_sent,
+    Foreigner, GATEWAY_PORT, deliver_bytes, expect_repeated, gateway, guest_count, shown, take_sent,
 };
-use crate::support::lan::Lan;
-use crate::support::peer::PeerIndex;
 
 const MALLORY: Foreigner = Foreigner::new("mallory", 66);
-
-fn guest_count(lan: &mut Lan, who: PeerIndex) -> usize {
-    lan.feed(who, Input::Command(Command::Peers));
-    let notices = lan.peers[who].notices_of_run().collect::<Vec<_>>();
-    let lists = notices.iter().rev().find_map(|notice| match notice {
-        Notice::Guests(guests) => Some(guests.len()),
-        _ => None,
-    });
-    lists.unwrap_or(0)
-}
 
 fn made_up_discovery(n: usize) -> String {
     format!("TYPE:PEER_DISCOVERY\nUSER_ID:m{n}@10.0.9.66\nPORT:9000\n\n")

@@ -1,4 +1,5 @@
 //! People of foreign networks: what they can make a program show, send and remember.
+mod go_room;
 mod lsnp;
 mod lsnp_floods;
 mod support;

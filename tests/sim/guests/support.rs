@@ -1,7 +1,7 @@
 //! A gateway, and users of LSNP on its network that exist only as datagrams.
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::guests::lsnp::{LsnpConfig, LsnpInput};
 use p2pchat::wire::lsnp::{LsnpContent, LsnpMessage};
@@ -147,4 +147,15 @@ pub fn shown(lan: &Lan, who: PeerIndex) -> Vec<String> {
         _ => None,
     });
     events.collect()
+}
+
+/// How many guests a peer lists.
+pub fn guest_count(lan: &mut Lan, who: PeerIndex) -> usize {
+    lan.feed(who, Input::Command(Command::Peers));
+    let notices = lan.peers[who].notices_of_run().collect::<Vec<_>>();
+    let lists = notices.iter().rev().find_map(|notice| match notice {
+        Notice::Guests(guests) => Some(guests.len()),
+        _ => None,
+    });
+    lists.unwrap_or(0)
 }

@@ -89,6 +89,8 @@ pub struct SimPeer {
     /// The secret of a closed network.
     pub psk: Option<[u8; 32]>,
     pub beacons_enabled: bool,
+    /// Whether it speaks the protocol of p2pchat in Go.
+    pub speaks_go: bool,
     /// How it speaks LSNP.
     pub lsnp: Option<LsnpConfig>,
     /// The datagrams of LSNP that it sent, each with its recipient, or none if it was for all.
@@ -160,6 +162,7 @@ impl SimPeer {
             psk: None,
             beacons_enabled: true,
             lsnp: None,
+            speaks_go: false,
             lsnp_sent: Vec::new(),
             transient: false,
             is_ephemeral: false,
@@ -237,6 +240,7 @@ impl SimPeer {
             transient: self.transient,
             is_ephemeral: self.is_ephemeral,
             lsnp: self.lsnp.clone(),
+            speaks_go: self.speaks_go,
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

@@ -28,6 +28,7 @@ impl EventLoop {
             interfaces: self.options.interfaces.clone(),
             speaks_lsnp: self.options.lsnp,
             lsnp_room: self.options.lsnp_room.clone(),
+            speaks_go: self.options.go_room,
         }
     }
 

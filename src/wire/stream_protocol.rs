@@ -1,0 +1,20 @@
+//! Tells apart the protocols of accepted streams. All of them begin on one port.
+
+/// The protocol of a stream whose dialer spoke first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamProtocol {
+    /// Ours. A stream of an unknown protocol counts as ours, and fails there.
+    P2pchat,
+    /// p2pchat in Go: lines of JSON.
+    GoP2pchat,
+}
+
+impl StreamProtocol {
+    /// The protocol of a stream that begins with these bytes.
+    pub fn detect(first_bytes: &[u8]) -> StreamProtocol {
+        match first_bytes.first() {
+            Some(b'{') => StreamProtocol::GoP2pchat,
+            _ => StreamProtocol::P2pchat,
+        }
+    }
+}
