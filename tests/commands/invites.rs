@@ -1,6 +1,9 @@
 //! `invite` and `join`: how a newcomer gets the secret of a closed network, and how nobody else does.
 use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use super::closed_network::secret;
 use super::hosts::host::Loopback;
@@ -144,4 +147,54 @@ fn the_long_code_needs_no_multicast() {
     run(&lo, "bob", &["join", long, "-m", "none", &bobs]).assert_code(0);
     assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
     assert_eq!(invite.err.all(), [""; 0]);
+}
+
+/// Strangers that connect and say nothing keep nobody out: the oldest of them are closed.
+#[test]
+fn silent_strangers_do_not_keep_the_newcomer_out() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &["-p", "10777", &ours]);
+    let connect = |_| TcpStream::connect((Ipv4Addr::LOCALHOST, 10_777)).expect("an inviter");
+    let strangers: Vec<TcpStream> = lo.host.namespace.inside(|| (0..20).map(connect).collect());
+    let is_closed_within = |mut stream: &TcpStream, limit| {
+        stream.set_read_timeout(Some(limit)).expect("a socket");
+        // The inviter may end the stream in either way.
+        let read = stream.read(&mut [0]);
+        matches!(&read, Ok(0)) || read.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
+    };
+    // The first ones give way to the last ones. These have 10 s.
+    let (first, others) = strangers.split_at(4);
+    for stranger in first {
+        assert!(is_closed_within(stranger, Duration::from_secs(5)));
+    }
+    assert!(is_closed_within(&others[0], Duration::from_secs(15)));
+    let bobs = new_secret(&lo, "bobs");
+    run(&lo, "bob", &["join", &code, &bobs]).assert_code(0);
+    assert_eq!(invite.wait_code(TIMEOUT), 0);
+}
+
+/// A newcomer tells its code to three programs that do not know it, and to no further one: each has
+/// one guess.
+#[test]
+fn a_newcomer_tries_its_code_with_three_programs() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let users = ["alice", "carol", "dave", "erin"];
+    let mut invites = Vec::new();
+    let mut addresses = Vec::new();
+    for (port, user) in (10_771..).zip(users) {
+        let port = format!("{port}");
+        invites.push(invite(&lo, user, &["-p", &port, &ours]).0);
+        addresses.push(format!("127.0.0.1:{port}"));
+    }
+    let code = format!("7-babab-babab@{}", addresses.join(","));
+    let outcome = run(&lo, "bob", &["join", &code, &new_secret(&lo, "bobs")]);
+    outcome.assert_code(77);
+    for invite in &invites[..3] {
+        invite
+            .err
+            .wait_for(TIMEOUT, |line| line.contains("came with a wrong code"));
+    }
+    assert_eq!(invites[3].err.all(), [""; 0]);
 }

@@ -2,6 +2,7 @@
 //!
 //! The command listens on a port of its own, so it works beside a program that runs in the same
 //! directory, and without one.
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use crate::shell::stdio::stderr::{print_sentence, print_warnings};
 use crate::wire::invite::{InviteError, InviteMessage, InviteStream};
 use crate::wire::invite_code::{InviteBeacon, InviteCode};
 use crate::wire::noise::Role;
-use crate::wire::secret::NetworkKeys;
+use crate::wire::secret::{NetworkKeys, zeroize};
 
 /// How long a code is good if -W does not say so, in milliseconds: 10 minutes.
 const INVITE_WAIT_MS: u64 = 600_000;
@@ -43,7 +44,7 @@ const WRONG_GUESSES_MAX: u32 = 3;
 const ANNOUNCE_INTERVAL_MS: u64 = 1_000;
 /// Milliseconds that a newcomer has from the connection to its last message.
 const EXCHANGE_TIMEOUT_MS: u64 = 10_000;
-/// Maximum number of streams. A new one replaces the oldest that has not got the secret.
+/// Maximum number of streams. A new one replaces the oldest of the address with the most.
 const INVITE_STREAMS_MAX: usize = 16;
 
 /// Prints a code and waits for the newcomer. Returns the exit status: 0 once the newcomer has
@@ -61,7 +62,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
         ));
     };
     let mut warnings = Vec::new();
-    let secret = read_content(path, &mut warnings)?;
+    let mut secret = read_content(path, &mut warnings)?;
     let keys = NetworkKeys::derive(&secret)
         .map_err(|error| Failure::config(format!("secret file {}: {error}", path.display())))?;
     let identity = load_own_identity(options, &mut warnings)?;
@@ -91,13 +92,18 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
     let port = streams
         .port()
         .map_err(|error| Failure::io("the listening port is unknown", &error))?;
-    print_code(options, own.clone(), &code, port)?;
+    let printed = print_code(options, own.clone(), &code, port)?;
+    if printed != ExitStatus::Success {
+        return Ok(printed);
+    }
     let interfaces = options.interfaces.clone();
     let watch = InterfaceWatch::new(poll.registry(), NETLINK_TOKEN, interfaces, now)
         .map_err(|error| Failure::io("the interfaces cannot be watched", &error))?;
     let line_end = if secret.ends_with(b"\r\n") { 2 } else { 1 };
     let has_line_end = secret.ends_with(b"\n");
     let length = secret.len() - if has_line_end { line_end } else { 0 };
+    let own_copy = secret[..length].to_vec();
+    zeroize(&mut secret);
     let invite = Invite {
         poll,
         watch,
@@ -112,7 +118,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
         deadline: now + options.wait_ms.unwrap_or(INVITE_WAIT_MS),
         noise_secret: identity.noise_secret(),
         own,
-        secret: secret[..length].to_vec(),
+        secret: own_copy,
         code,
         streams,
         given_to: None,
@@ -131,7 +137,12 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
 }
 
 /// Prints the code, and its long form for a newcomer that multicast does not reach.
-fn print_code(options: &Options, own: Peer, code: &InviteCode, port: u16) -> Result<(), Failure> {
+fn print_code(
+    options: &Options,
+    own: Peer,
+    code: &InviteCode,
+    port: u16,
+) -> Result<ExitStatus, Failure> {
     let addresses = connection_code(own.id, &options.interfaces, port, None)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?
         .addresses;
@@ -140,7 +151,7 @@ fn print_code(options: &Options, own: Peer, code: &InviteCode, port: u16) -> Res
         let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         text += &format!("beyond this LAN: {code}@{}\n", list.join(","));
     }
-    print_text(&text).map(|_| ())
+    print_text(&text)
 }
 
 /// A stream to somebody who may be the newcomer.
@@ -223,8 +234,10 @@ impl Invite {
 
     fn next_deadline(&self) -> Time {
         let exchanges = self.connections.values().map(|it| it.deadline);
-        let deadline = self.deadline.min(self.announce_at);
-        exchanges.fold(deadline.min(self.watch.deadline()), Time::min)
+        // Who has got the secret may still confirm it after the last moment.
+        let end = self.given_to.is_none().then_some(self.deadline);
+        let deadline = self.announce_at.min(self.watch.deadline());
+        exchanges.chain(end).fold(deadline, Time::min)
     }
 
     /// Announces the invite, and ends what has taken too long.
@@ -282,12 +295,10 @@ impl Invite {
         let (role, seed) = (Role::Responder, random_bytes()?);
         let mut out = Vec::new();
         let stream = InviteStream::new(role, &self.code, self.noise_secret, seed, &mut out);
-        if self.connections.len() >= INVITE_STREAMS_MAX {
-            let given_to = self.given_to.as_ref().map(|(stream, _)| *stream);
-            let mut streams = self.connections.iter().map(|(stream, _)| *stream);
-            let oldest = streams.find(|stream| Some(*stream) != given_to);
-            drop(streams);
-            oldest.and_then(|oldest| self.close(oldest));
+        if self.connections.len() >= INVITE_STREAMS_MAX
+            && let Some(evicted) = self.select_evicted()
+        {
+            self.close(evicted);
         }
         let deadline = now + EXCHANGE_TIMEOUT_MS;
         self.connections.insert(
@@ -299,6 +310,18 @@ impl Invite {
             },
         );
         Ok(())
+    }
+
+    /// The oldest stream of the address that has most of them, except the one with the secret.
+    fn select_evicted(&self) -> Option<StreamId> {
+        let given_to = self.given_to.as_ref().map(|(stream, _)| *stream);
+        let open = self.connections.iter();
+        let open = open.filter(|(stream, _)| Some(**stream) != given_to);
+        let count = |ip| open.clone().filter(|(_, it)| it.address.ip() == ip).count();
+        let ranked = open
+            .clone()
+            .map(|(stream, it)| (count(it.address.ip()), Reverse(*stream)));
+        ranked.max().map(|(_, Reverse(stream))| stream)
     }
 
     fn read_streams(&mut self) -> Option<InviteEnd> {

@@ -29,6 +29,7 @@ use crate::wire::code::Endpoint;
 use crate::wire::invite::{InviteMessage, InviteStream};
 use crate::wire::invite_code::{InviteBeacon, InviteCode};
 use crate::wire::noise::Role;
+use crate::wire::secret::zeroize;
 
 /// How long the inviter is looked for if -W does not say so, in milliseconds.
 const JOIN_WAIT_MS: u64 = 30_000;
@@ -37,8 +38,10 @@ const JOIN_WAIT_MS: u64 = 30_000;
 const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
 /// Number of programs that may have another code. Each of them has tried to guess ours.
 const WRONG_INVITERS_MAX: usize = 3;
-/// Time for a connection and for the whole exchange with one inviter.
+/// Time for the whole exchange with one inviter.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time for one connection. The long code may have addresses that do not answer here.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two rounds over the given addresses.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -247,18 +250,20 @@ impl Joining<'_> {
         let mut exchange = Exchange {
             stream,
             has_tried_code: false,
-            until: Instant::now() + EXCHANGE_TIMEOUT,
+            until: Instant::now() + CONNECT_TIMEOUT + EXCHANGE_TIMEOUT,
         };
-        let received = TcpStream::connect_timeout(&address, EXCHANGE_TIMEOUT)
+        let received = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
             .and_then(|mut socket| Ok((exchange.run(&mut socket, &self.own, out)?, socket)));
-        let Ok(((inviter, secret), mut socket)) = received else {
+        let Ok(((inviter, mut secret), mut socket)) = received else {
             if !exchange.has_tried_code {
                 return Ok(Attempt::Failed);
             }
             self.wrong_inviters.insert(address);
             return Ok(Attempt::WrongCode);
         };
-        secret_file::create(self.path, &secret)?;
+        let created = secret_file::create(self.path, &secret);
+        zeroize(&mut secret);
+        created?;
         if let Some(warning) = bound_peer::bind(self.directory, &inviter, now) {
             print_sentence(&warning);
         }
