@@ -1,5 +1,6 @@
 //! Parses typed lines into commands.
 use crate::base::event::Command;
+use crate::base::guests::guest::GuestProfile;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
@@ -172,24 +173,39 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
     Ok(lines)
 }
 
-/// Parses what a user of LSNP requests: `PROFILE NAME|STATUS`, `LIST` or `VERBOSE`.
+/// Parses what a user of LSNP requests: `PROFILE NAME|STATUS`, `LIST` or `VERBOSE`. A picture is a
+/// third field of a profile, a data URL (RFC 2397).
 ///
 /// # Errors
 /// It is none of these. The error is a sentence for the user.
 pub fn parse_lsnp_request(text: &str) -> Result<LsnpRequest, String> {
     let (word, argument) = text.split_once(' ').unwrap_or((text, ""));
     match (word, argument.trim()) {
-        ("PROFILE", argument) => {
-            let (display_name, status) = argument.split_once('|').unwrap_or((argument, ""));
-            Ok(LsnpRequest::Profile {
-                display_name: display_name.trim().to_owned(),
-                status: status.trim().to_owned(),
-            })
-        }
+        ("PROFILE", argument) => parse_profile(argument).map(LsnpRequest::Profile),
         ("LIST", "") => Ok(LsnpRequest::List),
         ("VERBOSE", "") => Ok(LsnpRequest::Verbose),
         _ => Err("/lsnp takes PROFILE NAME|STATUS, LIST or VERBOSE".into()),
     }
+}
+
+/// Parses `NAME|STATUS`, or `NAME|STATUS|data:TYPE;base64,DATA`.
+fn parse_profile(text: &str) -> Result<GuestProfile, String> {
+    let mut fields = text.splitn(3, '|').map(str::trim);
+    let mut field = || fields.next().unwrap_or_default();
+    let (display_name, status, picture) = (field(), field(), field());
+    let avatar = match picture
+        .strip_prefix("data:")
+        .map(|url| url.split_once(";base64,"))
+    {
+        Some(Some((kind, data))) => Some((kind.to_owned(), data.to_owned())),
+        None if picture.is_empty() => None,
+        _ => return Err("the picture is no data URL: data:image/png;base64,…".into()),
+    };
+    Ok(GuestProfile {
+        display_name: display_name.to_owned(),
+        status: status.to_owned(),
+        avatar,
+    })
 }
 
 /// Parses a room name as a user types it.

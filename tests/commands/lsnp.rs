@@ -1,4 +1,5 @@
 //! `--lsnp`: users of LSNP, played by a Python program, are guests of `#lsnp`.
+use std::fs;
 use std::path::Path;
 
 use super::hosts::host::Loopback;
@@ -114,10 +115,24 @@ fn the_words_of_lsnp_work() {
         alice.say(line);
     }
     wait_line_with(&zed, &["DM ", "CONTENT=psst again"]);
-    for line in ["PROFILE", "Alice A", "busy"] {
+    let picture = lo.host.folder("alice.png");
+    fs::write(&picture, b"\x89PNG").expect("a file");
+    for line in ["PROFILE", "Alice A", "busy", &picture.to_string_lossy()] {
         alice.say(line);
     }
-    wait_line_with(&zed, &["PROFILE", "DISPLAY_NAME=Alice A", "STATUS=busy"]);
+    let profile = [
+        "PROFILE",
+        "DISPLAY_NAME=Alice A",
+        "STATUS=busy",
+        "AVATAR_TYPE=image/png",
+    ];
+    wait_line_with(&zed, &profile);
+    wait_line_with(&zed, &["AVATAR_ENCODING=base64", "AVATAR_DATA=iVBORw=="]);
+    alice.say("PROFILE Alice A|busy|/dev/zero");
+    wait_error_line(&alice, "/dev/zero: this is no file");
+    fs::write(&picture, [0; 46 * 1024]).expect("a file");
+    alice.say(&format!("PROFILE A|b|{}", picture.display()));
+    wait_error_line(&alice, "is larger than 45 KiB: choose a smaller picture");
     zed.say("PROFILE Zed away");
     wait_line(&alice, "#lsnp - guest/zed is Zed, away");
     alice.say("LIST");

@@ -132,6 +132,7 @@ fn typed(commands: &mut LsnpCommands, line: &str) -> String {
     match commands.handle_line(line) {
         LsnpLine::Other => "other".to_owned(),
         LsnpLine::Question(question) => question.to_owned(),
+        LsnpLine::Picture { request, file } => format!("{request} with {file}"),
         LsnpLine::Command(Err(error)) => error,
         LsnpLine::Command(Ok(command)) => {
             let mut out = Vec::new();
@@ -149,6 +150,8 @@ fn typed(commands: &mut LsnpCommands, line: &str) -> String {
 
 #[test]
 fn the_words_of_lsnp_are_understood() {
+    let url = "data:image/png;base64,YQ==";
+    let typed_with_picture = format!("PROFILE Alice A|busy|{url}");
     let mut commands = LsnpCommands::default();
     let mut typed = |line| typed(&mut commands, line);
     assert_eq!(typed("hello"), "other");
@@ -170,7 +173,21 @@ fn the_words_of_lsnp_are_understood() {
     assert_eq!(typed("PROFILE Alice A | busy"), profile);
     assert_eq!(typed("PROFILE"), "PROFILE: under which name are you shown?");
     assert_eq!(typed("Alice A"), "PROFILE: what is your status?");
-    assert_eq!(typed("busy"), profile);
+    assert_eq!(
+        typed("busy"),
+        "PROFILE: which file has your picture? (none: -)"
+    );
+    assert_eq!(typed("-"), profile);
+    let file = "/lsnp PROFILE Alice A|busy with a.png";
+    assert_eq!(typed("PROFILE Alice A|busy|a.png"), file);
+    for line in ["PROFILE", "Alice A", "busy"] {
+        typed(line);
+    }
+    assert_eq!(typed(" a.png"), file);
+    let with_picture =
+        format!(r##"{{"type":"command","content":"/lsnp PROFILE Alice A|busy|{url}"}}"##);
+    assert_eq!(typed(&typed_with_picture), with_picture);
+    assert!(typed("PROFILE Alice A|busy|data:nonsense").contains("no data URL"));
     assert_eq!(
         typed("LIST"),
         r##"{"type":"command","content":"/lsnp LIST"}"##

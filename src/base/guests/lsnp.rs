@@ -1,6 +1,7 @@
 //! LSNP between core and shell: datagrams, and what its users request.
 use std::net::SocketAddrV4;
 
+use crate::base::guests::guest::GuestProfile;
 use crate::base::name::Room;
 
 /// How this program speaks LSNP.
@@ -40,13 +41,8 @@ pub struct LsnpOutput {
 /// What a user of LSNP requests, beside lines to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LsnpRequest {
-    /// Tell all guests our display name and our status.
-    Profile {
-        /// The name to be shown.
-        display_name: String,
-        /// What we do.
-        status: String,
-    },
+    /// Tell all guests what we say about ourselves.
+    Profile(GuestProfile),
     /// Ask all guests whom they know.
     List,
     /// Show every message of LSNP that arrives, or cease to.

@@ -283,15 +283,8 @@ impl LsnpGateway {
     /// Does what a user of LSNP requests.
     pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) {
         match request {
-            LsnpRequest::Profile {
-                display_name,
-                status,
-            } => {
-                self.profile = GuestProfile {
-                    display_name,
-                    status,
-                    avatar: None,
-                };
+            LsnpRequest::Profile(profile) => {
+                self.profile = profile;
                 for id in present(ctx) {
                     if let Some(guest) = ctx.guests.get_mut(id) {
                         guest.has_our_profile = true;
@@ -426,10 +419,11 @@ impl LsnpGateway {
             "" => own_nick.as_str(),
             name => name,
         };
+        let avatar = self.profile.avatar.as_ref();
         let profile = LsnpContent::Profile {
             display_name,
             status: &self.profile.status,
-            avatar: None,
+            avatar: avatar.map(|(kind, data)| (kind.as_str(), data.as_str())),
         };
         self.send(ctx, id, &profile);
     }

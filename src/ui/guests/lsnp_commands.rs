@@ -15,6 +15,13 @@ pub enum LsnpLine {
     Other,
     /// Show this question. The next line is the answer.
     Question(&'static str),
+    /// Execute the typed command `request`, with the picture in the file as its last field.
+    Picture {
+        /// The beginning of the command.
+        request: String,
+        /// The path of the file.
+        file: String,
+    },
     /// Execute this command. The error is a sentence for the user.
     Command(Result<UserCommand, String>),
 }
@@ -26,6 +33,7 @@ enum Awaited {
     DirectText(String),
     DisplayName,
     Status(String),
+    Picture(String),
 }
 
 /// Understands the commands of LSNP's users, and what they were asked for.
@@ -48,7 +56,13 @@ impl LsnpCommands {
                 None => self.ask(Awaited::DirectText(argument.to_owned())),
             },
             ("PROFILE", "") => self.ask(Awaited::DisplayName),
-            ("PROFILE" | "LIST" | "VERBOSE", _) => request(line),
+            ("PROFILE", argument) => match argument.splitn(3, '|').collect::<Vec<_>>()[..] {
+                [name, status, file] if !file.trim().starts_with("data:") => {
+                    picture(&format!("{name}|{status}"), file)
+                }
+                _ => request(line),
+            },
+            ("LIST" | "VERBOSE", _) => request(line),
             ("QUIT", "") => LsnpLine::Command(Ok(UserCommand::Quit)),
             _ => LsnpLine::Other,
         }
@@ -60,7 +74,11 @@ impl LsnpCommands {
             Awaited::Recipient => self.ask(Awaited::DirectText(line.trim().to_owned())),
             Awaited::DirectText(name) => direct(&name, line),
             Awaited::DisplayName => self.ask(Awaited::Status(line.replace('|', " "))),
-            Awaited::Status(name) => request(&format!("PROFILE {name}|{line}")),
+            Awaited::Status(name) => self.ask(Awaited::Picture(format!(
+                "{name}|{}",
+                line.replace('|', " ")
+            ))),
+            Awaited::Picture(profile) => picture(&profile, line),
         }
     }
 
@@ -71,6 +89,7 @@ impl LsnpCommands {
             Awaited::DirectText(_) => "DM: what do you say?",
             Awaited::DisplayName => "PROFILE: under which name are you shown?",
             Awaited::Status(_) => "PROFILE: what is your status?",
+            Awaited::Picture(_) => "PROFILE: which file has your picture? (none: -)",
         };
         self.0 = Some(awaited);
         LsnpLine::Question(question)
@@ -90,6 +109,17 @@ fn direct(name: &str, text: &str) -> LsnpLine {
     LsnpLine::Command(build_direct_message(&name, text.trim_start(), false))
 }
 
+/// A profile with the picture in a file. `-` and nothing mean none.
+fn picture(profile: &str, file: &str) -> LsnpLine {
+    match file.trim() {
+        "" | "-" => request(&format!("PROFILE {profile}")),
+        file => LsnpLine::Picture {
+            request: format!("/lsnp PROFILE {profile}"),
+            file: file.to_owned(),
+        },
+    }
+}
+
 fn request(line: &str) -> LsnpLine {
     let request = parse_lsnp_request(line);
     LsnpLine::Command(request.map(|request| UserCommand::Core(Command::Lsnp(request))))
@@ -98,10 +128,16 @@ fn request(line: &str) -> LsnpLine {
 /// The request as a user types it.
 pub fn format_request(request: &LsnpRequest) -> String {
     match request {
-        LsnpRequest::Profile {
-            display_name,
-            status,
-        } => format!("/lsnp PROFILE {}|{status}", display_name.replace('|', " ")),
+        LsnpRequest::Profile(profile) => {
+            let name = profile.display_name.replace('|', " ");
+            let avatar = profile.avatar.as_ref();
+            let picture = avatar.map(|(kind, data)| format!("|data:{kind};base64,{data}"));
+            let picture = picture.unwrap_or_default();
+            format!(
+                "/lsnp PROFILE {name}|{}{picture}",
+                profile.status.replace('|', " ")
+            )
+        }
         LsnpRequest::List => "/lsnp LIST".to_owned(),
         LsnpRequest::Verbose => "/lsnp VERBOSE".to_owned(),
     }

@@ -1,5 +1,6 @@
 //! LSNP with well-behaved programs of all versions.
 use p2pchat::base::event::{Command, Input};
+use p2pchat::base::guests::guest::GuestProfile;
 use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::wire::lsnp::LsnpContent;
 
@@ -216,10 +217,11 @@ fn lists_and_profiles_are_answered() {
             "10.0.9.1:9000 PROFILE alice "
         ]
     );
-    let ours = LsnpRequest::Profile {
+    let ours = LsnpRequest::Profile(GuestProfile {
         display_name: "Alice A".to_owned(),
         status: "here".to_owned(),
-    };
+        avatar: None,
+    });
     lan.feed(alice, Input::Command(Command::Lsnp(ours)));
     lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::List)));
     assert_eq!(

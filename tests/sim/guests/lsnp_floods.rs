@@ -1,5 +1,6 @@
 //! What a hostile host can do with messages that nobody signs.
 use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
@@ -225,4 +226,54 @@ fn waiting_lines_are_bounded() {
         !lan.peers[alice].is_settled(),
         "the last lines were dropped"
     );
+}
+
+/// The size of the waiting lines together is bounded as well.
+#[test]
+fn waiting_lines_are_bounded_in_size() {
+    let (mut lan, alice) = gateway(12, None);
+    let texts = vec!["x".repeat(16_000); 100];
+    lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    lan.run_for(10_000);
+    let posts = take_sent(&mut lan, alice);
+    let posts = posts.iter().filter(|post| post.contains(" POST ")).count();
+    assert_eq!(posts, 1024 * 1024 / 16_000);
+}
+
+/// The ids of the last eight messages of a guest are remembered.
+#[test]
+fn remembered_messages_are_bounded() {
+    let (mut lan, alice) = gateway(13, None);
+    let mut post = |id: u64| {
+        let text = format!("TYPE:POST\nUSER_ID:m\nCONTENT:{id}\nMESSAGE_ID:{id}\n\n");
+        deliver_bytes(
+            &mut lan,
+            alice,
+            1,
+            MALLORY.address(),
+            false,
+            text.as_bytes(),
+        );
+        shown(&lan, alice).len()
+    };
+    assert_eq!((0..9).map(&mut post).max(), Some(10));
+    assert_eq!(post(8), 10, "remembered");
+    assert_eq!(post(1), 10, "remembered");
+    assert_eq!(post(0), 11, "forgotten");
+}
+
+/// What VERBOSE shows of a message is bounded, and a list that comes late was not awaited.
+#[test]
+fn shown_messages_are_bounded() {
+    let (mut lan, alice) = gateway(14, None);
+    MALLORY.discover(&mut lan, alice);
+    lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::List)));
+    lan.run_for(10_100);
+    MALLORY.send(&mut lan, alice, LsnpContent::ListResponse(Vec::new()));
+    assert_eq!(shown(&lan, alice).len(), 1);
+    lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::Verbose)));
+    MALLORY.send(&mut lan, alice, LsnpContent::Post(&"x".repeat(10_000)));
+    let lines = shown(&lan, alice);
+    assert_eq!(lines[1].len(), "#lsnp mallory sent ".len() + 512);
 }

@@ -11,6 +11,7 @@ use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
+use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::{self, UserCommand};
@@ -267,6 +268,10 @@ impl Frontend {
         match typed {
             None | Some(LsnpLine::Other) => command::parse(line).map(Some),
             Some(LsnpLine::Command(command)) => command.map(Some),
+            Some(LsnpLine::Picture { request, file }) => {
+                let url = read_picture(&file)?;
+                command::parse(&format!("{request}|{url}")).map(Some)
+            }
             Some(LsnpLine::Question(question)) => {
                 self.warn(question);
                 Ok(None)

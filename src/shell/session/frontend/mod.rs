@@ -9,6 +9,7 @@ pub mod frontend;
 pub mod input;
 pub mod output;
 pub mod pending;
+pub mod picture;
 pub mod printed;
 pub mod renderer;
 pub mod replies;
