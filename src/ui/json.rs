@@ -82,6 +82,12 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
         line.raw("multicast", format_args!("\"{group}\""));
     }
     line.strings("interfaces", ready.interfaces.iter().map(String::as_str));
+    if ready.maps_port {
+        line.raw("nat", true);
+    }
+    if let Some(mapped) = ready.mapped {
+        line.raw("mapped", format_args!("\"{mapped}\""));
+    }
     if ready.speaks_lsnp {
         line.raw("lsnp", true);
     }

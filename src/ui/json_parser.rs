@@ -327,6 +327,8 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
             .text("multicast")
             .and_then(|group| group.parse().ok()),
         interfaces: fields.texts("interfaces")?,
+        maps_port: fields.flag("nat").unwrap_or(false),
+        mapped: fields.text("mapped").and_then(|it| it.parse().ok()),
         speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
         speaks_go: fields.flag("go").unwrap_or(false),
         lsnp_room: fields.text("lsnp_room").and_then(Room::parse_canonical),

@@ -1,6 +1,6 @@
 //! The events that a session emits. Every event is one line of `--json`, or text.
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -141,6 +141,10 @@ pub struct Ready {
     pub multicast: Option<SocketAddrV4>,
     /// The names of the interfaces in use. Empty: all.
     pub interfaces: Vec<String>,
+    /// Whether the program has a gateway map its port (`--nat`).
+    pub maps_port: bool,
+    /// Where hosts outside reach the port, as far as known.
+    pub mapped: Option<SocketAddr>,
     /// Whether the program speaks LSNP.
     pub speaks_lsnp: bool,
     /// The room in which lines of LSNP's users are repeated.

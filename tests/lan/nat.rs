@@ -201,6 +201,10 @@ fn a_mapped_port_is_dialed_from_outside() {
         .err
         .wait_for(TIMEOUT, |line| line.starts_with("code: "));
     assert!(code.contains(&format!("@{outside}:9999,")), "{code}");
+    let whoami = super::finish(lan.hosts[ALICE].spawn("alice", &["whoami"]));
+    assert!(whoami.contains(&code), "{whoami:?}");
+    let attached = lan.hosts[ALICE].start("alice", &["--nat", "listen", "-W", "0.1"]);
+    super::finish(attached);
     let bob = lan.hosts[BOB].start("bob", &["--peer", &carols]);
     wait_mesh(&[&alice, &bob, &carol]);
     wait_linked_by_exchange(&lan, "alice", &format!("{outside}:9999"));

@@ -35,18 +35,20 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     print_warnings(&warnings);
     let directory = options.directory.as_deref();
     let consequence = "its name and port may differ";
+    let mut mapped = None;
     let running = directory.map(|directory| attach::probe_running(directory, consequence));
     let running = running.transpose()?.flatten();
     if let (Some(directory), Some(ready)) = (directory, &running) {
         attach::check_compatible(options, directory, ready)?;
         me.nick = ready.me.nick.clone();
         port = ready.port;
+        mapped = ready.mapped;
         interfaces = &ready.interfaces;
     }
     if port == 0 {
         port = DEFAULT_PORT;
     }
-    let code = connection_code(me.id, interfaces, port, None)
+    let code = connection_code(me.id, interfaces, port, mapped)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?
         .to_string();
     if options.json {

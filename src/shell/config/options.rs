@@ -28,12 +28,13 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 8] = [
+const START_ONLY_OPTIONS: [OptionId; 9] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
     OptionId::Interface,
     OptionId::SecretFile,
+    OptionId::Nat,
     OptionId::Lsnp,
     OptionId::LsnpRoom,
     OptionId::GoRoom,

@@ -237,6 +237,7 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Port => options.port == Some(ready.port),
             OptionId::Multicast => options.multicast == ready.multicast,
             OptionId::Interface => options.interfaces == ready.interfaces,
+            OptionId::Nat => options.nat == ready.maps_port,
             OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
             OptionId::GoRoom => options.go_room == ready.speaks_go,
             OptionId::LsnpRoom => options.lsnp_room == ready.lsnp_room,

@@ -26,6 +26,8 @@ impl EventLoop {
             network: self.node.network(),
             multicast: self.options.multicast,
             interfaces: self.options.interfaces.clone(),
+            maps_port: self.options.nat,
+            mapped: self.port_mapping.external(),
             speaks_lsnp: self.options.lsnp,
             lsnp_room: self.options.lsnp_room.clone(),
             speaks_go: self.options.go_room,
@@ -160,12 +162,8 @@ impl EventLoop {
             }
             SessionAction::Code => {
                 let ready = self.ready();
-                let code = connection_code(
-                    ready.me.id,
-                    &ready.interfaces,
-                    ready.port,
-                    self.port_mapping.external(),
-                );
+                let Ready { port, mapped, .. } = ready;
+                let code = connection_code(ready.me.id, &ready.interfaces, port, mapped);
                 let code = code.map(|code| code.to_string());
                 self.with_session(key, |session, _, sink| {
                     session.finish_code(ready.me, code, sink);
