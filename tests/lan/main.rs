@@ -10,6 +10,8 @@ mod direct;
 mod discovery;
 mod faults;
 mod fork;
+#[cfg(feature = "invite")]
+mod invites;
 mod main_job;
 #[cfg(feature = "nat")]
 mod nat;
