@@ -273,6 +273,11 @@ impl Handshake {
         })
     }
 
+    /// Whether the accepting side has received anything.
+    pub fn has_begun(&self) -> bool {
+        !self.preamble.is_empty()
+    }
+
     /// Processes the received `bytes`. Appends the bytes that must be sent in answer to `out`.
     ///
     /// # Errors

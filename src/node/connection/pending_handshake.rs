@@ -77,15 +77,15 @@ impl PendingHandshake {
         self.target.is_expected && has_valid_start && self.started_at + LINK_EXPECTED_MS > now
     }
 
-    /// Whether the other side dialed, and has sent nothing valid yet.
+    /// Whether the other side dialed, and has sent nothing yet.
     pub(super) fn is_at_start(&self) -> bool {
-        matches!(
-            self.stage,
+        match &self.stage {
             HandshakeStage::Noise {
-                has_valid_start: false,
-                ..
-            }
-        )
+                handshake,
+                has_valid_start,
+            } => !has_valid_start && !handshake.has_begun(),
+            _ => false,
+        }
     }
 
     /// Turns the handshake into a link to the sender of this hello. Returns `None` before the keys

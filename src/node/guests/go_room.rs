@@ -31,10 +31,10 @@ const GO_DIAL_DOUBLINGS_MAX: u32 = 4;
 /// Maximum number of streams. Further ones are closed.
 const GO_STREAMS_MAX: usize = 64;
 /// Longest message, in bytes. A stream with a longer one is closed.
-const GO_MESSAGE_MAX_BYTES: usize = 128 * 1024;
+const GO_MESSAGE_MAX_BYTES: usize = 32 * 1024;
 /// Maximum size of the messages that wait while a guest reads nothing, in bytes. Beyond, its stream
 /// is closed.
-const GO_UNSENT_MAX_BYTES: usize = 256 * 1024;
+const GO_UNSENT_MAX_BYTES: usize = 64 * 1024;
 
 /// A stream of a guest.
 struct GoStream {
@@ -116,7 +116,9 @@ impl GoRoom {
             return true;
         }
         if beacon.is_leaving {
-            if let Some(id) = self.find(ctx, ip, &beacon.id) {
+            // A guest with a stream says goodbye there.
+            let guest = self.find(ctx, ip, &beacon.id);
+            if let Some(id) = guest.filter(|id| !self.has_stream(*id)) {
                 end_visit(ctx, id);
             }
             return true;
