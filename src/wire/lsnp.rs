@@ -15,9 +15,10 @@ pub const LSNP_MAX_BYTES: usize = 65_507;
 pub const LSNP_FIELDS_MAX: usize = 32;
 /// Longest name of a user with its address, in bytes. A message of a longer one is ignored.
 pub const LSNP_USER_MAX_BYTES: usize = 96;
-/// Longest display name, status, type of a picture, or id of a message, in bytes. Longer ones are
-/// cut.
+/// Longest display name, status, or type of a picture, in bytes. Longer ones are cut.
 pub const LSNP_TEXT_MAX_BYTES: usize = 256;
+/// Longest id of a message, in bytes. A longer one is cut.
+pub const LSNP_ID_MAX_BYTES: usize = 32;
 /// Maximum number of users in a list. The first ones count.
 pub const LSNP_LISTED_MAX: usize = 64;
 /// For how long the token of a message is valid, in seconds.
@@ -43,7 +44,7 @@ pub struct LsnpMessage<'a> {
 pub enum LsnpContent<'a> {
     /// `PEER_DISCOVERY`: the user is here.
     Discovery {
-        /// The UDP port where the user's program listens.
+        /// The UDP port where the user's program listens: 1024 or higher.
         port: u16,
     },
     /// `PEER_LIST_REQUEST`: whom do you know?
@@ -115,7 +116,11 @@ impl<'a> LsnpMessage<'a> {
         let values = Values::parse(bytes)?;
         let content = match values.get("TYPE")? {
             "PEER_DISCOVERY" => LsnpContent::Discovery {
-                port: values.get("PORT")?.parse().ok().filter(|port| *port > 0)?,
+                port: values
+                    .get("PORT")?
+                    .parse()
+                    .ok()
+                    .filter(|port| *port >= 1024)?,
             },
             "PEER_LIST_REQUEST" => LsnpContent::ListRequest,
             "PEER_LIST_RESPONSE" => {
@@ -151,7 +156,10 @@ impl<'a> LsnpMessage<'a> {
         Some(LsnpMessage {
             user,
             timestamp_s: timestamp_s.unwrap_or(0),
-            message_id: values.text("MESSAGE_ID"),
+            message_id: truncate(
+                values.get("MESSAGE_ID").unwrap_or_default(),
+                LSNP_ID_MAX_BYTES,
+            ),
             gateway: values.get("P2PCHAT"),
             content,
         })

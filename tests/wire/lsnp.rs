@@ -1,8 +1,8 @@
 //! LSNP: its bytes, the messages of other programs, and hostile ones.
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::wire::lsnp::{
-    LSNP_FIELDS_MAX, LSNP_LISTED_MAX, LSNP_MAX_BYTES, LSNP_TEXT_MAX_BYTES, LSNP_USER_MAX_BYTES,
-    LsnpContent, LsnpMessage,
+    LSNP_FIELDS_MAX, LSNP_ID_MAX_BYTES, LSNP_LISTED_MAX, LSNP_MAX_BYTES, LSNP_TEXT_MAX_BYTES,
+    LSNP_USER_MAX_BYTES, LsnpContent, LsnpMessage,
 };
 
 use crate::vector_files::{Vector, vector};
@@ -78,6 +78,7 @@ fn other_datagrams_are_refused() {
         ("NONSENSE", ""),
         ("PEER_DISCOVERY", ""),
         ("PEER_DISCOVERY", "PORT:0\n"),
+        ("PEER_DISCOVERY", "PORT:1023\n"),
         ("PEER_DISCOVERY", "PORT:65536\n"),
         ("PEER_LIST_RESPONSE", "PEERS:[1]\n"),
         ("PEER_LIST_RESPONSE", ""),
@@ -127,8 +128,13 @@ fn everything_in_a_message_is_bounded() {
     };
     assert_eq!(
         (line.len(), parsed.message_id.len()),
-        (LINE_MAX_BYTES, LSNP_TEXT_MAX_BYTES)
+        (LINE_MAX_BYTES, LSNP_ID_MAX_BYTES)
     );
+    let profile = format!("TYPE:PROFILE\nUSER_ID:z\nSTATUS:{long}\n\n");
+    let LsnpContent::Profile { status, .. } = parse(&profile).unwrap().content else {
+        panic!("a profile");
+    };
+    assert_eq!(status.len(), LSNP_TEXT_MAX_BYTES);
     let user = "z".repeat(LSNP_USER_MAX_BYTES);
     assert!(parse(&post(&user, "hi")).is_some());
     assert_eq!(parse(&post(&(user + "z"), "hi")), None);

@@ -402,11 +402,15 @@ impl LsnpGateway {
                     ctx.guests.record_sent(&log, sequence);
                 }
                 LineTarget::Guest(id) => {
-                    let user = ctx.guests.get(id).map(|guest| guest.user.clone());
-                    if let Some(user) = user {
-                        let (to, line) = (&*user, &*text);
-                        self.send(ctx, id, &LsnpContent::Direct { to, line });
-                    }
+                    let Some(user) = ctx.guests.get(id).map(|guest| guest.user.clone()) else {
+                        ctx.notify(Notice::Error {
+                            code: ErrorCode::Guests,
+                            content: "a line was not sent: its guest is gone".to_owned(),
+                        });
+                        continue;
+                    };
+                    let (to, line) = (&*user, &*text);
+                    self.send(ctx, id, &LsnpContent::Direct { to, line });
                 }
             }
         }
