@@ -1,4 +1,5 @@
 //! Finders run in threads of their own: what they find, how they fare, and what a flood costs.
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,18 @@ fn start(finders: &mut Finders, via: FoundVia) -> Reporter {
 fn receive<T>(receiver: &Receiver<T>) -> T {
     let timeout = Duration::from_secs(10);
     receiver.recv_timeout(timeout).expect("the finder runs")
+}
+
+type Stats = (
+    Vec<(Cow<'static, str>, u64)>,
+    Vec<(Cow<'static, str>, String)>,
+);
+
+/// The counters of the finders, and their troubles.
+fn stats(finders: &Finders) -> Stats {
+    let (mut counters, mut troubles) = (Vec::new(), Vec::new());
+    finders.add_stats(&mut counters, &mut troubles);
+    (counters, troubles)
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -56,7 +69,7 @@ fn a_flood_of_findings_is_bounded() {
     let dht = start(&mut finders, FoundVia::Dht);
     (0..1_000).for_each(|port| dht.report(None, vec![address(port)]));
     assert_eq!(finders.take_findings().len(), 64);
-    let counters = finders.counters();
+    let (counters, _) = stats(&finders);
     let count = |name: &str| counters.iter().find(|(it, _)| it == name).map(|it| it.1);
     assert_eq!(count("dht_found"), Some(64));
     assert_eq!(count("dht_dropped"), Some(936));
@@ -95,10 +108,8 @@ fn a_status_line_follows_a_change() {
     }
     assert_eq!(finders.take_status_line(Time(1_000)), None);
     assert_eq!(finders.deadline(), None);
-    assert_eq!(
-        finders.troubles(),
-        [("mdns".into(), "port 5353 is taken".to_owned())]
-    );
+    let trouble = ("mdns".into(), "port 5353 is taken".to_owned());
+    assert_eq!(stats(&finders).1, [trouble]);
     for _ in 0..100 {
         scan.record_announced();
     }
@@ -110,7 +121,7 @@ fn a_status_line_follows_a_change() {
     assert_eq!(taken.as_deref(), Some(line));
     assert!(finders.take_status_line(Time(6_000)).is_some());
     assert_eq!(finders.take_status_line(Time(60_000)), None);
-    assert_eq!(finders.troubles(), []);
+    assert_eq!(stats(&finders).1, []);
 }
 
 /// A long trouble is cut, as a foreign server may have written it.
@@ -119,7 +130,7 @@ fn a_long_trouble_is_cut() {
     let mut finders = finders();
     let grape = start(&mut finders, FoundVia::Grenache);
     grape.set_trouble(Some("é".repeat(100_000)));
-    let (_, trouble) = &finders.troubles()[0];
+    let (_, trouble) = &stats(&finders).1[0];
     assert_eq!(trouble.chars().count(), 200);
 }
 
@@ -129,7 +140,7 @@ fn an_announcement_is_withdrawn_once() {
     let mut finders = finders();
     let mdns = start(&mut finders, FoundVia::Mdns);
     let (sender, withdrawn) = unbounded();
-    mdns.set_withdraw(Box::new(move || sender.send(()).expect("the test waits")));
+    mdns.add_withdrawal(Box::new(move || sender.send(()).expect("the test waits")));
     finders.withdraw();
     finders.withdraw();
     assert_eq!(withdrawn.len(), 1);

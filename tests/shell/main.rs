@@ -17,6 +17,7 @@ mod vector_files;
 mod clock;
 mod config;
 mod exit_policy;
+#[cfg(feature = "finders")]
 mod finders;
 mod history;
 mod interface_watch;

@@ -1,18 +1,18 @@
-//! The finders of a run. Each runs in a helper thread, and reports through a bounded channel.
+//! The finders of a run. Each runs in a helper thread, and reports to the event loop.
 use std::borrow::Cow;
+use std::mem;
 use std::sync::{Arc, Mutex};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;
 use crate::shell::net::finders::reporter::{FinderStatus, Finding, Reporter, SharedState, lock};
 use crate::shell::os::thread;
 
-/// Maximum number of findings that wait for the event loop. Further ones are dropped and counted.
-const FINDINGS_MAX: usize = 64;
 /// Milliseconds between two lines about one finder with --debug.
 const STATUS_INTERVAL_MS: u64 = 5_000;
+
+/// Whether this build has any finder. In the smallest one, the compiler leaves out what serves them.
+const HAS_FINDERS: bool = cfg!(feature = "finders");
 
 /// What a finder does in its thread, until the program ends.
 pub type FinderWork = Box<dyn FnOnce(Reporter) + Send>;
@@ -22,7 +22,6 @@ struct Finder {
     via: FoundVia,
     /// What to do in the thread. `None`: it has started.
     work: Option<FinderWork>,
-    shared: Arc<Mutex<SharedState>>,
     /// The status that the last line of --debug has shown.
     shown: FinderStatus,
     /// Before this time, no further line is written.
@@ -32,8 +31,7 @@ struct Finder {
 /// The finders of a run.
 pub struct Finders {
     finders: Vec<Finder>,
-    sender: Sender<Finding>,
-    findings: Receiver<Finding>,
+    shared: Arc<Mutex<SharedState>>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// When to write a line that had to wait.
     line_due_at: Option<Time>,
@@ -42,11 +40,9 @@ pub struct Finders {
 impl Finders {
     /// A run without finders. `wake` wakes the event loop.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Finders {
-        let (sender, findings) = bounded(FINDINGS_MAX);
         Finders {
             finders: Vec::new(),
-            sender,
-            findings,
+            shared: Arc::default(),
             wake,
             line_due_at: None,
         }
@@ -54,25 +50,26 @@ impl Finders {
 
     /// Adds a finder. Its thread starts with [`Finders::start`].
     pub fn add(&mut self, via: FoundVia, work: FinderWork) {
+        let shown = FinderStatus::default();
+        lock(&self.shared).statuses.push(shown.clone());
         self.finders.push(Finder {
             via,
             work: Some(work),
-            shared: Arc::default(),
-            shown: FinderStatus::default(),
+            shown,
             next_line_at: Time(0),
         });
     }
 
     /// Starts the threads of the finders that were added.
     pub fn start(&mut self) {
-        for finder in &mut self.finders {
-            let Some(work) = finder.work.take() else {
+        for (index, finder) in self.finders.iter_mut().enumerate() {
+            let Some(work) = finder.work.take().filter(|_| HAS_FINDERS) else {
                 continue;
             };
             let reporter = Reporter {
                 via: finder.via,
-                findings: self.sender.clone(),
-                shared: Arc::clone(&finder.shared),
+                index,
+                shared: Arc::clone(&self.shared),
                 wake: Arc::clone(&self.wake),
             };
             let failed = reporter.clone();
@@ -83,42 +80,50 @@ impl Finders {
         }
     }
 
-    /// Takes the findings that wait, at most [`FINDINGS_MAX`]. A finder that finds more meanwhile
-    /// wakes the event loop again, and does not hold it up.
+    /// Takes the findings that wait. Finders that find more meanwhile wake the event loop again,
+    /// and do not hold it up.
     pub fn take_findings(&self) -> Vec<Finding> {
-        self.findings.try_iter().take(FINDINGS_MAX).collect()
+        match HAS_FINDERS {
+            true => mem::take(&mut lock(&self.shared).findings),
+            false => Vec::new(),
+        }
     }
 
-    /// The counters of all finders, each with its name.
-    pub fn counters(&self) -> Vec<(Cow<'static, str>, u64)> {
-        let counters = self.finders.iter().flat_map(|finder| {
-            let status = lock(&finder.shared).status.clone();
-            [
+    /// The counters of all finders, each with its name, and what is wrong with those that have a
+    /// trouble.
+    pub fn add_stats(
+        &self,
+        counters: &mut Vec<(Cow<'static, str>, u64)>,
+        troubles: &mut Vec<(Cow<'static, str>, String)>,
+    ) {
+        if !HAS_FINDERS {
+            return;
+        }
+        for (finder, status) in self.finders.iter().zip(&lock(&self.shared).statuses) {
+            let name = finder.via.as_str();
+            let counts = [
                 ("announced", status.announced),
                 ("found", status.found),
                 ("dropped", status.dropped),
-            ]
-            .map(|(what, count)| (Cow::Owned(format!("{}_{what}", finder.via.as_str())), count))
-        });
-        counters.collect()
-    }
-
-    /// What is wrong with each finder that has a trouble.
-    pub fn troubles(&self) -> Vec<(Cow<'static, str>, String)> {
-        let troubles = self.finders.iter().filter_map(|finder| {
-            let trouble = lock(&finder.shared).status.trouble.clone()?;
-            Some((Cow::Borrowed(finder.via.as_str()), trouble))
-        });
-        troubles.collect()
+            ];
+            for (what, count) in counts {
+                counters.push((Cow::Owned([name, "_", what].concat()), count));
+            }
+            if let Some(trouble) = &status.trouble {
+                troubles.push((Cow::Borrowed(name), trouble.clone()));
+            }
+        }
     }
 
     /// Takes a line for --debug about a finder whose status has changed. Each finder has one line
     /// in [`STATUS_INTERVAL_MS`] at most.
     pub fn take_status_line(&mut self, now: Time) -> Option<String> {
+        if !HAS_FINDERS {
+            return None;
+        }
         self.line_due_at = None;
-        for finder in &mut self.finders {
-            let status = lock(&finder.shared).status.clone();
-            if status == finder.shown {
+        for (finder, status) in self.finders.iter_mut().zip(&lock(&self.shared).statuses) {
+            if *status == finder.shown {
                 continue;
             }
             if finder.next_line_at > now {
@@ -128,15 +133,7 @@ impl Finders {
             }
             finder.next_line_at = now + STATUS_INTERVAL_MS;
             finder.shown = status.clone();
-            let trouble = status.trouble.map(|it| format!("; {it}"));
-            return Some(format!(
-                "{}: announced {}, found {}, dropped {}{}",
-                finder.via.as_str(),
-                status.announced,
-                status.found,
-                status.dropped,
-                trouble.unwrap_or_default()
-            ));
+            return Some(format!("{}: {status}", finder.via.as_str()));
         }
         None
     }
@@ -147,12 +144,10 @@ impl Finders {
     }
 
     /// Withdraws what the finders have announced, as the program ends.
-    pub fn withdraw(&mut self) {
-        for finder in &self.finders {
-            let withdraw = lock(&finder.shared).withdraw.take();
-            if let Some(withdraw) = withdraw {
-                withdraw();
-            }
+    pub fn withdraw(&self) {
+        if HAS_FINDERS {
+            let withdrawals = mem::take(&mut lock(&self.shared).withdrawals);
+            withdrawals.into_iter().for_each(|withdraw| withdraw());
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What a finder reports from its thread: findings, and how it fares.
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use crossbeam_channel::Sender;
 
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 
+/// Maximum number of findings that wait for the event loop. Further ones are dropped and counted.
+const FINDINGS_MAX: usize = 64;
 /// Maximum number of characters of a finder's trouble. The rest is cut off.
 const TROUBLE_MAX_CHARS: usize = 200;
 
@@ -34,25 +35,36 @@ pub struct FinderStatus {
     pub trouble: Option<String>,
 }
 
-/// What the thread of a finder shares with the event loop.
-#[derive(Default)]
-pub struct SharedState {
-    /// How the finder fares.
-    pub status: FinderStatus,
-    /// Withdraws what the finder has announced. Called once, as the program ends.
-    pub withdraw: Option<Box<dyn FnOnce() + Send>>,
+impl fmt::Display for FinderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (announced, found, dropped) = (self.announced, self.found, self.dropped);
+        write!(f, "announced {announced}, found {found}, dropped {dropped}")?;
+        self.trouble.iter().try_for_each(|it| write!(f, "; {it}"))
+    }
 }
 
-/// Locks the state, also if a thread has panicked with it.
+/// What the threads of the finders share with the event loop.
+#[derive(Default)]
+pub struct SharedState {
+    /// Findings that wait for the event loop.
+    pub findings: Vec<Finding>,
+    /// How each finder fares.
+    pub statuses: Vec<FinderStatus>,
+    /// Withdraws what finders have announced. Each is called once, as the program ends.
+    pub withdrawals: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// Locks the state, even if a thread has panicked while it held the lock.
 pub fn lock(shared: &Mutex<SharedState>) -> MutexGuard<'_, SharedState> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reports the findings of one finder, and how it fares. Never blocks.
+/// Reports the findings of one finder, and how it fares. Never blocks for long.
 #[derive(Clone)]
 pub struct Reporter {
     pub(super) via: FoundVia,
-    pub(super) findings: Sender<Finding>,
+    /// The index of the finder's status.
+    pub(super) index: usize,
     pub(super) shared: Arc<Mutex<SharedState>>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
 }
@@ -66,37 +78,39 @@ impl Reporter {
             peer,
             addresses,
         };
-        let is_passed = self.findings.try_send(finding).is_ok();
         let mut shared = lock(&self.shared);
-        match is_passed {
-            true => shared.status.found += 1,
-            false => shared.status.dropped += 1,
+        let has_room = shared.findings.len() < FINDINGS_MAX;
+        if has_room {
+            shared.findings.push(finding);
         }
         drop(shared);
-        (self.wake)();
+        self.update(|status| match has_room {
+            true => status.found += 1,
+            false => status.dropped += 1,
+        });
     }
 
     /// Records that the finder has announced this program.
     pub fn record_announced(&self) {
-        lock(&self.shared).status.announced += 1;
-        (self.wake)();
+        self.update(|status| status.announced += 1);
     }
 
     /// Records what is wrong, or that all is well again.
     pub fn set_trouble(&self, trouble: Option<String>) {
         let trouble = trouble.map(|it| it.chars().take(TROUBLE_MAX_CHARS).collect());
-        let mut shared = lock(&self.shared);
-        let is_changed = shared.status.trouble != trouble;
-        shared.status.trouble = trouble;
-        drop(shared);
-        if is_changed {
-            (self.wake)();
-        }
+        self.update(|status| status.trouble = trouble);
     }
 
-    /// Sets how to withdraw what the finder has announced. The program calls it once, as it ends,
+    fn update(&self, change: impl FnOnce(&mut FinderStatus)) {
+        if let Some(status) = lock(&self.shared).statuses.get_mut(self.index) {
+            change(status);
+        }
+        (self.wake)();
+    }
+
+    /// Adds what withdraws an announcement of the finder. The program calls it once, as it ends,
     /// and waits for its return.
-    pub fn set_withdraw(&self, withdraw: Box<dyn FnOnce() + Send>) {
-        lock(&self.shared).withdraw = Some(withdraw);
+    pub fn add_withdrawal(&self, withdraw: Box<dyn FnOnce() + Send>) {
+        lock(&self.shared).withdrawals.push(withdraw);
     }
 }

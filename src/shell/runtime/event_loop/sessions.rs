@@ -227,8 +227,7 @@ impl EventLoop {
     /// session that asked.
     pub(super) fn notify(&mut self, mut notice: Notice) {
         if let Notice::Stats { counters, troubles } = &mut notice {
-            counters.extend(self.finders.counters());
-            troubles.extend(self.finders.troubles());
+            self.finders.add_stats(counters, troubles);
             self.port_mapping.add_stats(counters, troubles);
         }
         if let Notice::Resolved { request_id, result } = notice {
