@@ -15,6 +15,7 @@ pub mod invite;
 #[cfg(feature = "invite")]
 pub mod invite_code;
 pub mod lsnp;
+pub mod mdns;
 pub mod message;
 #[cfg(feature = "nat")]
 pub mod nat_pmp;

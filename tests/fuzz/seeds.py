@@ -88,6 +88,7 @@ SEEDS = {
     "json_stdin": lambda: session(">"),
     "known_peers": lambda: files("known_peers"),
     "lsnp": lambda: (seed.replace(b"|", b"\n") + b"\n\n" for seed in fields() if b"TYPE:" in seed),
+    "mdns": lambda: [field.partition(b"=")[2] for field in fields("open_property", "closed_property")],
     "message": lambda: fields("json"),
     "options": lambda: [OPTIONS],
     "sealed": lambda: with_modes((0, 1), [b"one", b"one\ntwo", *from_hex(fields("plaintext"))]),

@@ -13,6 +13,8 @@ mod fork;
 #[cfg(feature = "invite")]
 mod invites;
 mod main_job;
+#[cfg(feature = "mdns")]
+mod mdns;
 #[cfg(feature = "nat")]
 mod nat;
 mod news;

@@ -24,7 +24,7 @@ fn two_lans() -> Option<Lan> {
 }
 
 /// How each linked peer was found, as `peers` prints it beside this user's running program.
-fn linked_peers(host: &Host, user: &str) -> Vec<String> {
+pub fn linked_peers(host: &Host, user: &str) -> Vec<String> {
     let mut peers = host.spawn(user, &["peers", "-W", "1"]);
     peers.wait_code(TIMEOUT);
     let rows = peers.out.wait_end(TIMEOUT).into_iter();

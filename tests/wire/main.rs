@@ -15,6 +15,7 @@ mod go_p2pchat;
 #[cfg(feature = "invite")]
 mod invite;
 mod lsnp;
+mod mdns;
 mod message;
 #[cfg(feature = "nat")]
 mod nat;

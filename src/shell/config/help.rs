@@ -11,7 +11,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 
 -u, --username NAME      your name ($P2PCHAT_USERNAME, $USER, $LOGNAME, host)
 -p, --port PORT          TCP port (9999, else any free one); 0: any free one
--m, --multicast A[:P]    beacon group (224.0.0.1:9999); none: no beacon
+-m, --multicast A[:P]    beacon group (224.0.0.1:9999), or none      --no-mdns
 -r, --room ROOM          room, repeatable; you speak in the first (#general)
 -t, --to TARGET          send to a peer (@NAME) or '#ROOM'; history: only this
     --peer HOST[:PORT]   a peer to dial, or its code  --nat  open a port outside

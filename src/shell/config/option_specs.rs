@@ -68,12 +68,22 @@ pub enum OptionId {
     Nat,
     /// Speak the protocol of p2pchat in Go, with its people as guests of `#p2pchat-go`.
     GoRoom,
+    /// Neither announce this program by mDNS, nor find others so.
+    NoMdns,
 }
 
 impl OptionId {
     /// Whether the option may be given more than once in one source.
     pub fn is_repeatable(self) -> bool {
         matches!(self, OptionId::Room | OptionId::Peer | OptionId::Interface)
+    }
+
+    /// The feature that this build lacks for the option. `None`: the option works.
+    pub fn missing_feature(self) -> Option<&'static str> {
+        match self {
+            OptionId::NoMdns => (!cfg!(feature = "mdns")).then_some("mdns"),
+            _ => None,
+        }
     }
 
     /// This option's row in [`OPTION_SPECS`].
@@ -185,6 +195,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::LsnpRoom, 0, "--lsnp-room", "ROOM", NETWORK_COMMANDS, "as in `--lsnp-room ops`"),
     flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS),
     flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS),
+    flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS),
 ];
 
 const _: () = {

@@ -55,6 +55,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
+    /// Whether to use multicast DNS. False without beacons.
+    pub mdns: bool,
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
     /// first room. `send --to ROOM` puts ROOM first.
     ///
@@ -175,6 +177,7 @@ pub fn parse(
         },
         options_file,
     };
+    sources.check_features()?;
     sources.expand_home(env)?;
     let username = choose_username(&sources, env)?;
     let (mut rooms, to_peer) = choose_rooms(&sources)?;
@@ -191,6 +194,9 @@ pub fn parse(
         }
     }
     let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
+    let multicast = sources
+        .last_value(OptionId::Multicast, values::parse_multicast_group)?
+        .unwrap_or(Some(DEFAULT_MULTICAST_GROUP));
     Ok(Options {
         subcommand,
         username,
@@ -199,9 +205,8 @@ pub fn parse(
             .filter(|id| is_given(&sources.command_line, *id))
             .collect(),
         port: sources.last_value(OptionId::Port, values::parse_port)?,
-        multicast: sources
-            .last_value(OptionId::Multicast, values::parse_multicast_group)?
-            .unwrap_or(Some(DEFAULT_MULTICAST_GROUP)),
+        multicast,
+        mdns: multicast.is_some() && !sources.has_flag(OptionId::NoMdns),
         rooms,
         to_peer,
         lsnp,
@@ -249,6 +254,22 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
+    /// Checks that this build has the parts of all options.
+    ///
+    /// # Errors
+    /// Exit status 2: an option is of a part that is not built.
+    fn check_features(&self) -> Result<(), Failure> {
+        for option in self.command_line.iter().chain(&self.file) {
+            if let Some(feature) = option.id.missing_feature() {
+                let sentence = format!(
+                    "not part of this build: leave it out, or build with `--features {feature}`"
+                );
+                return Err(self.value_failure(option, &sentence));
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces `~/` by `$HOME/` at the beginning of paths in the options file. On the command
     /// line, the shell does so.
     ///

@@ -1,5 +1,6 @@
 //! The event loop and the sources that it polls.
 pub mod event_loop;
+pub mod finder_setup;
 pub mod folder_audits;
 pub mod poll_sources;
 pub mod port_mapping;

@@ -19,7 +19,6 @@ use crate::shell::config::options::Options;
 use crate::shell::config::values::Verbosity;
 use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
-use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::interfaces;
 use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::resolver::Resolver;
@@ -27,6 +26,7 @@ use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
+use crate::shell::runtime::finder_setup::create_finders;
 use crate::shell::runtime::poll_sources;
 use crate::shell::runtime::port_mapping::PortMapping;
 use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
@@ -127,7 +127,8 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         identity,
     };
     let port_mapping = PortMapping::start(&options, listening_port(&streams)?, &wake)?;
-    let finders = Finders::new(Arc::clone(&wake));
+    let random = random_bytes()?;
+    let finders = create_finders(&options, &node_config, &random, Arc::clone(&wake));
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,

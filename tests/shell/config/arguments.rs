@@ -11,7 +11,7 @@ use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
 use p2pchat::shell::config::subcommand::Subcommand;
 use p2pchat::shell::config::values::{Color, Verbosity};
 
-use super::support::{parsed, refusal, rooms};
+use super::support::{ALICE_ENV, parse_line, parsed, refusal, rooms};
 
 /// A running program cannot change these options; the list has those of the command line.
 #[test]
@@ -33,6 +33,7 @@ fn an_empty_command_line_gives_the_defaults() {
         explicit: Vec::new(),
         port: None,
         multicast: Some(DEFAULT_MULTICAST_GROUP),
+        mdns: true,
         rooms: vec![Room::general()],
         to_peer: None,
         lsnp: false,
@@ -280,6 +281,24 @@ fn every_refusal_names_a_remedy() {
     for (line, remedy) in table {
         let sentence = refusal(line, None);
         assert!(sentence.contains(remedy), "{line}: {sentence}");
+    }
+}
+
+/// A build without a part refuses its options, also in the options file, and says how to get it.
+#[test]
+fn options_of_a_part_not_built_are_refused() {
+    let rows = [("--no-mdns", cfg!(feature = "mdns"), "mdns")];
+    for (option, is_built, feature) in rows {
+        for (line, file) in [(option, None), ("", Some(option))] {
+            match is_built {
+                true => assert!(parse_line(line, ALICE_ENV, file).is_ok(), "{option}"),
+                false => {
+                    let sentence = refusal(line, file);
+                    let remedy = format!("build with `--features {feature}`");
+                    assert!(sentence.contains(&remedy), "{sentence}");
+                }
+            }
+        }
     }
 }
 

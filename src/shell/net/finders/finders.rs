@@ -11,7 +11,8 @@ use crate::shell::os::thread;
 /// Milliseconds between two lines about one finder with --debug.
 const STATUS_INTERVAL_MS: u64 = 5_000;
 
-/// Whether this build has any finder. In the smallest one, the compiler leaves out what serves them.
+/// Whether this build has any finder. In the smallest one, the compiler leaves out what serves
+/// them.
 const HAS_FINDERS: bool = cfg!(feature = "finders");
 
 /// What a finder does in its thread, until the program ends.

@@ -2,4 +2,6 @@
 //! finder that hangs or fails costs nothing but its own silence.
 #[allow(clippy::module_inception)]
 pub mod finders;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 pub mod reporter;

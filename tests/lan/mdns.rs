@@ -1,0 +1,242 @@
+//! Multicast DNS: peers find each other by it alone, and avahi and we see each other's services.
+use std::fs;
+use std::net::UdpSocket;
+use std::process::Command;
+
+use super::hosts::host::Host;
+use super::hosts::lan::Lan;
+use super::hosts::program::Program;
+use super::hosts::wait::wait_until;
+use super::routed::linked_peers;
+use super::{TIMEOUT, finish, say_and_wait, wait_joined, wait_mesh};
+
+/// Drops all beacons from and to this host. Multicast DNS uses another port.
+fn block_beacons(host: &Host) {
+    host.namespace.nft(
+        "add table inet beacons
+        add chain inet beacons in { type filter hook input priority 0; }
+        add chain inet beacons out { type filter hook output priority 0; }
+        add rule inet beacons in udp dport 9999 drop
+        add rule inet beacons out udp dport 9999 drop",
+    );
+}
+
+const USERS: [&str; 3] = ["alice", "bob", "carol"];
+
+/// Starts a program on each host, with these options.
+fn start_all(lan: &Lan, options: &[&str]) -> Vec<Program> {
+    let hosts = lan.hosts.iter().zip(USERS);
+    hosts
+        .map(|(host, user)| host.start(user, options))
+        .collect()
+}
+
+/// Beacons are blocked. All find each other by multicast DNS, in the open and in a closed network,
+/// and a program that leaves soon finds them, too.
+#[test]
+fn all_meet_by_mdns_alone() {
+    for is_closed in [false, true] {
+        let Some(lan) = Lan::new(3) else { return };
+        lan.hosts.iter().for_each(block_beacons);
+        let secret = lan.hosts[0].folder("secret");
+        fs::write(&secret, "correct horse battery staple\n").expect("a file");
+        let secret = secret.to_str().expect("a path");
+        let options: &[&str] = match is_closed {
+            true => &["--secret-file", secret],
+            false => &[],
+        };
+        let mut programs = start_all(&lan, options);
+        let [alice, others @ ..] = &mut programs[..] else {
+            panic!("no programs");
+        };
+        wait_mesh(&[&*alice, &others[0], &others[1]]);
+        say_and_wait(alice, "by mdns", &others.iter().collect::<Vec<_>>());
+        let hosts = lan.hosts.iter().zip(USERS);
+        let found: Vec<String> = hosts
+            .flat_map(|(host, user)| linked_peers(host, user))
+            .collect();
+        let count = |word: &str| found.iter().filter(|it| *it == word).count();
+        assert_eq!(count("multicast"), 0, "{found:?}");
+        assert!(count("mdns") >= 2, "{found:?}");
+        let mut arguments = vec!["send", "--ephemeral", "--need", "1"];
+        arguments.extend(options);
+        arguments.push("hello");
+        let mut dave = lan.hosts[1].spawn("dave", &arguments);
+        assert_eq!(dave.wait_code(2 * TIMEOUT), 0, "{:?}", dave.err.all());
+        programs
+            .into_iter()
+            .for_each(|program| drop(finish(program)));
+    }
+}
+
+/// A daemon of avahi on this host, and its bus. Both end with these values.
+fn start_avahi(host: &Host) -> (String, Vec<Program>) {
+    let folder = host.folder("avahi");
+    fs::create_dir(&folder).expect("a folder");
+    let folder = folder.to_str().expect("a path");
+    let bus = format!("unix:path={folder}/bus");
+    let config = format!(
+        "<busconfig><type>custom</type><listen>{bus}</listen><policy context=\"default\">\
+         <allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/>\
+         <allow receive_sender=\"*\"/></policy></busconfig>"
+    );
+    fs::write(format!("{folder}/bus.conf"), config).expect("a file");
+    fs::write(
+        format!("{folder}/avahi.conf"),
+        "[server]\nuse-iff-running=yes\n",
+    )
+    .expect("a file");
+    let mut command = host.command("dbus-daemon");
+    command.args(["--nofork", &format!("--config-file={folder}/bus.conf")]);
+    let dbus = Program::spawn("dbus", command);
+    wait_until("the bus", TIMEOUT, || {
+        fs::exists(format!("{folder}/bus")).is_ok_and(|exists| exists)
+    });
+    // `ip netns exec` has mounts of its own, so each host has its own folder at run time.
+    let mut command = avahi_command(host, &bus, "sh");
+    let start = format!(
+        "mkdir -p /run/avahi-daemon && mount -t tmpfs avahi /run/avahi-daemon && \
+         exec avahi-daemon --no-drop-root --no-rlimits --no-chroot -f {folder}/avahi.conf"
+    );
+    command.args(["-c", &start]);
+    let daemon = Program::spawn("avahi", command);
+    daemon
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("Server startup complete"));
+    (bus, vec![dbus, daemon])
+}
+
+/// A command on this host that speaks to the daemon on this bus.
+fn avahi_command(host: &Host, bus: &str, program: &str) -> Command {
+    let mut command = host.command(program);
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", bus);
+    command
+}
+
+/// The services that `avahi-browse` resolves on this host, until one is accepted. Some tries see
+/// nothing, so it starts again every 5 s.
+fn browse(host: &Host, bus: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    for _ in 0..6 {
+        let mut command = avahi_command(host, bus, "timeout");
+        command.args(["5", "avahi-browse", "-rp", "_p2pchat._tcp"]);
+        let browser = Program::spawn("avahi-browse", command);
+        let lines = browser.out.wait_end(TIMEOUT);
+        let found = lines
+            .into_iter()
+            .find(|line| line.starts_with('=') && is_wanted(line));
+        if let Some(found) = found {
+            return found;
+        }
+    }
+    panic!("avahi-browse does not see the service");
+}
+
+/// Avahi sees the service of a program, with its id in the open network only. When the program has
+/// ended, the service is gone.
+#[test]
+fn avahi_sees_our_service() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (bus, _daemons) = start_avahi(&lan.hosts[0]);
+    let alice = lan.hosts[1].start("alice", &[]);
+    let id = own_id(&lan.hosts[1], "alice");
+    let row = browse(&lan.hosts[0], &bus, |line| line.contains(";IPv4;"));
+    let columns: Vec<&str> = row.split(';').collect();
+    let name = format!("alice\\126{}", &id[..4]);
+    assert_eq!(
+        columns[1..6],
+        ["eth0", "IPv4", name.as_str(), "_p2pchat._tcp", "local"]
+    );
+    let text = format!("\"id={id}\"");
+    let address = Lan::address(1, 0);
+    assert_eq!(columns[7..10], [address.as_str(), "9999", text.as_str()]);
+    let mut command = avahi_command(&lan.hosts[0], &bus, "avahi-browse");
+    command.args(["-p", "_p2pchat._tcp"]);
+    let browser = Program::spawn("avahi-browse", command);
+    browser.out.wait_for(TIMEOUT, |line| line.starts_with('+'));
+    finish(alice);
+    browser.out.wait_for(TIMEOUT, |line| line.starts_with('-'));
+    // An outsider learns nothing of a member of a closed network that would show it again.
+    let secret = lan.hosts[1].folder("secret");
+    fs::write(&secret, "correct horse battery staple\n").expect("a file");
+    let bob = lan.hosts[1].start("bob", &["--secret-file", secret.to_str().expect("a path")]);
+    let id = own_id(&lan.hosts[1], "bob");
+    let row = browse(&lan.hosts[0], &bus, |line| line.contains("net="));
+    assert!(!row.contains("bob") && !row.contains(&id[..4]), "{row}");
+    finish(bob);
+}
+
+/// A service of `avahi-publish` leads to a link, with and without an id.
+#[test]
+fn we_see_a_service_of_avahi() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (bus, _daemons) = start_avahi(&lan.hosts[0]);
+    let carol = lan.hosts[0].start("carol", &["-m", "none"]);
+    let id = format!("id={}", own_id(&lan.hosts[0], "carol"));
+    lan.hosts.iter().for_each(block_beacons);
+    for (user, text) in [("alice", vec![]), ("bob", vec![id.as_str()])] {
+        let mut command = avahi_command(&lan.hosts[0], &bus, "avahi-publish");
+        command
+            .args(["-s", "a box", "_p2pchat._tcp", "9999"])
+            .args(text);
+        let publisher = Program::spawn("avahi-publish", command);
+        let program = lan.hosts[1].start(user, &[]);
+        wait_joined(&program, "carol");
+        assert_eq!(linked_peers(&lan.hosts[1], user), ["mdns"]);
+        drop(publisher);
+        finish(program);
+    }
+    finish(carol);
+}
+
+/// The id that `whoami` prints for this user.
+fn own_id(host: &Host, user: &str) -> String {
+    let mut whoami = host.spawn(user, &["whoami"]);
+    assert_eq!(whoami.wait_code(TIMEOUT), 0);
+    let lines = whoami.out.wait_end(TIMEOUT);
+    let id = lines.iter().find_map(|line| line.strip_prefix("id: "));
+    id.expect("an id").to_owned()
+}
+
+/// Nothing is found by multicast DNS with `--no-mdns`, and with `-m none`.
+#[test]
+fn mdns_can_be_switched_off() {
+    let Some(lan) = Lan::new(2) else { return };
+    lan.hosts.iter().for_each(block_beacons);
+    let bob = lan.hosts[1].start("bob", &[]);
+    for option in [["--no-mdns"].as_slice(), &["-m", "none"]] {
+        let arguments = [["peers", "-W", "3", "--ephemeral"].as_slice(), option].concat();
+        let mut alice = lan.hosts[0].spawn("alice", &arguments);
+        assert_eq!(alice.wait_code(TIMEOUT), 69);
+    }
+    let mut alice = lan.hosts[0].spawn("alice", &["peers", "-W", "3", "--ephemeral"]);
+    assert_eq!(alice.wait_code(TIMEOUT), 0);
+    finish(bob);
+}
+
+/// A program that holds the port for itself makes multicast DNS fail. Nothing is said about it
+/// without --debug, and `/stats` tells.
+#[test]
+fn a_taken_port_is_tolerated() {
+    let Some(lan) = Lan::new(1) else { return };
+    let host = &lan.hosts[0];
+    let socket = host
+        .namespace
+        .inside(|| UdpSocket::bind("0.0.0.0:5353").expect("a socket"));
+    let mut alice = host.start("alice", &["--commands"]);
+    wait_until("the trouble is told", TIMEOUT, || {
+        alice.say("/stats");
+        alice
+            .err
+            .all()
+            .iter()
+            .any(|line| line.contains("mdns: UDP port 5353 cannot be shared"))
+    });
+    drop(socket);
+    let errors = alice.err.all();
+    assert!(
+        !errors
+            .iter()
+            .any(|line| line.contains("5353") && !line.contains("mdns: "))
+    );
+    finish(alice);
+}
