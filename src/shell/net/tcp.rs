@@ -17,7 +17,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
-use crate::shell::os::descriptors::{count_available, is_shortage, reserve_descriptor};
+use crate::shell::os::descriptors::{count_available, lacks_descriptors, reserve_descriptor};
 
 /// Maximum number of streams at a time, if enough descriptors are available. At the limit, every
 /// further connection from a peer is accepted and closed at once.
@@ -228,7 +228,7 @@ impl TcpStreams {
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
-                Err(error) if is_shortage(&error) && self.refuse_waiting() => {}
+                Err(error) if lacks_descriptors(&error) && self.refuse_waiting() => {}
                 // No connection waits.
                 Err(_) => {
                     self.has_waiting = false;
@@ -298,7 +298,7 @@ impl TcpStreams {
         let started = connect(address, device, limit)
             .and_then(|socket| self.insert(registry, stream, socket, remote, Phase::Connecting));
         if let Err(error) = started {
-            if is_shortage(&error) {
+            if lacks_descriptors(&error) {
                 self.note_shortage();
             }
             changes.push(StreamEvent::Closed(stream));

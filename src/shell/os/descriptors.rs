@@ -23,7 +23,16 @@ pub fn count_available(wanted: usize) -> usize {
 }
 
 /// Whether an error means that no descriptor is left, in this process or on this machine.
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(number(error), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+/// Whether an error means that descriptors or memory are short for now. It says nothing about the
+/// file, and a later attempt may succeed.
 pub fn is_shortage(error: &io::Error) -> bool {
-    let number = error.raw_os_error().map(Errno::from_raw);
-    matches!(number, Some(Errno::EMFILE | Errno::ENFILE))
+    lacks_descriptors(error) || matches!(number(error), Some(Errno::ENOMEM | Errno::ENOBUFS))
+}
+
+fn number(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
 }

@@ -278,7 +278,7 @@ impl<'a> Merge<'a> {
         self.retry_shortage(|merge| merge.read_segment(segment))
     }
 
-    /// Executes `open`. While no descriptor is left, closes a file and executes it again.
+    /// Executes `open`. While descriptors or memory are short, closes a file and executes it again.
     ///
     /// # Errors
     /// The error of `open`.

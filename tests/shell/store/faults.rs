@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
+use nix::errno::Errno;
 use p2pchat::base::batch::LocalFields;
 use p2pchat::base::event::{Chat, LogCursor, Position};
 use p2pchat::base::identity::Identity;
@@ -13,11 +14,12 @@ use p2pchat::shell::session::event_sink::EventSink;
 use p2pchat::shell::session::transcript::transcript::Transcript;
 use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::store::Store;
 use p2pchat::shell::store::store_io::{StoreIo, install};
 use p2pchat::ui::request::Listen;
 use p2pchat::ui::session_event::{EventKind, SessionEvent};
 
-use super::support::{Author, GENERAL, RecordedState, general, load, open, open_with};
+use super::support::{Author, GENERAL, NET, RecordedState, general, load, open, open_with};
 use crate::folders::TempDir;
 
 /// What is wrong with the disk of this thread's test.
@@ -32,8 +34,8 @@ struct Faults {
     is_unsynced: bool,
     /// No byte of a file can be read from this offset on.
     unreadable_from: Option<u64>,
-    /// No descriptor is left for a read that begins behind this offset.
-    unopened_from: Option<u64>,
+    /// A read that begins behind this offset fails with this error.
+    short_from: Option<(u64, Errno)>,
 }
 
 thread_local! {
@@ -63,11 +65,9 @@ impl StoreIo for FaultyDisk {
     }
 
     fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let unopened_from = FAULTS.with_borrow(|faults| faults.unopened_from);
-        if unopened_from.is_some_and(|from| offset >= from) {
-            return Err(io::Error::from_raw_os_error(
-                nix::errno::Errno::EMFILE as i32,
-            ));
+        let short_from = FAULTS.with_borrow(|faults| faults.short_from);
+        if let Some((_, error)) = short_from.filter(|(from, _)| offset >= *from) {
+            return Err(error.into());
         }
         let Some(end) = FAULTS.with_borrow(|faults| faults.unreadable_from) else {
             let read = file.read_at(bytes, offset)?;
@@ -75,7 +75,7 @@ impl StoreIo for FaultyDisk {
             return Ok(read);
         };
         if offset >= end {
-            return Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32));
+            return Err(io::Error::from_raw_os_error(Errno::EIO as i32));
         }
         let length = bytes.len().min((end - offset) as usize);
         file.read_at(&mut bytes[..length], offset)
@@ -83,14 +83,14 @@ impl StoreIo for FaultyDisk {
 
     fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
         match FAULTS.with_borrow(|faults| faults.is_stuck) {
-            true => Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32)),
+            true => Err(io::Error::from_raw_os_error(Errno::EIO as i32)),
             false => file.set_len(bytes),
         }
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         match FAULTS.with_borrow(|faults| faults.is_unsynced) {
-            true => Err(io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32)),
+            true => Err(io::Error::from_raw_os_error(Errno::EIO as i32)),
             false => file.sync_data(),
         }
     }
@@ -416,7 +416,7 @@ fn a_shortage_above_a_gap_is_reported() {
         }
     }
     set_faults(Faults {
-        unopened_from: Some(1),
+        short_from: Some((1, Errno::EMFILE)),
         ..Faults::default()
     });
     let mut cursors = [LogCursor {
@@ -430,6 +430,29 @@ fn a_shortage_above_a_gap_is_reported() {
     set_faults(Faults::default());
     let loaded = store.load(&mut cursors, 1).unwrap().remove(0).unwrap();
     assert_eq!(loaded[0].sequence, 3);
+}
+
+/// Without descriptors or memory, nothing is known of a segment. The start fails, and calls nothing
+/// damaged.
+#[test]
+fn a_shortage_at_the_start_is_no_damage() {
+    for shortage in [Errno::EMFILE, Errno::ENOMEM] {
+        set_faults(Faults::default());
+        let (folder, path) = folder_of_three();
+        let bytes = fs::read(&path).unwrap();
+        set_faults(Faults {
+            short_from: Some((0, shortage)),
+            ..Faults::default()
+        });
+        let limits = StoreLimits::default();
+        let own = Author::new(1).id();
+        let mut store = Store::open(&folder.0, NET, own, limits).unwrap();
+        assert!(store.open_folder(&general()).is_err(), "{shortage}");
+        set_faults(Faults::default());
+        let (_, ranges) = open(&folder);
+        assert_eq!(ranges[0].high, 3);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
 }
 
 /// Counts the lines that a transcript emits.
@@ -452,10 +475,16 @@ impl EventSink for CountingSink {
     }
 }
 
-/// No descriptor is left to read the lines that a transcript has not printed. It keeps them before
-/// the lines that come, and prints all of them later.
+/// No descriptor or no memory is left to read the lines that a transcript has not printed. It keeps
+/// them before the lines that come, and prints all of them later.
 #[test]
-fn a_transcript_without_descriptors_waits_and_passes_over_no_line() {
+fn a_transcript_short_of_resources_waits_and_passes_over_no_line() {
+    [Errno::EMFILE, Errno::ENOMEM]
+        .into_iter()
+        .for_each(a_short_transcript_waits);
+}
+
+fn a_short_transcript_waits(shortage: Errno) {
     set_faults(Faults::default());
     let (folder, _) = folder_of_three();
     let (mut store, _) = open(&folder);
@@ -467,7 +496,7 @@ fn a_transcript_without_descriptors_waits_and_passes_over_no_line() {
     let mut transcript = Transcript::new(own, &listen, false, Arc::new(|| {}));
     transcript.open(&store, &general(), Position::default());
     set_faults(Faults {
-        unopened_from: Some(0),
+        short_from: Some((0, shortage)),
         ..Faults::default()
     });
     let mut sink = CountingSink::default();

@@ -118,8 +118,8 @@ impl EventLoop {
         }
     }
 
-    /// Reports that a part of the store can't be read. Returns whether no file descriptor was left.
-    /// Reads then pause for a second.
+    /// Reports that a part of the store can't be read. Returns whether the system was short of
+    /// descriptors or memory. Reads then pause for a second.
     pub(super) fn report_read_error(&mut self, error: &io::Error) -> bool {
         self.frontend.report_read_error(error);
         let is_paused = is_shortage(error);

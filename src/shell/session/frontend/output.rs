@@ -9,7 +9,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::base::lines::count_line_ends;
 use crate::shell::config::exit_status::ExitStatus;
-use crate::shell::os::descriptors::is_shortage;
+use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::ui::diagnostic;
 use crate::ui::request::{Request, RequestKind};
@@ -121,7 +121,7 @@ impl Frontend {
     /// that part again.
     pub fn report_read_error(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_read_error_reported, true) {
-            let remedy = match is_shortage(error) {
+            let remedy = match lacks_descriptors(error) {
                 true => ": raise the limit, as in `ulimit -n 256`",
                 false => "",
             };
