@@ -6,10 +6,14 @@ use super::run;
 #[test]
 fn options_of_parts_that_are_not_built_are_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let parts: [(bool, &[&str]); 5] = [
+    let parts: [(bool, &[&str]); 6] = [
         (cfg!(feature = "invite"), &["invite"]),
         (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
         (cfg!(feature = "mdns"), &["peers", "--no-mdns", "-W", "0.1"]),
+        (
+            cfg!(feature = "scan"),
+            &["peers", "--scan", "own", "-W", "0.1"],
+        ),
         (cfg!(feature = "nat"), &["listen", "--nat", "-W", "0.1"]),
         (cfg!(feature = "qr"), &["whoami", "--qr"]),
     ];

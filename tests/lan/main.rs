@@ -20,6 +20,8 @@ mod nat;
 mod news;
 mod partition;
 mod routed;
+#[cfg(feature = "scan")]
+mod scan;
 mod stopped;
 mod support;
 

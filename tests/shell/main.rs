@@ -25,6 +25,8 @@ mod multicast;
 mod path_mtu;
 mod pending;
 mod resolver;
+#[cfg(feature = "scan")]
+mod scan;
 mod segment_vectors;
 mod state;
 mod stdio;

@@ -17,7 +17,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
     --peer HOST[:PORT]   a peer to dial, or its code  --nat  open a port outside
     --interface NAME     only this; repeatable   --lsnp, --go-room: other guests
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
-    --dir DIR            state directory (~/.local/state/p2pchat)
+    --dir DIR            state (~/.local/state/p2pchat)  --scan CIDR|own
     --ephemeral          keep state in memory only   --lossy  mend invalid UTF-8
     --json               JSON lines in and out    --color auto|always|never
 -n, --count N            listen: stop after N lines; history: the last N

@@ -8,5 +8,6 @@ pub mod option_specs;
 pub mod options;
 pub mod options_file;
 pub mod reload;
+pub mod scan_target;
 pub mod subcommand;
 pub mod values;

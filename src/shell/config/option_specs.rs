@@ -70,6 +70,8 @@ pub enum OptionId {
     GoRoom,
     /// Neither announce this program by mDNS, nor find others so.
     NoMdns,
+    /// Try the addresses of a subnet.
+    Scan,
 }
 
 impl OptionId {
@@ -82,6 +84,7 @@ impl OptionId {
     pub fn missing_feature(self) -> Option<&'static str> {
         match self {
             OptionId::NoMdns => (!cfg!(feature = "mdns")).then_some("mdns"),
+            OptionId::Scan => (!cfg!(feature = "scan")).then_some("scan"),
             _ => None,
         }
     }
@@ -196,6 +199,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS),
     flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS),
     flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS),
+    valued_option(OptionId::Scan, 0, "--scan", "CIDR", NETWORK_COMMANDS, "as in `--scan 10.0.0.0/24`, or `--scan own`"),
 ];
 
 const _: () = {

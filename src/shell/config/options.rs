@@ -18,6 +18,7 @@ use crate::shell::config::environment::{EnvLookup, absolute_path_variable, non_e
 use crate::shell::config::failure::Failure;
 use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options_file::OptionsFile;
+use crate::shell::config::scan_target::ScanTarget;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
@@ -57,6 +58,8 @@ pub struct Options {
     pub multicast: Option<SocketAddrV4>,
     /// Whether to use multicast DNS. False without beacons.
     pub mdns: bool,
+    /// The addresses to scan.
+    pub scan: Option<ScanTarget>,
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
     /// first room. `send --to ROOM` puts ROOM first.
     ///
@@ -206,6 +209,7 @@ pub fn parse(
             .collect(),
         port: sources.last_value(OptionId::Port, values::parse_port)?,
         multicast,
+        scan: sources.last_value(OptionId::Scan, ScanTarget::parse)?,
         mdns: multicast.is_some() && !sources.has_flag(OptionId::NoMdns),
         rooms,
         to_peer,

@@ -14,6 +14,7 @@ pub fn create_finders(
 ) -> Finders {
     let mut finders = Finders::new(wake);
     add_mdns(&mut finders, options, node, random);
+    add_scan(&mut finders, options, node);
     finders
 }
 
@@ -46,3 +47,24 @@ fn add_mdns(finders: &mut Finders, options: &Options, node: &NodeConfig, random:
 
 #[cfg(not(feature = "mdns"))]
 fn add_mdns(_: &mut Finders, _: &Options, _: &NodeConfig, _: &[u8; 32]) {}
+
+#[cfg(feature = "scan")]
+fn add_scan(finders: &mut Finders, options: &Options, node: &NodeConfig) {
+    use crate::base::interface::FoundVia;
+    use crate::shell::net::finders::scan::{self, ScanConfig};
+
+    if let Some(target) = options.scan {
+        let config = ScanConfig {
+            target,
+            interfaces: options.interfaces.clone(),
+            own_port: node.port,
+        };
+        finders.add(
+            FoundVia::Scan,
+            Box::new(move |reporter| scan::run(&config, &reporter)),
+        );
+    }
+}
+
+#[cfg(not(feature = "scan"))]
+fn add_scan(_: &mut Finders, _: &Options, _: &NodeConfig) {}

@@ -34,6 +34,7 @@ fn an_empty_command_line_gives_the_defaults() {
         port: None,
         multicast: Some(DEFAULT_MULTICAST_GROUP),
         mdns: true,
+        scan: None,
         rooms: vec![Room::general()],
         to_peer: None,
         lsnp: false,
@@ -287,7 +288,10 @@ fn every_refusal_names_a_remedy() {
 /// A build without a part refuses its options, also in the options file, and says how to get it.
 #[test]
 fn options_of_a_part_not_built_are_refused() {
-    let rows = [("--no-mdns", cfg!(feature = "mdns"), "mdns")];
+    let rows = [
+        ("--no-mdns", cfg!(feature = "mdns"), "mdns"),
+        ("--scan own", cfg!(feature = "scan"), "scan"),
+    ];
     for (option, is_built, feature) in rows {
         for (line, file) in [(option, None), ("", Some(option))] {
             match is_built {

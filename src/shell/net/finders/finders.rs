@@ -90,6 +90,14 @@ impl Finders {
         }
     }
 
+    /// Takes the sentences for the user.
+    pub fn take_sentences(&self) -> Vec<String> {
+        match HAS_FINDERS {
+            true => mem::take(&mut lock(&self.shared).sentences),
+            false => Vec::new(),
+        }
+    }
+
     /// The counters of all finders, each with its name, and what is wrong with those that have a
     /// trouble.
     pub fn add_stats(

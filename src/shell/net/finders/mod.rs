@@ -5,3 +5,5 @@ pub mod finders;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 pub mod reporter;
+#[cfg(feature = "scan")]
+pub mod scan;

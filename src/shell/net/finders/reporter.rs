@@ -8,6 +8,8 @@ use crate::base::interface::FoundVia;
 
 /// Maximum number of findings that wait for the event loop. Further ones are dropped and counted.
 const FINDINGS_MAX: usize = 64;
+/// Maximum number of sentences that wait for the event loop.
+const SENTENCES_MAX: usize = 8;
 /// Maximum number of characters of a finder's trouble. The rest is cut off.
 const TROUBLE_MAX_CHARS: usize = 200;
 
@@ -48,6 +50,8 @@ impl fmt::Display for FinderStatus {
 pub struct SharedState {
     /// Findings that wait for the event loop.
     pub findings: Vec<Finding>,
+    /// Sentences for the user.
+    pub sentences: Vec<String>,
     /// How each finder fares.
     pub statuses: Vec<FinderStatus>,
     /// Withdraws what finders have announced. Each is called once, as the program ends.
@@ -99,6 +103,15 @@ impl Reporter {
     pub fn set_trouble(&self, trouble: Option<String>) {
         let trouble = trouble.map(|it| it.chars().take(TROUBLE_MAX_CHARS).collect());
         self.update(|status| status.trouble = trouble);
+    }
+
+    /// Says a sentence to the user, on stderr. Dropped if [`SENTENCES_MAX`] wait.
+    pub fn say(&self, sentence: String) {
+        let sentences = &mut lock(&self.shared).sentences;
+        if sentences.len() < SENTENCES_MAX {
+            sentences.push(sentence);
+        }
+        (self.wake)();
     }
 
     fn update(&self, change: impl FnOnce(&mut FinderStatus)) {

@@ -127,6 +127,9 @@ impl EventLoop {
                 addresses: finding.addresses,
             });
         }
+        for sentence in self.finders.take_sentences() {
+            self.frontend.warn(&sentence);
+        }
         if self.options.verbosity == Verbosity::Debug {
             while let Some(line) = self.finders.take_status_line(self.now.time) {
                 self.frontend.stderr.debug(|| line);
