@@ -23,6 +23,15 @@ fn wait_line_with(program: &Program, parts: &[&str]) -> String {
     program.out.wait_for(TIMEOUT, has_all)
 }
 
+/// Waits until the gateway and the guest know each other.
+fn wait_met(gateway: &Program, guest: &Program) {
+    let nick = &guest.name;
+    let joined = [&*format!("guest/{nick}"), "join"];
+    wait_line_with(gateway, &joined);
+    let user = format!("USER_ID={}@127.0.0.1", gateway.name);
+    wait_line_with(guest, &["PEER_DISCOVERY", &user]);
+}
+
 /// Starts alice's gateway, which reads commands.
 fn start_gateway(lo: &Loopback) -> Program {
     lo.start("alice", &["--lsnp", "-r", "lsnp", "--commands"])
@@ -36,9 +45,9 @@ fn users_of_all_versions_are_guests() {
     let mut alice = start_gateway(&lo);
     let mut deaf = start_foreigner(&lo, "deaf", "deaf");
     let mut zed = start_foreigner(&lo, "zed", "token");
-    for guest in [&mut early, &mut deaf, &mut zed] {
+    for guest in [&early, &deaf, &zed] {
+        wait_met(&alice, guest);
         wait_line(&alice, &format!("#lsnp * guest/{} joined", guest.name));
-        wait_line_with(guest, &["PEER_DISCOVERY", "USER_ID=alice@127.0.0.1"]);
     }
     alice.say("hello guests");
     for guest in [&mut early, &mut deaf, &mut zed] {
@@ -80,7 +89,7 @@ fn a_program_that_answers_everything_starts_no_storm() {
     let Some(lo) = Loopback::new() else { return };
     let mut early = start_foreigner(&lo, "early", "echoing");
     let mut alice = start_gateway(&lo);
-    wait_line(&alice, "#lsnp * guest/early joined");
+    wait_met(&alice, &early);
     for n in 0..10 {
         early.say("ANNOUNCE");
         early.say(&format!("POST {n}"));
@@ -102,7 +111,7 @@ fn the_words_of_lsnp_work() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = start_gateway(&lo);
     let mut zed = start_foreigner(&lo, "zed", "token");
-    wait_line(&alice, "#lsnp * guest/zed joined");
+    wait_met(&alice, &zed);
     alice.say("POST hello all");
     wait_line_with(&zed, &["POST ", "CONTENT=hello all"]);
     alice.say("POST");
@@ -160,8 +169,9 @@ fn guests_are_listed_and_marked() {
     let alice = start_gateway(&lo);
     let json = lo.start("carol", &["--lsnp", "--json", "listen"]);
     let mut zed = start_foreigner(&lo, "zed", "token");
-    wait_line_with(&json, &["\"join\"", "guest/zed"]);
-    wait_line(&alice, "#lsnp * guest/zed joined");
+    for gateway in [&alice, &json] {
+        wait_met(gateway, &zed);
+    }
     zed.say("PROFILE Zed busy");
     wait_line(&alice, "#lsnp - guest/zed is Zed, busy");
     let outcome = run(&lo, "alice", &["peers"]);
@@ -203,7 +213,7 @@ fn send_reaches_guests_with_a_truthful_status() {
     run(&lo, "bob", &["--lsnp", "send", "-t", "@guest/zed", "psst"]).assert_code(0);
     wait_line_with(&zed, &["DM ", "CONTENT=psst"]);
     let alice = start_gateway(&lo);
-    wait_line(&alice, "#lsnp * guest/zed joined");
+    wait_met(&alice, &zed);
     run(&lo, "alice", &["send", "-t", "@guest/ZED", "through"]).assert_code(0);
     wait_line_with(&zed, &["DM ", "CONTENT=through"]);
     wait_line(&alice, ": through");
@@ -222,8 +232,9 @@ fn lines_of_guests_are_repeated_and_counted() {
     super::wait_joined(&alice, "carol");
     let mut one = lo.start("dave", &["--lsnp", "-r", "lsnp", "listen", "-n", "1"]);
     let mut zed = start_foreigner(&lo, "zed", "token");
-    wait_line(&alice, "#lsnp * guest/zed joined");
-    wait_line(&one, "#lsnp * guest/zed joined");
+    for gateway in [&alice, &one] {
+        wait_met(gateway, &zed);
+    }
     zed.say("POST hi there");
     let shown = wait_line(&carol, ": guest/zed: hi there");
     assert!(

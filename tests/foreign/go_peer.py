@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A p2pchat in Go, as it was seen to speak: `go_peer.py NAME PEER_ID`.
 
+$PEER_HOST is its address, else it is on loopback.
 It announces itself on the group of p2pchat, dials programs with larger ids, and accepts the others.
 It prints what it receives, one message a line, as `TYPE KEY=VALUE …`. Each line of its stdin is said;
 /nick NAME changes its name, and the end of stdin ends it.
@@ -15,7 +16,7 @@ import sys
 import time
 
 GROUP = ("224.0.0.1", 9999)
-HOST = "127.0.0.1"
+HOST = os.environ.get("PEER_HOST", "127.0.0.1")
 
 
 def now():

@@ -4,6 +4,8 @@
 KIND is `deaf` (the first version: it never binds the port of discovery), `echoing` (it answers every
 discovery with one, also an answer) or `token` (it adds tokens, and revokes them when it leaves).
 
+$PEER_HOST is its address on a network of 256, else it is on loopback.
+
 It prints what it receives, one message a line, as `TYPE KEY=VALUE …`. Its stdin takes POST TEXT,
 DM USER TEXT, PROFILE NAME STATUS, LIST, ANNOUNCE, and QUIT.
 """
@@ -18,8 +20,9 @@ import sys
 import time
 
 DISCOVERY_PORT = 50999
-HOST = "127.0.0.1"
-BROADCAST = ("127.255.255.255", DISCOVERY_PORT)
+HOST = os.environ.get("PEER_HOST", "127.0.0.1")
+NETWORK = "127.255.255" if HOST == "127.0.0.1" else HOST.rpartition(".")[0]
+BROADCAST = (f"{NETWORK}.255", DISCOVERY_PORT)
 
 
 def parse(data):

@@ -10,6 +10,7 @@ mod direct;
 mod discovery;
 mod faults;
 mod fork;
+mod guests;
 #[cfg(feature = "invite")]
 mod invites;
 mod main_job;
