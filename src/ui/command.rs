@@ -1,6 +1,6 @@
 //! Parses typed lines into commands.
 use crate::base::event::Command;
-use crate::base::guests::guest::GuestProfile;
+use crate::base::guests::guest::{GuestProfile, HAS_GUESTS};
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
@@ -95,7 +95,9 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         }
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
-        "lsnp" => parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it))),
+        "lsnp" if HAS_GUESTS => {
+            parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it)))
+        }
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
         "join" => Ok(UserCommand::Core(Command::Join(parse_room(argument)?))),
         "part" if argument.is_empty() => Ok(UserCommand::Core(Command::Part(None))),

@@ -6,6 +6,7 @@ use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, FlapKind, Notice, Peer, PeerInfo, PeerState};
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::interface::FoundVia;
@@ -243,7 +244,9 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
     let fields = parse_object(line).ok()?;
     let kind = match fields.kind() {
         "ready" => EventKind::Ready(Box::new(parse_ready(&fields)?)),
-        _ if fields.flag("guest") == Some(true) => parse_guest_notice(&fields)?.into(),
+        _ if HAS_GUESTS && fields.flag("guest") == Some(true) => {
+            parse_guest_notice(&fields)?.into()
+        }
         "chat" => EventKind::Chat {
             chat: parse_chat_lines(&fields)?,
             cursor: fields.cursor("position"),

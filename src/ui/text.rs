@@ -7,7 +7,7 @@ use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines};
 use crate::base::event::{FlapKind, Notice, Peer};
-use crate::base::guests::guest::guest_name;
+use crate::base::guests::guest::{HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -250,6 +250,9 @@ impl TextRenderer {
     }
 
     fn append_guest_event(&mut self, notice: &GuestNotice, out: &mut Vec<u8>) {
+        if !HAS_GUESTS {
+            return;
+        }
         let (at, name) = (notice.at, guest_name(&notice.nick));
         let target = match &notice.event {
             GuestEvent::Received { .. } => format!("@{name}"),

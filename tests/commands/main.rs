@@ -17,6 +17,7 @@ mod descriptors;
 mod direct;
 mod directory;
 mod exit;
+#[cfg(feature = "guests")]
 mod go_room;
 mod history;
 mod hostile;
@@ -24,6 +25,7 @@ mod hostile;
 mod invites;
 mod json;
 mod listen;
+#[cfg(feature = "guests")]
 mod lsnp;
 mod newcomers;
 mod news;

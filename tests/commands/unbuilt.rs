@@ -6,13 +6,18 @@ use super::run;
 #[test]
 fn options_of_parts_that_are_not_built_are_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let parts: [(bool, &[&str]); 6] = [
+    let parts: [(bool, &[&str]); 8] = [
         (cfg!(feature = "invite"), &["invite"]),
         (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
         (cfg!(feature = "mdns"), &["peers", "--no-mdns", "-W", "0.1"]),
         (
             cfg!(feature = "scan"),
             &["peers", "--scan", "own", "-W", "0.1"],
+        ),
+        (cfg!(feature = "guests"), &["listen", "--lsnp", "-W", "0.1"]),
+        (
+            cfg!(feature = "guests"),
+            &["listen", "--go-room", "-W", "0.1"],
         ),
         (cfg!(feature = "nat"), &["listen", "--nat", "-W", "0.1"]),
         (cfg!(feature = "qr"), &["whoami", "--qr"]),

@@ -10,6 +10,7 @@ mod direct;
 mod discovery;
 mod faults;
 mod fork;
+#[cfg(feature = "guests")]
 mod guests;
 #[cfg(feature = "invite")]
 mod invites;

@@ -10,6 +10,7 @@ mod discovery;
 mod duplicate_identity;
 mod exchange;
 mod finders;
+#[cfg(feature = "guests")]
 mod guests;
 mod hostile;
 mod liveness;

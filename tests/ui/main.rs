@@ -3,6 +3,7 @@
 mod command;
 mod diagnostic;
 mod editor;
+#[cfg(feature = "guests")]
 mod guests;
 mod json;
 mod sanitize;

@@ -5,6 +5,10 @@ use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
 
+/// Whether this program is built with guests. Where this is false, the code for them is unused, and
+/// the compiler leaves it out.
+pub const HAS_GUESTS: bool = cfg!(feature = "guests");
+
 /// A network of other programs, which speaks in the clear. Its people are guests of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuestNetwork {

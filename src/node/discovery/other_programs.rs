@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::node::context::Context;
 use crate::wire::go_p2pchat::GoBeacon;
 
@@ -30,11 +31,16 @@ impl OtherPrograms {
         }
         if !ctx.transient && !std::mem::replace(&mut self.is_go_reported, true) {
             let (nick, ip) = (beacon.nick, source.ip());
+            let remedy = if HAS_GUESTS {
+                "; --go-room talks to it"
+            } else {
+                ""
+            };
             ctx.notify(Notice::Error {
                 code: ErrorCode::OtherProgram,
                 content: format!(
                     "{nick} at {ip} uses the p2pchat in Go, which has another protocol, without \
-                     encryption: it is ignored; --go-room talks to it"
+                     encryption: it is ignored{remedy}"
                 ),
             });
         }

@@ -1,7 +1,7 @@
 //! Passes what concerns guests to the networks that this program speaks to.
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Input, Notice};
-use crate::base::guests::guest::{GuestLines, GuestNetwork};
+use crate::base::guests::guest::{GuestLines, GuestNetwork, HAS_GUESTS};
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
 use crate::base::name::Room;
 use crate::node::connection::handshake::Handshakes;
@@ -24,18 +24,28 @@ impl Guests {
     /// Speaks to the networks that are configured.
     pub fn new(ctx: &mut Context, lsnp: Option<LsnpConfig>, speaks_go: bool) -> Guests {
         Guests {
-            lsnp: lsnp.map(|config| LsnpGateway::new(ctx, config)),
-            go: speaks_go.then(|| GoRoom::new(ctx)),
+            lsnp: lsnp
+                .filter(|_| HAS_GUESTS)
+                .map(|config| LsnpGateway::new(ctx, config)),
+            go: (speaks_go && HAS_GUESTS).then(|| GoRoom::new(ctx)),
             limits: SourceLimits::default(),
         }
     }
 
+    fn lsnp_mut(&mut self) -> Option<&mut LsnpGateway> {
+        self.lsnp.as_mut().filter(|_| HAS_GUESTS)
+    }
+
+    fn go_mut(&mut self) -> Option<&mut GoRoom> {
+        self.go.as_mut().filter(|_| HAS_GUESTS)
+    }
+
     /// Handles a change of the interfaces.
     pub fn handle_interfaces(&mut self, ctx: &Context) {
-        if let Some(lsnp) = &mut self.lsnp {
+        if let Some(lsnp) = self.lsnp_mut() {
             lsnp.handle_interfaces(ctx);
         }
-        if let Some(go) = &mut self.go {
+        if let Some(go) = self.go_mut() {
             go.handle_interfaces(ctx);
         }
     }
@@ -48,7 +58,7 @@ impl Guests {
         handshakes: &mut Handshakes,
         input: &Input<'_>,
     ) -> bool {
-        let Some(go) = &mut self.go else {
+        let Some(go) = self.go.as_mut().filter(|_| HAS_GUESTS) else {
             return false;
         };
         let limits = &mut self.limits;
@@ -87,7 +97,7 @@ impl Guests {
         ctx: &mut Context,
         input: &LsnpInput<'_>,
     ) -> Option<(Room, String)> {
-        let lsnp = self.lsnp.as_mut()?;
+        let lsnp = self.lsnp.as_mut().filter(|_| HAS_GUESTS)?;
         let line = lsnp.handle_datagram(ctx, &mut self.limits, input)?;
         Some((lsnp.repeat_room()?.clone(), line))
     }
@@ -95,7 +105,7 @@ impl Guests {
     /// Sends lines to one guest.
     pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
         let network = ctx.guests.get(lines.guest).map(|guest| guest.network);
-        match (network, &mut self.lsnp) {
+        match (network, self.lsnp_mut()) {
             (Some(GuestNetwork::Lsnp), Some(lsnp)) => lsnp.send_direct(ctx, lines),
             (Some(GuestNetwork::GoP2pchat), _) => {
                 refuse(ctx, "not sent: the p2pchat in Go knows no direct messages")
@@ -106,7 +116,7 @@ impl Guests {
 
     /// Does what a user of LSNP requests. Returns false if this program does not speak LSNP.
     pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) -> bool {
-        match &mut self.lsnp {
+        match self.lsnp_mut() {
             Some(lsnp) => lsnp.handle_request(ctx, request),
             None => refuse(ctx, "LSNP is off here: start the program with --lsnp"),
         }
@@ -115,30 +125,30 @@ impl Guests {
 
     /// Sends the lines that our user said to guests in this turn.
     pub fn end_turn(&mut self, ctx: &mut Context) {
-        if let Some(lsnp) = &mut self.lsnp {
+        if let Some(lsnp) = self.lsnp_mut() {
             lsnp.end_turn(ctx);
         }
-        if let Some(go) = &mut self.go {
+        if let Some(go) = self.go_mut() {
             go.end_turn(ctx);
         }
     }
 
     /// Says goodbye to all guests.
     pub fn leave(&mut self, ctx: &mut Context) {
-        if let Some(lsnp) = &mut self.lsnp {
+        if let Some(lsnp) = self.lsnp_mut() {
             lsnp.leave(ctx);
         }
-        if let Some(go) = &mut self.go {
+        if let Some(go) = self.go_mut() {
             go.leave(ctx);
         }
     }
 
     /// Adds the deadlines of all networks.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
-        if let Some(lsnp) = &self.lsnp {
+        if let Some(lsnp) = self.lsnp.as_ref().filter(|_| HAS_GUESTS) {
             lsnp.state_deadlines(ctx, deadlines);
         }
-        if let Some(go) = &self.go {
+        if let Some(go) = self.go.as_ref().filter(|_| HAS_GUESTS) {
             go.state_deadlines(ctx, deadlines);
         }
         self.limits.state_deadlines(deadlines);
@@ -146,13 +156,15 @@ impl Guests {
 
     /// Acts on the deadlines that are due.
     pub fn handle_timeout(&mut self, ctx: &mut Context) {
-        if let Some(lsnp) = &mut self.lsnp {
+        if let Some(lsnp) = self.lsnp_mut() {
             lsnp.handle_timeout(ctx);
         }
-        if let Some(go) = &mut self.go {
+        if let Some(go) = self.go_mut() {
             go.handle_timeout(ctx);
         }
-        self.limits.handle_timeout(ctx);
+        if HAS_GUESTS {
+            self.limits.handle_timeout(ctx);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Table of all options: their spellings, whether each takes a value, and which commands accept
 //! it.
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
     Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Whoami,
@@ -85,6 +86,9 @@ impl OptionId {
         match self {
             OptionId::NoMdns => (!cfg!(feature = "mdns")).then_some("mdns"),
             OptionId::Scan => (!cfg!(feature = "scan")).then_some("scan"),
+            OptionId::Lsnp | OptionId::LsnpRoom | OptionId::GoRoom => {
+                (!HAS_GUESTS).then_some("guests")
+            }
             _ => None,
         }
     }

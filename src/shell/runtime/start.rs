@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mio::Poll;
 
 use crate::base::event::{KnownPeer, Peer};
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
@@ -175,7 +176,7 @@ fn report_warnings(options: &Options, mut warnings: Vec<String>) {
 
 /// Opens the sockets of LSNP, if this run speaks it.
 fn open_lsnp(options: &Options, poll: &Poll) -> Result<Option<LsnpSockets>, Failure> {
-    if !options.lsnp {
+    if !options.lsnp || !HAS_GUESTS {
         return Ok(None);
     }
     let [low, high, ..] = random_bytes()?;

@@ -1,6 +1,6 @@
 //! Guests as JSON lines.
 use crate::base::event::{Peer, PeerState};
-use crate::base::guests::guest::{GuestInfo, GuestNetwork, GuestProfile, guest_name};
+use crate::base::guests::guest::{GuestInfo, GuestNetwork, GuestProfile, HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
 use crate::ui::json_fields::{Fields, parse_string};
@@ -8,6 +8,9 @@ use crate::ui::json_line::JsonLine;
 
 /// Appends a row of /users as a JSON line.
 pub(in crate::ui) fn append_guest(guest: &GuestInfo, out: &mut Vec<u8>) {
+    if !HAS_GUESTS {
+        return;
+    }
     let mut line = JsonLine::new("peer", out);
     line.guest_name(&guest.nick);
     line.string("address", &guest.address.to_string());
@@ -34,6 +37,9 @@ pub(in crate::ui) fn append_guest(guest: &GuestInfo, out: &mut Vec<u8>) {
 
 /// Appends what a guest did as a JSON line.
 pub(in crate::ui) fn append_guest_event(notice: &GuestNotice, out: &mut Vec<u8>) {
+    if !HAS_GUESTS {
+        return;
+    }
     let kind = match &notice.event {
         GuestEvent::Joined(_) => "join",
         GuestEvent::Left(_) => "leave",

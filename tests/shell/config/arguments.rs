@@ -291,6 +291,8 @@ fn options_of_a_part_not_built_are_refused() {
     let rows = [
         ("--no-mdns", cfg!(feature = "mdns"), "mdns"),
         ("--scan own", cfg!(feature = "scan"), "scan"),
+        ("--lsnp", cfg!(feature = "guests"), "guests"),
+        ("--go-room", cfg!(feature = "guests"), "guests"),
     ];
     for (option, is_built, feature) in rows {
         for (line, file) in [(option, None), ("", Some(option))] {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use mio::Token;
 
 use crate::base::event::Input;
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpInput;
 use crate::base::interface::Interface;
 use crate::shell::config::values::Verbosity;
@@ -65,19 +66,19 @@ impl EventLoop {
     }
 
     pub(super) fn owns_lsnp_token(&self, token: Token) -> bool {
-        let lsnp = self.lsnp.as_ref();
+        let lsnp = self.lsnp.as_ref().filter(|_| HAS_GUESTS);
         lsnp.is_some_and(|sockets| sockets.owns_token(token))
     }
 
     pub(super) fn mark_lsnp_readable(&mut self, token: Token) {
-        if let Some(sockets) = &mut self.lsnp {
+        if let Some(sockets) = self.lsnp.as_mut().filter(|_| HAS_GUESTS) {
             sockets.mark_readable(token);
         }
     }
 
     /// Passes the received datagrams of LSNP to the core.
     pub(super) fn read_lsnp(&mut self) {
-        if !self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable) {
+        if !HAS_GUESTS || !self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable) {
             return;
         }
         let mut buffer = std::mem::take(&mut self.read_buffer);
@@ -174,7 +175,7 @@ impl EventLoop {
             self.frontend
                 .stderr
                 .debug(|| format!("interfaces: {}", interface_names(&interfaces)));
-            if let Some(sockets) = &mut self.lsnp {
+            if let Some(sockets) = self.lsnp.as_mut().filter(|_| HAS_GUESTS) {
                 sockets.set_interfaces(interfaces.clone());
             }
             self.handle_input(Input::InterfacesChanged(interfaces));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Input, KnownPeer, Output, StreamId};
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::state::core_files::CoreFile;
@@ -27,7 +28,7 @@ impl EventLoop {
                 self.multicast.send(interface, &bytes);
             }
             Output::Lsnp(datagram) => {
-                if let Some(sockets) = &self.lsnp {
+                if let Some(sockets) = self.lsnp.as_ref().filter(|_| HAS_GUESTS) {
                     sockets.send(&datagram);
                 }
             }

@@ -6,6 +6,7 @@ use termion::event::Key;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Command;
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
@@ -264,7 +265,8 @@ impl Frontend {
     /// Parses a typed line. `None`: the line was a part of a command, and the user was asked for
     /// the rest.
     fn parse_command(&mut self, line: &str) -> Result<Option<UserCommand>, String> {
-        let typed = self.lsnp_commands.as_mut().map(|it| it.handle_line(line));
+        let commands = self.lsnp_commands.as_mut().filter(|_| HAS_GUESTS);
+        let typed = commands.map(|it| it.handle_line(line));
         match typed {
             None | Some(LsnpLine::Other) => command::parse(line).map(Some),
             Some(LsnpLine::Command(command)) => command.map(Some),
