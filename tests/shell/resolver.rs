@@ -30,7 +30,8 @@ fn an_id_replaces_another_one() {
         .into_iter()
         .map(|resolution| resolution.endpoint)
         .collect();
-    assert_eq!(found, [endpoint(Some(2), 1)]);
+    // Named again, it is resolved again.
+    assert_eq!(found, [endpoint(Some(2), 1), endpoint(Some(2), 1)]);
     resolver.resolve_all();
     assert_eq!(resolver.take_resolutions().len(), 1);
 
