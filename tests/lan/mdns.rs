@@ -1,7 +1,8 @@
 //! Multicast DNS: peers find each other by it alone, and avahi and we see each other's services.
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
+use std::time::Instant;
 
 use super::hosts::host::Host;
 use super::hosts::lan::Lan;
@@ -239,4 +240,107 @@ fn a_taken_port_is_tolerated() {
             .any(|line| line.contains("5353") && !line.contains("mdns: "))
     );
     finish(alice);
+}
+
+/// The bytes of a DNS name.
+fn dns_name(name: &str) -> Vec<u8> {
+    let labels = name.split('.').flat_map(|label| {
+        let length = u8::try_from(label.len()).expect("a label");
+        std::iter::once(length).chain(label.bytes())
+    });
+    labels.chain([0]).collect()
+}
+
+/// A resource record of class IN that lasts an hour.
+fn record(name: &str, kind: u16, data: &[u8]) -> Vec<u8> {
+    let mut bytes = dns_name(name);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend([0, 1, 0, 0, 0x0e, 0x10]);
+    bytes.extend(u16::try_from(data.len()).expect("data").to_be_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// An answer that announces a made-up service at this address.
+fn false_answer(number: usize, address: Ipv4Addr) -> Vec<u8> {
+    let (service, host) = ("_p2pchat._tcp.local", format!("host{number}.local"));
+    let instance = format!("ghost{number}.{service}");
+    let mut server = vec![0, 0, 0, 0];
+    server.extend(9999_u16.to_be_bytes());
+    server.extend(dns_name(&host));
+    let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    bytes.extend(record(service, 12, &dns_name(&instance)));
+    bytes.extend(record(&instance, 33, &server));
+    bytes.extend(record(&instance, 16, &[0]));
+    bytes.extend(record(&host, 1, &address.octets()));
+    bytes
+}
+
+/// Mallory sends 1000 false answers, half of them with addresses of the internet. Only few lead to
+/// dials, none of them to the internet, and bob is found all the same.
+#[test]
+fn a_flood_of_false_answers_is_bounded() {
+    let Some(lan) = Lan::new(3) else { return };
+    lan.hosts.iter().for_each(block_beacons);
+    for host in [0, 1] {
+        let gateway = Lan::address(2, 0);
+        let namespace = &lan.hosts[host].namespace;
+        namespace.ip(&format!("route add default via {gateway}"));
+        namespace.nft(
+            "add table inet dials
+            add chain inet dials out { type filter hook output priority 0; }
+            add rule inet dials out ip daddr 203.0.113.0/24 tcp flags syn counter
+            add rule inet dials out ip daddr 10.77.0.128/25 tcp flags syn counter",
+        );
+    }
+    let mut alice = lan.hosts[0].start("alice", &["-d"]);
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("mdns: announced"));
+    let mallory = &lan.hosts[2].namespace;
+    mallory.ip("route add 224.0.0.0/4 dev eth0");
+    let socket = mallory.inside(|| UdpSocket::bind("0.0.0.0:5353").expect("a socket"));
+    for number in 0..1_000 {
+        let last = u8::try_from(number % 100).expect("a byte");
+        let address = match number % 2 {
+            0 => Ipv4Addr::new(203, 0, 113, last),
+            _ => Ipv4Addr::new(10, 77, 0, 128 + last),
+        };
+        let answer = false_answer(number, address);
+        socket
+            .send_to(&answer, "224.0.0.251:5353")
+            .expect("a route");
+        // The receiving socket holds some hundreds.
+        if number % 50 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+    let sent = Instant::now();
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("dial 10.77.0."));
+    let bob = lan.hosts[1].start("bob", &[]);
+    wait_joined(&alice, "bob");
+    let dials = alice
+        .err
+        .all()
+        .iter()
+        .filter(|line| line.contains("dial "))
+        .count();
+    let seconds = usize::try_from(sent.elapsed().as_secs()).expect("a time");
+    assert!(dials <= 16 + 2 * seconds, "{dials} dials in {seconds} s");
+    assert!(alice.peak() < 32 * 1024, "{} KiB", alice.peak());
+    let rules = lan.hosts[0]
+        .command("nft")
+        .args(["list", "table", "inet", "dials"])
+        .output();
+    let rules = String::from_utf8(rules.expect("nft").stdout).expect("text");
+    let to_internet = rules.lines().find(|line| line.contains("203.0.113.0"));
+    assert!(
+        to_internet.is_some_and(|it| it.contains("packets 0 ")),
+        "{rules}"
+    );
+    say_and_wait(&mut alice, "still here", &[&bob]);
+    finish(alice);
+    finish(bob);
 }

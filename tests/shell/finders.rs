@@ -140,7 +140,10 @@ fn an_announcement_is_withdrawn_once() {
     let mut finders = finders();
     let mdns = start(&mut finders, FoundVia::Mdns);
     let (sender, withdrawn) = unbounded();
-    mdns.add_withdrawal(Box::new(move || sender.send(()).expect("the test waits")));
+    for _ in 0..2 {
+        let sender = sender.clone();
+        mdns.set_withdrawal(Box::new(move || sender.send(()).expect("the test waits")));
+    }
     finders.withdraw();
     finders.withdraw();
     assert_eq!(withdrawn.len(), 1);

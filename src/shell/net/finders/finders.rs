@@ -156,7 +156,7 @@ impl Finders {
     pub fn withdraw(&self) {
         if HAS_FINDERS {
             let withdrawals = mem::take(&mut lock(&self.shared).withdrawals);
-            withdrawals.into_iter().for_each(|withdraw| withdraw());
+            withdrawals.into_iter().for_each(|(_, withdraw)| withdraw());
         }
     }
 }

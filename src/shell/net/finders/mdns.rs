@@ -2,6 +2,7 @@
 //!
 //! `mdns-sd` has a thread of its own. This finder has two more: one waits for services, the other
 //! for what the library reports about itself.
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -61,12 +62,13 @@ struct KnownService {
 pub fn run(config: &MdnsConfig, reporter: &Reporter) {
     loop {
         let trouble = match check_port() {
-            Ok(()) => run_daemon(config, reporter)
-                .err()
-                .map(|error| error.to_string()),
-            Err(error) => Some(format!("UDP port {MDNS_PORT} cannot be shared: {error}")),
+            Ok(()) => match run_daemon(config, reporter) {
+                Ok(never) => match never {},
+                Err(error) => error.to_string(),
+            },
+            Err(error) => format!("UDP port {MDNS_PORT} cannot be shared: {error}"),
         };
-        reporter.set_trouble(trouble);
+        reporter.set_trouble(Some(trouble));
         sleep(RETRY_INTERVAL);
     }
 }
@@ -79,12 +81,12 @@ fn check_port() -> std::io::Result<()> {
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, MDNS_PORT)).into())
 }
 
-/// Runs the library until it ends.
-fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<(), Error> {
+/// Runs the library until it fails.
+fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<Infallible, Error> {
     let daemon = ServiceDaemon::new()?;
     restrict_interfaces(&daemon, &config.interfaces)?;
     watch(&daemon, reporter)?;
-    let services = daemon.browse(SERVICE_TYPE)?;
+    let mut services = daemon.browse(SERVICE_TYPE)?;
     reporter.set_trouble(None);
     let own_name = match config.announces {
         true => announce(&daemon, config, reporter)?,
@@ -102,7 +104,14 @@ fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<(), Error> {
                 known.retain(|service| service.full_name != full_name);
             }
             Ok(_) => {}
-            Err(_) if services.is_disconnected() => return Ok(()),
+            // A flood of answers ends the subscription.
+            Err(_) if services.is_disconnected() => {
+                reporter.set_trouble(Some("too many answers at once".to_owned()));
+                sleep(RETRY_INTERVAL);
+                known.clear();
+                services = daemon.browse(SERVICE_TYPE)?;
+                reporter.set_trouble(None);
+            }
             Err(_) => {
                 repeat_at = Instant::now() + REPEAT_INTERVAL;
                 for service in &known {
@@ -166,7 +175,7 @@ fn announce(
     let full_name = service.get_fullname().to_owned();
     daemon.register(service.enable_addr_auto())?;
     let (daemon, name) = (daemon.clone(), full_name.clone());
-    reporter.add_withdrawal(Box::new(move || {
+    reporter.set_withdrawal(Box::new(move || {
         if let Ok(status) = daemon.unregister(&name) {
             let _ = status.recv_timeout(WITHDRAW_TIMEOUT);
         }

@@ -45,6 +45,9 @@ impl fmt::Display for FinderStatus {
     }
 }
 
+/// Withdraws what a finder has announced.
+pub type Withdrawal = Box<dyn FnOnce() + Send>;
+
 /// What the threads of the finders share with the event loop.
 #[derive(Default)]
 pub struct SharedState {
@@ -54,8 +57,9 @@ pub struct SharedState {
     pub sentences: Vec<String>,
     /// How each finder fares.
     pub statuses: Vec<FinderStatus>,
-    /// Withdraws what finders have announced. Each is called once, as the program ends.
-    pub withdrawals: Vec<Box<dyn FnOnce() + Send>>,
+    /// Withdraws what finders have announced, by their indices. Each is called once, as the program
+    /// ends.
+    pub withdrawals: Vec<(usize, Withdrawal)>,
 }
 
 /// Locks the state, even if a thread has panicked while it held the lock.
@@ -121,9 +125,11 @@ impl Reporter {
         (self.wake)();
     }
 
-    /// Adds what withdraws an announcement of the finder. The program calls it once, as it ends,
+    /// Sets what withdraws the announcement of the finder. The program calls it once, as it ends,
     /// and waits for its return.
-    pub fn add_withdrawal(&self, withdraw: Box<dyn FnOnce() + Send>) {
-        lock(&self.shared).withdrawals.push(withdraw);
+    pub fn set_withdrawal(&self, withdraw: Withdrawal) {
+        let withdrawals = &mut lock(&self.shared).withdrawals;
+        withdrawals.retain(|(index, _)| *index != self.index);
+        withdrawals.push((self.index, withdraw));
     }
 }
