@@ -1,7 +1,8 @@
 //! Guards the architecture: reads `src/` and fails on an upward import, a cycle, I/O in the core, a long file, a
 //! crowded folder, a public type name with two meanings, and an `impl` far from its type. Each rule is also shown a
-//! violation that it must catch.
+//! violation that it must catch. The table of features is read as well.
 mod architecture {
+    pub mod features;
     pub mod rules;
     pub mod source;
 }
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use architecture::features::feature_violations;
 use architecture::rules::{FILE_LINES_MAX, FOLDER_FILES_MAX, violations};
 
 fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) {
@@ -22,6 +24,47 @@ fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) {
             let text = fs::read_to_string(entry.path()).expect("UTF-8");
             files.push((name, text));
         }
+    }
+}
+
+#[test]
+fn every_feature_names_a_test_or_a_reason() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let table = include_str!("FEATURES.md");
+    let found = feature_violations(table, |file| fs::read_to_string(tests.join(file)).ok());
+    assert!(found.is_empty(), "violations:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn a_feature_without_its_test_is_caught() {
+    let read = |file: &str| match file {
+        "sim/rooms.rs" => Some("#[test]\n#[should_panic]\nfn it_works() {}\n\nfn helper() {}\n"),
+        "lan/main.rs" => Some("#[test]\nfn it_works() {}\n#[test]\n#[ignore]\nfn slow() {}\n"),
+        "sim/guests/mod.rs" => Some("#[test]\nfn it_works() {}\n"),
+        _ => None,
+    };
+    let check = |row: &str| feature_violations(row, |file| read(file).map(str::to_owned));
+    for row in [
+        "| feature | p2pchat | test |",
+        "|---|---|---|",
+        "| rooms | `-r` | `sim rooms::it_works`, `lan it_works`, `sim guests::it_works` |",
+        "| voice | no: a text program | |",
+        "| away | not yet | |",
+    ] {
+        assert_eq!(check(row), [""; 0], "{row}");
+    }
+    for row in [
+        "| rooms | `-r` | `sim rooms::it_worked` |",
+        "| rooms | `-r` | `sim rooms::helper` |",
+        "| rooms | `-r` | `sim other::it_works` |",
+        "| rooms | `-r` | `sim rooms::it_works`, `lan slow` |",
+        "| rooms | `-r` | `sim::it_works` |",
+        "| rooms | `-r` | it works |",
+        "| rooms | `-r` | |",
+        "| voice | no | |",
+        "| rooms | `-r` |",
+    ] {
+        assert_eq!(check(row).len(), 1, "{row}");
     }
 }
 
