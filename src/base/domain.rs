@@ -18,6 +18,8 @@ pub const CONTENT: &[u8] = b"p2pchat content 2\0";
 pub const FINGERPRINT: &[u8] = b"p2pchat fingerprint 2\0";
 /// The checksum of a frontier line in the store.
 pub const FRONTIER: &[u8] = b"p2pchat frontier 2\0";
+/// The name of a room of a closed network at a Grape.
+pub const GRENACHE_ROOM: &[u8] = b"p2pchat grenache room 2\0";
 /// The pre-shared key of the handshakes in a closed network.
 pub const HANDSHAKE_KEY: &[u8] = b"p2pchat handshake key 2\0";
 /// The digest over the heads of several logs.

@@ -10,6 +10,8 @@ pub mod channel;
 pub mod code;
 pub mod frame;
 pub mod go_p2pchat;
+#[cfg(feature = "grenache")]
+pub mod grenache;
 #[cfg(feature = "invite")]
 pub mod invite;
 #[cfg(feature = "invite")]

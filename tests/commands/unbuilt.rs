@@ -6,13 +6,17 @@ use super::run;
 #[test]
 fn options_of_parts_that_are_not_built_are_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let parts: [(bool, &[&str]); 8] = [
+    let parts: [(bool, &[&str]); 9] = [
         (cfg!(feature = "invite"), &["invite"]),
         (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
         (cfg!(feature = "mdns"), &["peers", "--no-mdns", "-W", "0.1"]),
         (
             cfg!(feature = "scan"),
             &["peers", "--scan", "own", "-W", "0.1"],
+        ),
+        (
+            cfg!(feature = "grenache"),
+            &["peers", "--grape", "http://127.0.0.1:1", "-W", "0.1"],
         ),
         (cfg!(feature = "guests"), &["listen", "--lsnp", "-W", "0.1"]),
         (

@@ -85,6 +85,7 @@ SEEDS = {
         *with_modes((0,), [*fields("newcomer_message", "inviter_message", "announcement")]),
         b"\0007-lusab-babad@10.0.0.7:9999",
     ],
+    "grenache": lambda: fields("announced", "found", "refused", "no_nodes"),
     "json_stdin": lambda: session(">"),
     "known_peers": lambda: files("known_peers"),
     "lsnp": lambda: (seed.replace(b"|", b"\n") + b"\n\n" for seed in fields() if b"TYPE:" in seed),

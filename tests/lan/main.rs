@@ -11,6 +11,8 @@ mod discovery;
 mod faults;
 mod fork;
 #[cfg(feature = "guests")]
+#[cfg(feature = "grenache")]
+mod grenache;
 mod guests;
 #[cfg(feature = "invite")]
 mod invites;

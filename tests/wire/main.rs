@@ -12,6 +12,8 @@ mod vector_files;
 mod beacon;
 mod code;
 mod go_p2pchat;
+#[cfg(feature = "grenache")]
+mod grenache;
 #[cfg(feature = "invite")]
 mod invite;
 mod lsnp;

@@ -18,7 +18,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
     --interface NAME     only this; repeatable   --lsnp, --go-room: other guests
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
     --dir DIR            state (~/.local/state/p2pchat)  --scan CIDR|own
-    --ephemeral          keep state in memory only   --lossy  mend invalid UTF-8
+    --ephemeral          state in memory only  --lossy  mend UTF-8  --grape URL
     --json               JSON lines in and out    --color auto|always|never
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text

@@ -73,12 +73,17 @@ pub enum OptionId {
     NoMdns,
     /// Try the addresses of a subnet.
     Scan,
+    /// A Grape at which to find peers; repeatable.
+    Grape,
 }
 
 impl OptionId {
     /// Whether the option may be given more than once in one source.
     pub fn is_repeatable(self) -> bool {
-        matches!(self, OptionId::Room | OptionId::Peer | OptionId::Interface)
+        matches!(
+            self,
+            OptionId::Room | OptionId::Peer | OptionId::Interface | OptionId::Grape
+        )
     }
 
     /// The feature that this build lacks for the option. `None`: the option works.
@@ -86,6 +91,7 @@ impl OptionId {
         match self {
             OptionId::NoMdns => (!cfg!(feature = "mdns")).then_some("mdns"),
             OptionId::Scan => (!cfg!(feature = "scan")).then_some("scan"),
+            OptionId::Grape => (!cfg!(feature = "grenache")).then_some("grenache"),
             OptionId::Lsnp | OptionId::LsnpRoom | OptionId::GoRoom => {
                 (!HAS_GUESTS).then_some("guests")
             }
@@ -204,6 +210,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS),
     flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS),
     valued_option(OptionId::Scan, 0, "--scan", "CIDR", NETWORK_COMMANDS, "as in `--scan 10.0.0.0/24`, or `--scan own`"),
+    valued_option(OptionId::Grape, 0, "--grape", "URL", NETWORK_COMMANDS, "as in `--grape http://10.0.0.7:30001`"),
 ];
 
 const _: () = {

@@ -41,6 +41,9 @@ const START_ONLY_OPTIONS: [OptionId; 9] = [
     OptionId::GoRoom,
 ];
 
+/// Maximum number of Grapes. Each has a thread.
+const GRAPES_MAX: usize = 8;
+
 /// All options of a run, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -60,6 +63,8 @@ pub struct Options {
     pub mdns: bool,
     /// The addresses to scan.
     pub scan: Option<ScanTarget>,
+    /// The URLs of the Grapes, without a slash at the end.
+    pub grapes: Vec<String>,
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
     /// first room. `send --to ROOM` puts ROOM first.
     ///
@@ -210,6 +215,7 @@ pub fn parse(
         port: sources.last_value(OptionId::Port, values::parse_port)?,
         multicast,
         scan: sources.last_value(OptionId::Scan, ScanTarget::parse)?,
+        grapes: choose_grapes(&sources)?,
         mdns: multicast.is_some() && !sources.has_flag(OptionId::NoMdns),
         rooms,
         to_peer,
@@ -478,6 +484,20 @@ fn choose_lsnp_room(sources: &OptionSources, lsnp: bool) -> Result<Option<Room>,
 fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
     let endpoints = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
     check_repeats(OptionId::Peer, endpoints.into_iter().flatten().collect())
+}
+
+/// The URLs of Grapes. Without the feature, the option was refused.
+fn choose_grapes(sources: &OptionSources) -> Result<Vec<String>, Failure> {
+    if !cfg!(feature = "grenache") {
+        return Ok(Vec::new());
+    }
+    let grapes = sources.all_values(OptionId::Grape, values::parse_grape)?;
+    match grapes.len() {
+        0..=GRAPES_MAX => Ok(grapes),
+        _ => Err(Failure::usage(format!(
+            "--grape was given more than {GRAPES_MAX} times"
+        ))),
+    }
 }
 
 fn choose_nat(sources: &OptionSources) -> Result<bool, Failure> {

@@ -15,6 +15,8 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint, parse_endpoints};
 /// Longest accepted wait in seconds, about 30 years. With this limit, a wait in milliseconds cannot
 /// overflow.
 const WAIT_MAX_SECONDS: u64 = 1_000_000_000;
+/// Longest host and port of the URL of a Grape, in bytes.
+const GRAPE_MAX_BYTES: usize = 256;
 /// Longest interface name, in bytes (IFNAMSIZ − 1).
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
@@ -203,6 +205,25 @@ pub fn parse_interface_name(value: &OsStr) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Parses the URL of a Grape. Returns it without a slash at the end.
+///
+/// # Errors
+/// The value is no URL of HTTP with nothing but a host and a port.
+pub fn parse_grape(value: &OsStr) -> Result<String, String> {
+    let text = require_utf8(value)?.trim_end_matches('/');
+    let authority = text.strip_prefix("http://").unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    let port = authority.rsplit_once(':').map(|(_, port)| port.parse());
+    let has_port = matches!(port, Some(Ok(1..=u16::MAX)));
+    if has_port && authority.len() <= GRAPE_MAX_BYTES && authority.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{} is not the URL of a Grape, as http://10.0.0.7:30001",
+        quote_truncated(text)
+    ))
 }
 
 fn parse_number(value: &OsStr, least: u64) -> Result<u64, String> {

@@ -15,6 +15,7 @@ pub fn create_finders(
     let mut finders = Finders::new(wake);
     add_mdns(&mut finders, options, node, random);
     add_scan(&mut finders, options, node);
+    add_grenache(&mut finders, options, node);
     finders
 }
 
@@ -68,3 +69,28 @@ fn add_scan(finders: &mut Finders, options: &Options, node: &NodeConfig) {
 
 #[cfg(not(feature = "scan"))]
 fn add_scan(_: &mut Finders, _: &Options, _: &NodeConfig) {}
+
+#[cfg(feature = "grenache")]
+fn add_grenache(finders: &mut Finders, options: &Options, node: &NodeConfig) {
+    use crate::base::interface::FoundVia;
+    use crate::shell::net::finders::grenache::{self, GrenacheConfig};
+    use crate::wire::grenache::room_service;
+
+    if options.grapes.is_empty() {
+        return;
+    }
+    let rooms = options.rooms.iter();
+    let config = GrenacheConfig {
+        grapes: options.grapes.clone(),
+        services: rooms
+            .map(|room| room_service(room, node.beacon_key.as_ref()))
+            .collect(),
+        port: node.port,
+        announces: !node.transient,
+    };
+    let work = move |reporter| grenache::run(config, &reporter);
+    finders.add(FoundVia::Grenache, Box::new(work));
+}
+
+#[cfg(not(feature = "grenache"))]
+fn add_grenache(_: &mut Finders, _: &Options, _: &NodeConfig) {}

@@ -35,6 +35,7 @@ fn an_empty_command_line_gives_the_defaults() {
         multicast: Some(DEFAULT_MULTICAST_GROUP),
         mdns: true,
         scan: None,
+        grapes: Vec::new(),
         rooms: vec![Room::general()],
         to_peer: None,
         lsnp: false,
@@ -291,6 +292,11 @@ fn options_of_a_part_not_built_are_refused() {
     let rows = [
         ("--no-mdns", cfg!(feature = "mdns"), "mdns"),
         ("--scan own", cfg!(feature = "scan"), "scan"),
+        (
+            "--grape http://[::1]:1",
+            cfg!(feature = "grenache"),
+            "grenache",
+        ),
         ("--lsnp", cfg!(feature = "guests"), "guests"),
         ("--go-room", cfg!(feature = "guests"), "guests"),
     ];

@@ -2,6 +2,8 @@
 //! finder that hangs or fails costs nothing but its own silence.
 #[allow(clippy::module_inception)]
 pub mod finders;
+#[cfg(feature = "grenache")]
+pub mod grenache;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 pub mod reporter;
