@@ -336,3 +336,29 @@ fn the_help_fits_one_screen_and_names_every_option() {
         format!("p2pchat {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
+
+/// The URL of a Grape has a host and a port, and nothing that could change the request.
+#[cfg(feature = "grenache")]
+#[test]
+fn grapes_are_urls_of_a_host_and_a_port() {
+    let grape = "http://10.0.0.7:30001";
+    let options = parse_line(&format!("--grape {grape}/"), ALICE_ENV, None).expect("options");
+    assert_eq!(options.grapes, [grape]);
+    let urls = [
+        "grape:30001",
+        "https://grape:30001",
+        "http://grape",
+        "http://grape:0",
+        "http://grape:30001/announce",
+        "http://user@grape:30001",
+        "http://grape:65536",
+    ];
+    for url in urls {
+        let sentence = refusal(&format!("--grape {url}"), None);
+        assert!(sentence.contains(grape), "{url}: {sentence}");
+    }
+    let eight = format!("--grape {grape} ").repeat(8);
+    assert!(parse_line(&eight, ALICE_ENV, None).is_ok());
+    let sentence = refusal(&format!("{eight}--grape {grape}"), None);
+    assert!(sentence.contains("more than 8 times"), "{sentence}");
+}
