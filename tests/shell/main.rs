@@ -22,6 +22,8 @@ mod finders;
 mod history;
 mod interface_watch;
 mod multicast;
+#[cfg(feature = "upnp")]
+mod nat_http;
 mod path_mtu;
 mod pending;
 mod resolver;

@@ -28,7 +28,15 @@ fn requests_and_answers_are_pinned() {
     vector.check("action_header", &service.action_header(action));
     let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 7), 9999);
     let arguments = mapping_arguments(10_000, client, 7200);
-    vector.check("add", &service.body(action, &arguments));
+    let body = service.body(action, &arguments);
+    vector.check("add", &body);
+    let request = service.request(action, &arguments);
+    let (head, sent) = request.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(sent, body);
+    let header = service.action_header(action);
+    assert!(head.starts_with("POST /ctl/IPConn HTTP/1.0\r\nHost: 10.0.0.1:5000\r\n"));
+    assert!(head.contains(&format!("\r\nSOAPAction: {header}\r\n")));
+    assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())));
     let external = parse_external_address(vector.text("address_answer"));
     assert_eq!(external, Some(Ipv4Addr::new(11, 0, 0, 1)));
     assert_eq!(parse_error(vector.text("address_answer")), None);

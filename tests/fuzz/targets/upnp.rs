@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use libfuzzer_sys::fuzz_target;
 use p2pchat::wire::upnp::{
-    GatewayUrl, MappingService, parse_error, parse_external_address, parse_search_answer,
+    GatewayUrl, HttpAnswer, MappingService, parse_error, parse_external_address, parse_search_answer,
 };
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -24,5 +24,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(service) = MappingService::find(&text, &location) {
         assert_at_gateway(&service.control);
     }
+    let _ = HttpAnswer::parse(bytes);
     let _ = (parse_error(&text), parse_external_address(&text));
 });

@@ -100,7 +100,7 @@ impl GatewaySession {
     fn map_by_any(&mut self, is_stopped: &dyn Fn() -> bool) -> Result<Mapping, NoMapping> {
         #[cfg(feature = "upnp")]
         if let Some(upnp) = &mut self.upnp
-            && let Ok(mapping) = upnp.map()
+            && let Ok(mapping) = upnp.map(is_stopped)
         {
             return Ok(mapping);
         }
@@ -117,7 +117,7 @@ impl GatewaySession {
         {
             let client = SocketAddrV4::new(self.client, self.port);
             let mut upnp = UpnpGateway::find(*gateway.ip(), client, is_stopped)?;
-            mapped = upnp.map();
+            mapped = upnp.map(is_stopped);
             self.upnp = Some(upnp);
         }
         mapped

@@ -1,8 +1,8 @@
 //! The exchange with a gateway that knows neither PCP nor NAT-PMP, but UPnP.
-use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::shell::net::nat::http;
 use crate::shell::net::nat::mapping::{LIFETIME_S, Mapping, NoMapping};
 use crate::wire::upnp::{
     CONFLICT, GatewayUrl, MappingService, ONLY_PERMANENT, SEARCH, SSDP_ADDRESS, deletion_arguments,
@@ -15,12 +15,12 @@ const SEARCHES: u32 = 2;
 const SEARCH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Longest wait for a datagram. In between, the thread looks whether the program ends.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// Time for one HTTP request, in seconds.
-const HTTP_TIMEOUT_S: u64 = 3;
-/// Longest description or answer that is read, in bytes.
-const ANSWER_MAX_BYTES: u64 = 64 * 1024;
-/// Longest header of an answer, in bytes.
-const HEADERS_MAX_BYTES: usize = 8 * 1024;
+/// Time for the description.
+const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for all requests that make one mapping.
+const MAP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the deletion of the mapping, as the program ends.
+const DELETE_TIMEOUT: Duration = Duration::from_millis(750);
 /// Number of external ports that are tried if other hosts have the first ones.
 const PORTS_TRIED: u16 = 8;
 
@@ -43,8 +43,9 @@ impl UpnpGateway {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<UpnpGateway, NoMapping> {
         let location = search(gateway, *client.ip(), is_stopped)?;
-        let description = read_answer(minreq::get(location.to_text()))?;
-        let service = MappingService::find(&description, &location).ok_or(NoMapping::Silent)?;
+        let deadline = Instant::now() + DESCRIPTION_TIMEOUT;
+        let answer = http::exchange(&location, &location.get_request(), deadline, is_stopped)?;
+        let service = MappingService::find(&answer.body, &location).ok_or(NoMapping::Silent)?;
         Ok(UpnpGateway {
             service,
             client,
@@ -52,23 +53,35 @@ impl UpnpGateway {
         })
     }
 
-    /// Makes or renews the mapping.
+    /// Makes or renews the mapping. Calls `is_stopped` while it waits.
     ///
     /// # Errors
-    /// The gateway refuses, or does not answer any more.
-    pub fn map(&mut self) -> Result<Mapping, NoMapping> {
-        let answer = self.post("GetExternalIPAddress", &[])?;
-        let ip = parse_external_address(&answer).ok_or(NoMapping::Useless)?;
+    /// The gateway refuses, or does not answer any more. [`NoMapping::Stopped`].
+    pub fn map(&mut self, is_stopped: &dyn Fn() -> bool) -> Result<Mapping, NoMapping> {
+        let deadline = Instant::now() + MAP_TIMEOUT;
+        let post = |action: &str, arguments: &[(&str, String)]| {
+            let request = self.service.request(action, arguments);
+            http::exchange(&self.service.control, &request, deadline, is_stopped)
+        };
+        let answer = post("GetExternalIPAddress", &[])?;
+        let ip = parse_external_address(&answer.body).ok_or(NoMapping::Useless)?;
+        // Returns the error code of a refusal.
+        let add = |port: u16, lifetime_s: u32| {
+            let arguments = mapping_arguments(port, self.client, lifetime_s);
+            let answer = post("AddPortMapping", &arguments)?;
+            let code = parse_error(&answer.body);
+            Ok(code.or((answer.status != 200).then_some(answer.status)))
+        };
         let first = self.mapped_port.unwrap_or(self.client.port());
         let (mut lifetime_s, mut last_code) = (LIFETIME_S, 0);
         for n in 0..PORTS_TRIED {
             let Some(port) = first.checked_add(n) else {
                 break;
             };
-            let mut code = self.add(port, lifetime_s)?;
+            let mut code = add(port, lifetime_s)?;
             if code == Some(ONLY_PERMANENT) {
                 lifetime_s = 0;
-                code = self.add(port, lifetime_s)?;
+                code = add(port, lifetime_s)?;
             }
             match code {
                 None => {
@@ -92,40 +105,12 @@ impl UpnpGateway {
     /// Deletes the mapping.
     pub fn delete(&mut self) {
         if let Some(port) = self.mapped_port.take() {
-            let _ = self.post("DeletePortMapping", &deletion_arguments(port));
+            let arguments = deletion_arguments(port);
+            let request = self.service.request("DeletePortMapping", &arguments);
+            let deadline = Instant::now() + DELETE_TIMEOUT;
+            let _ = http::exchange(&self.service.control, &request, deadline, &|| false);
         }
     }
-
-    /// Asks for a mapping. Returns the error code of a refusal.
-    fn add(&self, port: u16, lifetime_s: u32) -> Result<Option<u16>, NoMapping> {
-        let arguments = mapping_arguments(port, self.client, lifetime_s);
-        let answer = self.post("AddPortMapping", &arguments)?;
-        Ok(parse_error(&answer))
-    }
-
-    fn post(&self, action: &str, arguments: &[(&str, String)]) -> Result<String, NoMapping> {
-        let request = minreq::post(self.service.control.to_text())
-            .with_header("Content-Type", "text/xml; charset=\"utf-8\"")
-            .with_header("SOAPAction", self.service.action_header(action))
-            .with_body(self.service.body(action, arguments));
-        read_answer(request)
-    }
-}
-
-/// Sends a request. A bounded part of the answer is read, and no redirection is followed: it could
-/// lead to another host.
-fn read_answer(request: minreq::Request) -> Result<String, NoMapping> {
-    let sent = request
-        .with_timeout(HTTP_TIMEOUT_S)
-        .with_follow_redirects(false)
-        .with_max_headers_size(HEADERS_MAX_BYTES)
-        .with_max_status_line_length(HEADERS_MAX_BYTES)
-        .send_lazy();
-    let answer = sent.map_err(|_| NoMapping::Silent)?;
-    let mut text = Vec::new();
-    let read = answer.take(ANSWER_MAX_BYTES).read_to_end(&mut text);
-    read.map_err(|_| NoMapping::Silent)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Searches for the description of this gateway. Answers of other hosts are ignored.

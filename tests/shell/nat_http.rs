@@ -1,0 +1,111 @@
+//! HTTP to a gateway that speaks UPnP: whatever it answers, the exchange is bounded and ends.
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use p2pchat::shell::net::nat::http;
+use p2pchat::shell::net::nat::mapping::NoMapping;
+use p2pchat::wire::upnp::{GatewayUrl, HttpAnswer};
+
+/// Asks a gateway that answers as `gateway` does, and returns how long that took.
+fn ask(
+    timeout: Duration,
+    is_stopped: &dyn Fn() -> bool,
+    gateway: impl FnOnce(TcpStream) + Send,
+) -> (Result<HttpAnswer, NoMapping>, Duration) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let SocketAddr::V4(address) = listener.local_addr().expect("an address") else {
+        panic!("not IPv4");
+    };
+    let url = GatewayUrl::parse(&format!("http://{address}/x"), Ipv4Addr::LOCALHOST);
+    let url = url.expect("a URL");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = [0; 1024];
+            let n = stream.read(&mut request).expect("a request");
+            assert!(request[..n].starts_with(b"GET /x HTTP/1.0\r\nHost: 127.0.0.1:"));
+            gateway(stream);
+        });
+        let begin = Instant::now();
+        let answer = http::exchange(&url, &url.get_request(), begin + timeout, is_stopped);
+        (answer, begin.elapsed())
+    })
+}
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Writes until the client is gone. Returns how much that was.
+fn flood(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < 64 << 20 && stream.write_all(bytes).is_ok() {
+        written += bytes.len();
+    }
+    written
+}
+
+/// A head or a body without an end is given up after its bound, also after a first header line of
+/// exactly 8191 bytes.
+#[test]
+fn an_endless_answer_is_given_up() {
+    let line = format!("{}\n", "h".repeat(8190));
+    for begin in [
+        format!("HTTP/1.0 200 OK\r\n{line}"),
+        "HTTP/1.0 200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.0 200 OK\r\nContent-Length: 4294967296\r\n\r\n".to_owned(),
+        String::new(),
+    ] {
+        let (answer, took) = ask(LONG, &|| false, |mut stream| {
+            let _ = stream.write_all(begin.as_bytes());
+            let written = flood(&mut stream, &[b'x'; 8191]);
+            assert!(written < 32 << 20, "{written} bytes were taken");
+        });
+        assert_eq!(answer, Err(NoMapping::Silent));
+        assert!(took < LONG / 2, "{took:?}");
+    }
+}
+
+/// A gateway that sends a byte now and then does not keep us, nor does one when the program ends.
+#[test]
+fn a_slow_answer_ends_at_the_deadline() {
+    let drip = |mut stream: TcpStream| {
+        while stream.write_all(b"H").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (answer, took) = ask(SHORT, &|| false, drip);
+    assert_eq!(answer, Err(NoMapping::Silent));
+    assert!((SHORT..LONG / 2).contains(&took), "{took:?}");
+    let begin = Instant::now();
+    let (answer, took) = ask(LONG, &|| begin.elapsed() > SHORT, drip);
+    assert_eq!(answer, Err(NoMapping::Stopped));
+    assert!(took < LONG / 2, "{took:?}");
+}
+
+/// An answer ends where its head says, or with the connection.
+#[test]
+fn an_answer_is_read_to_its_end() {
+    let whole = "HTTP/1.1 500 Oops\ncontent-LENGTH: 4\r\n\r\nbody";
+    let closed = "HTTP/1.1 500 Oops\r\nServer: x\r\n\nbody";
+    for (text, stays) in [(whole, true), (closed, false)] {
+        let (answer, took) = ask(LONG, &|| false, |mut stream| {
+            stream.write_all(text.as_bytes()).expect("a client");
+            if stays {
+                let _ = stream.read(&mut [0]);
+            }
+        });
+        let answer = answer.expect("an answer");
+        assert_eq!((answer.status, answer.body.as_str()), (500, "body"));
+        assert!(took < LONG / 2, "{took:?}");
+    }
+    for text in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "SSH-2.0-x\r\n\r\n",
+        "HTTP/1.1 x\n\n",
+    ] {
+        assert_eq!(HttpAnswer::parse(text.as_bytes()), None, "{text}");
+    }
+}
