@@ -423,7 +423,11 @@ impl Transport {
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         for chunk in plain.chunks(PLAINTEXT_MAX_BYTES) {
             let at = out.len();
-            out.resize(at + 2 + chunk.len() + TAG_BYTES, 0);
+            // What is overwritten below is copied, as `resize` sets single bytes if the program is
+            // optimised for size.
+            out.extend_from_slice(&[0; 2]);
+            out.extend_from_slice(chunk);
+            out.extend_from_slice(&[0; TAG_BYTES]);
             let n = self
                 .state
                 .write_message(chunk, &mut out[at + 2..])
