@@ -344,3 +344,34 @@ fn a_flood_of_false_answers_is_bounded() {
     finish(alice);
     finish(bob);
 }
+
+/// Mallory sends 30 000 addresses of hosts that nobody asked for. The library would keep them for
+/// their years of life, so it is ended, which frees them.
+#[test]
+fn a_flood_of_addresses_is_forgotten() {
+    let Some(lan) = Lan::new(2) else { return };
+    lan.hosts.iter().for_each(block_beacons);
+    let alice = lan.hosts[0].start("alice", &["-d"]);
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("mdns: announced"));
+    let mallory = &lan.hosts[1].namespace;
+    mallory.ip("route add 224.0.0.0/4 dev eth0");
+    let socket = mallory.inside(|| UdpSocket::bind("0.0.0.0:5353").expect("a socket"));
+    for packet in 0..1_000 {
+        let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 30, 0, 0, 0, 0];
+        for number in 0..30 {
+            let host = format!("h{packet}-{number}.local");
+            bytes.extend(record(&host, 1, &[10, 77, 0, 200]));
+        }
+        socket.send_to(&bytes, "224.0.0.251:5353").expect("a route");
+        if packet % 50 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+    alice.err.wait_for(TIMEOUT, |line| {
+        line.contains("mdns:") && line.contains("too many answers are kept")
+    });
+    assert!(alice.peak() < 48 * 1024, "{} KiB", alice.peak());
+    finish(alice);
+}

@@ -20,7 +20,7 @@ fn start(finders: &mut Finders, via: FoundVia) -> Reporter {
     let (sender, receiver) = bounded(1);
     let work = move |reporter: Reporter| sender.send(reporter).expect("the test waits");
     finders.add(via, Box::new(work));
-    finders.start();
+    finders.start_due(Time(0), 0);
     receive(&receiver)
 }
 
@@ -43,6 +43,26 @@ fn stats(finders: &Finders) -> Stats {
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 7], port))
+}
+
+/// A finder that waits for the need starts a second after the run if fewer than 8 peers are linked.
+/// Otherwise it is checked again every 30 s.
+#[test]
+fn a_finder_for_need_starts_when_peers_are_lacking() {
+    let mut finders = finders();
+    let (sender, started) = unbounded();
+    let work = move |_: Reporter| sender.send(()).expect("the test waits");
+    finders.add_for_need(FoundVia::Mdns, Box::new(work));
+    finders.start_due(Time(0), 0);
+    assert_eq!(finders.deadline(), Some(Time(1_000)));
+    finders.start_due(Time(999), 0);
+    finders.start_due(Time(1_000), 8);
+    assert_eq!(finders.deadline(), Some(Time(31_000)));
+    finders.start_due(Time(30_999), 7);
+    assert!(started.try_recv().is_err());
+    finders.start_due(Time(31_000), 7);
+    receive(&started);
+    assert_eq!(finders.deadline(), None);
 }
 
 /// A finding wakes the loop, and comes as it was reported.

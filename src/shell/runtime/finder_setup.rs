@@ -43,7 +43,7 @@ fn add_mdns(finders: &mut Finders, options: &Options, node: &NodeConfig, random:
         announces: !node.transient,
     };
     let work = move |reporter| mdns::run(&config, &reporter);
-    finders.add(FoundVia::Mdns, Box::new(work));
+    finders.add_for_need(FoundVia::Mdns, Box::new(work));
 }
 
 #[cfg(not(feature = "mdns"))]

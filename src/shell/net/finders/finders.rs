@@ -11,6 +11,15 @@ use crate::shell::os::thread;
 /// Milliseconds between two lines about one finder with --debug.
 const STATUS_INTERVAL_MS: u64 = 5_000;
 
+/// Milliseconds for which beacons and static peers may find peers alone, before a finder starts
+/// that waits for the need.
+const NEED_DELAY_MS: u64 = 1_000;
+/// Number of linked peers from which on such a finder is not needed. Among many programs, each
+/// finder would also hear all others.
+const ENOUGH_PEERS: usize = 8;
+/// Milliseconds after which it is checked again whether such a finder is needed.
+const NEED_INTERVAL_MS: u64 = 30_000;
+
 /// Whether this build has any finder. In the smallest one, the compiler leaves out what serves
 /// them.
 const HAS_FINDERS: bool = cfg!(feature = "finders");
@@ -23,6 +32,8 @@ struct Finder {
     via: FoundVia,
     /// What to do in the thread. `None`: it has started.
     work: Option<FinderWork>,
+    /// Whether the finder starts only if peers are lacking.
+    waits_for_need: bool,
     /// The status that the last line of --debug has shown.
     shown: FinderStatus,
     /// Before this time, no further line is written.
@@ -36,6 +47,9 @@ pub struct Finders {
     wake: Arc<dyn Fn() + Send + Sync>,
     /// When to write a line that had to wait.
     line_due_at: Option<Time>,
+    /// When to check whether the finders that wait for the need must start. `None`: none waits, or
+    /// the run has not begun.
+    need_check_at: Option<Time>,
 }
 
 impl Finders {
@@ -46,38 +60,71 @@ impl Finders {
             shared: Arc::default(),
             wake,
             line_due_at: None,
+            need_check_at: None,
         }
     }
 
-    /// Adds a finder. Its thread starts with [`Finders::start`].
+    /// Adds a finder. Its thread starts with the run.
     pub fn add(&mut self, via: FoundVia, work: FinderWork) {
+        self.push(via, work, false);
+    }
+
+    /// Adds a finder whose thread starts a second after the run, or later, if fewer than 8 peers
+    /// are linked then. It does not stop again.
+    pub fn add_for_need(&mut self, via: FoundVia, work: FinderWork) {
+        self.push(via, work, true);
+    }
+
+    fn push(&mut self, via: FoundVia, work: FinderWork, waits_for_need: bool) {
         let shown = FinderStatus::default();
         lock(&self.shared).statuses.push(shown.clone());
         self.finders.push(Finder {
             via,
             work: Some(work),
+            waits_for_need,
             shown,
             next_line_at: Time(0),
         });
     }
 
-    /// Starts the threads of the finders that were added.
-    pub fn start(&mut self) {
-        for (index, finder) in self.finders.iter_mut().enumerate() {
-            let Some(work) = finder.work.take().filter(|_| HAS_FINDERS) else {
-                continue;
-            };
-            let reporter = Reporter {
-                via: finder.via,
-                index,
-                shared: Arc::clone(&self.shared),
-                wake: Arc::clone(&self.wake),
-            };
-            let failed = reporter.clone();
-            let work = Box::new(move || work(reporter));
-            if let Err(error) = thread::spawn_helper(finder.via.as_str(), work) {
-                failed.set_trouble(Some(format!("its thread cannot be started: {error}")));
+    /// Starts the threads of the finders whose time has come. Called at the start of the run, and
+    /// in every turn. `linked_peers`: the number of peers that are linked now.
+    pub fn start_due(&mut self, now: Time, linked_peers: usize) {
+        if !HAS_FINDERS {
+            return;
+        }
+        let is_due = self.need_check_at.is_some_and(|at| at <= now);
+        let is_needed = is_due && linked_peers < ENOUGH_PEERS;
+        for index in 0..self.finders.len() {
+            if is_needed || !self.finders[index].waits_for_need {
+                self.start(index);
             }
+        }
+        let delay_ms = if is_due {
+            NEED_INTERVAL_MS
+        } else {
+            NEED_DELAY_MS
+        };
+        if is_due || self.need_check_at.is_none() {
+            self.need_check_at = Some(now + delay_ms);
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let finder = &mut self.finders[index];
+        let Some(work) = finder.work.take() else {
+            return;
+        };
+        let reporter = Reporter {
+            via: finder.via,
+            index,
+            shared: Arc::clone(&self.shared),
+            wake: Arc::clone(&self.wake),
+        };
+        let failed = reporter.clone();
+        let work = Box::new(move || work(reporter));
+        if let Err(error) = thread::spawn_helper(finder.via.as_str(), work) {
+            failed.set_trouble(Some(format!("its thread cannot be started: {error}")));
         }
     }
 
@@ -147,9 +194,12 @@ impl Finders {
         None
     }
 
-    /// When [`Finders::take_status_line`] has a line that had to wait.
+    /// When [`Finders::take_status_line`] has a line that had to wait, or [`Finders::start_due`]
+    /// must be called.
     pub fn deadline(&self) -> Option<Time> {
-        self.line_due_at
+        let is_waiting = self.finders.iter().any(|finder| finder.work.is_some());
+        let check_at = self.need_check_at.filter(|_| is_waiting);
+        self.line_due_at.into_iter().chain(check_at).min()
     }
 
     /// Withdraws what the finders have announced, as the program ends.

@@ -28,6 +28,13 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the services that are still announced are reported again. The address book forgets
 /// addresses that do not answer.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the size of the library's memory is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest time for the library to tell that size.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum number of records and timers that the library may keep: about 7 MB, as a record has two
+/// timers. Beyond it, the library is ended, and started again after [`RETRY_INTERVAL`].
+const CACHE_MAX: i64 = 32_768;
 /// Maximum number of services that are reported again. Further ones are reported once.
 const SERVICES_MAX: usize = 64;
 /// Maximum number of addresses of one service. The best ones are used.
@@ -81,24 +88,56 @@ fn check_port() -> std::io::Result<()> {
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, MDNS_PORT)).into())
 }
 
-/// Runs the library until it fails.
+/// Runs the library until it fails, and ends its thread then. Only that frees its memory.
 fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<Infallible, Error> {
     let daemon = ServiceDaemon::new()?;
-    restrict_interfaces(&daemon, &config.interfaces)?;
-    watch(&daemon, reporter)?;
+    let result = find_services(&daemon, config, reporter);
+    let _ = daemon.shutdown();
+    result
+}
+
+/// Whether the library keeps more than [`CACHE_MAX`] records and timers. It takes all answers of
+/// the LAN, for as long as their senders wish.
+fn is_flooded(daemon: &ServiceDaemon) -> Result<bool, Error> {
+    let metrics = daemon.get_metrics()?;
+    let Ok(metrics) = metrics.recv_timeout(METRICS_TIMEOUT) else {
+        return Ok(true);
+    };
+    let kept = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("cached-") || *name == "timer");
+    Ok(kept.map(|(_, count)| count).sum::<i64>() > CACHE_MAX)
+}
+
+fn find_services(
+    daemon: &ServiceDaemon,
+    config: &MdnsConfig,
+    reporter: &Reporter,
+) -> Result<Infallible, Error> {
+    let is_loopback_alone = restrict_interfaces(daemon, &config.interfaces)?;
+    watch(daemon, reporter)?;
     let mut services = daemon.browse(SERVICE_TYPE)?;
     reporter.set_trouble(None);
     let own_name = match config.announces {
-        true => announce(&daemon, config, reporter)?,
+        true => announce(daemon, config, reporter)?,
         false => String::new(),
     };
     let mut known: Vec<KnownService> = Vec::new();
     let mut repeat_at = Instant::now() + REPEAT_INTERVAL;
+    let mut check_at = Instant::now() + CHECK_INTERVAL;
     loop {
-        let wait = repeat_at.saturating_duration_since(Instant::now());
+        if check_at <= Instant::now() {
+            check_at = Instant::now() + CHECK_INTERVAL;
+            if is_flooded(daemon)? {
+                return Err(Error::Msg("too many answers are kept".to_owned()));
+            }
+        }
+        let wait = repeat_at
+            .min(check_at)
+            .saturating_duration_since(Instant::now());
         match services.recv_timeout(wait) {
             Ok(ServiceEvent::ServiceResolved(service)) if service.fullname != own_name => {
-                handle_service(config, reporter, &mut known, &service);
+                handle_service(config, reporter, &mut known, &service, is_loopback_alone);
             }
             Ok(ServiceEvent::ServiceRemoved(_, full_name)) => {
                 known.retain(|service| service.full_name != full_name);
@@ -112,6 +151,7 @@ fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<Infallible, Er
                 services = daemon.browse(SERVICE_TYPE)?;
                 reporter.set_trouble(None);
             }
+            Err(_) if repeat_at > Instant::now() => {}
             Err(_) => {
                 repeat_at = Instant::now() + REPEAT_INTERVAL;
                 for service in &known {
@@ -123,17 +163,17 @@ fn run_daemon(config: &MdnsConfig, reporter: &Reporter) -> Result<Infallible, Er
 }
 
 /// Uses the named interfaces only. Without names, uses all but loopback, unless that is alone.
-fn restrict_interfaces(daemon: &ServiceDaemon, names: &[String]) -> Result<(), Error> {
-    if !names.is_empty() {
-        daemon.disable_interface(IfKind::All)?;
-        return daemon.enable_interface(names.iter().map(IfKind::from).collect::<Vec<_>>());
-    }
+/// Returns whether it is.
+fn restrict_interfaces(daemon: &ServiceDaemon, names: &[String]) -> Result<bool, Error> {
     let usable = interfaces::list_usable(names);
     let is_loopback_alone = usable.is_ok_and(|usable| usable.list.iter().all(|it| it.is_loopback));
-    if !is_loopback_alone {
+    if !names.is_empty() {
+        daemon.disable_interface(IfKind::All)?;
+        daemon.enable_interface(names.iter().map(IfKind::from).collect::<Vec<_>>())?;
+    } else if !is_loopback_alone {
         daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     }
-    Ok(())
+    Ok(is_loopback_alone)
 }
 
 /// Counts announcements and reports errors of the library, in a thread of its own.
@@ -189,6 +229,7 @@ fn handle_service(
     reporter: &Reporter,
     known: &mut Vec<KnownService>,
     service: &ResolvedService,
+    is_loopback_alone: bool,
 ) {
     let property = |key| service.get_property_val(key).flatten();
     let key = config.beacon_key.as_ref();
@@ -198,7 +239,9 @@ fn handle_service(
         Announcer::Unnamed => None,
         Announcer::Foreign => return,
     };
-    let addresses = usable_addresses(service.get_addresses(), service.get_port());
+    let mut addresses = usable_addresses(service.get_addresses(), service.get_port());
+    // Else anybody on the LAN could have us dial the services of our own host.
+    addresses.retain(|it| is_loopback_alone || !it.ip().is_loopback());
     let position = known.iter().position(|it| it.full_name == service.fullname);
     let is_known = position.and_then(|index| known.get(index));
     if is_known.is_some_and(|it| (it.peer, &it.addresses) == (peer, &addresses))

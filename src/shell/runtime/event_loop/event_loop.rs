@@ -210,7 +210,7 @@ impl EventLoop {
         self.refresh_interfaces();
         let ready = self.ready();
         self.frontend.begin(&ready);
-        self.finders.start();
+        self.finders.start_due(self.now.time, 0);
         let mut events = Events::with_capacity(256);
         // Requests that a former program has not answered are executed even if the run has ended.
         self.handle_requests();

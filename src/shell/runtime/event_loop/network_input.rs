@@ -119,8 +119,11 @@ impl EventLoop {
         }
     }
 
-    /// Passes what the finders have found to the core. With --debug, says how they fare.
+    /// Passes what the finders have found to the core, and starts those that are needed now. With
+    /// --debug, says how they fare.
     pub(super) fn handle_findings(&mut self) {
+        self.finders
+            .start_due(self.now.time, self.node.link_count());
         for finding in self.finders.take_findings() {
             self.handle_input(Input::PeerFound {
                 via: finding.via,
