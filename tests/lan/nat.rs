@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -353,6 +354,29 @@ fn a_lying_gateway_is_not_believed() {
         vec![refused]
     });
     assert_eq!(refused, Err(NoMapping::Refused("PCP", 2)));
+}
+
+/// The answers of the gateway are lost when the program ends. What may be mapped is deleted.
+#[test]
+fn a_mapping_whose_answer_is_lost_is_deleted() {
+    let Some(lan) = Lan::new(2) else { return };
+    let namespace = &lan.hosts[0].namespace;
+    namespace.ip(&format!("route add default via {}", Lan::address(1, 0)));
+    let lifetimes = Mutex::new(Vec::new());
+    let lose = |request: &[u8]| {
+        let lifetime_s = request.get(4..8).expect("a request of PCP");
+        lifetimes.lock().expect("a lock").push(lifetime_s != [0; 4]);
+        vec![]
+    };
+    answer_as_gateway(&lan, lose, || {
+        let alice = lan.hosts[0].start("alice", &["--nat"]);
+        wait_until("the gateway is asked", TIMEOUT, || {
+            lifetimes.lock().expect("a lock").contains(&true)
+        });
+        super::finish(alice);
+    });
+    let lifetimes = lifetimes.into_inner().expect("a lock");
+    assert_eq!(lifetimes.last(), Some(&false), "{lifetimes:?}");
 }
 
 /// A gateway that knows NAT-PMP only says so, and is asked in NAT-PMP.

@@ -145,7 +145,7 @@ impl MapperThread {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let (Some(session), Some(_)) = (&mut self.session, &self.last) {
+        if let Some(session) = &mut self.session {
             session.delete();
         }
     }
@@ -187,7 +187,9 @@ impl MapperThread {
 
     fn map(&mut self, gateway: Ipv4Addr) -> Result<Mapping, String> {
         if self.session.as_ref().is_none_or(|it| !it.is_to(gateway)) {
-            self.session = None;
+            if let Some(mut left) = self.session.take() {
+                left.delete();
+            }
             let opened = GatewaySession::open(gateway, self.port, self.nonce);
             let opened = opened.map_err(|error| format!("no socket to {gateway}: {error}"))?;
             self.session = Some(opened);
@@ -229,6 +231,10 @@ impl MapperThread {
 /// Whether the gateway has lost its mappings since: its clock runs from a later time (RFC 6887,
 /// 8.5, which allows a deviation of 1/16).
 fn has_restarted(had: &Mapping, at: Instant, now: &Mapping) -> bool {
+    // UPnP has no such clock.
+    if had.epoch_s == 0 && now.epoch_s == 0 {
+        return false;
+    }
     let passed_s = at.elapsed().as_secs();
     u64::from(now.epoch_s) + 2 + passed_s / 16 < u64::from(had.epoch_s) + passed_s
 }

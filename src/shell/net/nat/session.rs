@@ -32,6 +32,8 @@ pub struct GatewaySession {
     suggested: SocketAddr,
     /// The gateway answered in NAT-PMP. It is not asked in PCP again.
     has_only_nat_pmp: bool,
+    /// A request in PCP or NAT-PMP was sent, so the port may be mapped, whatever was answered.
+    may_be_mapped: bool,
     /// The gateway answered in UPnP only.
     #[cfg(feature = "upnp")]
     upnp: Option<UpnpGateway>,
@@ -56,6 +58,7 @@ impl GatewaySession {
             port,
             suggested: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
             has_only_nat_pmp: false,
+            may_be_mapped: false,
             #[cfg(feature = "upnp")]
             upnp: None,
         })
@@ -99,11 +102,13 @@ impl GatewaySession {
     /// Asks in the protocol that the gateway knows: PCP, then NAT-PMP, then UPnP.
     fn map_by_any(&mut self, is_stopped: &dyn Fn() -> bool) -> Result<Mapping, NoMapping> {
         #[cfg(feature = "upnp")]
-        if let Some(upnp) = &mut self.upnp
-            && let Ok(mapping) = upnp.map(is_stopped)
-        {
-            return Ok(mapping);
+        if let Some(upnp) = &mut self.upnp {
+            let mapped = upnp.map(is_stopped);
+            if matches!(mapped, Ok(_) | Err(NoMapping::Stopped)) {
+                return mapped;
+            }
         }
+        self.may_be_mapped = true;
         let mut mapped = Err(NoMapping::Silent);
         if !self.has_only_nat_pmp {
             mapped = self.map_by_pcp(LIFETIME_S, PCP_TRIES, is_stopped);
@@ -117,17 +122,24 @@ impl GatewaySession {
         {
             let client = SocketAddrV4::new(self.client, self.port);
             let mut upnp = UpnpGateway::find(*gateway.ip(), client, is_stopped)?;
+            if let Some(had) = &self.upnp {
+                upnp.take_over(had);
+            }
             mapped = upnp.map(is_stopped);
+            self.may_be_mapped &= mapped.is_err();
             self.upnp = Some(upnp);
         }
         mapped
     }
 
-    /// Deletes the mapping. Waits for the answer for a short time only.
+    /// Deletes what may be mapped. Waits for the answer for a short time only.
     pub fn delete(&mut self) {
         #[cfg(feature = "upnp")]
         if let Some(upnp) = &mut self.upnp {
-            return upnp.delete();
+            upnp.delete();
+        }
+        if !std::mem::take(&mut self.may_be_mapped) {
+            return;
         }
         if self.has_only_nat_pmp {
             let request = nat_pmp::map_request(self.port, 0, 0);

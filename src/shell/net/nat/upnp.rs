@@ -28,7 +28,7 @@ const PORTS_TRIED: u16 = 8;
 pub struct UpnpGateway {
     service: MappingService,
     client: SocketAddrV4,
-    /// The external port of the mapping.
+    /// The external port that may be mapped, whatever was answered.
     mapped_port: Option<u16>,
 }
 
@@ -78,6 +78,7 @@ impl UpnpGateway {
             let Some(port) = first.checked_add(n) else {
                 break;
             };
+            let had = self.mapped_port.replace(port);
             let mut code = add(port, lifetime_s)?;
             if code == Some(ONLY_PERMANENT) {
                 lifetime_s = 0;
@@ -85,7 +86,6 @@ impl UpnpGateway {
             }
             match code {
                 None => {
-                    self.mapped_port = Some(port);
                     return Ok(Mapping {
                         external: SocketAddr::new(ip.into(), port),
                         lifetime_s: LIFETIME_S,
@@ -95,11 +95,17 @@ impl UpnpGateway {
                 }
                 Some(code) => last_code = code,
             }
+            self.mapped_port = had;
             if last_code != CONFLICT {
                 break;
             }
         }
         Err(NoMapping::Refused("UPnP", last_code))
+    }
+
+    /// Takes the mapping over from an earlier find of the gateway.
+    pub fn take_over(&mut self, had: &UpnpGateway) {
+        self.mapped_port = had.mapped_port;
     }
 
     /// Deletes the mapping.
