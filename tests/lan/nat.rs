@@ -348,6 +348,18 @@ fn a_lying_gateway_is_not_believed() {
         });
         assert_eq!(answered, Err(NoMapping::Useless));
     }
+    for (begin, nested) in [([192, 168], true), ([100, 64], true), ([100, 128], false)] {
+        let answered = ask(&lan, |request| {
+            let mut answer = pcp_answer(request, 10_000, 7200);
+            answer[56..58].copy_from_slice(&begin);
+            vec![answer]
+        });
+        let outer = Ipv4Addr::new(begin[0], begin[1], 0, 1);
+        match nested {
+            true => assert_eq!(answered, Err(NoMapping::Nested(outer))),
+            false => assert_eq!(answered.expect("a mapping").external.ip(), outer),
+        }
+    }
     let refused = ask(&lan, |request| {
         let mut refused = pcp_answer(request, 0, 30);
         refused[3] = 2;

@@ -207,6 +207,10 @@ impl MapperThread {
                 format!("the gateway {gateway} refuses to map the port ({protocol}, code {code})")
             }
             NoMapping::Useless => format!("the gateway {gateway} has no usable external address"),
+            NoMapping::Nested(ip) => format!(
+                "the gateway {gateway} is itself behind a NAT, with the address {ip}, so hosts outside \
+                 do not reach the port"
+            ),
             NoMapping::Public => "this host has a public address, so nothing is mapped".to_owned(),
         })
     }

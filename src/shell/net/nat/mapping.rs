@@ -1,5 +1,5 @@
 //! A mapping, or why there is none: what all protocols result in.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// How long a mapping shall last, in seconds: two hours. A gateway that outlives us then forgets
 /// it.
@@ -27,6 +27,8 @@ pub enum NoMapping {
     Refused(&'static str, u16),
     /// The gateway answered with an address that nobody can dial.
     Useless,
+    /// The gateway is itself behind a NAT: it has this address.
+    Nested(Ipv4Addr),
     /// Our address is a public one.
     Public,
     /// The program ends.

@@ -92,6 +92,11 @@ impl GatewaySession {
         {
             return Err(NoMapping::Useless);
         }
+        if let IpAddr::V4(ip) = ip
+            && is_behind_nat(ip)
+        {
+            return Err(NoMapping::Nested(ip));
+        }
         self.suggested = external;
         Ok(Mapping {
             lifetime_s: mapping.lifetime_s.min(LIFETIME_S),
