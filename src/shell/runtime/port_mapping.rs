@@ -2,6 +2,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
@@ -71,9 +72,14 @@ impl PortMapping {
         self.mapper.iter().for_each(PortMapper::handle_interfaces);
     }
 
-    /// Deletes the mapping, as the program ends.
-    pub fn delete(&self) {
+    /// Begins to delete the mapping, as the program ends.
+    pub fn begin_delete(&self) {
         self.mapper.iter().for_each(PortMapper::stop);
+    }
+
+    /// Waits until the mapping is deleted, at most for this time.
+    pub fn wait_deleted(&self, timeout: Duration) {
+        self.mapper.iter().for_each(|it| it.wait_stopped(timeout));
     }
 }
 
@@ -106,5 +112,7 @@ impl PortMapping {
 
     pub fn handle_interfaces(&self) {}
 
-    pub fn delete(&self) {}
+    pub fn begin_delete(&self) {}
+
+    pub fn wait_deleted(&self, _: Duration) {}
 }

@@ -19,8 +19,6 @@ const RENEW_MIN: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(60);
 /// Time from a change of the interfaces to the next try. Changes come in bursts.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How long the end of the program waits for the deletion of the mapping.
-const STOP_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// What the thread and the event loop share.
 #[derive(Default)]
@@ -106,11 +104,15 @@ impl PortMapper {
         let _ = self.changes.try_send(());
     }
 
-    /// Deletes the mapping, as the program ends. Waits for at most [`STOP_TIMEOUT`].
+    /// Lets the thread delete the mapping and end, as the program ends.
     pub fn stop(&self) {
         lock(&self.shared).is_stopped = true;
         let _ = self.changes.try_send(());
-        let _ = self.ended.recv_timeout(STOP_TIMEOUT);
+    }
+
+    /// Waits until the thread has ended, at most for this time.
+    pub fn wait_stopped(&self, timeout: Duration) {
+        let _ = self.ended.recv_timeout(timeout);
     }
 }
 

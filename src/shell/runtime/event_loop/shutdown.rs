@@ -1,5 +1,6 @@
 //! The end of a run: the goodbye to the peers, the last output, and the marker of a clean end.
 use std::io;
+use std::time::Duration;
 
 use mio::Events;
 
@@ -16,12 +17,17 @@ impl EventLoop {
         let close_deadline = goodbye_deadline + CLOSE_TIMEOUT_MS;
         self.ipc_server.close();
         self.handle_input(Input::Command(Command::Leave));
+        self.port_mapping.begin_delete();
         while self.streams.has_unsent() && self.now.time < goodbye_deadline {
             self.poll_events(events, goodbye_deadline.ms_since(self.now.time))?;
             self.flush_streams(events);
         }
         self.finders.withdraw();
-        self.port_mapping.delete();
+        self.now = self.clock.now();
+        let left_ms = goodbye_deadline.ms_since(self.now.time);
+        self.port_mapping
+            .wait_deleted(Duration::from_millis(left_ms));
+        self.now = self.clock.now();
         let (node, datagrams) = (self.node.counters(), self.multicast.counters());
         self.frontend
             .stderr
