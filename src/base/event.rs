@@ -188,8 +188,8 @@ pub enum Input<'a> {
         /// Addresses, the best ones first.
         addresses: Vec<SocketAddr>,
     },
-    /// A gateway maps our TCP port, so that hosts outside can dial it at this address.
-    PortMapped(SocketAddr),
+    /// A gateway maps our TCP port: hosts outside dial it at this address. `None`: no longer.
+    PortMapped(Option<SocketAddr>),
     /// The store opened a folder, and the core joins its room if it has one. At the start, the
     /// folders of rooms come first. Those of direct messages follow, before any command.
     FolderOpened {

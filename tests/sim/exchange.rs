@@ -143,7 +143,7 @@ fn a_program_tells_its_mapped_port() {
         lan.start(alice);
         let mapped = SocketAddr::from(([11, 0, 0, 1], port));
         let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
-        lan.feed(alice, Input::PortMapped(mapped));
+        lan.feed(alice, Input::PortMapped(Some(mapped)));
         let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
         lan.run_for(100);
         let id = lan.id(alice);
@@ -151,6 +151,12 @@ fn a_program_tells_its_mapped_port() {
             let received = peer.receive_messages(&mut lan);
             assert_eq!(introduced_at(&received, id), vec![mapped; told]);
         }
+        // A mapping that is lost is not told any more.
+        lan.feed(alice, Input::PortMapped(None));
+        let mut dave = ScriptedPeer::connect(&mut lan, alice, 3);
+        lan.run_for(100);
+        let received = dave.receive_messages(&mut lan);
+        assert_eq!(introduced_at(&received, id), []);
     }
 }
 

@@ -47,9 +47,9 @@ impl PeerExchange {
     }
 
     /// Tells the linked peers the address that a gateway maps to us. With our own port, it is the
-    /// address that they expect.
-    pub fn handle_mapping(&mut self, ctx: &mut Context, address: SocketAddr) {
-        self.mapped = Some(address).filter(|mapped| mapped.port() != ctx.port);
+    /// address that they expect. `None`: peers that are linked from now on are told none.
+    pub fn handle_mapping(&mut self, ctx: &mut Context, address: Option<SocketAddr>) {
+        self.mapped = address.filter(|mapped| mapped.port() != ctx.port);
         for stream in ctx.streams() {
             self.send_mapped(ctx, stream);
         }

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use libfuzzer_sys::fuzz_target;
 use p2pchat::wire::upnp::{
-    GatewayUrl, HttpAnswer, MappingService, parse_error, parse_external_address, parse_search_answer,
+    GatewayUrl, HttpAnswer, MappingService, parse_error, parse_external_address,
+    parse_search_answer,
 };
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

@@ -146,13 +146,11 @@ impl EventLoop {
         match self.port_mapping.take_news() {
             Some(Ok(sentence)) => {
                 self.frontend.stderr.debug(|| sentence);
-                if let Some(address) = self.port_mapping.external() {
-                    self.handle_input(Input::PortMapped(address));
-                }
             }
             Some(Err(sentence)) => self.frontend.warn(&sentence),
-            None => {}
+            None => return,
         }
+        self.handle_input(Input::PortMapped(self.port_mapping.external()));
     }
 
     /// Lists the network interfaces again, and passes changes to the core. Ends the streams whose
