@@ -50,6 +50,13 @@ struct GoStream {
     unsent: Vec<u8>,
 }
 
+impl GoStream {
+    /// Whether the stream is established.
+    fn is_ready(&self) -> bool {
+        self.guest.is_some() && self.deadline.is_none()
+    }
+}
+
 /// When a guest may be dialed.
 #[derive(Default)]
 struct Dialing {
@@ -389,10 +396,15 @@ impl GoRoom {
         }
     }
 
+    /// Whether an established stream takes bytes now. Without one, our lines wait.
+    fn has_reader(&self) -> bool {
+        let mut states = self.streams.values();
+        states.any(|state| state.is_ready() && !state.is_blocked)
+    }
+
     /// The established streams.
     fn ready_streams(&self) -> Vec<StreamId> {
-        let is_ready = |state: &GoStream| state.guest.is_some() && state.deadline.is_none();
-        let ready = self.streams.iter().filter(|(_, state)| is_ready(state));
+        let ready = self.streams.iter().filter(|(_, state)| state.is_ready());
         ready.map(|(stream, _)| *stream).collect()
     }
 
@@ -400,19 +412,27 @@ impl GoRoom {
         if self.lines.is_empty() {
             return;
         }
-        let streams = self.ready_streams();
-        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, !streams.is_empty())
-        {
+        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, self.has_reader()) {
             if let LineTarget::Room(log, sequence) = target {
-                for stream in &streams {
-                    self.write(ctx, *stream, GoMessageKind::Chat, &text);
+                let mut was_taken = false;
+                for stream in self.ready_streams() {
+                    was_taken |= self.write(ctx, stream, GoMessageKind::Chat, &text);
                 }
-                ctx.guests.record_sent(&log, sequence);
+                if was_taken {
+                    ctx.guests.record_sent(&log, sequence);
+                }
             }
         }
     }
 
-    fn write(&mut self, ctx: &mut Context, stream: StreamId, kind: GoMessageKind, text: &str) {
+    /// Writes a message, or keeps it while the stream is blocked. Returns whether it was written.
+    fn write(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        kind: GoMessageKind,
+        text: &str,
+    ) -> bool {
         self.sent_messages += 1;
         let message = GoMessage {
             kind,
@@ -423,15 +443,18 @@ impl GoRoom {
         let mut bytes = Vec::new();
         message.write(ctx.now.wall, self.sent_messages, &mut bytes);
         let Some(state) = self.streams.get_mut(&stream) else {
-            return;
+            return false;
         };
         if !state.is_blocked {
-            return ctx.emit(Output::Write { stream, bytes });
+            ctx.emit(Output::Write { stream, bytes });
+            return true;
         }
         if state.unsent.len() + bytes.len() > GO_UNSENT_MAX_BYTES {
-            return self.close(ctx, stream);
+            self.close(ctx, stream);
+        } else {
+            state.unsent.extend_from_slice(&bytes);
         }
-        state.unsent.extend_from_slice(&bytes);
+        false
     }
 
     /// Says goodbye on every stream, and by a beacon.
@@ -463,8 +486,8 @@ impl GoRoom {
     /// Adds the times of our next beacon, of waiting lines, and at which guests or streams end.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::Guests, self.next_beacon_at);
-        let has_ready = !self.ready_streams().is_empty();
-        deadlines.add_some(Timer::Guests, self.lines.next_at(has_ready));
+        let next_line_at = self.lines.next_at(self.has_reader());
+        deadlines.add_some(Timer::Guests, next_line_at);
         for state in self.streams.values() {
             deadlines.add_some(Timer::Guests, state.deadline);
         }

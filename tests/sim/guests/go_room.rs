@@ -211,11 +211,12 @@ fn the_number_of_streams_is_bounded() {
     assert_eq!(streams.filter(|is_open| *is_open).count(), 64);
 }
 
-/// A guest that reads nothing loses its stream before it costs much.
+/// A guest that reads nothing while another one reads loses its stream before it costs much.
 #[test]
 fn a_guest_that_reads_nothing_is_dropped() {
     let (mut lan, alice) = gateway(8);
     let stream = named_stream(&mut lan, alice, 1, "a_zed");
+    named_stream(&mut lan, alice, 2, "a_bob");
     lan.feed(alice, Input::Blocked { stream });
     let room = Room::new("#p2pchat-go").ok();
     let long = vec!["x".repeat(10_000); 6];
@@ -227,6 +228,25 @@ fn a_guest_that_reads_nothing_is_dropped() {
     lan.feed(alice, Input::Blocked { stream });
     lan.say_all(alice, room, &vec!["x".repeat(10_000); 7]);
     assert!(lan.has_closed(alice, stream));
+}
+
+/// Lines that nobody reads do not count as sent: they wait until the guest reads again.
+#[test]
+fn lines_wait_while_nobody_reads() {
+    let (mut lan, alice) = gateway(11);
+    let stream = named_stream(&mut lan, alice, 1, "a_zed");
+    lan.feed(alice, Input::Blocked { stream });
+    let room = Room::new("#p2pchat-go").ok();
+    lan.say_all(alice, room, &vec!["x".repeat(10_000); 20]);
+    lan.finish(alice, None);
+    lan.run_for(5_000);
+    assert!(!lan.peers[alice].is_settled(), "zed has read nothing");
+    assert!(!lan.has_closed(alice, stream));
+    lan.feed(alice, Input::Writable { stream });
+    lan.run_for(1_000);
+    let written = lan.take_external_writes(alice, stream);
+    assert!(written.len() > 200_000, "{}", written.len());
+    assert!(lan.peers[alice].is_settled());
 }
 
 /// A flood of lines is cut to 30 at once.
