@@ -307,8 +307,9 @@ pub fn delivery_of(
     is_expecting_link: bool,
 ) -> Delivery {
     let mut delivery = room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
-    let guests_until = ctx.guests.unsettled_until(lines, ctx.now.time);
-    if let Some(until) = guests_until.filter(|_| required_peers.is_none()) {
+    // The required peers decide about lines in rooms, but never store a line for one guest.
+    let room_lines = if required_peers.is_none() { lines } else { &[] };
+    if let Some(until) = ctx.guests.unsettled_until(room_lines, ctx.now.time) {
         delivery.is_settled = false;
         delivery.recheck_at = Some(delivery.recheck_at.map_or(until, |at| at.min(until)));
     }

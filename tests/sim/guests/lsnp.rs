@@ -305,3 +305,28 @@ fn gateways_are_no_guests_of_each_other() {
         assert_eq!(shown(&lan, alice).len(), guests, "{tag}");
     }
 }
+
+/// Direct lines leave before the run ends, however many peers must store the lines in rooms.
+#[test]
+fn direct_lines_are_waited_for_whatever_peers_are_needed() {
+    let (mut lan, alice) = gateway(15, None);
+    ZED.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    for n in 0..100 {
+        lan.send_direct_within(alice, "@guest/zed", &format!("line {n}"), 1_000);
+        lan.run_for(1);
+    }
+    for required_peers in [Some(1), Some(0), None] {
+        lan.finish(alice, required_peers);
+        assert!(!lan.peers[alice].is_settled(), "{required_peers:?}");
+    }
+    lan.finish(alice, Some(1));
+    lan.run_for(2_000);
+    let sent = take_sent(&mut lan, alice);
+    assert_eq!(
+        sent.iter().filter(|sent| sent.contains(" DM ")).count(),
+        100
+    );
+    lan.run_for(2_000);
+    assert!(lan.peers[alice].is_settled());
+}
