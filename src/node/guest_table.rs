@@ -23,6 +23,8 @@ pub const GUEST_AVATARS_MAX: usize = 16;
 /// How long lines wait for a first guest before they count as delivered without one, from our
 /// first discovery, in milliseconds. And how often it is checked whether all direct messages left.
 pub const GUEST_WAIT_MS: u64 = 1_500;
+/// Lowest port at which a guest may listen. At lower ones are the services of the system.
+pub const GUEST_PORT_MIN: u16 = 1024;
 /// How many messages of a guest are remembered, to notice one that comes twice.
 const GUEST_RECENT_MESSAGES: usize = 8;
 

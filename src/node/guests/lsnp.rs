@@ -16,7 +16,7 @@ use crate::base::name::{Nick, Room};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
-use crate::node::guest_table::{GUEST_WAIT_MS, Guest, GuestClaim};
+use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, Guest, GuestClaim};
 use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
 use crate::node::guests::visits::{end_visit, remark};
@@ -95,7 +95,10 @@ impl LsnpGateway {
             return None;
         }
         let is_near = is_ours || ctx.is_on_link(input.interface, source);
-        let message = is_near.then(|| LsnpMessage::parse(input.bytes)).flatten();
+        // We may answer there.
+        let is_acceptable = is_near && input.source.port() >= GUEST_PORT_MIN;
+        let message = is_acceptable.then(|| LsnpMessage::parse(input.bytes));
+        let message = message.flatten();
         let Some(message) = message else {
             ctx.counters.guest_messages_ignored += 1;
             return None;

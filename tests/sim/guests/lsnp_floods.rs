@@ -277,3 +277,15 @@ fn shown_messages_are_bounded() {
     let lines = shown(&lan, alice);
     assert_eq!(lines[1].len(), "#lsnp mallory sent ".len() + 512);
 }
+
+/// A forged message from the port of a service adds no guest, and brings the service no answer.
+#[test]
+fn ports_of_services_are_no_guests() {
+    let (mut lan, alice) = gateway(15, None);
+    for (port, guests) in [(53, 0), (1_023, 0), (1_024, 1)] {
+        let forged = Foreigner { port, ..MALLORY };
+        forged.send(&mut lan, alice, LsnpContent::ListRequest);
+        assert_eq!(guest_count(&mut lan, alice), guests, "{port}");
+        assert_eq!(take_sent(&mut lan, alice).len(), guests, "{port}");
+    }
+}
