@@ -11,7 +11,7 @@ use crate::base::name::Nick;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::guest_table::{GUEST_WAIT_MS, GUESTS_PER_SOURCE_MAX, GuestClaim};
+use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, GUESTS_PER_SOURCE_MAX, GuestClaim};
 use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
 use crate::node::guests::visits::{end_visit, remark};
@@ -195,11 +195,14 @@ impl GoRoom {
         let Some(guest) = ctx.guests.get(id) else {
             return;
         };
-        let is_ours_to_dial = self.id < guest.user && guest.address.port() != 0;
-        if has_stream || !is_ours_to_dial || self.streams.len() >= GO_STREAMS_MAX {
+        let address = guest.address;
+        // Beacons are unsigned, so many forged ones may name the address of one victim.
+        let is_busy = self.streams.values().any(|state| state.address == address);
+        let is_ours_to_dial = self.id < guest.user && address.port() >= GUEST_PORT_MIN;
+        let has_place = !is_busy && self.streams.len() < GO_STREAMS_MAX;
+        if has_stream || !is_ours_to_dial || !has_place {
             return;
         }
-        let address = guest.address;
         let now = ctx.now.time;
         let dialing = self.dialing.get_or_default(id);
         if dialing.next_at > now {
@@ -253,10 +256,6 @@ impl GoRoom {
     pub fn handle_connected(&mut self, ctx: &mut Context, stream: StreamId) {
         if let Some(state) = self.streams.get_mut(&stream) {
             state.deadline = None;
-            let dialing = state.guest.and_then(|id| self.dialing.get_mut(&id));
-            if let Some(dialing) = dialing {
-                dialing.failures = 0;
-            }
         }
         for _ in 0..2 {
             self.write(ctx, stream, GoMessageKind::Join, "");
@@ -331,6 +330,10 @@ impl GoRoom {
         };
         if named.is_none() {
             self.adopt(ctx, stream, id);
+        }
+        // Only a program that speaks this protocol may be dialed often.
+        if let Some(dialing) = self.dialing.get_mut(&id) {
+            dialing.failures = 0;
         }
         match message.kind {
             GoMessageKind::Chat => {

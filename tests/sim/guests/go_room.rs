@@ -28,10 +28,22 @@ fn host(n: u8) -> SocketAddr {
 
 /// A beacon of the program with this id, whose user is zed, from this host.
 fn announce(lan: &mut Lan, who: PeerIndex, id: &str, source: SocketAddr, is_leaving: bool) {
+    announce_port(lan, who, id, source, 8_091, is_leaving);
+}
+
+/// The same of a program that listens at this port.
+fn announce_port(
+    lan: &mut Lan,
+    who: PeerIndex,
+    id: &str,
+    source: SocketAddr,
+    port: u16,
+    is_leaving: bool,
+) {
     let beacon = GoBeacon {
         id: id.to_owned(),
         nick: Nick::new("zed").expect("a name"),
-        port: 8_091,
+        port,
         is_leaving,
     };
     let bytes = beacon.encode(WallTime(0), 0);
@@ -189,7 +201,7 @@ fn forged_programs_of_one_host_are_bounded() {
         announce(&mut lan, alice, &format!("z{n}"), host(66), false);
     }
     assert_eq!(guest_count(&mut lan, alice), 8);
-    assert_eq!(lan.network.dial_count, 8);
+    assert_eq!(lan.network.dial_count, 1, "all of them at one address");
     let mut open = 0;
     for n in 0..20 {
         let stream = open_stream_from(&mut lan, alice, n, host(67));
@@ -290,4 +302,14 @@ fn only_neighbours_are_guests() {
     assert!(lan.has_closed(bob, stream));
     assert_eq!(shown(&lan, bob), [""; 0]);
     assert_eq!(lan.peers[bob].error_count("other-program"), 1);
+}
+
+/// A forged beacon does not make us dial a service of the system.
+#[test]
+fn ports_of_services_are_not_dialed() {
+    let (mut lan, alice) = gateway(12);
+    for (port, dials) in [(0, 0), (25, 0), (1_023, 0), (1_024, 1)] {
+        announce_port(&mut lan, alice, &format!("z{port}"), host(66), port, false);
+        assert_eq!(lan.network.dial_count, dials, "{port}");
+    }
 }
