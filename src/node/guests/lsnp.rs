@@ -399,10 +399,13 @@ impl LsnpGateway {
         {
             match target {
                 LineTarget::Room(log, sequence) => {
+                    let mut was_sent = false;
                     for id in &guests {
-                        self.send(ctx, *id, &LsnpContent::Post(&text));
+                        was_sent |= self.send(ctx, *id, &LsnpContent::Post(&text));
                     }
-                    ctx.guests.record_sent(&log, sequence);
+                    if was_sent {
+                        ctx.guests.record_sent(&log, sequence);
+                    }
                 }
                 LineTarget::Guest(id) => {
                     let Some(user) = ctx.guests.get(id).map(|guest| guest.user.clone()) else {
@@ -435,25 +438,28 @@ impl LsnpGateway {
         self.send(ctx, id, &profile);
     }
 
-    fn send(&self, ctx: &mut Context, id: GuestId, content: &LsnpContent<'_>) {
+    /// Sends a message to a guest. Returns false if there is no way to it.
+    fn send(&self, ctx: &mut Context, id: GuestId, content: &LsnpContent<'_>) -> bool {
         let Some(guest) = ctx.guests.get(id) else {
-            return;
+            return false;
         };
-        if let SocketAddr::V4(to) = guest.address {
-            let interface = Some(guest.interface).filter(|_| !ctx.is_own_address(guest.source));
-            self.emit(ctx, interface, Some(to), content);
-        }
+        let SocketAddr::V4(to) = guest.address else {
+            return false;
+        };
+        let interface = Some(guest.interface).filter(|_| !ctx.is_own_address(guest.source));
+        self.emit(ctx, interface, Some(to), content)
     }
 
+    /// Sends a message. Returns false if we have no address there.
     fn emit(
         &self,
         ctx: &mut Context,
         interface: Option<u32>,
         to: Option<SocketAddrV4>,
         content: &LsnpContent<'_>,
-    ) {
+    ) -> bool {
         let Some(ip) = own_ip(ctx, interface, to) else {
-            return;
+            return false;
         };
         let message = LsnpMessage {
             user: &format!("{}@{ip}", ctx.nick),
@@ -468,6 +474,7 @@ impl LsnpGateway {
             to,
             bytes,
         }));
+        true
     }
 }
 
