@@ -169,8 +169,9 @@ impl<'a> LsnpMessage<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = String::new();
         let mut put = |key: &str, value: &str| {
-            // A line end in a value would begin a field of its own.
-            let value = value.replace(['\n', '\r'], " ");
+            // A line end in a value would begin a field of its own. Escape codes would reach the
+            // terminals of programs that print what comes.
+            let value = value.replace(char::is_control, " ");
             let _ = writeln!(out, "{key}:{value}");
         };
         let mut scope = None;

@@ -163,3 +163,18 @@ fn everything_in_a_message_is_bounded() {
     };
     assert_eq!(users.len(), LSNP_LISTED_MAX);
 }
+
+/// No program gets an escape code or a line end from us.
+#[test]
+fn control_characters_are_not_sent() {
+    let message = LsnpMessage {
+        user: "alice@10.0.0.1",
+        timestamp_s: 0,
+        message_id: "1f",
+        gateway: None,
+        content: LsnpContent::Post("a\u{1b}[2J\r\n\u{9b}\u{7f}b"),
+    };
+    let bytes = message.encode();
+    let sent = LsnpMessage::parse(&bytes).expect("a message");
+    assert_eq!(sent.content, LsnpContent::Post("a [2J    b"));
+}
