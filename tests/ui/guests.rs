@@ -221,3 +221,26 @@ fn a_selector_of_a_guest_is_none_of_a_peer() {
         assert!(PeerSelector::parse(bad).is_err(), "{bad}");
     }
 }
+
+/// A command and an empty line are no text to send. A sentence may begin like a command.
+#[test]
+fn questions_of_lsnp_are_cancelled() {
+    let mut commands = LsnpCommands::default();
+    for question in ["POST", "DM", "DM zed"] {
+        for line in ["/quit", "", " "] {
+            assert!(matches!(
+                commands.handle_line(question),
+                LsnpLine::Question(_)
+            ));
+            assert_eq!(commands.handle_line(line), LsnpLine::Other, "{question}");
+            assert_eq!(commands.handle_line("hello"), LsnpLine::Other, "{question}");
+        }
+    }
+    for line in ["LIST of things", "VERBOSE as ever"] {
+        assert_eq!(commands.handle_line(line), LsnpLine::Other);
+    }
+    assert!(matches!(
+        commands.handle_line("LIST "),
+        LsnpLine::Command(Ok(_))
+    ));
+}

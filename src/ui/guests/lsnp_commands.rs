@@ -44,7 +44,16 @@ impl LsnpCommands {
     /// Handles a typed line.
     pub fn handle_line(&mut self, line: &str) -> LsnpLine {
         if let Some(awaited) = self.0.take() {
-            return self.handle_answer(awaited, line);
+            // Such a line cancels a question for a text. In a profile, nothing is an answer.
+            let is_text = matches!(
+                awaited,
+                Awaited::PostText | Awaited::Recipient | Awaited::DirectText(_)
+            );
+            let is_cancelled = line.starts_with('/') || is_text && line.trim().is_empty();
+            return match is_cancelled {
+                true => LsnpLine::Other,
+                false => self.handle_answer(awaited, line),
+            };
         }
         let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
         match (word, argument.trim()) {
@@ -62,7 +71,7 @@ impl LsnpCommands {
                 }
                 _ => request(line),
             },
-            ("LIST" | "VERBOSE", _) => request(line),
+            ("LIST" | "VERBOSE", "") => request(word),
             ("QUIT", "") => LsnpLine::Command(Ok(UserCommand::Quit)),
             _ => LsnpLine::Other,
         }
