@@ -52,6 +52,10 @@ pub struct Guest {
     pub is_answered: bool,
     /// Whether we told the guest our profile, since it came.
     pub has_our_profile: bool,
+    /// When we last sent the guest a list.
+    pub list_sent_at: Option<Time>,
+    /// When we last answered a profile of the guest with ours.
+    pub profile_sent_at: Option<Time>,
     /// When we last told the guest that we are here.
     pub reminded_at: Time,
     /// Until when a list from the guest is awaited.
@@ -190,6 +194,8 @@ impl GuestTable {
             is_gone: false,
             is_answered: false,
             has_our_profile: false,
+            list_sent_at: None,
+            profile_sent_at: None,
             reminded_at: now,
             list_awaited_until: None,
             profile: GuestProfile::default(),

@@ -35,6 +35,11 @@ const LSNP_TIMEOUT_MS: u64 = 300_000;
 const LSNP_REMIND_INTERVAL_MS: u64 = 120_000;
 /// Milliseconds for which an answer to a request for a list is awaited.
 const LSNP_LIST_TIMEOUT_MS: u64 = 10_000;
+/// Least time between two lists that we send to a guest, in milliseconds. A request is much smaller
+/// than its answer, and may be forged.
+const LSNP_LIST_INTERVAL_MS: u64 = 10_000;
+/// Least time between two profiles with which we answer a guest, in milliseconds.
+const LSNP_PROFILE_INTERVAL_MS: u64 = 120_000;
 /// Number of lines of guests that are repeated in a room at once. Further ones are not repeated.
 const LSNP_REPEAT_BURST: u64 = 30;
 /// Milliseconds after which one more line of guests is repeated.
@@ -209,13 +214,7 @@ impl LsnpGateway {
                     self.send(ctx, id, &LsnpContent::Discovery { port });
                 }
             }
-            LsnpContent::ListRequest => {
-                let users = ctx.guests.present(GuestNetwork::Lsnp);
-                let users = users.filter(|guest| guest.id != id);
-                let users = users.map(|guest| guest.user.clone());
-                let users = users.take(LSNP_LISTED_MAX).collect();
-                self.send(ctx, id, &LsnpContent::ListResponse(users));
-            }
+            LsnpContent::ListRequest => self.answer_list_request(ctx, id),
             LsnpContent::ListResponse(users) => {
                 let awaited = guest.list_awaited_until.take();
                 if awaited.is_some_and(|until| until >= now.time) {
@@ -249,7 +248,12 @@ impl LsnpGateway {
                     status: status.to_owned(),
                     avatar,
                 };
-                let is_answer_due = !std::mem::replace(&mut guest.has_our_profile, true);
+                let is_due = |at: Time| at + LSNP_PROFILE_INTERVAL_MS <= now.time;
+                let is_answer_due =
+                    !guest.has_our_profile && guest.profile_sent_at.is_none_or(is_due);
+                if is_answer_due {
+                    (guest.has_our_profile, guest.profile_sent_at) = (true, Some(now.time));
+                }
                 let is_changed = guest.profile != profile;
                 ctx.guests.set_profile(id, profile);
                 if is_changed {
@@ -263,6 +267,22 @@ impl LsnpGateway {
         }
         self.send_waiting(ctx);
         None
+    }
+
+    fn answer_list_request(&self, ctx: &mut Context, id: GuestId) {
+        let now = ctx.now.time;
+        let is_due = |at: Time| at + LSNP_LIST_INTERVAL_MS <= now;
+        match ctx.guests.get_mut(id) {
+            Some(guest) if guest.list_sent_at.is_none_or(is_due) => {
+                guest.list_sent_at = Some(now);
+            }
+            _ => return,
+        }
+        let users = ctx.guests.present(GuestNetwork::Lsnp);
+        let users = users.filter(|guest| guest.id != id);
+        let users = users.map(|guest| guest.user.clone());
+        let users = users.take(LSNP_LISTED_MAX).collect();
+        self.send(ctx, id, &LsnpContent::ListResponse(users));
     }
 
     /// Queues lines for one guest, and shows them as sent.

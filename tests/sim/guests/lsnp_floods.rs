@@ -289,3 +289,29 @@ fn ports_of_services_are_no_guests() {
         assert_eq!(take_sent(&mut lan, alice).len(), guests, "{port}");
     }
 }
+
+/// A small forged request brings its victim few large answers, though it moves and comes back.
+#[test]
+fn answers_to_a_guest_are_rare() {
+    let (mut lan, alice) = gateway(16, None);
+    let profile = LsnpContent::Profile {
+        display_name: "",
+        status: "",
+        avatar: None,
+    };
+    for n in 0..60 {
+        let mallory = Foreigner {
+            port: 9_000 + n % 2,
+            ..MALLORY
+        };
+        mallory.discover(&mut lan, alice);
+        mallory.send(&mut lan, alice, profile.clone());
+        mallory.send(&mut lan, alice, LsnpContent::ListRequest);
+        mallory.send(&mut lan, alice, LsnpContent::Revoke);
+        lan.run_for(2_000);
+    }
+    let sent = take_sent(&mut lan, alice);
+    let count = |kind: &str| sent.iter().filter(|sent| sent.contains(kind)).count();
+    assert_eq!(count(" PEER_LIST_RESPONSE "), 12);
+    assert_eq!(count(" PROFILE "), 1);
+}
