@@ -92,9 +92,9 @@ impl NameResolution {
             let waited = ctx.now.time.ms_since(pending.started_at);
             if pending.selector.guest().is_some() {
                 let is_late = waited >= pending.timeout_ms;
-                self.is_decision_due |= is_late && !is_timeout;
                 match resolve_guest(ctx, &pending.selector) {
                     None if !is_late || pending.timeout_ms > 0 && !is_timeout => {
+                        self.is_decision_due |= is_late;
                         self.pending.push(pending);
                     }
                     found => {
