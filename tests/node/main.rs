@@ -1,6 +1,7 @@
 //! Parts of the core that need no clock. The simulator in `tests/sim` tests the rest.
 
 mod author_keys;
+mod forwarded_receipts;
 mod hybrid_clock;
 mod known_peers;
 mod logs;

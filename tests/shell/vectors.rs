@@ -17,7 +17,7 @@ use p2pchat::base::request_id::RequestId;
 use p2pchat::base::table::SortedMap;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::node::context::ResumeState;
-use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
+use p2pchat::node::replication::receipts::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;

@@ -12,7 +12,9 @@ use crate::support::peer::{PeerIndex, WALL_START_MS, YEAR_2040_MS};
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
 const DAY_MS: u64 = 86_400_000;
 /// Seeds that once failed where thousands of others did not.
-const REGRESSION_SEEDS: [u64; 7] = [1_062, 1_279, 1_954, 3_309, 4_486, 7_643, 8_630];
+const REGRESSION_SEEDS: [u64; 9] = [
+    1_062, 1_279, 1_629, 1_808, 1_954, 3_309, 4_486, 7_643, 8_630,
+];
 
 /// Draws peers, hosts, networks, clocks and network conditions.
 fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {

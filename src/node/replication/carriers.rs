@@ -15,7 +15,7 @@ use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::receipt_record::CARRY_DURATION_MS;
+use crate::node::replication::receipts::receipt_record::CARRY_DURATION_MS;
 use crate::node::standing::{Standing, UsageTable, source_of};
 
 /// Maximum number of carriers to which an author sends one log, of each kind: those chosen by their

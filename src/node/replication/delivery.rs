@@ -18,7 +18,7 @@ use crate::node::replication::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
+use crate::node::replication::receipts::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, receipt};
 

@@ -38,6 +38,7 @@ use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};
+use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
@@ -74,6 +75,7 @@ pub struct Replication {
     /// The `want` entries to be sent at the end of the turn.
     pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
     pub(super) gaps: Gaps,
+    pub(super) forwarded_receipts: ForwardedReceipts,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
     /// Lines that the store refused. They are published when the store has recovered.

@@ -308,14 +308,25 @@ impl Replication {
     }
 
     /// Forwards a receipt to the log's author, and to the sources of the log. Forwards only
-    /// receipts that name our head and its hash.
-    fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
+    /// receipts that name our head and its hash, and each only a few times over a link.
+    fn forward_receipt(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        key: &LinkLog,
+        receipt: &HaveEntry,
+    ) {
         let log = &key.log;
         if logs.head_hash_at(log, receipt.high) != Some(receipt.hash) {
             return;
         }
+        let signature = receipt.signature.as_deref().unwrap_or_default();
         for next_hop in self.ways_to_author(ctx, log).iter() {
-            if *next_hop != key.stream {
+            if *next_hop != key.stream
+                && self
+                    .forwarded_receipts
+                    .admit(*next_hop, signature, ctx.now.time)
+            {
                 send_have(ctx, *next_hop, &log.target, vec![receipt.clone()], None);
             }
         }

@@ -19,6 +19,6 @@ pub mod lost_lines;
 pub mod news;
 pub mod progress;
 pub mod progress_state;
-pub mod receipt_record;
+pub mod receipts;
 pub mod send;
 pub mod want;
