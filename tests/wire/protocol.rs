@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 33] = [
+const UNNAMED: [&str; 35] = [
     "CHECK_CHARS",
     "CHECK_DIGITS",
     "DEFAULT_PORT",
@@ -38,6 +38,8 @@ const UNNAMED: [&str; 33] = [
     "OP_MAP",
     "OP_MAP_TCP",
     "OVERHEAD_BYTES",
+    "ANSWER_MAX_BYTES",
+    "HEAD_MAX_BYTES",
     "PATH_MAX_BYTES",
     "PCP_MAX_BYTES",
     "PROTOCOL_VERSION",
