@@ -236,6 +236,11 @@ fn questions_of_lsnp_are_cancelled() {
             assert_eq!(commands.handle_line("hello"), LsnpLine::Other, "{question}");
         }
     }
+    for line in ["PROFILE", "Alice A", "busy"] {
+        assert!(matches!(commands.handle_line(line), LsnpLine::Question(_)));
+    }
+    let picture = commands.handle_line("/home/alice/a.png");
+    assert!(matches!(picture, LsnpLine::Picture { .. }));
     for line in ["LIST of things", "VERBOSE as ever"] {
         assert_eq!(commands.handle_line(line), LsnpLine::Other);
     }

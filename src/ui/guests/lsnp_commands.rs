@@ -44,12 +44,15 @@ impl LsnpCommands {
     /// Handles a typed line.
     pub fn handle_line(&mut self, line: &str) -> LsnpLine {
         if let Some(awaited) = self.0.take() {
-            // Such a line cancels a question for a text. In a profile, nothing is an answer.
+            // A command cancels a question, except for a file, whose path may begin like one. An
+            // empty line cancels a question for a text. In a profile, nothing is an answer.
             let is_text = matches!(
                 awaited,
                 Awaited::PostText | Awaited::Recipient | Awaited::DirectText(_)
             );
-            let is_cancelled = line.starts_with('/') || is_text && line.trim().is_empty();
+            let is_path = matches!(awaited, Awaited::Picture(_));
+            let is_cancelled =
+                line.starts_with('/') && !is_path || is_text && line.trim().is_empty();
             return match is_cancelled {
                 true => LsnpLine::Other,
                 false => self.handle_answer(awaited, line),
