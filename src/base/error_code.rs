@@ -39,7 +39,7 @@ pub enum ErrorCode {
     InvalidLine,
     /// `other-program`: a program of another protocol uses our multicast group.
     OtherProgram,
-    /// `guests`: lines from or to guests were dropped, because there were too many.
+    /// `guests`: lines from guests were dropped, because there were too many.
     Guests,
     /// `unreachable`: a host of `--peer` does not answer, or its name cannot be resolved.
     Unreachable,

@@ -6,6 +6,7 @@ mod hybrid_clock;
 mod known_peers;
 mod logs;
 mod news;
+mod own_lines;
 mod progress;
 mod save_barrier;
 mod standing;

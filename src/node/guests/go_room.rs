@@ -2,8 +2,7 @@
 //! one TCP stream, which the one with the smaller id dials. The dialer names itself first.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, Output, StreamId};
+use crate::base::event::{Output, StreamId};
 use crate::base::guests::guest::{GuestId, GuestNetwork};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::hex;
@@ -387,22 +386,14 @@ impl GoRoom {
             self.lines.push_batch(&batch);
         }
         self.send_waiting(ctx);
-        let dropped = self.lines.take_dropped();
-        if dropped > 0 {
-            ctx.notify(Notice::Error {
-                code: ErrorCode::Guests,
-                content: format!(
-                    "{dropped} lines were not sent to the guests of {}: too many wait already",
-                    GuestNetwork::GoP2pchat.room()
-                ),
-            });
-        }
+        self.lines.report_dropped(ctx, GuestNetwork::GoP2pchat);
     }
 
-    /// Whether an established stream takes bytes now. Without one, our lines wait.
-    fn has_reader(&self) -> bool {
-        let mut states = self.streams.values();
-        states.any(|state| state.is_ready() && !state.is_blocked)
+    /// Number of established streams that take bytes now. Without one, our lines wait.
+    fn reader_count(&self) -> usize {
+        let states = self.streams.values();
+        let readers = states.filter(|state| state.is_ready() && !state.is_blocked);
+        readers.count()
     }
 
     /// The established streams.
@@ -415,7 +406,8 @@ impl GoRoom {
         if self.lines.is_empty() {
             return;
         }
-        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, self.has_reader()) {
+        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, self.reader_count())
+        {
             if let LineTarget::Room(log, sequence) = target {
                 let mut was_taken = false;
                 for stream in self.ready_streams() {
@@ -489,7 +481,7 @@ impl GoRoom {
     /// Adds the times of our next beacon, of waiting lines, and at which guests or streams end.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::Guests, self.next_beacon_at);
-        let next_line_at = self.lines.next_at(self.has_reader());
+        let next_line_at = self.lines.next_at(self.reader_count() > 0);
         deadlines.add_some(Timer::Guests, next_line_at);
         for state in self.streams.values() {
             deadlines.add_some(Timer::Guests, state.deadline);

@@ -337,16 +337,7 @@ impl LsnpGateway {
             self.next_discovery_at = Some(ctx.now.time);
         }
         self.send_waiting(ctx);
-        let dropped = self.lines.take_dropped();
-        if dropped > 0 {
-            ctx.notify(Notice::Error {
-                code: ErrorCode::Guests,
-                content: format!(
-                    "{dropped} lines were not sent to the guests of {}: too many wait already",
-                    GuestNetwork::Lsnp.room()
-                ),
-            });
-        }
+        self.lines.report_dropped(ctx, GuestNetwork::Lsnp);
     }
 
     /// Tells all guests that we leave.
@@ -415,8 +406,7 @@ impl LsnpGateway {
             return;
         }
         let guests = present(ctx);
-        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, !guests.is_empty())
-        {
+        while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, guests.len()) {
             match target {
                 LineTarget::Room(log, sequence) => {
                     let mut was_sent = false;
@@ -430,7 +420,7 @@ impl LsnpGateway {
                 LineTarget::Guest(id) => {
                     let Some(user) = ctx.guests.get(id).map(|guest| guest.user.clone()) else {
                         ctx.notify(Notice::Error {
-                            code: ErrorCode::Guests,
+                            code: ErrorCode::Failed,
                             content: "a line was not sent: its guest is gone".to_owned(),
                         });
                         continue;

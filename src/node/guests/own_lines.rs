@@ -3,14 +3,20 @@
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::guests::guest::{GuestId, GuestLines};
+use crate::base::error_code::ErrorCode;
+use crate::base::event::Notice;
+use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork};
 use crate::base::time::Time;
+use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
 
 /// Number of lines that may leave at once.
 const GUEST_LINES_BURST: u64 = 32;
 /// Milliseconds after which one more line may leave.
 const GUEST_LINE_INTERVAL_MS: u64 = 20;
+/// Size of a line that counts as one more for each recipient, in bytes: few large lines to many
+/// guests would else take 134 MB in one turn.
+const GUEST_LINE_SHARE_BYTES: usize = 8192;
 /// Maximum number of lines that wait. Further ones are dropped, and the user is told.
 const GUEST_LINES_WAITING_MAX: usize = 4096;
 /// Maximum size of the waiting lines together, in bytes.
@@ -70,9 +76,18 @@ impl OwnLines {
         self.queue.is_empty()
     }
 
-    /// Takes the number of lines that found no place.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
+    /// Tells the user how many lines found no place since the last call.
+    pub fn report_dropped(&mut self, ctx: &mut Context, network: GuestNetwork) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            ctx.notify(Notice::Error {
+                code: ErrorCode::Failed,
+                content: format!(
+                    "{dropped} lines were not sent to the guests of {}: too many wait already",
+                    network.room()
+                ),
+            });
+        }
     }
 
     /// Queues the lines of a batch of ours.
@@ -107,13 +122,18 @@ impl OwnLines {
         self.queue.push_back(OwnLine { target, text });
     }
 
-    /// Takes the next line that may leave now. `has_guests`: whether a guest of the room is here.
-    pub fn pop(&mut self, now: Time, has_guests: bool) -> Option<OwnLine> {
+    /// Takes the next line that may leave now. `guests`: how many guests get a line for the room.
+    pub fn pop(&mut self, now: Time, guests: usize) -> Option<OwnLine> {
         self.limiter.drain(now);
-        let at = self.queue.iter().position(|line| line.is_ready(has_guests));
+        let at = self.queue.iter().position(|line| line.is_ready(guests > 0));
         let at = at.filter(|_| self.limiter.level() < GUEST_LINES_BURST)?;
-        self.limiter.add();
         let line = self.queue.remove(at)?;
+        let recipients = match line.target {
+            LineTarget::Room(..) => guests,
+            LineTarget::Guest(_) => 1,
+        };
+        let shares = line.text.len() * recipients / GUEST_LINE_SHARE_BYTES;
+        (0..=shares).for_each(|_| self.limiter.add());
         self.queued_bytes -= line.text.len();
         Some(line)
     }

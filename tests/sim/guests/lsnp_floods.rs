@@ -216,7 +216,7 @@ fn waiting_lines_are_bounded() {
     let (mut lan, alice) = gateway(11, None);
     let texts: Vec<String> = (0..5_000).map(|n| format!("line {n}")).collect();
     lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
-    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+    assert_eq!(lan.peers[alice].error_count("failed"), 1);
     lan.finish(alice, None);
     Foreigner::new("zed", 1).discover(&mut lan, alice);
     lan.run_for(200_000);
