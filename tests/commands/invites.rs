@@ -1,9 +1,9 @@
 //! `invite` and `join`: how a newcomer gets the secret of a closed network, and how nobody else does.
 use std::fs;
 use std::io::{Error, ErrorKind, Read as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::closed_network::secret;
 use super::hosts::host::Loopback;
@@ -199,4 +199,23 @@ fn a_newcomer_tries_its_code_with_three_programs() {
             .wait_for(TIMEOUT, |line| line.contains("came with a wrong code"));
     }
     assert_eq!(invites[3].err.all(), [""; 0]);
+}
+
+/// A program that accepts and says nothing does not hold up the newcomer beyond `-W`.
+#[test]
+fn a_silent_inviter_does_not_outlast_the_wait() {
+    let Some(lo) = Loopback::new() else { return };
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let silent = lo.host.namespace.inside(listen);
+    let port = silent.local_addr().expect("an address").port();
+    let code = format!("7-lusab-babad@127.0.0.1:{port}");
+    let bobs = new_secret(&lo, "bobs");
+    let begun = Instant::now();
+    let outcome = run(&lo, "bob", &["join", "-W", "1", "-m", "none", &code, &bobs]);
+    outcome.assert_code(69);
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -9,7 +9,7 @@ use mio::{Events, Poll};
 use crate::base::event::Peer;
 use crate::base::interface::Interface;
 use crate::base::table::SortedSet;
-use crate::base::time::{Time, WallTime};
+use crate::base::time::{Now, Time};
 use crate::shell::commands::bound_peer;
 use crate::shell::commands::print::print_text;
 use crate::shell::config::exit_status::ExitStatus;
@@ -159,7 +159,7 @@ impl Joining<'_> {
                 interfaces = update.changed_interfaces.unwrap_or(interfaces);
             }
             for address in self.announced(&mut multicast, &interfaces) {
-                match self.attempt(address, clock.now().wall)? {
+                match self.attempt(address, clock.now(), deadline)? {
                     Attempt::Joined(inviter) => return Ok(Some(inviter)),
                     Attempt::WrongCode => {
                         deadline = deadline.min(clock.now().time + WAIT_AFTER_WRONG_CODE_MS);
@@ -219,7 +219,9 @@ impl Joining<'_> {
                     if self.wrong_inviters.contains(&address) {
                         continue;
                     }
-                    if let Attempt::Joined(inviter) = self.attempt(address, clock.now().wall)? {
+                    if let Attempt::Joined(inviter) =
+                        self.attempt(address, clock.now(), deadline)?
+                    {
                         return Ok(Some(inviter));
                     }
                 }
@@ -236,23 +238,29 @@ impl Joining<'_> {
         deadline <= now || self.wrong_inviters.len() >= WRONG_INVITERS_MAX
     }
 
-    /// Tries to get the secret from the program at an address.
+    /// Tries to get the secret from the program at an address, until the deadline at the latest.
     ///
     /// # Errors
     /// Exit status 78: the secret file cannot be written.
-    fn attempt(&mut self, address: SocketAddr, now: WallTime) -> Result<Attempt, Failure> {
-        if self.wrong_inviters.len() >= WRONG_INVITERS_MAX {
+    fn attempt(
+        &mut self,
+        address: SocketAddr,
+        now: Now,
+        deadline: Time,
+    ) -> Result<Attempt, Failure> {
+        if self.is_over(now.time, deadline) {
             return Ok(Attempt::Failed);
         }
+        let left = Duration::from_millis(deadline.ms_since(now.time));
         let mut out = Vec::new();
         let (role, seed) = (Role::Initiator, random_bytes()?);
         let stream = InviteStream::new(role, &self.code, self.noise_secret, seed, &mut out);
         let mut exchange = Exchange {
             stream,
             has_tried_code: false,
-            until: Instant::now() + CONNECT_TIMEOUT + EXCHANGE_TIMEOUT,
+            until: Instant::now() + left.min(CONNECT_TIMEOUT + EXCHANGE_TIMEOUT),
         };
-        let received = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
+        let received = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT.min(left))
             .and_then(|mut socket| Ok((exchange.run(&mut socket, &self.own, out)?, socket)));
         let Ok(((inviter, mut secret), mut socket)) = received else {
             if !exchange.has_tried_code {
@@ -264,7 +272,7 @@ impl Joining<'_> {
         let created = secret_file::create(self.path, &secret);
         zeroize(&mut secret);
         created?;
-        if let Some(warning) = bound_peer::bind(self.directory, &inviter, now) {
+        if let Some(warning) = bound_peer::bind(self.directory, &inviter, now.wall) {
             print_sentence(&warning);
         }
         let mut out = Vec::new();
