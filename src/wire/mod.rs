@@ -12,6 +12,8 @@ pub mod frame;
 pub mod go_p2pchat;
 #[cfg(feature = "grenache")]
 pub mod grenache;
+#[cfg(any(feature = "grenache", feature = "upnp"))]
+pub mod http;
 #[cfg(feature = "invite")]
 pub mod invite;
 #[cfg(feature = "invite")]

@@ -20,10 +20,10 @@ mod exit_policy;
 #[cfg(feature = "finders")]
 mod finders;
 mod history;
+#[cfg(any(feature = "grenache", feature = "upnp"))]
+mod http;
 mod interface_watch;
 mod multicast;
-#[cfg(feature = "upnp")]
-mod nat_http;
 mod path_mtu;
 mod pending;
 mod resolver;

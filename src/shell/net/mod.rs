@@ -2,6 +2,8 @@
 pub mod datagram;
 pub mod dial;
 pub mod finders;
+#[cfg(any(feature = "grenache", feature = "upnp"))]
+pub mod http;
 pub mod interface_watch;
 pub mod interfaces;
 pub mod lsnp;

@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 
 use libfuzzer_sys::fuzz_target;
+use p2pchat::wire::http::HttpAnswer;
 use p2pchat::wire::upnp::{
-    GatewayUrl, HttpAnswer, MappingService, parse_error, parse_external_address,
+    GatewayUrl, MappingService, parse_error, parse_external_address,
     parse_search_answer,
 };
 

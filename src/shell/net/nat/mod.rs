@@ -1,8 +1,6 @@
 //! The port mapping that `--nat` asks the default gateway for, so that peers of other networks can
 //! dial this program behind a NAT.
 pub mod gateway;
-#[cfg(feature = "upnp")]
-pub mod http;
 pub mod mapper;
 pub mod mapping;
 pub mod session;

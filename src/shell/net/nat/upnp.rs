@@ -2,8 +2,9 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::shell::net::nat::http;
+use crate::shell::net::http::{self, HttpFailure};
 use crate::shell::net::nat::mapping::{LIFETIME_S, Mapping, NoMapping};
+use crate::wire::http::HttpAnswer;
 use crate::wire::upnp::{
     CONFLICT, GatewayUrl, MappingService, ONLY_PERMANENT, SEARCH, SSDP_ADDRESS, deletion_arguments,
     mapping_arguments, parse_error, parse_external_address, parse_search_answer,
@@ -44,7 +45,7 @@ impl UpnpGateway {
     ) -> Result<UpnpGateway, NoMapping> {
         let location = search(gateway, *client.ip(), is_stopped)?;
         let deadline = Instant::now() + DESCRIPTION_TIMEOUT;
-        let answer = http::exchange(&location, &location.get_request(), deadline, is_stopped)?;
+        let answer = exchange(&location, &location.get_request(), deadline, is_stopped)?;
         let service = MappingService::find(&answer.body, &location).ok_or(NoMapping::Silent)?;
         Ok(UpnpGateway {
             service,
@@ -61,7 +62,7 @@ impl UpnpGateway {
         let deadline = Instant::now() + MAP_TIMEOUT;
         let post = |action: &str, arguments: &[(&str, String)]| {
             let request = self.service.request(action, arguments);
-            http::exchange(&self.service.control, &request, deadline, is_stopped)
+            exchange(&self.service.control, &request, deadline, is_stopped)
         };
         let answer = post("GetExternalIPAddress", &[])?;
         let ip = parse_external_address(&answer.body).ok_or(NoMapping::Useless)?;
@@ -114,9 +115,24 @@ impl UpnpGateway {
             let arguments = deletion_arguments(port);
             let request = self.service.request("DeletePortMapping", &arguments);
             let deadline = Instant::now() + DELETE_TIMEOUT;
-            let _ = http::exchange(&self.service.control, &request, deadline, &|| false);
+            let _ = exchange(&self.service.control, &request, deadline, &|| false);
         }
     }
+}
+
+/// Sends a request to the gateway, at the address of this URL.
+fn exchange(
+    url: &GatewayUrl,
+    request: &str,
+    deadline: Instant,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<HttpAnswer, NoMapping> {
+    let address = SocketAddr::V4(url.address());
+    let answer = http::exchange(address, request.as_bytes(), deadline, is_stopped);
+    answer.map_err(|failure| match failure {
+        HttpFailure::Failed(_) => NoMapping::Silent,
+        HttpFailure::Stopped => NoMapping::Stopped,
+    })
 }
 
 /// Searches for the description of this gateway. Answers of other hosts are ignored.

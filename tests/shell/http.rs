@@ -1,35 +1,32 @@
-//! HTTP to a gateway that speaks UPnP: whatever it answers, the exchange is bounded and ends.
+//! HTTP to a gateway or a Grape: whatever it answers, the exchange is bounded and ends.
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use p2pchat::shell::net::nat::http;
-use p2pchat::shell::net::nat::mapping::NoMapping;
-use p2pchat::wire::upnp::{GatewayUrl, HttpAnswer};
+use p2pchat::shell::net::http::{self, HttpFailure};
+use p2pchat::wire::http::HttpAnswer;
 
-/// Asks a gateway that answers as `gateway` does, and returns how long that took.
+const REQUEST: &[u8] = b"GET /x HTTP/1.0\r\n\r\n";
+
+/// Asks a server that answers as `server` does, and returns how long that took.
 fn ask(
     timeout: Duration,
     is_stopped: &dyn Fn() -> bool,
-    gateway: impl FnOnce(TcpStream) + Send,
-) -> (Result<HttpAnswer, NoMapping>, Duration) {
+    server: impl FnOnce(TcpStream) + Send,
+) -> (Result<HttpAnswer, HttpFailure>, Duration) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-    let SocketAddr::V4(address) = listener.local_addr().expect("an address") else {
-        panic!("not IPv4");
-    };
-    let url = GatewayUrl::parse(&format!("http://{address}/x"), Ipv4Addr::LOCALHOST);
-    let url = url.expect("a URL");
+    let address = listener.local_addr().expect("an address");
     thread::scope(|scope| {
         scope.spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
             let mut request = [0; 1024];
             let n = stream.read(&mut request).expect("a request");
-            assert!(request[..n].starts_with(b"GET /x HTTP/1.0\r\nHost: 127.0.0.1:"));
-            gateway(stream);
+            assert_eq!(&request[..n], REQUEST);
+            server(stream);
         });
         let begin = Instant::now();
-        let answer = http::exchange(&url, &url.get_request(), begin + timeout, is_stopped);
+        let answer = http::exchange(address, REQUEST, begin + timeout, is_stopped);
         (answer, begin.elapsed())
     })
 }
@@ -62,12 +59,12 @@ fn an_endless_answer_is_given_up() {
             let written = flood(&mut stream, &[b'x'; 8191]);
             assert!(written < 32 << 20, "{written} bytes were taken");
         });
-        assert_eq!(answer, Err(NoMapping::Silent));
+        assert!(matches!(answer, Err(HttpFailure::Failed(_))), "{answer:?}");
         assert!(took < LONG / 2, "{took:?}");
     }
 }
 
-/// A gateway that sends a byte now and then does not keep us, nor does one when the program ends.
+/// A server that sends a byte now and then does not keep us, nor does one when the program ends.
 #[test]
 fn a_slow_answer_ends_at_the_deadline() {
     let drip = |mut stream: TcpStream| {
@@ -76,11 +73,11 @@ fn a_slow_answer_ends_at_the_deadline() {
         }
     };
     let (answer, took) = ask(SHORT, &|| false, drip);
-    assert_eq!(answer, Err(NoMapping::Silent));
+    assert!(matches!(answer, Err(HttpFailure::Failed(_))), "{answer:?}");
     assert!((SHORT..LONG / 2).contains(&took), "{took:?}");
     let begin = Instant::now();
     let (answer, took) = ask(LONG, &|| begin.elapsed() > SHORT, drip);
-    assert_eq!(answer, Err(NoMapping::Stopped));
+    assert!(matches!(answer, Err(HttpFailure::Stopped)), "{answer:?}");
     assert!(took < LONG / 2, "{took:?}");
 }
 
