@@ -19,6 +19,8 @@ mod config;
 mod exit_policy;
 #[cfg(feature = "finders")]
 mod finders;
+#[cfg(feature = "grenache")]
+mod grapes;
 mod history;
 #[cfg(any(feature = "grenache", feature = "upnp"))]
 mod http;

@@ -1,7 +1,7 @@
 //! Grapes: requests are pinned, and an answer is a claim that is read within bounds.
 use p2pchat::base::name::Room;
-use p2pchat::wire::grenache::{
-    GRAPE_ADDRESSES_MAX, announcement, lookup, parse_announced, parse_found, room_service,
+use p2pchat::wire::grenache::grape::{
+    GRAPE_ADDRESSES_MAX, announcement, lookup, parse_announced, parse_found, request, room_service,
 };
 
 use super::vector_files::vector;
@@ -17,6 +17,8 @@ fn requests_and_answers_are_pinned() {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     vector.check("announce", &text(announcement(&service, 9999)));
     vector.check("lookup", &text(lookup(&service)));
+    let sent = text(request("grape.example:30001", "lookup", &lookup(&service)));
+    vector.check("request", &sent.replace("\r\n", "↵"));
     let (announced, no_nodes) = (vector.text("announced"), vector.text("no_nodes"));
     assert_eq!(parse_announced(announced.as_bytes()), Ok(1));
     assert_eq!(parse_announced(no_nodes.as_bytes()), Ok(0));

@@ -74,7 +74,7 @@ fn add_scan(_: &mut Finders, _: &Options, _: &NodeConfig) {}
 fn add_grenache(finders: &mut Finders, options: &Options, node: &NodeConfig) {
     use crate::base::interface::FoundVia;
     use crate::shell::net::finders::grenache::{self, GrenacheConfig};
-    use crate::wire::grenache::room_service;
+    use crate::wire::grenache::grape::room_service;
 
     if options.grapes.is_empty() {
         return;

@@ -1,15 +1,15 @@
 //! Finds peers through Grapes, the phonebooks of Grenache (`--grape`), and announces this program
 //! there. Each Grape has a thread of its own, so one that is dead delays no other.
-use std::io::Read as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::shell::net::finders::reporter::Reporter;
+use crate::shell::net::http::{self, HttpFailure};
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::os::thread;
-use crate::wire::grenache::{announcement, lookup, parse_announced, parse_found};
+use crate::wire::grenache::grape::{self, announcement, lookup, parse_announced, parse_found};
 
 /// How often a Grape is told that this program is there, and asked for others. By design, it
 /// forgets what is older than twice this time.
@@ -17,12 +17,10 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time to the next attempt if a Grape does not answer. The first attempts of all programs are
 /// seldom at the same time, so whoever comes later finds the others.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Time for one request, in seconds. A Grape that has just lost another one needs 2.5.
-const HTTP_TIMEOUT_S: u64 = 3;
-/// Longest answer that is read, in bytes.
-const ANSWER_MAX_BYTES: u64 = 16 * 1024;
-/// Longest header of an answer, in bytes.
-const HEADERS_MAX_BYTES: usize = 8 * 1024;
+/// Time for one request. A Grape that has just lost another one needs 2.5 s.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum number of addresses of a Grape that are tried, if its name has several.
+const HOST_ADDRESSES_MAX: usize = 4;
 
 /// What the finder must know of the run.
 pub struct GrenacheConfig {
@@ -63,12 +61,12 @@ fn serve_grape(config: &GrenacheConfig, index: usize, troubles: &Troubles, repor
         for service in &config.services {
             if config.announces {
                 let body = announcement(service, config.port);
-                match request(grape, "announce", body).and_then(|it| parse_announced(&it)) {
+                match request(grape, "announce", &body).and_then(|it| parse_announced(&it)) {
                     Ok(_) => reporter.record_announced(),
                     Err(trouble) => last_trouble = Some(trouble),
                 }
             }
-            match request(grape, "lookup", lookup(service)).and_then(|it| parse_found(&it)) {
+            match request(grape, "lookup", &lookup(service)).and_then(|it| parse_found(&it)) {
                 Ok(addresses) => report(config, addresses, reporter),
                 Err(trouble) => last_trouble = Some(trouble),
             }
@@ -115,19 +113,19 @@ fn set_trouble(
     reporter.set_trouble((!sentences.is_empty()).then(|| sentences.join("; ")));
 }
 
-/// Sends a request. A bounded part of the answer is read, and no redirection is followed.
-fn request(grape: &str, verb: &str, body: Vec<u8>) -> Result<Vec<u8>, String> {
-    let sent = minreq::post(format!("{grape}/{verb}"))
-        .with_header("Content-Type", "application/json")
-        .with_body(body)
-        .with_timeout(HTTP_TIMEOUT_S)
-        .with_follow_redirects(false)
-        .with_max_headers_size(HEADERS_MAX_BYTES)
-        .with_max_status_line_length(HEADERS_MAX_BYTES)
-        .send_lazy();
-    let answer = sent.map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    let read = answer.take(ANSWER_MAX_BYTES).read_to_end(&mut bytes);
-    read.map_err(|error| error.to_string())?;
-    Ok(bytes)
+/// Sends a request to the Grape with this URL. Returns the body of the answer.
+fn request(grape: &str, verb: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+    let host = grape.trim_start_matches("http://");
+    let request = grape::request(host, verb, body);
+    let deadline = Instant::now() + HTTP_TIMEOUT;
+    let mut trouble = "its name has no address".to_owned();
+    let addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
+    for address in addresses.take(HOST_ADDRESSES_MAX) {
+        match http::exchange(address, &request, deadline, &|| false) {
+            Ok(answer) => return Ok(answer.body.into_bytes()),
+            Err(HttpFailure::Failed(error)) => trouble = error.to_string(),
+            Err(HttpFailure::Stopped) => {}
+        }
+    }
+    Err(trouble)
 }

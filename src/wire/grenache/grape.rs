@@ -46,6 +46,16 @@ pub fn lookup(service: &str) -> Vec<u8> {
     out
 }
 
+/// The HTTP request with this body. `verb`: `announce` or `lookup`. `host`: the Grape.
+pub fn request(host: &str, verb: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /{verb} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 /// What a Grape answers: the number of Grapes that stored an announcement, the addresses that it
 /// found, or an error.
 #[derive(Deserialize)]

@@ -1,0 +1,2 @@
+//! Grenache: a phonebook, the Grapes, and requests over WebSocket.
+pub mod grape;

@@ -1,0 +1,58 @@
+//! The finder that asks Grapes: whatever they answer, it costs little, and they are in trouble.
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use p2pchat::base::interface::FoundVia;
+use p2pchat::base::time::Time;
+use p2pchat::shell::net::finders::finders::Finders;
+use p2pchat::shell::net::finders::grenache::{self, GrenacheConfig};
+
+use super::hosts::wait::wait_until;
+
+/// Much more than a bounded answer and the buffers of two sockets.
+const FLOOD_BYTES: usize = 64 << 20;
+
+/// Grapes whose headers or answers do not end are given up early, and named. A first header line of
+/// exactly 8191 bytes is one of them: after it, a client once read without a bound.
+#[test]
+fn lying_grapes_are_given_up() {
+    let line = format!("{}\n", "h".repeat(8190));
+    for begin in [
+        format!("HTTP/1.1 200 OK\r\n{line}"),
+        "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n".to_owned(),
+        String::new(),
+    ] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let grape = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut finders = Finders::new(Arc::new(|| {}));
+        let config = GrenacheConfig {
+            grapes: vec![grape.clone()],
+            services: vec!["p2pchat:general".to_owned()],
+            port: 9999,
+            announces: true,
+        };
+        let work = move |reporter| grenache::run(config, &reporter);
+        finders.add(FoundVia::Grenache, Box::new(work));
+        let flood = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let _ = stream.write_all(begin.as_bytes());
+            let mut written = 0;
+            while written < FLOOD_BYTES && stream.write_all(&[b'x'; 8191]).is_ok() {
+                written += 8191;
+            }
+            written
+        });
+        finders.start_due(Time(0), 0);
+        wait_until("the trouble", Duration::from_secs(10), || {
+            let (mut counters, mut troubles) = (Vec::new(), Vec::new());
+            finders.add_stats(&mut counters, &mut troubles);
+            troubles.iter().any(|(_, it)| it.starts_with(&grape))
+        });
+        let written = flood.join().expect("a thread");
+        assert!(written < FLOOD_BYTES / 2, "{written} bytes were taken");
+    }
+}
