@@ -9,10 +9,13 @@ pub mod ui;
 pub mod wire;
 
 pub use crate::base::batch::{Batch, LocalFields, LogId};
-pub use crate::base::event::{
-    Chat, Command, Input, KnownPeer, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output,
-    Peer, Position, StreamId,
-};
+pub use crate::base::event::command::Command;
+pub use crate::base::event::input::Input;
+pub use crate::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor, Position};
+pub use crate::base::event::notice::{Chat, Notice};
+pub use crate::base::event::output::{KnownPeer, Output};
+pub use crate::base::event::peer::Peer;
+pub use crate::base::event::stream_id::StreamId;
 pub use crate::base::identity::{Identity, NetworkTag, PeerId};
 pub use crate::base::interface::{FoundVia, Interface, InterfaceAddress};
 pub use crate::base::lines::Lines;

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::batch::Batch;
-use super::event::{Notice, Peer};
+use super::event::notice::Notice;
+use super::event::peer::Peer;
 use super::name::Target;
 use super::time::{Time, WallTime};
 

@@ -1,6 +1,6 @@
 //! The peers with whom we were linked in this or an earlier run: since when, and whether the user
 //! bound their names.
-use crate::base::event::KnownPeer;
+use crate::base::event::output::KnownPeer;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::WallTime;

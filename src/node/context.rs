@@ -7,7 +7,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{KnownPeer, Notice, Output, Peer, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::{KnownPeer, Output};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::interface::Interface;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, GuestProfile, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{Nick, PeerSelector, Room};

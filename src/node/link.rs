@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use ed25519_dalek::VerifyingKey;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Peer, StreamId};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};

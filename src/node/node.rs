@@ -1,6 +1,11 @@
 //! The dispatcher. Passes each input to the features that it concerns, in a fixed order. Makes no
 //! decisions itself.
-use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
+use crate::base::event::command::Command;
+use crate::base::event::input::Input;
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::guests::lsnp::{LsnpInput, LsnpRequest};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::LogId;
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{FolderName, Room, Target};

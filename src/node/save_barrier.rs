@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::Batch;
-use crate::base::event::{Input, Notice, Output, StreamId};
+use crate::base::event::input::Input;
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::table::SortedSet;
 
 /// Filters the outputs of one input before they are executed.

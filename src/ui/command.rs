@@ -1,5 +1,5 @@
 //! Parses typed lines into commands.
-use crate::base::event::Command;
+use crate::base::event::command::Command;
 use crate::base::guests::guest::{GuestProfile, HAS_GUESTS};
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;

@@ -1,6 +1,6 @@
 //! Sentences for stderr and for the `error` lines of `--json`.
 use super::sanitize::sanitize;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::text::bound_name::bound_name_warning;
 
 /// Formats a sentence as a line for stderr: sanitized, after the prefix `p2pchat: `. The result has

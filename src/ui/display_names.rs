@@ -1,5 +1,5 @@
 //! Decides how peers and targets are shown, and which names are unambiguous.
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;

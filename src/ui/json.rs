@@ -16,7 +16,9 @@ use super::session_event::{
 use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, FlapKind, Notice, Peer, PeerInfo};
+use crate::base::event::command::Command;
+use crate::base::event::notice::{FlapKind, Notice};
+use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;

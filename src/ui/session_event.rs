@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Chat, Notice, Peer, Position, StoredBatch};
+use crate::base::event::load::{Position, StoredBatch};
+use crate::base::event::notice::{Chat, Notice};
+use crate::base::event::peer::Peer;
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::{LineKey, ParseLineKeyError};
 use crate::base::lines::count_line_ends;

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::base::event::{Peer, PeerInfo, PeerState};
+use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::{GuestInfo, guest_name};
 use crate::base::name::Room;
 use crate::ui::sanitize::sanitize;

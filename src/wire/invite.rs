@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use spake2::{Ed25519Group, Identity as Side, Password, Spake2};
 
 use crate::base::domain;
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::Nick;
 use crate::wire::channel::Channel;

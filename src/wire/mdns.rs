@@ -1,7 +1,7 @@
 //! What a program announces by multicast DNS: its service type, its instance, and the properties of
 //! its TXT record.
 use crate::base::domain;
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};
 

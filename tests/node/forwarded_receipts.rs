@@ -1,5 +1,5 @@
 //! A receipt goes over a link a few times only, so that no ring of relays keeps it alive.
-use p2pchat::base::event::StreamId;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::time::Time;
 use p2pchat::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
 

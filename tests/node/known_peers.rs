@@ -1,6 +1,7 @@
 //! Resolution of peer selectors: by the known peers and the peers that are present.
 
-use p2pchat::base::event::{KnownPeer, Peer};
+use p2pchat::base::event::output::KnownPeer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::name::{Nick, PeerSelector};
 use p2pchat::base::time::WallTime;

@@ -3,7 +3,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Chat, Input, Notice, Output, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::{Chat, Notice};
+use p2pchat::base::event::output::Output;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use p2pchat::base::event::KnownPeer;
+use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;

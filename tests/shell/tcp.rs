@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mio::{Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use p2pchat::base::event::StreamId;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
 use socket2::SockRef;
 

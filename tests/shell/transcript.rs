@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Notice, Peer, Position};
+use p2pchat::base::event::load::Position;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{KnownPeer, Position};
+use p2pchat::base::event::load::Position;
+use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};

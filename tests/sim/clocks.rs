@@ -1,6 +1,6 @@
 //! Wrong clocks, jumping clocks and suspended boxes. Wall clocks decide neither order nor links.
 //! What they decide about news is tested in `news_verdicts`.
-use p2pchat::base::event::Notice;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;

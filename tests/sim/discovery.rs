@@ -2,7 +2,8 @@
 use std::net::SocketAddr;
 
 use p2pchat::base::error_code::ErrorCode;
-use p2pchat::base::event::{Notice, Output};
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::Output;
 
 use crate::support::lan::{Lan, REDIAL_MS};
 

@@ -1,7 +1,10 @@
 //! Peer exchange: one `--peer` is enough to join a mesh, and no introduction is believed.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Command, Input, Notice, PeerInfo};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::peer::PeerInfo;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::interface::FoundVia;
 use p2pchat::wire::code::ConnectionCode;

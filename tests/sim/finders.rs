@@ -1,7 +1,9 @@
 //! What finders find leads to links, also without an id, and nothing of it is believed.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::interface::FoundVia;
 use p2pchat::wire::code::ConnectionCode;

@@ -2,7 +2,10 @@
 //! of beacons.
 use std::collections::{BTreeMap, VecDeque};
 
-use p2pchat::base::event::{Command, Input, Notice, PeerState};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;

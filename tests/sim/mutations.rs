@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::LocalFields;
-use p2pchat::base::event::{Command, Input, Notice, Output};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::Output;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;

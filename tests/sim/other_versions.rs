@@ -1,7 +1,8 @@
 //! Peers of another version of the protocol: they are counted, and dialed less and less often.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
 
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;

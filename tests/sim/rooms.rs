@@ -1,5 +1,7 @@
 //! Rooms: membership, joins and leaves, and the names that members see.
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::{Nick, Room};
 
 use crate::support::lan::Lan;

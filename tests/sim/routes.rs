@@ -1,5 +1,8 @@
 //! Routes: peers that are reachable only through others, and the lines that cross them.
-use p2pchat::base::event::{Command, Input, Notice, PeerState};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::identity::PeerId;
 use p2pchat::wire::message::{ByeReason, HOPS_MAX, Member, Members, Message};
 

@@ -1,5 +1,6 @@
 //! A short check of the promises, a few seconds in a debug build: `cargo test --test sim smoke::`.
-use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::name::{FolderName, Room};
 
 use crate::support::lan::{Lan, REDIAL_MS};

@@ -2,7 +2,8 @@
 //! everything heals, and all peers must converge.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use p2pchat::base::event::{Command, Input};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::name::{Nick, Room};
 
 use crate::support::lan::Lan;

@@ -1,6 +1,6 @@
 //! Lines typed by a user: text and slash commands.
 
-use p2pchat::base::event::Command;
+use p2pchat::base::event::command::Command;
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::ui::command;
 use p2pchat::ui::command::UserCommand;

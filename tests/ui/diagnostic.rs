@@ -1,7 +1,7 @@
 //! Sentences on stderr: which notices have one, and its text.
 
 use p2pchat::base::error_code::ErrorCode;
-use p2pchat::base::event::Notice;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::ui::diagnostic::{format_diagnostic, notice_warning};
 
 use super::support::{bob_says, chat, identity, peer, short, wall_time};

@@ -1,5 +1,5 @@
 //! Guests: as text, as JSON lines and back, and the words of LSNP's users.
-use p2pchat::base::event::Notice;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::guests::guest::{GuestInfo, GuestProfile};
 use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::interface::FoundVia;

@@ -2,7 +2,8 @@
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::error_code::ErrorCode;
-use p2pchat::base::event::{Command, FlapKind, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::notice::{FlapKind, Notice};
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::control_chars::is_control;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::{Chat, FlapKind, Notice, Peer, PeerInfo, PeerState};
+use p2pchat::base::event::notice::{Chat, FlapKind, Notice};
+use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::lines::Lines;

@@ -1,6 +1,6 @@
 //! The tables of peers and rooms, for scripts and for people.
 
-use p2pchat::base::event::{Peer, PeerInfo};
+use p2pchat::base::event::peer::{Peer, PeerInfo};
 use p2pchat::base::name::Nick;
 use p2pchat::ui::tables;
 

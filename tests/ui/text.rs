@@ -1,7 +1,8 @@
 //! Notices as text: the pipe form of the contract, and the form for a terminal.
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::event::{FlapKind, Notice, Peer};
+use p2pchat::base::event::notice::{FlapKind, Notice};
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;

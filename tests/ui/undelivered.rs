@@ -1,5 +1,5 @@
 //! How undelivered lines are described.
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::missing_lines::Undelivered;
 use p2pchat::base::name::{Nick, Room, Target};

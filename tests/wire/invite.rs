@@ -1,5 +1,5 @@
 //! Invites: what a newcomer with the code gets, and what everybody else gets.
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::Nick;
 use p2pchat::wire::invite::{InviteError, InviteMessage, InviteStream};

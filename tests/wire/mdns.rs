@@ -1,5 +1,5 @@
 //! What a program announces by multicast DNS, and what it reads of others.
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::Nick;
 use p2pchat::wire::mdns::{Announcer, announcer, instance, property};

@@ -1,5 +1,5 @@
 //! The warning about a peer that uses a name bound to another key.
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 
 /// Warns that `peer` uses a name that the user has bound to the key `bound`. Says how to write to

@@ -1,5 +1,6 @@
 //! Decides which peers get a link. Bounds the number of links, and keeps one link for each peer.
-use crate::base::event::{Peer, StreamId};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::node::connection::liveness;

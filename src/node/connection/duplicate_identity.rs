@@ -3,7 +3,9 @@
 //! linked run is pinged. If the linked run answers, both runs are alive and share a key.
 use std::net::SocketAddr;
 
-use crate::base::event::{Notice, Peer, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;

@@ -2,7 +2,8 @@
 //! of hellos.
 use std::net::SocketAddr;
 
-use crate::base::event::{Output, StreamId};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::time::Time;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::connection::pending_handshake::{HandshakeStage, PendingHandshake};
 use crate::node::context::Context;

@@ -1,5 +1,7 @@
 //! Established links: receives their frames, pings idle links, and closes dead ones.
-use crate::base::event::{Output, Peer, StreamId};
+use crate::base::event::output::Output;
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;

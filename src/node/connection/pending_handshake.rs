@@ -1,7 +1,8 @@
 //! One unfinished handshake and its stages.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Peer, StreamId};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};

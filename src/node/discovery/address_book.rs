@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Output, StreamId};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;

@@ -2,7 +2,7 @@
 //! which address gives way to a new one.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;

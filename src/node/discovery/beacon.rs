@@ -1,5 +1,5 @@
 //! Our own beacon: what it contains, and when it is broadcast.
-use crate::base::event::Output;
+use crate::base::event::output::Output;
 use crate::base::interface::Interface;
 use crate::base::name::Room;
 use crate::base::time::Time;

@@ -1,7 +1,7 @@
 //! Discovered peers: the addresses and rooms of each peer, and the dials to it.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::NetworkTag;
 use crate::base::name::Room;
 use crate::base::time::Time;

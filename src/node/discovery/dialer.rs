@@ -1,7 +1,8 @@
 //! Decides which candidates to dial, and when.
 use std::net::SocketAddr;
 
-use crate::base::event::{Peer, StreamId};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::interface::{FoundVia, Interface};
 use crate::base::name::Room;

@@ -1,7 +1,7 @@
 //! The dials to discovered peers under way, and whether one more may start.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;

@@ -2,7 +2,7 @@
 //! `--peer` is then enough to join a whole mesh.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::interface::FoundVia;
 use crate::base::name::Room;
 use crate::base::time::Time;

@@ -2,7 +2,7 @@
 //! shown.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::node::context::Context;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::node::context::Context;
 use crate::wire::go_p2pchat::GoBeacon;

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, Output, Peer, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
 use crate::node::connection::liveness::HandshakeFailure;

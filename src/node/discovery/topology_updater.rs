@@ -1,6 +1,6 @@
 //! Keeps the topology up to date. Selects the peers to link with, and closes links that are no
 //! longer needed.
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;

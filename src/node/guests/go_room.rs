@@ -2,7 +2,8 @@
 //! one TCP stream, which the one with the smaller id dials. The dialer names itself first.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Output, StreamId};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::{GuestId, GuestNetwork};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::hex;

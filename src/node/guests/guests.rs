@@ -1,6 +1,7 @@
 //! Passes what concerns guests to the networks that this program speaks to.
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Input, Notice};
+use crate::base::event::input::Input;
+use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestLines, GuestNetwork, HAS_GUESTS};
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
 use crate::base::name::Room;

@@ -6,7 +6,8 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, Output};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
 use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpOutput, LsnpRequest};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork};
 use crate::base::time::Time;
 use crate::node::context::Context;

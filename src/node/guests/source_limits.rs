@@ -2,7 +2,7 @@
 use std::net::IpAddr;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;

@@ -2,7 +2,9 @@
 //! to the name.
 use std::fmt::Write as _;
 
-use crate::base::event::{KnownPeer, Notice, Output, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::{KnownPeer, Output};
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};

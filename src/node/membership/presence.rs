@@ -4,7 +4,8 @@
 //! Nobody can flood the transcript with such notices: see
 //! [`flap_damping`](crate::node::membership::flap_damping).
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{FlapKind, Notice, Peer};
+use crate::base::event::notice::{FlapKind, Notice};
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::table::{SortedMap, SortedSet};

@@ -1,5 +1,6 @@
 //! Our own name, and when it last changed.
-use crate::base::event::{Notice, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::Time;
 use crate::node::context::Context;

@@ -1,7 +1,8 @@
 //! Finds the recipient of a direct message. Resolves a name to a key, at once or when a peer with
 //! that name comes.
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Notice, Peer, ResolvedRecipient};
+use crate::base::event::notice::{Notice, ResolvedRecipient};
+use crate::base::event::peer::Peer;
 use crate::base::name::PeerSelector;
 use crate::base::text::bound_name::bound_name_warning;
 use crate::base::time::Time;
@@ -47,7 +48,7 @@ pub struct NameResolution {
 
 impl NameResolution {
     /// Keeps a query until its selector is resolved, as
-    /// [`Command::Resolve`](crate::base::event::Command::Resolve) describes.
+    /// [`Command::Resolve`](crate::base::event::command::Command::Resolve) describes.
     pub fn resolve(
         &mut self,
         ctx: &mut Context,
@@ -76,9 +77,9 @@ impl NameResolution {
     /// one peer, binds the name of this peer to its key. `is_expecting_link` means that a further
     /// peer is likely to be linked soon.
     ///
-    /// Only a turn of [`Input::Timeout`](crate::base::event::Input::Timeout), `is_timeout`, decides
-    /// a selector because time has passed. In a program that runs late, the peer that a selector
-    /// means may be among the arrivals of other turns.
+    /// Only a turn of `Input::Timeout`, `is_timeout`, decides a selector because time has passed.
+    /// In a program that runs late, the peer that a selector means may be among the arrivals of
+    /// other turns.
     pub fn end_turn(
         &mut self,
         ctx: &mut Context,

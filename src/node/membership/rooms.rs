@@ -1,6 +1,7 @@
 //! The joined rooms, the current room, and the rooms shared with each link.
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Notice, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::stream_id::StreamId;
 use crate::base::name::Room;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;

@@ -1,5 +1,5 @@
 //! Builds the list that `peers` and `/users` show.
-use crate::base::event::{Peer, PeerInfo, PeerState};
+use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::table::SortedMap;

@@ -2,7 +2,7 @@
 //! protocol as in RFC 1058. Each peer sends changed routes to its neighbours. A route contains the
 //! number of hops and the next hop. A peer ignores a route whose next hop is the peer itself, as it
 //! would lead back (split horizon). The number of hops is bounded.
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::table::{SortedMap, SortedSet};

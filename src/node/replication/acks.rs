@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
@@ -213,8 +213,8 @@ impl Replication {
     }
 
     /// When to send the next acknowledgement or offer, or to answer the next digest. Ignores
-    /// blocked links. When a blocked link accepts bytes again,
-    /// [`Writable`](crate::base::event::Input::Writable) starts a turn that sends what is due.
+    /// blocked links. When a blocked link accepts bytes again, `Input::Writable` starts a turn that
+    /// sends what is due.
     pub(super) fn report_deadline(&self, ctx: &Context) -> Option<Time> {
         let deadlines = self.progress.reporting().filter_map(|(stream, progress)| {
             let digests = progress.digests.values().filter_map(next_answer_at);

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;
 use crate::base::range::LogRange;

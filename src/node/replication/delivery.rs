@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Notice, Output, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::{PeerId, verify_signature};
 use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{Room, Target};

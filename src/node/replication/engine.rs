@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{
-    Chat, LoadPurpose, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, StreamId,
-};
+use crate::base::event::load::{LoadPurpose, LoadReply, LoadRequest, LoadedLog, LogCursor};
+use crate::base::event::notice::{Chat, Notice};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};

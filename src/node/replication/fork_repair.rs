@@ -7,9 +7,10 @@
 //! new incarnation.
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{
-    LoadPurpose, LoadRequest, LoadedLog, LogCursor, Notice, Output, StreamId,
-};
+use crate::base::event::load::{LoadPurpose, LoadRequest, LoadedLog, LogCursor};
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::name::FolderName;
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedSet;

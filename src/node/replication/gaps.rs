@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
 use crate::node::context::Context;

@@ -1,7 +1,7 @@
 //! The `have` message: advertises which lines of which logs the sender stores. An entry about the
 //! receiver's own log is a cumulative acknowledgement, as in TCP. The acknowledgement covers the
 //! lines from `complete_from` on. Most other entries are offers. `ingest_have` lists all kinds.
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;

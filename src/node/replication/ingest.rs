@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::{Chat, Notice, Output, StreamId};
+use crate::base::event::notice::{Chat, Notice};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;

@@ -3,7 +3,8 @@
 //! offer lines that we have lost. Any other entry about another author's log is an offer, and may
 //! acknowledge lines that we forwarded.
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
-use crate::base::event::{Notice, StreamId};
+use crate::base::event::notice::Notice;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;
 use crate::node::context::Context;

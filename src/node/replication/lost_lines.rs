@@ -1,6 +1,7 @@
 //! Handles lines that the store has lost, because the disk damaged them. They are missing again:
 //! they become a gap, and are requested from any peer that stores them.
-use crate::base::event::{Notice, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::range::{LostLines, Removal};
 use crate::node::context::Context;
 use crate::node::membership::known_peers::KnownPeers;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;

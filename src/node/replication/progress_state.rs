@@ -23,7 +23,7 @@
 use std::collections::VecDeque;
 
 use crate::base::batch::LogId;
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::identity::Hash;
 use crate::base::time::Time;
 use crate::node::replication::bisection::Bisection;

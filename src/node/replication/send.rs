@@ -4,7 +4,9 @@
 //! store whenever its socket is writable, so no lines queue in memory. [`SendCursor`] holds the
 //! state.
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{LoadPurpose, LoadRequest, LoadedLog, LogCursor, Output, StreamId};
+use crate::base::event::load::{LoadPurpose, LoadRequest, LoadedLog, LogCursor};
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;

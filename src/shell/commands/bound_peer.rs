@@ -1,7 +1,8 @@
 //! Binds the name of a peer to its key, after an invite has proven both.
 use std::path::Path;
 
-use crate::base::event::{KnownPeer, Peer};
+use crate::base::event::output::KnownPeer;
+use crate::base::event::peer::Peer;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;
 use crate::shell::ipc::attach::request_known_peers;

@@ -2,7 +2,8 @@
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 
-use crate::base::event::{KnownPeer, Peer};
+use crate::base::event::output::KnownPeer;
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, PeerSelector};
 use crate::base::time::WallTime;

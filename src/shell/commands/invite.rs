@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::base::event::{Peer, StreamId};
+use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::shell::commands::bound_peer;

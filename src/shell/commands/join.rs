@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::interface::Interface;
 use crate::base::table::SortedSet;
 use crate::base::time::{Now, Time};

@@ -1,5 +1,5 @@
 //! `p2pchat whoami`: prints the own name, id, fingerprint and connection code.
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::shell::commands::print::print_text;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;

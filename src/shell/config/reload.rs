@@ -1,6 +1,6 @@
 //! Applies reloaded options after SIGHUP: the name and the rooms. The event loop adds the static
 //! peers. All other options keep their values until the program starts again.
-use crate::base::event::Command;
+use crate::base::event::command::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;
 

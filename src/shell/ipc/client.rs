@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
 
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::identity::NetworkTag;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;

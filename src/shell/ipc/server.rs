@@ -10,7 +10,7 @@ use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;

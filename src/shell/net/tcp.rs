@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;

@@ -21,7 +21,7 @@ pub fn create_finders(
 
 #[cfg(feature = "mdns")]
 fn add_mdns(finders: &mut Finders, options: &Options, node: &NodeConfig, random: &[u8; 32]) {
-    use crate::base::event::Peer;
+    use crate::base::event::peer::Peer;
     use crate::base::interface::FoundVia;
     use crate::shell::net::finders::mdns::{self, MdnsConfig};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use mio::Poll;
 
-use crate::base::event::{KnownPeer, Peer};
+use crate::base::event::output::KnownPeer;
+use crate::base::event::peer::Peer;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{NetworkTag, PeerId};

@@ -3,7 +3,9 @@ use std::io;
 
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Command, Notice, Peer, ResolvedRecipient};
+use crate::base::event::command::Command;
+use crate::base::event::notice::{Notice, ResolvedRecipient};
+use crate::base::event::peer::Peer;
 use crate::base::guests::guest::GuestLines;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};

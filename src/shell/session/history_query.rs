@@ -2,7 +2,8 @@
 //! for the last ones.
 use std::io::{self, ErrorKind};
 
-use crate::base::event::{Notice, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::line_key::LineKey;
 use crate::base::missing_lines::gap_notice;

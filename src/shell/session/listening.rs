@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Notice, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::guests::guest_event::GuestNotice;
 use crate::base::name::{FolderName, Room, Target};
 use crate::shell::session::event_sink::EventSink;

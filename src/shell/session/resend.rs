@@ -1,5 +1,5 @@
 //! Finds lines that an earlier program has stored without an answer to the client that sent them.
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::name::FolderName;
 use crate::base::request_id::RequestId;
 use crate::shell::store::store::{READ_BYTES, Store};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Notice};
+use crate::base::event::command::Command;
+use crate::base::event::notice::Notice;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room, Target};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use crate::base::event::KnownPeer;
+use crate::base::event::output::KnownPeer;
 use crate::base::name::Nick;
 use crate::base::table::SortedMap;
 use crate::base::time::WallTime;

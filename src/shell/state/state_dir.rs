@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User, geteuid};
 
-use crate::base::event::KnownPeer;
+use crate::base::event::output::KnownPeer;
 use crate::base::identity::Identity;
 use crate::node::context::ResumeState;
 use crate::shell::config::exit_status::ExitStatus;

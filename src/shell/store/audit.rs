@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LostLines};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::batch::{Batch, LocalFields, LogId};
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{LogCursor, Position, StoredBatch};
+use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LogRanges};

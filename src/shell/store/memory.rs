@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
-use crate::base::event::{LogCursor, Position, StoredBatch};
+use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LogRanges};

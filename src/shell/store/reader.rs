@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;
 use crate::base::text::decimal;

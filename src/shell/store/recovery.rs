@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LogRanges};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::Position;
+use crate::base::event::load::Position;
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::lines::BATCH_LINES_MAX;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::{LogCursor, Position, StoredBatch};
+use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;
@@ -142,7 +142,7 @@ impl Store {
     ///
     /// The result has one item for each cursor: see [`batches`].
     ///
-    /// [`batches`]: crate::base::event::LoadedLog::batches
+    /// [`batches`]: crate::base::event::load::LoadedLog::batches
     ///
     /// # Errors
     /// A segment can't be read. If file descriptors or memory ran out, the next call tries the

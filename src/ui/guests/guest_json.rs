@@ -1,5 +1,5 @@
 //! Guests as JSON lines.
-use crate::base::event::{Peer, PeerState};
+use crate::base::event::peer::{Peer, PeerState};
 use crate::base::guests::guest::{GuestInfo, GuestNetwork, GuestProfile, HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{GUEST_PREFIX, Nick, Room};

@@ -1,6 +1,6 @@
 //! The commands of LSNP's users: POST, DM, PROFILE, LIST, VERBOSE and QUIT, in capitals at the
 //! beginning of a line. What such a line leaves out is asked for.
-use crate::base::event::Command;
+use crate::base::event::command::Command;
 use crate::base::guests::guest::GuestNetwork;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::name::GUEST_PREFIX;

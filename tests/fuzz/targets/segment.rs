@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::LogRanges;

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use p2pchat::base::batch::{Batch, LocalFields};
-use p2pchat::base::event::{Chat, Position};
+use p2pchat::base::event::load::Position;
+use p2pchat::base::event::notice::Chat;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::FolderName;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

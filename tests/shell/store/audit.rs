@@ -3,7 +3,7 @@ use std::fs;
 
 use p2pchat::base::batch::Batch;
 use p2pchat::base::batch_layout::identifying_parts;
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::range::{LostLines, Removal};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::os::clock::Moment;

@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use p2pchat::base::batch::Batch;
 use p2pchat::base::batch_layout::identifying_parts;
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::damage::{DamageOutcome, DamageReport};
 use p2pchat::shell::store::store::Store;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Once};
 
 use nix::errno::Errno;
 use p2pchat::base::batch::LocalFields;
-use p2pchat::base::event::{Chat, LogCursor, Position};
+use p2pchat::base::event::load::{LogCursor, Position};
+use p2pchat::base::event::notice::Chat;
 use p2pchat::base::identity::Identity;
 use p2pchat::shell::session::event_sink::EventSink;
 use p2pchat::shell::session::transcript::transcript::Transcript;

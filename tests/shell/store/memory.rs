@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{LocalFields, LogId};
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::FolderName;
 use p2pchat::base::range::LogRange;

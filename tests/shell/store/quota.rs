@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use p2pchat::base::event::{Position, StoredBatch};
+use p2pchat::base::event::load::{Position, StoredBatch};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::standing::{Rank, Standing};

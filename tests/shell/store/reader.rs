@@ -1,6 +1,6 @@
 //! The reader of a folder: when it began, by which clock later runs learn it, and what it has
 //! printed.
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::FolderName;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::range::LogRange;
 use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::base::table::SortedMap;

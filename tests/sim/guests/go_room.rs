@@ -1,7 +1,8 @@
 //! The people of p2pchat in Go, and hostile ones.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage, GoMessageKind};
 use p2pchat::{Nick, Room};

@@ -1,5 +1,6 @@
 //! LSNP with well-behaved programs of all versions.
-use p2pchat::base::event::{Command, Input};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::guests::guest::GuestProfile;
 use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::wire::lsnp::LsnpContent;

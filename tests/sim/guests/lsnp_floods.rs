@@ -1,5 +1,7 @@
 //! What a hostile host can do with messages that nobody signs.
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::wire::lsnp::LsnpContent;
 

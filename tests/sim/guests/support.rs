@@ -1,7 +1,9 @@
 //! A gateway, and users of LSNP on its network that exist only as datagrams.
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::guests::lsnp::{LsnpConfig, LsnpInput};
 use p2pchat::wire::lsnp::{LsnpContent, LsnpMessage};

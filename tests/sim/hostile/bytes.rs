@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use p2pchat::base::batch::{Batch, MAX_SAFE_INTEGER, UnsignedBatch};
-use p2pchat::base::event::Input;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;

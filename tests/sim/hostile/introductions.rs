@@ -266,7 +266,7 @@ fn honest_introductions_get_their_turn() {
     // Only alice can dial.
     lan.peers[bob].executes = |output| {
         let hub = SocketAddr::from(([10, 0, 0, 2], 9999));
-        !matches!(output, p2pchat::base::event::Output::Dial { address, .. } if *address != hub)
+        !matches!(output, p2pchat::base::event::output::Output::Dial { address, .. } if *address != hub)
     };
     let since = lan.now_ms;
     while !lan.are_linked(alice, bob) {

@@ -4,7 +4,10 @@ use std::ops::RangeInclusive;
 
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
-use p2pchat::base::event::{Command, Input, Notice, Output};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::Output;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{PeerSelector, Room, Target};
 use p2pchat::base::range::LogRange;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;

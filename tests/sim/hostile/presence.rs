@@ -1,6 +1,6 @@
 //! Floods of presence: what peers make the user read by joining, leaving and renaming themselves
 //! again and again, and by advertising peers that do not exist.
-use p2pchat::base::event::{FlapKind, Notice};
+use p2pchat::base::event::notice::{FlapKind, Notice};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Room;
 use p2pchat::wire::message::{Member, Members, Message};

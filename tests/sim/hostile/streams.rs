@@ -2,7 +2,7 @@
 //! they keep out, and whom they delay.
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use p2pchat::base::event::Input;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::Identity;
 use p2pchat::wire::message::Message;
 use p2pchat::wire::noise::{Handshake, Role};

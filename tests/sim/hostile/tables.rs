@@ -2,7 +2,8 @@
 //! afterwards.
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Notice, Output};
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::Output;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::wire::beacon::Beacon;

@@ -1,5 +1,6 @@
 //! Delivery: a send is settled when enough peers hold its lines.
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, chain};

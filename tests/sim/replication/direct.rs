@@ -1,5 +1,7 @@
 //! Direct messages between two peers: recipients by name, delivery, receipts and read receipts.
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::wire::message::Message;
 

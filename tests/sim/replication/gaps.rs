@@ -2,7 +2,8 @@
 use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::{GAPS_MAX, LogRange};

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::event::{Command, Input};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::missing_lines::Delivery;
 use p2pchat::base::name::Room;

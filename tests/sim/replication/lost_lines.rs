@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::batch_layout::identifying_parts;
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::Room;
 use p2pchat::base::range::LogRange;
 

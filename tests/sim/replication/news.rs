@@ -1,6 +1,6 @@
 //! News: a line said after the reader first came is shown, whoever brings it and whenever; older
 //! lines are history.
-use p2pchat::base::event::Input;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::name::Room;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::message::Message;

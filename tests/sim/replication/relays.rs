@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::Input;
+use p2pchat::base::event::input::Input;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, REDIAL_MS, chain};

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId};
-use p2pchat::base::event::Position;
+use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::{LogRange, LostLines};

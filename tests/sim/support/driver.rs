@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use p2pchat::base::error_code::Refusal;
-use p2pchat::base::event::{
-    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Output, PeerState,
-    ResolvedRecipient,
-};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor};
+use p2pchat::base::event::notice::{Notice, ResolvedRecipient};
+use p2pchat::base::event::output::Output;
+use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::guests::guest::GuestLines;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;

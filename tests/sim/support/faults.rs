@@ -1,5 +1,5 @@
 //! Faults that a story or the swarm causes: in cables, hosts, programs, clocks and directories.
-use p2pchat::base::event::Input;
+use p2pchat::base::event::input::Input;
 
 use crate::support::lan::{Event, Lan, RunEvent, TCP_TIMEOUT_MS};
 use crate::support::network::Endpoint;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId};
-use p2pchat::base::event::{KnownPeer, Notice};
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
 

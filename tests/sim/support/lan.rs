@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::{Command, Input, LoadRequest, StreamId};
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::load::LoadRequest;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, PeerSelector, Room, Target};
 use p2pchat::node::node::Node;

@@ -2,7 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use p2pchat::base::event::StreamId;
+use p2pchat::base::event::stream_id::StreamId;
 
 use crate::support::peer::PeerIndex;
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use p2pchat::base::event::{KnownPeer, Notice, Output};
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::{KnownPeer, Output};
 use p2pchat::base::guests::lsnp::LsnpConfig;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::interface::{Interface, InterfaceAddress};

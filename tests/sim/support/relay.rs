@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::event::{Input, Notice};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{HaveEntry, Member, Members, Message, WantEntry, format_incarnation};

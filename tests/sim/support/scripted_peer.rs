@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
-use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

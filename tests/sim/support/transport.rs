@@ -3,7 +3,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
 
 use crate::support::lan::{
     Event, Lan, RunEvent, TRACE_BEACON, TRACE_CLOSE, TRACE_DIAL, TRACE_WRITE,

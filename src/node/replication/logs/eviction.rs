@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::range::LogRange;
 use crate::node::context::Context;
 use crate::node::replication::carriers::is_for_us;

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};

@@ -2,7 +2,7 @@
 //! which a receipt would go round without end.
 use std::collections::VecDeque;
 
-use crate::base::event::StreamId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::time::Time;
 
 /// Maximum number of forwarded receipts that are remembered, for all links together. A new one

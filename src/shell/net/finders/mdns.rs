@@ -12,7 +12,7 @@ use mdns_sd::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::hex;
 use crate::base::identity::PeerId;
 use crate::shell::net::finders::reporter::Reporter;

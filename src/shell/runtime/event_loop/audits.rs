@@ -1,5 +1,5 @@
 //! Finds lines that the disk has damaged or lost, and passes them to the core.
-use crate::base::event::Input;
+use crate::base::event::input::Input;
 use crate::base::name::FolderName;
 use crate::base::range::LostLines;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use crate::base::error_code::{ErrorCode, Refusal};
-use crate::base::event::{Input, LoadRequest, Notice, ResolvedRecipient};
+use crate::base::event::input::Input;
+use crate::base::event::load::LoadRequest;
+use crate::base::event::notice::{Notice, ResolvedRecipient};
 use crate::base::identity::NetworkTag;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;

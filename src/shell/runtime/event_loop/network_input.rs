@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use mio::Token;
 
-use crate::base::event::Input;
+use crate::base::event::input::Input;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpInput;
 use crate::base::interface::Interface;

@@ -3,7 +3,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::{Input, KnownPeer, Output, StreamId};
+use crate::base::event::input::Input;
+use crate::base::event::output::{KnownPeer, Output};
+use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;

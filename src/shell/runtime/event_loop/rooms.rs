@@ -2,9 +2,10 @@
 use std::io;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{
-    Command, Input, LoadReply, LoadRequest, LoadedLog, LogCursor, Notice, Position,
-};
+use crate::base::event::command::Command;
+use crate::base::event::input::Input;
+use crate::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor, Position};
+use crate::base::event::notice::Notice;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRanges;
 use crate::shell::os::descriptors::is_shortage;

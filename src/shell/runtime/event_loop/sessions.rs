@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Input, KnownPeer, Notice, Peer};
+use crate::base::event::command::Command;
+use crate::base::event::input::Input;
+use crate::base::event::notice::Notice;
+use crate::base::event::output::KnownPeer;
+use crate::base::event::peer::Peer;
 use crate::base::name::Room;
 use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};

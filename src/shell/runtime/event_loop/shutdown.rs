@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mio::Events;
 
-use crate::base::event::{Command, Input};
+use crate::base::event::command::Command;
+use crate::base::event::input::Input;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::poll_sources;
 use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};

@@ -1,5 +1,5 @@
 //! Handles signals, and options that are read again.
-use crate::base::event::Input;
+use crate::base::event::input::Input;
 use crate::shell::config::options;
 use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mio::{Poll, Waker};
 
-use crate::base::event::Peer;
+use crate::base::event::peer::Peer;
 use crate::base::lines::{LineRules, Lines};
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
-use crate::base::error_code::ErrorCode;
-use crate::base::event::{Command, Notice, PeerState};
+use crate::base::event::command::Command;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room};
@@ -14,27 +13,22 @@ use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Verbosity;
 use crate::shell::os::signals::Signal;
-use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
 use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
-use crate::shell::session::frontend::pending::{PendingRequest, PendingRequests};
+use crate::shell::session::frontend::pending::PendingRequests;
 use crate::shell::session::frontend::printed::Printed;
 use crate::shell::session::frontend::renderer::Renderer;
-use crate::shell::session::session::own_folder;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::Stderr;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
-use crate::ui::diagnostic;
 use crate::ui::guests::lsnp_commands::LsnpCommands;
 use crate::ui::json;
 use crate::ui::request::{Listen, Request, RequestKind};
-use crate::ui::session_event::{
-    ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent, Status,
-};
+use crate::ui::session_event::{DeliveryReport, FolderCursor, Ready};
 
 /// How lines of stdin are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +270,7 @@ impl Frontend {
     }
 
     /// Says that the session is ready, once it is in its rooms and listens there.
-    fn announce_if_ready(&mut self) {
+    pub(super) fn announce_if_ready(&mut self) {
         if !self.announcement.is_empty() && !self.pending.has_setup() {
             for sentence in std::mem::take(&mut self.announcement) {
                 self.warn(&sentence);
@@ -298,237 +292,6 @@ impl Frontend {
     pub fn deadline(&self) -> Option<Time> {
         let drained = self.drain.as_ref().map(|drain| drain.deadline);
         drained.or_else(|| self.exit_policy.deadline())
-    }
-
-    fn handle_answer(&mut self, id: u64, kind: EventKind) {
-        match kind {
-            EventKind::Done(done) => {
-                if let Some(pending) = self.pending.remove(id) {
-                    self.complete(pending, done);
-                }
-            }
-            EventKind::Position { folder, cursor } => {
-                let known_end = FolderCursor::at(cursor.position);
-                self.pending.record_end(folder.clone(), known_end);
-                self.cursors.insert(folder, cursor);
-            }
-            EventKind::Notice(notice) => match &*notice {
-                Notice::Error { code, content } => {
-                    if let Some(pending) = self.pending.remove(id) {
-                        self.fail(pending, *code, content);
-                    }
-                }
-                _ => self.pending.add_reply(id, EventKind::Notice(notice)),
-            },
-            kind => self.pending.add_reply(id, kind),
-        }
-    }
-
-    fn complete(&mut self, pending: PendingRequest, done: Done) {
-        if let Some(cursor) = done.cursor {
-            self.record_cursor(&pending.kind, &done, cursor);
-        }
-        if let Some(rooms) = done.rooms {
-            self.set_rooms(rooms);
-        }
-        if let Some(stored) = done.stored.clone() {
-            self.pending.record_stored(stored);
-        }
-        self.show_reply(pending, done.stored);
-    }
-
-    /// Records the end of a folder from an answer. Does not move `cursors`, because a listening
-    /// session may not have emitted all lines before this end.
-    fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
-        if let Some(stored) = &done.stored {
-            let folder = own_folder(&stored.log.target);
-            return self.pending.record_end(folder, cursor);
-        }
-        match kind {
-            RequestKind::FindEnd(folder) => self.pending.record_end(folder.clone(), cursor),
-            RequestKind::Command(UserCommand::Core(Command::Join(room)))
-            | RequestKind::Resend {
-                command: UserCommand::Core(Command::Join(room)),
-                ..
-            } => self.pending.record_end(FolderName::from(room), cursor),
-            _ => {}
-        }
-    }
-
-    /// Replaces the rooms by those that the session reports, and shows the current room. Does
-    /// nothing during setup, because a new session reports only the rooms entered so far.
-    fn set_rooms(&mut self, rooms: Vec<Room>) {
-        let is_setup = self.pending.is_entering();
-        if is_setup {
-            return;
-        }
-        let is_gone = |folder: &FolderName| {
-            let room = folder.room();
-            room.is_some_and(|room| !rooms.contains(&room))
-        };
-        self.cursors.retain(|folder, _| !is_gone(folder));
-        self.rooms = rooms;
-        self.renderer.set_current_room(self.rooms.first());
-        self.redraw_editor();
-    }
-
-    fn fail(&mut self, pending: PendingRequest, code: ErrorCode, content: &str) {
-        if let RequestKind::Command(UserCommand::Core(Command::Join(room)))
-        | RequestKind::Resend {
-            command: UserCommand::Core(Command::Join(room)),
-            ..
-        } = &pending.kind
-            && pending.is_setup()
-        {
-            self.rooms.retain(|other| other != room);
-            self.renderer.set_current_room(self.rooms.first());
-            self.exit_policy.record_refusal();
-        }
-        if code == ErrorCode::Room && !pending.line_numbers.is_empty() {
-            let lines = pending.line_numbers.iter();
-            let errors = lines.map(|line| (*line, content.to_owned()));
-            return self.report_line_errors(code, errors, pending.user_id.as_deref());
-        }
-        self.show_error(code, content, pending.user_id);
-    }
-
-    /// Shows an error, and records its effect on the exit status.
-    fn show_error(&mut self, code: ErrorCode, content: &str, user_id: Option<String>) {
-        // The command waits for the recipient. If that is in vain, another sentence says so.
-        if code == ErrorCode::Absent && self.exit_policy.mode == SessionMode::Send {
-            return;
-        }
-        let notice = Notice::Error {
-            code,
-            content: content.to_owned(),
-        };
-        self.record_outcome(&notice);
-        self.print_diagnostic(&diagnostic::format_diagnostic(content));
-        if self.renderer.is_json() && self.exit_policy.mode != SessionMode::Peers {
-            let event = SessionEvent {
-                id: user_id,
-                kind: notice.into(),
-            };
-            let mut line = Vec::new();
-            self.renderer.append_event(&event, self.today, &mut line);
-            self.print_lines(line);
-        }
-    }
-
-    fn record_outcome(&mut self, notice: &Notice) {
-        match notice {
-            Notice::Joined { .. } => self.exit_policy.record_linked_peer(),
-            Notice::Error { code, .. } => match code {
-                ErrorCode::Target | ErrorCode::Failed => {
-                    self.exit_policy.record_refusal();
-                }
-                ErrorCode::WrongKey => self.exit_policy.record_key_mismatch(),
-                // A person sees the error and can send the line again. A script has only the exit
-                // status.
-                ErrorCode::Room if !self.renderer.has_editor() => {
-                    self.exit_policy.record_refusal();
-                }
-                _ => {}
-            },
-            _ => {}
-        }
-    }
-
-    fn handle_event(&mut self, kind: EventKind) {
-        match kind {
-            EventKind::Chat { chat, cursor } => self.print_chat(chat, cursor),
-            EventKind::Position { folder, cursor } if !self.is_drained() => {
-                self.record_printed(folder, cursor, 0);
-            }
-            EventKind::Notice(notice) => {
-                if let Notice::Error { code, content } = &*notice {
-                    return self.show_error(*code, content, None);
-                }
-                if let Notice::Guest(guest) = &*notice
-                    && guest.event.is_line()
-                {
-                    return self.print_guest_line(notice);
-                }
-                self.record_outcome(&notice);
-                if self.awaits_last_lines() {
-                    self.print_event(EventKind::Notice(notice));
-                }
-            }
-            EventKind::Known(peer) => self.renderer.record_known_name(peer.id, &peer.nick),
-            EventKind::Delivery(report) => {
-                self.handle_status(report.has_linked_peer);
-                let is_settled = report.delivery.is_settled;
-                self.delivery = report;
-                if is_settled && !self.pending.has_lines() {
-                    self.exit_policy.record_delivery_complete();
-                }
-            }
-            EventKind::Status(Status {
-                has_linked_peer,
-                is_blocked,
-            }) => {
-                self.is_blocked = is_blocked;
-                self.handle_status(has_linked_peer);
-            }
-            EventKind::Position { .. }
-            | EventKind::Ready(_)
-            | EventKind::Help(_)
-            | EventKind::Own { .. }
-            | EventKind::Done(_) => {}
-        }
-    }
-
-    fn handle_status(&mut self, has_linked_peer: bool) {
-        if has_linked_peer {
-            self.exit_policy.record_linked_peer();
-        }
-    }
-
-    /// Prints lines, at most as many as `listen --count` has left.
-    fn print_chat(&mut self, mut chat: ChatLines, cursor: Option<FolderCursor>) {
-        let limit = self.exit_policy.remaining_lines();
-        if limit == Some(0) || self.is_drained() {
-            return;
-        }
-        let count = chat.count();
-        let lines = limit.map_or(count, |limit| limit.min(count));
-        if lines < count {
-            chat.truncate_lines(lines);
-        }
-        let log = chat.log.clone();
-        let sequence = chat.sequence + lines.saturating_sub(1);
-        self.print_event(EventKind::Chat { chat, cursor: None });
-        if let Some(cursor) = cursor {
-            let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
-            // A saved position cannot lie inside a batch, so the next run prints the whole batch.
-            if lines == count {
-                self.record_printed(folder, cursor, lines);
-            }
-        }
-        if log.target.recipient() == Some(self.own_id) && self.marks_read() {
-            let mark = Command::MarkRead { log, sequence };
-            self.outgoing.push_back(Request {
-                id: None,
-                kind: UserCommand::Core(mark).into(),
-            });
-        }
-        self.exit_policy.record_printed_lines(lines);
-    }
-
-    /// Records where the next session continues in a folder, and that all lines before this place
-    /// are rendered. `lines`: how many lines the last event had.
-    fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor, lines: u64) {
-        let is_waiting = !self.pending_output.is_empty();
-        self.printed
-            .track(folder.clone(), cursor, lines, is_waiting);
-        self.pending
-            .record_end(folder.clone(), FolderCursor::at(cursor.position));
-        self.cursors.insert(folder, cursor);
-    }
-
-    /// Whether a person sees the transcript.
-    fn marks_read(&self) -> bool {
-        self.is_stdout_terminal && !self.renderer.is_json()
     }
 
     /// Handles a signal. Returns true if the options must be read again.
@@ -560,41 +323,8 @@ impl Frontend {
         self.resize();
     }
 
-    /// Records whether a reply to the command `peers` contains a present peer.
-    pub(super) fn record_peers(&mut self, notice: &Notice) {
-        let is_anyone_here = match notice {
-            Notice::Peers(views) => views.iter().any(|view| view.state != PeerState::Gone),
-            Notice::Guests(guests) => guests.iter().any(|guest| !guest.is_gone),
-            _ => false,
-        };
-        if is_anyone_here && self.exit_policy.mode == SessionMode::Peers {
-            self.exit_policy.record_linked_peer();
-        }
-    }
-
     /// Begins a turn.
     pub fn begin_turn(&mut self, now: Now) {
         self.today = now.wall;
-    }
-}
-
-impl EventSink for Frontend {
-    fn can_answer(&self) -> bool {
-        self.pending_output.is_empty()
-    }
-
-    fn can_accept(&self) -> bool {
-        let stdout = self.stdout.as_ref();
-        self.can_answer() && stdout.is_none_or(OutputWriter::can_accept)
-    }
-
-    fn emit(&mut self, event: SessionEvent) {
-        let Some(id) = event.id else {
-            return self.handle_event(event.kind);
-        };
-        if let Some(id) = self.pending.parse_id(&id) {
-            self.handle_answer(id, event.kind);
-            self.announce_if_ready();
-        }
     }
 }

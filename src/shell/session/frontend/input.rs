@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use termion::event::Key;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Command;
+use crate::base::event::command::Command;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;

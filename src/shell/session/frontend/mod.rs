@@ -3,6 +3,7 @@
 pub mod builder;
 pub mod command_queue;
 pub mod drain;
+pub mod events;
 pub mod exit_policy;
 #[allow(clippy::module_inception)]
 pub mod frontend;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 
 use crate::base::error_code::ErrorCode;
-use crate::base::event::Notice;
+use crate::base::event::notice::Notice;
 use crate::base::lines::count_line_ends;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::lacks_descriptors;

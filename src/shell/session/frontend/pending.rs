@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::batch::LogId;
-use crate::base::event::Command;
+use crate::base::event::command::Command;
 use crate::base::hex;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;

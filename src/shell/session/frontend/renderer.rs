@@ -2,7 +2,8 @@
 //! line.
 use termion::event::Key;
 
-use crate::base::event::{Notice, Peer};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;

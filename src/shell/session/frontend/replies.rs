@@ -1,5 +1,7 @@
 //! The part of a frontend that shows replies to commands. Replies do not belong to the transcript.
-use crate::base::event::{Command, Notice, PeerInfo};
+use crate::base::event::command::Command;
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::PeerInfo;
 use crate::base::guests::guest::GuestInfo;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::shell::session::frontend::exit_policy::SessionMode;

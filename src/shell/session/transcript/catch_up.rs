@@ -3,7 +3,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::{Notice, Position, StoredBatch};
+use crate::base::event::load::{Position, StoredBatch};
+use crate::base::event::notice::Notice;
 use crate::base::missing_lines::gap_notice;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;

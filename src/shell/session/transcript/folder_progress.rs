@@ -1,7 +1,7 @@
 //! How far a transcript is in one folder.
 use std::ops::Range;
 
-use crate::base::event::{Position, StoredBatch};
+use crate::base::event::load::{Position, StoredBatch};
 use crate::base::line_key::LineKey;
 use crate::shell::store::reader::PrintedBacklog;
 use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};

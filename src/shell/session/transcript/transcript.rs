@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Chat, Notice, Position, StoredBatch};
+use crate::base::event::load::{Position, StoredBatch};
+use crate::base::event::notice::{Chat, Notice};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
