@@ -56,6 +56,8 @@ pub struct Delivery {
     /// Does a recipient or a reachable room member lack lines? Also `true` while any room has no
     /// peer that stores all our lines.
     pub has_undelivered: bool,
+    /// Were lines in a room of guests sent to none of them? No later run sends them.
+    pub is_unsent_to_guests: bool,
     /// Do enough peers store the lines?
     pub is_settled: bool,
     /// When to compute this state again if no input arrives by then. `None`: no set time.

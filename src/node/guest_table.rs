@@ -297,14 +297,17 @@ impl GuestTable {
         if self.has_waiting_direct_lines {
             return Some(now + GUEST_WAIT_MS);
         }
-        let is_for_guests = |log: &LogId| {
-            let room = log.target.room();
-            room.is_some_and(|room| self.network_of(room).is_some())
-        };
         let mut lines = lines.iter();
-        let is_unsent = lines.any(|(log, lines)| is_for_guests(log) && !self.was_sent(log, lines));
+        let is_unsent = lines.any(|(log, lines)| self.is_unsent(log, lines));
         self.expected_until
             .filter(|until| is_unsent && now < *until)
+    }
+
+    /// Whether these lines of ours are for guests, and some of them were sent to none.
+    pub fn is_unsent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
+        let room = log.target.room();
+        let is_for_guests = room.is_some_and(|room| self.network_of(room).is_some());
+        is_for_guests && !self.was_sent(log, lines)
     }
 
     /// Whether all these lines of ours were sent to a guest.

@@ -111,6 +111,9 @@ fn append_delivery(report: &DeliveryReport, out: &mut Vec<u8>) {
     line.raw("members", delivery.linked_peers);
     line.raw("undelivered", delivery.has_undelivered);
     line.raw("linked", report.has_linked_peer);
+    if delivery.is_unsent_to_guests {
+        line.raw("unsent_to_guests", true);
+    }
     if !report.undelivered.is_empty() {
         line.string("reason", &report.undelivered);
     }

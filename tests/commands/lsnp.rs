@@ -206,6 +206,8 @@ fn send_reaches_guests_with_a_truthful_status() {
     let alone = ["--lsnp", "send", "-r", "lsnp", "-W", "0.5", "anybody?"];
     let outcome = run(&lo, "bob", &alone);
     outcome.assert_code(69);
+    let fate = "the next run sends them to peers, but not to guests";
+    assert!(outcome.err[0].ends_with(fate), "{outcome:?}");
     let zed = start_foreigner(&lo, "zed", "token");
     run(&lo, "bob", &["--lsnp", "send", "-r", "lsnp", "hello"]).assert_code(0);
     wait_line_with(&zed, &["POST ", "CONTENT=hello"]);

@@ -308,7 +308,9 @@ pub fn delivery_of(
     required_peers: Option<u64>,
     is_expecting_link: bool,
 ) -> Delivery {
+    let is_unsent = |(log, lines): &(&LogId, _)| ctx.guests.is_unsent(log, lines);
     let mut delivery = room_delivery(ctx, logs, routes, lines, required_peers, is_expecting_link);
+    delivery.is_unsent_to_guests = lines.iter().any(is_unsent);
     // The required peers decide about lines in rooms, but never store a line for one guest.
     let room_lines = if required_peers.is_none() { lines } else { &[] };
     if let Some(until) = ctx.guests.unsettled_until(room_lines, ctx.now.time) {
@@ -372,6 +374,7 @@ fn room_delivery(
         acked_peers: least.as_ref().map_or(0, |least| least.acked_peers),
         required_peers: least.as_ref().map_or(0, |least| least.required_peers),
         has_undelivered,
+        is_unsent_to_guests: false,
         is_settled,
         recheck_at: waits_for_quiet.then_some(quiet_at),
     }

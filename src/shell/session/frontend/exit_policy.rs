@@ -337,6 +337,9 @@ impl ExitPolicy {
         let fate = match self.retention {
             Retention::Lost => "the lines are lost with this program",
             Retention::Server => "the lines are stored, and sent by the p2pchat that runs here",
+            Retention::NextRun if report.delivery.is_unsent_to_guests => {
+                "the lines are stored, and the next run sends them to peers, but not to guests"
+            }
             Retention::NextRun => "the lines are stored, and sent by the next run",
         };
         let reason = match &report.undelivered[..] {
