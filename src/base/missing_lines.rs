@@ -39,6 +39,8 @@ pub struct Undelivered {
     pub is_recipient_absent: bool,
     /// Number of all such peers.
     pub lacking_peers: u64,
+    /// Whether guests are in the room, and some of the lines were sent to none of them.
+    pub is_lacked_by_guests: bool,
 }
 
 /// How far the lines published in this run are delivered.

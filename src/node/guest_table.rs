@@ -305,9 +305,18 @@ impl GuestTable {
 
     /// Whether these lines of ours are for guests, and some of them were sent to none.
     pub fn is_unsent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
-        let room = log.target.room();
-        let is_for_guests = room.is_some_and(|room| self.network_of(room).is_some());
-        is_for_guests && !self.was_sent(log, lines)
+        self.network_lacking(log, lines).is_some()
+    }
+
+    /// Whether these lines of ours are for guests who are here, and some of them were sent to none.
+    pub fn lack_lines(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
+        let network = self.network_lacking(log, lines);
+        network.is_some_and(|network| self.present(network).next().is_some())
+    }
+
+    fn network_lacking(&self, log: &LogId, lines: &RangeInclusive<u64>) -> Option<GuestNetwork> {
+        let network = self.network_of(log.target.room()?)?;
+        (!self.was_sent(log, lines)).then_some(network)
     }
 
     /// Whether all these lines of ours were sent to a guest.

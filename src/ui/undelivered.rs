@@ -34,7 +34,8 @@ pub fn describe(undelivered: &[Undelivered], connectivity: Connectivity) -> Stri
         // Writing to a `String` cannot fail.
         let _ = write!(text, "; and {more} more");
     }
-    if let Connectivity::Unlinked { heard_peers } = connectivity {
+    let is_for_peers = undelivered.iter().any(|it| !lack_only_guests(it));
+    if let (true, Connectivity::Unlinked { heard_peers }) = (is_for_peers, connectivity) {
         let _ = match heard_peers {
             0 => write!(text, "; none was heard"),
             1 => write!(
@@ -60,6 +61,7 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
         (target, _) => write!(text, "{target}: "),
     };
     let _ = match &of_target.lacking[..] {
+        _ if lack_only_guests(of_target) => write!(text, "not all lines were sent to the guests"),
         _ if !has_linked_peer => write!(text, "no peer is connected"),
         _ if of_target.is_recipient_absent => write!(text, "this peer is not here"),
         [] if acked == 0 => write!(text, "nobody in the room is connected"),
@@ -73,6 +75,11 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
             )
         }
     };
+}
+
+/// Whether the lines lack nothing but to be sent to guests.
+fn lack_only_guests(of_target: &Undelivered) -> bool {
+    of_target.is_lacked_by_guests && of_target.lacking.is_empty()
 }
 
 /// Appends who lacks lines, such as `bob~k7mq, carol~x2fe and 4 more lack`.

@@ -21,7 +21,27 @@ fn in_room(room: &str, (acked_peers, required_peers): (u64, u64), nicks: &[&str]
         lacking: peers(nicks),
         lacking_peers: nicks.len() as u64,
         is_recipient_absent: false,
+        is_lacked_by_guests: false,
     }
+}
+
+/// Guests are named only if they alone lack lines. No peer is missed then.
+#[test]
+fn guests_are_named() {
+    let of_guests = Undelivered {
+        is_lacked_by_guests: true,
+        ..in_room("#lsnp", (0, 1), &[])
+    };
+    let alone = Connectivity::Unlinked { heard_peers: 0 };
+    let text = "#lsnp: not all lines were sent to the guests";
+    assert_eq!(describe(std::slice::from_ref(&of_guests), alone), text);
+    let text = "#lsnp: bob~aaaa lacks lines, 0 of 1 peers have received all";
+    let with_bob = Undelivered {
+        lacking: peers(&["bob"]),
+        lacking_peers: 1,
+        ..of_guests
+    };
+    assert_eq!(describe(&[with_bob], Connectivity::Linked), text);
 }
 
 /// Each sentence names the room, and the first few peers that lack lines.

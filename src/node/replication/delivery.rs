@@ -57,15 +57,18 @@ struct RoomLogDelivery {
     has_lasting_holder: bool,
     /// Whether all these lines were sent to a guest. Guests acknowledge nothing.
     was_sent_to_guest: bool,
+    /// Whether guests are here, and some of these lines were sent to none of them.
+    is_lacked_by_guests: bool,
     /// The linked and reachable peers that lack some of these lines.
     lacking: SortedSet<PeerId>,
 }
 
 impl RoomLogDelivery {
-    /// Whether a linked or reachable peer lacks some of the lines, or neither a peer stores all of
-    /// them nor a guest got them.
+    /// Whether a linked or reachable peer or the guests lack some of the lines, or neither a peer
+    /// stores all of them nor a guest got them.
     fn has_undelivered(&self) -> bool {
-        self.acked_peers == 0 && !self.was_sent_to_guest || !self.lacking.is_empty()
+        let has_nobody = self.acked_peers == 0 && !self.was_sent_to_guest;
+        has_nobody || self.is_lacked_by_guests || !self.lacking.is_empty()
     }
 }
 
@@ -399,6 +402,7 @@ pub fn undelivered(
                 required_peers: required_peers.unwrap_or(1).min(1),
                 has_lasting_holder: is_acked,
                 was_sent_to_guest: false,
+                is_lacked_by_guests: false,
                 lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
             }
         }
@@ -416,6 +420,7 @@ pub fn undelivered(
         required_peers: of_log.required_peers,
         lacking: lacking.map(|peer| ctx.display_peer(peer)).collect(),
         lacking_peers: of_log.lacking.len() as u64,
+        is_lacked_by_guests: of_log.is_lacked_by_guests,
     })
 }
 
@@ -456,6 +461,7 @@ fn room_log_delivery(
         required_peers: required_peers.unwrap_or(everyone),
         has_lasting_holder,
         was_sent_to_guest,
+        is_lacked_by_guests: ctx.guests.lack_lines(state.log(), lines),
         lacking,
     }
 }

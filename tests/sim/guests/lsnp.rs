@@ -130,6 +130,27 @@ fn lines_in_the_room_are_delivered_with_a_guest() {
     assert!(lan.peers[alice].is_settled());
 }
 
+/// Lines that wait for their turn are delivered to nobody, though a peer stores them already.
+#[test]
+fn lines_in_the_room_are_sent_before_the_run_ends() {
+    let (mut lan, alice) = gateway(16, None);
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.join(bob, "#lsnp");
+    lan.run_until_linked(alice, bob, 5_000);
+    ZED.discover(&mut lan, alice);
+    take_sent(&mut lan, alice);
+    let texts: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
+    lan.finish(alice, None);
+    lan.run_for(2_000);
+    assert_eq!(lan.peers[bob].received().len(), 200);
+    assert!(take_sent(&mut lan, alice).len() < 200);
+    assert!(!lan.peers[alice].is_settled());
+    lan.run_for(2_000);
+    assert!(lan.peers[alice].is_settled());
+}
+
 /// A post is shown once, though a program may send it to everybody and to us.
 #[test]
 fn a_message_that_comes_twice_is_shown_once() {
