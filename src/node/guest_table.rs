@@ -13,10 +13,10 @@ use crate::base::name::{Nick, PeerSelector, Room};
 use crate::base::table::SortedMap;
 use crate::base::time::{Time, WallTime};
 
-/// Maximum number of guests, gone ones included. A gone one makes place for a new one; otherwise
-/// the new one is ignored.
+/// Maximum number of guests of a network, gone ones included. A gone one makes place for a new one;
+/// otherwise the new one is ignored.
 pub const GUESTS_MAX: usize = 256;
-/// Maximum number of guests at one address.
+/// Maximum number of guests of a network at one address.
 pub const GUESTS_PER_SOURCE_MAX: usize = 8;
 /// Maximum number of guests whose picture is kept.
 pub const GUEST_AVATARS_MAX: usize = 16;
@@ -168,15 +168,19 @@ impl GuestTable {
 
     /// Adds a guest. Returns `None` at the bounds.
     pub fn insert(&mut self, claim: GuestClaim<'_>, now: Time) -> Option<GuestId> {
-        let of_source = self.guests.iter().filter(|g| g.source == claim.source);
-        let is_full = match of_source.count() >= GUESTS_PER_SOURCE_MAX {
-            true => Some(claim.source),
-            false => None,
+        let of_network = |guest: &Guest| guest.network == claim.network;
+        let of_source = |guest: &Guest| of_network(guest) && guest.source == claim.source;
+        let count = |belongs: &dyn Fn(&Guest) -> bool| {
+            let guests = self.guests.iter();
+            guests.filter(|guest| belongs(guest)).count()
         };
-        if is_full.is_some() || self.guests.len() >= GUESTS_MAX {
-            let of_source = |guest: &Guest| is_full.is_none_or(|source| guest.source == source);
+        let is_source_full = count(&of_source) >= GUESTS_PER_SOURCE_MAX;
+        if is_source_full || count(&of_network) >= GUESTS_MAX {
             let gone = self.guests.iter().enumerate();
-            let gone = gone.filter(|(_, guest)| guest.is_gone && of_source(guest));
+            let gone = gone.filter(|(_, guest)| match is_source_full {
+                true => guest.is_gone && of_source(guest),
+                false => guest.is_gone && of_network(guest),
+            });
             let (oldest, _) = gone.min_by_key(|(_, guest)| guest.last_heard)?;
             self.guests.remove(oldest);
         }

@@ -74,6 +74,7 @@ pub struct GoRoom {
     streams: SortedMap<StreamId, GoStream>,
     dialing: SortedMap<GuestId, Dialing>,
     lines: OwnLines,
+    limits: SourceLimits,
 }
 
 impl GoRoom {
@@ -89,6 +90,7 @@ impl GoRoom {
             streams: SortedMap::new(),
             dialing: SortedMap::new(),
             lines: OwnLines::default(),
+            limits: SourceLimits::default(),
         }
     }
 
@@ -106,7 +108,6 @@ impl GoRoom {
     pub fn handle_beacon(
         &mut self,
         ctx: &mut Context,
-        limits: &mut SourceLimits,
         interface: u32,
         source: SocketAddr,
         bytes: &[u8],
@@ -119,7 +120,7 @@ impl GoRoom {
         if self.is_ours(ctx, &beacon.id) || !ctx.is_on_link(interface, ip) {
             return true;
         }
-        if !limits.admit(ctx.now.time, ip) {
+        if !self.limits.admit(ctx.now.time, ip) {
             return true;
         }
         if beacon.is_leaving {
@@ -277,13 +278,7 @@ impl GoRoom {
     }
 
     /// Handles received bytes of a stream.
-    pub fn handle_bytes(
-        &mut self,
-        ctx: &mut Context,
-        limits: &mut SourceLimits,
-        stream: StreamId,
-        mut bytes: &[u8],
-    ) {
+    pub fn handle_bytes(&mut self, ctx: &mut Context, stream: StreamId, mut bytes: &[u8]) {
         while let Some(state) = self.streams.get_mut(&stream) {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
@@ -297,7 +292,7 @@ impl GoRoom {
             let line = std::mem::take(&mut state.received);
             let source = state.address.ip();
             bytes = bytes.get(end + 1..).unwrap_or_default();
-            if limits.admit(ctx.now.time, source) {
+            if self.limits.admit(ctx.now.time, source) {
                 match GoMessage::parse(&line) {
                     Some(message) => self.handle_message(ctx, stream, message),
                     None => self.close(ctx, stream),
@@ -481,6 +476,7 @@ impl GoRoom {
 
     /// Adds the times of our next beacon, of waiting lines, and at which guests or streams end.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        self.limits.state_deadlines(deadlines);
         deadlines.add_some(Timer::Guests, self.next_beacon_at);
         let next_line_at = self.lines.next_at(self.reader_count() > 0);
         deadlines.add_some(Timer::Guests, next_line_at);
@@ -502,6 +498,7 @@ impl GoRoom {
     /// Sends our beacon, closes streams that were not established, and shows silent guests as gone,
     /// if that is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        self.limits.handle_timeout(ctx, GuestNetwork::GoP2pchat);
         let now = ctx.now.time;
         let late = self.streams.iter();
         let late = late.filter(|(_, state)| state.deadline.is_some_and(|at| at <= now));

@@ -9,7 +9,6 @@ use crate::node::connection::handshake::Handshakes;
 use crate::node::context::Context;
 use crate::node::guests::go_room::GoRoom;
 use crate::node::guests::lsnp::LsnpGateway;
-use crate::node::guests::source_limits::SourceLimits;
 use crate::node::timer::Deadlines;
 use crate::wire::stream_protocol::StreamProtocol;
 
@@ -18,7 +17,6 @@ use crate::wire::stream_protocol::StreamProtocol;
 pub struct Guests {
     lsnp: Option<LsnpGateway>,
     go: Option<GoRoom>,
-    limits: SourceLimits,
 }
 
 impl Guests {
@@ -29,7 +27,6 @@ impl Guests {
                 .filter(|_| HAS_GUESTS)
                 .map(|config| LsnpGateway::new(ctx, config)),
             go: (speaks_go && HAS_GUESTS).then(|| GoRoom::new(ctx)),
-            limits: SourceLimits::default(),
         }
     }
 
@@ -62,13 +59,12 @@ impl Guests {
         let Some(go) = self.go.as_mut().filter(|_| HAS_GUESTS) else {
             return false;
         };
-        let limits = &mut self.limits;
         match *input {
             Input::Datagram {
                 interface,
                 source,
                 bytes,
-            } => return go.handle_beacon(ctx, limits, interface, source, bytes),
+            } => return go.handle_beacon(ctx, interface, source, bytes),
             Input::Bytes { stream, bytes } => {
                 let begins = StreamProtocol::detect(bytes) == StreamProtocol::GoP2pchat;
                 if !go.owns(stream)
@@ -76,11 +72,11 @@ impl Guests {
                     && let Some(address) = handshakes.release(stream)
                 {
                     go.accept(ctx, stream, address);
-                    go.handle_bytes(ctx, limits, stream, bytes);
+                    go.handle_bytes(ctx, stream, bytes);
                     return true;
                 }
                 let is_ours = go.owns(stream);
-                go.handle_bytes(ctx, limits, stream, bytes);
+                go.handle_bytes(ctx, stream, bytes);
                 return is_ours;
             }
             Input::Connected { stream } if go.owns(stream) => go.handle_connected(ctx, stream),
@@ -99,7 +95,7 @@ impl Guests {
         input: &LsnpInput<'_>,
     ) -> Option<(Room, String)> {
         let lsnp = self.lsnp.as_mut().filter(|_| HAS_GUESTS)?;
-        let line = lsnp.handle_datagram(ctx, &mut self.limits, input)?;
+        let line = lsnp.handle_datagram(ctx, input)?;
         Some((lsnp.repeat_room()?.clone(), line))
     }
 
@@ -152,7 +148,6 @@ impl Guests {
         if let Some(go) = self.go.as_ref().filter(|_| HAS_GUESTS) {
             go.state_deadlines(ctx, deadlines);
         }
-        self.limits.state_deadlines(deadlines);
     }
 
     /// Acts on the deadlines that are due.
@@ -162,9 +157,6 @@ impl Guests {
         }
         if let Some(go) = self.go_mut() {
             go.handle_timeout(ctx);
-        }
-        if HAS_GUESTS {
-            self.limits.handle_timeout(ctx);
         }
     }
 }

@@ -57,6 +57,7 @@ pub struct LsnpGateway {
     /// Our name in the last discovery.
     announced: Nick,
     lines: OwnLines,
+    limits: SourceLimits,
     profile: GuestProfile,
     is_verbose: bool,
     repeated: RateLimiter,
@@ -72,6 +73,7 @@ impl LsnpGateway {
             has_discovered: false,
             announced: ctx.nick.clone(),
             lines: OwnLines::default(),
+            limits: SourceLimits::default(),
             profile: GuestProfile::default(),
             is_verbose: false,
             repeated: RateLimiter::new(LSNP_REPEAT_INTERVAL_MS),
@@ -89,12 +91,7 @@ impl LsnpGateway {
     }
 
     /// Handles a datagram. Returns the line to repeat in a room, if it contains one.
-    pub fn handle_datagram(
-        &mut self,
-        ctx: &mut Context,
-        limits: &mut SourceLimits,
-        input: &LsnpInput<'_>,
-    ) -> Option<String> {
+    pub fn handle_datagram(&mut self, ctx: &mut Context, input: &LsnpInput<'_>) -> Option<String> {
         let source = IpAddr::from(*input.source.ip());
         let is_ours = ctx.is_own_address(source);
         if is_ours && input.source.port() == self.config.port {
@@ -112,7 +109,7 @@ impl LsnpGateway {
         let is_of_our_network = message
             .gateway
             .is_some_and(|tag| tag == ctx.network.short());
-        if is_of_our_network || !limits.admit(ctx.now.time, source) {
+        if is_of_our_network || !self.limits.admit(ctx.now.time, source) {
             return None;
         }
         let Some(id) = self.observe(ctx, input, &message) else {
@@ -129,7 +126,7 @@ impl LsnpGateway {
         let line = line.filter(|_| self.config.repeat_room.is_some());
         self.repeated.drain(ctx.now.time);
         if line.is_some() && self.repeated.level() >= LSNP_REPEAT_BURST {
-            limits.record_drop(ctx.now.time, source);
+            self.limits.record_drop(ctx.now.time, source);
             return None;
         }
         if line.is_some() {
@@ -350,6 +347,7 @@ impl LsnpGateway {
 
     /// Adds the times at which to announce us, to send waiting lines, or to show a guest as gone.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        self.limits.state_deadlines(deadlines);
         deadlines.add_some(Timer::Guests, self.next_discovery_at);
         let mut has_guests = false;
         for guest in ctx.guests.present(GuestNetwork::Lsnp) {
@@ -361,6 +359,7 @@ impl LsnpGateway {
 
     /// Announces us, and shows silent guests as gone, if that is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        self.limits.handle_timeout(ctx, GuestNetwork::Lsnp);
         let now = ctx.now.time;
         for id in present(ctx) {
             let silent = ctx.guests.get(id);

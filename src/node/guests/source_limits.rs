@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
+use crate::base::guests::guest::GuestNetwork;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -13,13 +14,13 @@ use crate::node::timer::{Deadlines, Timer};
 const GUEST_MESSAGES_BURST: u64 = 30;
 /// Milliseconds after which a host may send one more message.
 const GUEST_MESSAGE_INTERVAL_MS: u64 = 500;
-/// Maximum number of hosts that are watched. At the bound, the messages of further ones are
-/// dropped.
+/// Maximum number of hosts of a network that are watched. At the bound, the messages of further
+/// ones are dropped.
 const GUEST_SOURCES_MAX: usize = 256;
 /// Milliseconds from the first dropped message to the report of all.
 const GUEST_DROPS_REPORT_MS: u64 = 60_000;
 
-/// Counts the messages of hosts.
+/// Counts the messages of the hosts of a network.
 #[derive(Default)]
 pub struct SourceLimits {
     sources: SortedMap<IpAddr, RateLimiter>,
@@ -66,14 +67,15 @@ impl SourceLimits {
     }
 
     /// Reports the dropped messages if that is due.
-    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+    pub fn handle_timeout(&mut self, ctx: &mut Context, network: GuestNetwork) {
         let now = ctx.now.time;
         if let Some((count, source, _)) = self.dropped.take_if(|(_, _, at)| *at <= now) {
             ctx.notify(Notice::Error {
                 code: ErrorCode::Guests,
                 content: format!(
-                    "{count} messages of guests were dropped in the last minute, because too many \
-                     came: the last one from {source}"
+                    "{count} messages of guests of {} were dropped in the last minute, because too \
+                     many came: the last one from {source}",
+                    network.room()
                 ),
             });
         }

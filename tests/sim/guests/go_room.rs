@@ -3,11 +3,13 @@ use std::net::SocketAddr;
 
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::stream_id::StreamId;
+use p2pchat::base::guests::lsnp::LsnpConfig;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage, GoMessageKind};
+use p2pchat::wire::lsnp::LsnpContent;
 use p2pchat::{Nick, Room};
 
-use super::support::{guest_count, shown};
+use super::support::{Foreigner, GATEWAY_PORT, guest_count, shown};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::open_stream_from;
@@ -272,6 +274,36 @@ fn a_flood_of_lines_is_cut() {
     assert_eq!(shown(&lan, alice).len(), 30);
     lan.run_for(61_000);
     assert_eq!(lan.peers[alice].error_count("guests"), 1);
+}
+
+/// A flood of LSNP shuts nobody of p2pchat in Go out: neither its host, nor another one.
+#[test]
+fn networks_have_places_of_their_own() {
+    let mut lan = Lan::new(13);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].speaks_go = true;
+    lan.peers[alice].lsnp = Some(LsnpConfig {
+        port: GATEWAY_PORT,
+        repeat_room: None,
+    });
+    lan.start(alice);
+    for room in ["#lsnp", "#p2pchat-go"] {
+        lan.join(alice, room);
+    }
+    for n in 0..=255 {
+        Foreigner::new("m", n).discover(&mut lan, alice);
+    }
+    for n in 0..100 {
+        let post = format!("spam {n}");
+        Foreigner::new("m", 1).send(&mut lan, alice, LsnpContent::Post(&post));
+    }
+    assert_eq!(guest_count(&mut lan, alice), 256);
+    let stream = named_stream(&mut lan, alice, 1, "a_zed");
+    let line = message("a_zed", GoMessageKind::Chat, "I am heard");
+    write(&mut lan, alice, stream, &line);
+    assert_eq!(guest_count(&mut lan, alice), 257);
+    let shown = shown(&lan, alice);
+    assert_eq!(shown.last().unwrap(), "#p2pchat-go zed: I am heard");
 }
 
 /// Beacons and streams from elsewhere are ignored, and so is the program of a peer that does not
