@@ -8,11 +8,17 @@ use p2pchat::wire::lsnp::LsnpContent;
 use super::support::{
     Foreigner, GATEWAY_PORT, deliver_bytes, expect_repeated, gateway, guest_count, shown, take_sent,
 };
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
 
 const MALLORY: Foreigner = Foreigner::new("mallory", 66);
 
-fn made_up_discovery(n: usize) -> String {
-    format!("TYPE:PEER_DISCOVERY\nUSER_ID:m{n}@10.0.9.66\nPORT:9000\n\n")
+/// Mallory's host announces so many users.
+fn make_up_users(lan: &mut Lan, who: PeerIndex, count: usize) {
+    for n in 0..count {
+        let text = format!("TYPE:PEER_DISCOVERY\nUSER_ID:m{n}@10.0.9.66\nPORT:9000\n\n");
+        deliver_bytes(lan, who, 1, MALLORY.address(), true, text.as_bytes());
+    }
 }
 
 /// A host invents a hundred users: eight find a place, each is answered once, and the user is told
@@ -20,17 +26,7 @@ fn made_up_discovery(n: usize) -> String {
 #[test]
 fn a_hundred_forged_users_of_one_host() {
     let (mut lan, alice) = gateway(1, None);
-    for n in 0..100 {
-        let bytes = made_up_discovery(n);
-        deliver_bytes(
-            &mut lan,
-            alice,
-            1,
-            MALLORY.address(),
-            true,
-            bytes.as_bytes(),
-        );
-    }
+    make_up_users(&mut lan, alice, 100);
     assert_eq!(guest_count(&mut lan, alice), 8);
     assert_eq!(take_sent(&mut lan, alice).len(), 8);
     // Another host has its own places.
@@ -45,17 +41,7 @@ fn a_hundred_forged_users_of_one_host() {
 #[test]
 fn gone_guests_make_place() {
     let (mut lan, alice) = gateway(2, None);
-    for n in 0..8 {
-        let bytes = made_up_discovery(n);
-        deliver_bytes(
-            &mut lan,
-            alice,
-            1,
-            MALLORY.address(),
-            true,
-            bytes.as_bytes(),
-        );
-    }
+    make_up_users(&mut lan, alice, 8);
     lan.run_for(301_000);
     MALLORY.discover(&mut lan, alice);
     assert_eq!(guest_count(&mut lan, alice), 8);
