@@ -1,7 +1,7 @@
 //! Names of peers, rooms, folders and targets. Constructors validate, so every `Nick` and `Room`
 //! can be shown without escaping.
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use unicode_width::UnicodeWidthChar as _;
@@ -210,11 +210,12 @@ impl fmt::Display for Room {
 }
 
 /// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. Or a guest: `@guest/name`, or
-/// `@guest/name@10.0.0.7` if two hosts have a guest of that name. The first `@` is optional.
+/// `@guest/name@10.0.0.7` if two hosts have a guest of that name, or `@guest/name@10.0.0.7:9000` if
+/// one host has two. The first `@` is optional.
 ///
 /// The inner string has the form `name~prefix` in lower case. `prefix` is the beginning of an id.
 /// An empty `name` matches every name. An empty `prefix` matches every id. For a guest the string
-/// is `guest/name` or `guest/name@host`, also in lower case.
+/// is `guest/name`, `guest/name@host` or `guest/name@host:port`, also in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
@@ -225,6 +226,14 @@ const ID_PREFIX_MIN_CHARS: usize = 4;
 fn is_id_prefix(text: &str) -> bool {
     let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
     (ID_PREFIX_MIN_CHARS..=PeerId::TEXT_BYTES).contains(&text.len()) && text.bytes().all(digit)
+}
+
+/// Parses an address with or without a port.
+fn parse_host(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) => Some((address.ip(), Some(address.port()))),
+        Err(_) => Some((text.parse().ok()?, None)),
+    }
 }
 
 impl PeerSelector {
@@ -242,7 +251,7 @@ impl PeerSelector {
         if let Some(guest) = text.strip_prefix(GUEST_PREFIX) {
             let (name, host) = guest.split_once('@').unwrap_or((guest, ""));
             check_name(name, NICK_MAX_CHARS)?;
-            if guest.len() > name.len() && host.parse::<IpAddr>().is_err() {
+            if guest.len() > name.len() && parse_host(host).is_none() {
                 return Err(NameError::InvalidCharacter('@'));
             }
             return Ok(PeerSelector(text));
@@ -263,12 +272,23 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
-    /// The name and the address of the guest that the selector means, in lower case. Without an
-    /// address, the guest of any host. `None`: the selector means a peer.
-    pub fn guest(&self) -> Option<(&str, Option<IpAddr>)> {
+    /// The name of the guest that the selector means, in lower case. `None`: the selector means a
+    /// peer.
+    pub fn guest_name(&self) -> Option<&str> {
         let guest = self.0.strip_prefix(GUEST_PREFIX)?;
-        let (name, host) = guest.split_once('@').unwrap_or((guest, ""));
-        Some((name, host.parse().ok()))
+        Some(guest.split_once('@').map_or(guest, |(name, _)| name))
+    }
+
+    /// Does a guest with this name, who listens at this address, match the selector? Upper and
+    /// lower case letters count as equal.
+    pub fn matches_guest(&self, nick: &Nick, address: SocketAddr) -> bool {
+        if self.guest_name() != Some(&*nick.0.to_lowercase()) {
+            return false;
+        }
+        let host = self.0.split_once('@').map(|(_, host)| parse_host(host));
+        host.flatten().is_none_or(|(ip, port)| {
+            ip == address.ip() && port.is_none_or(|port| port == address.port())
+        })
     }
 
     /// The peer's id. `None` if the selector does not contain a whole id.
@@ -279,7 +299,7 @@ impl PeerSelector {
     /// Does a peer with this name and id match the selector? Upper and lower case letters count as
     /// equal.
     pub fn matches(&self, nick: &Nick, id: &PeerId) -> bool {
-        if self.guest().is_some() {
+        if self.guest_name().is_some() {
             return false;
         }
         let (name, prefix) = self.parts();
@@ -298,7 +318,7 @@ impl From<&PeerId> for PeerSelector {
 /// Formats the selector in the form that [`PeerSelector::parse`] reads back.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.guest().is_some() {
+        if self.guest_name().is_some() {
             return write!(f, "@{}", self.0);
         }
         let (name, prefix) = self.parts();

@@ -221,14 +221,10 @@ impl GuestTable {
 
     /// The guests here that a selector means. Empty for the selector of a peer.
     pub fn select(&self, selector: &PeerSelector) -> Vec<&Guest> {
-        let Some((name, source)) = selector.guest() else {
-            return Vec::new();
-        };
-        let guests = self.guests.iter().filter(|guest| {
-            !guest.is_gone
-                && guest.nick.as_str().to_lowercase() == name
-                && source.is_none_or(|source| guest.source == source)
-        });
+        let guests = self
+            .guests
+            .iter()
+            .filter(|guest| !guest.is_gone && selector.matches_guest(&guest.nick, guest.address));
         guests.collect()
     }
 
@@ -291,6 +287,11 @@ impl GuestTable {
         self.expected_until = self.expected_until.max(Some(until));
     }
 
+    /// Until when the first guests are expected. `None`: they are not any more.
+    pub fn expected_until(&self, now: Time) -> Option<Time> {
+        self.expected_until.filter(|until| now < *until)
+    }
+
     /// Until when to wait for guests that may get these lines, and when to ask again. `None`: no
     /// longer. Whoever hears our first discoveries answers at once.
     pub fn unsettled_until(
@@ -303,8 +304,7 @@ impl GuestTable {
         }
         let mut lines = lines.iter();
         let is_unsent = lines.any(|(log, lines)| self.is_unsent(log, lines));
-        self.expected_until
-            .filter(|until| is_unsent && now < *until)
+        self.expected_until(now).filter(|_| is_unsent)
     }
 
     /// Whether these lines of ours are for guests, and some of them were sent to none.

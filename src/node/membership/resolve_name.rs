@@ -7,6 +7,7 @@ use crate::base::name::PeerSelector;
 use crate::base::text::bound_name::bound_name_warning;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::guest_table::Guest;
 use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
 use crate::node::timer::{Deadlines, Timer};
 
@@ -91,23 +92,8 @@ impl NameResolution {
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);
-            if pending.selector.guest().is_some() {
-                let is_late = waited >= pending.timeout_ms;
-                match resolve_guest(ctx, &pending.selector) {
-                    None if !is_late || pending.timeout_ms > 0 && !is_timeout => {
-                        self.is_decision_due |= is_late;
-                        self.pending.push(pending);
-                    }
-                    found => {
-                        let found = found.unwrap_or_else(|| Err(UNKNOWN_NAME.to_owned()));
-                        let (request_id, selector) = (pending.request_id, &pending.selector);
-                        let result = found.map_err(|why| Refusal {
-                            code: ErrorCode::Target,
-                            content: format!("not sent to {selector}: {why}"),
-                        });
-                        ctx.notify(Notice::Resolved { request_id, result });
-                    }
-                }
+            if pending.selector.guest_name().is_some() {
+                self.decide_guest(ctx, pending, waited, is_timeout);
                 continue;
             }
             let is_complete = !is_expecting_link && ctx.is_quiet();
@@ -159,6 +145,39 @@ impl NameResolution {
         }
     }
 
+    /// Decides the selector of a guest if that can be decided now, as [`NameResolution::end_turn`]
+    /// does for peers.
+    fn decide_guest(
+        &mut self,
+        ctx: &mut Context,
+        pending: PendingResolution,
+        waited: u64,
+        is_timeout: bool,
+    ) {
+        let found = resolve_guest(ctx, &pending.selector);
+        // Another guest of that name may answer our first discovery as well.
+        let is_early = ctx.guests.expected_until(pending.started_at).is_some();
+        let has_settled =
+            ctx.guests.expected_until(ctx.now.time).is_none() || waited >= pending.timeout_ms / 2;
+        let is_due = waited >= pending.timeout_ms || found.is_some() && has_settled;
+        let needs_no_time = pending.timeout_ms == 0
+            || found
+                .as_ref()
+                .is_some_and(|found| found.is_err() || !is_early);
+        if !(needs_no_time || is_due && is_timeout) {
+            self.is_decision_due |= is_due;
+            self.pending.push(pending);
+            return;
+        }
+        let found = found.unwrap_or_else(|| Err(UNKNOWN_NAME.to_owned()));
+        let (request_id, selector) = (pending.request_id, &pending.selector);
+        let result = found.map_err(|why| Refusal {
+            code: ErrorCode::Target,
+            content: format!("not sent to {selector}: {why}"),
+        });
+        ctx.notify(Notice::Resolved { request_id, result });
+    }
+
     /// Adds the times at which a selector may be decided.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         if self.is_decision_due {
@@ -167,11 +186,13 @@ impl NameResolution {
         for pending in &self.pending {
             let started_at = pending.started_at;
             let times = [
-                started_at + pending.settle_ms(),
-                started_at + pending.timeout_ms,
-                ctx.quiet_at(),
+                Some(started_at + pending.settle_ms()),
+                Some(started_at + pending.timeout_ms / 2),
+                Some(started_at + pending.timeout_ms),
+                Some(ctx.quiet_at()),
+                ctx.guests.expected_until(ctx.now.time),
             ];
-            for at in times {
+            for at in times.into_iter().flatten() {
                 if at > ctx.now.time {
                     deadlines.add(Timer::ResolveName, at);
                 }
@@ -189,8 +210,16 @@ fn resolve_guest(
         [] => None,
         [guest] => Some(Ok(ResolvedRecipient::Guest(guest.id))),
         guests => {
-            let names = guests.iter().map(|g| format!("@{}@{}", g.name(), g.source));
-            let names: Vec<String> = names.collect();
+            let name = |guest: &Guest| {
+                let of_host = guests
+                    .iter()
+                    .filter(|g| g.address.ip() == guest.address.ip());
+                match of_host.count() {
+                    1 => format!("@{}@{}", guest.name(), guest.address.ip()),
+                    _ => format!("@{}@{}", guest.name(), guest.address),
+                }
+            };
+            let names: Vec<String> = guests.iter().map(|guest| name(guest)).collect();
             Some(Err(format!("could be {}", names.join(" or "))))
         }
     }

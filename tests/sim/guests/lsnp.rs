@@ -5,7 +5,9 @@ use p2pchat::base::guests::guest::GuestProfile;
 use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::wire::lsnp::LsnpContent;
 
-use super::support::{Foreigner, deliver_bytes, expect_repeated, gateway, shown, take_sent};
+use super::support::{
+    Foreigner, deliver_bytes, expect_repeated, gateway, last_error, shown, take_sent,
+};
 
 const ZED: Foreigner = Foreigner::new("zed", 1);
 
@@ -203,6 +205,19 @@ fn a_direct_message_finds_its_guest() {
         take_sent(&mut lan, alice),
         ["10.0.9.2:9000 DM zed@10.0.9.2 you"]
     );
+    let twin = Foreigner { port: 9_001, ..ZED };
+    let bytes = "TYPE:PEER_DISCOVERY\nUSER_ID:zed@elsewhere\nPORT:9001\n\n";
+    deliver_bytes(&mut lan, alice, 1, twin.address(), true, bytes.as_bytes());
+    take_sent(&mut lan, alice);
+    lan.send_direct_within(alice, "@guest/zed@10.0.9.1", "which?", 0);
+    let choices = "@guest/zed@10.0.9.1:9000 or @guest/zed@10.0.9.1:9001";
+    let refusal = last_error(&lan, alice);
+    assert!(refusal.ends_with(choices), "{refusal}");
+    lan.send_direct_within(alice, "@guest/zed@10.0.9.1:9001", "you", 0);
+    assert_eq!(
+        take_sent(&mut lan, alice),
+        ["10.0.9.1:9001 DM zed@elsewhere you"]
+    );
     lan.send_direct_within(alice, "@guest/carol", "are you there?", 10_000);
     lan.run_for(5_000);
     let carol = Foreigner::new("carol", 3);
@@ -213,7 +228,31 @@ fn a_direct_message_finds_its_guest() {
     );
     lan.send_direct_within(alice, "@guest/dave", "nobody", 1_000);
     lan.run_for(2_000);
-    assert_eq!(lan.peers[alice].error_count("target"), 2);
+    assert_eq!(lan.peers[alice].error_count("target"), 3);
+}
+
+/// A run that just began gets answers from all guests of a name before it takes one of them.
+#[test]
+fn a_run_that_begins_does_not_take_the_first_bearer() {
+    let (mut lan, alice) = gateway(17, None);
+    lan.stop(alice);
+    lan.start(alice);
+    lan.run_for(50);
+    lan.send_direct_within(alice, "@guest/zed", "which?", 10_000);
+    lan.send_direct_within(alice, "@guest/carol", "hello", 10_000);
+    take_sent(&mut lan, alice);
+    for guest in [ZED, Foreigner::new("carol", 3), Foreigner::new("zed", 2)] {
+        let port = guest.port;
+        guest.send(&mut lan, alice, LsnpContent::Discovery { port });
+        lan.run_for(300);
+    }
+    let refusal = last_error(&lan, alice);
+    assert!(refusal.contains("could be @guest/zed@10.0.9."), "{refusal}");
+    lan.run_for(1_000);
+    let sent = take_sent(&mut lan, alice);
+    let direct = sent.iter().filter(|sent| sent.contains(" DM "));
+    let direct: Vec<&String> = direct.collect();
+    assert_eq!(direct, ["10.0.9.3:9000 DM carol@10.0.9.3 hello"]);
 }
 
 /// Lists and profiles are answered, a profile once.

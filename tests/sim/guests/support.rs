@@ -151,6 +151,16 @@ pub fn shown(lan: &Lan, who: PeerIndex) -> Vec<String> {
     events.collect()
 }
 
+/// The sentence of the last error that a peer reported.
+pub fn last_error(lan: &Lan, who: PeerIndex) -> &str {
+    let errors = lan.peers[who].notices_of_run();
+    let errors = errors.filter_map(|notice| match notice {
+        Notice::Error { content, .. } => Some(&**content),
+        _ => None,
+    });
+    errors.last().unwrap_or("")
+}
+
 /// How many guests a peer lists.
 pub fn guest_count(lan: &mut Lan, who: PeerIndex) -> usize {
     lan.feed(who, Input::Command(Command::Peers));
