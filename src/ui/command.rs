@@ -1,6 +1,6 @@
 //! Parses typed lines into commands.
 use crate::base::event::command::Command;
-use crate::base::guests::guest::{GuestProfile, HAS_GUESTS};
+use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is_picture};
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
@@ -199,7 +199,10 @@ fn parse_profile(text: &str) -> Result<GuestProfile, String> {
         .strip_prefix("data:")
         .map(|url| url.split_once(";base64,"))
     {
-        Some(Some((kind, data))) => Some((kind.to_owned(), data.to_owned())),
+        Some(Some((kind, data))) if is_picture(data) => Some((kind.to_owned(), data.to_owned())),
+        Some(Some((_, data))) if data.len() > PICTURE_MAX_BYTES => {
+            return Err("the picture is larger than 45 KiB: choose a smaller one".into());
+        }
         None if picture.is_empty() => None,
         _ => return Err("the picture is no data URL: data:image/png;base64,…".into()),
     };

@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 
 use crate::base::batch_content::{for_each_json_line, write_json_string};
+use crate::base::guests::guest::is_picture;
 use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::Nick;
 
 /// The UDP port of discovery, which all programs on a host share.
 pub const LSNP_DISCOVERY_PORT: u16 = 50_999;
-/// Longest message, in bytes: what fits into a datagram. It bounds a picture, too.
+/// Longest message, in bytes: what fits into a datagram.
 pub const LSNP_MAX_BYTES: usize = 65_507;
 /// Maximum number of lines in a message. The first ones count.
 pub const LSNP_FIELDS_MAX: usize = 32;
@@ -105,7 +106,7 @@ impl<'a> Values<'a> {
 
     fn avatar(&self) -> Option<(&'a str, &'a str)> {
         let data = self.get("AVATAR_DATA")?;
-        let is_kept = self.get("AVATAR_ENCODING") == Some("base64") && !data.is_empty();
+        let is_kept = self.get("AVATAR_ENCODING") == Some("base64") && is_picture(data);
         is_kept.then(|| (self.text("AVATAR_TYPE"), data))
     }
 }
@@ -205,10 +206,10 @@ impl<'a> LsnpMessage<'a> {
                 status,
                 avatar,
             } => {
-                put("DISPLAY_NAME", display_name);
-                put("STATUS", status);
+                put("DISPLAY_NAME", truncate(display_name, LSNP_TEXT_MAX_BYTES));
+                put("STATUS", truncate(status, LSNP_TEXT_MAX_BYTES));
                 if let Some((kind, data)) = avatar {
-                    put("AVATAR_TYPE", kind);
+                    put("AVATAR_TYPE", truncate(kind, LSNP_TEXT_MAX_BYTES));
                     put("AVATAR_ENCODING", "base64");
                     put("AVATAR_DATA", data);
                 }

@@ -1,4 +1,5 @@
 //! LSNP: its bytes, the messages of other programs, and hostile ones.
+use p2pchat::base::guests::guest::PICTURE_MAX_BYTES;
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::wire::lsnp::{
     LSNP_FIELDS_MAX, LSNP_ID_MAX_BYTES, LSNP_LISTED_MAX, LSNP_MAX_BYTES, LSNP_TEXT_MAX_BYTES,
@@ -142,26 +143,47 @@ fn everything_in_a_message_is_bounded() {
     let crowded = |more: &str| format!("TYPE:POST\nUSER_ID:zed\n{fields}{more}CONTENT:hi\n\n");
     assert!(parse(&crowded("")).is_some());
     assert_eq!(parse(&crowded("X:1\n")), None);
-    let profile = |bytes: usize| {
-        let head = "TYPE:PROFILE\nUSER_ID:z\nAVATAR_ENCODING:base64\nAVATAR_DATA:";
-        format!("{head}{}\n\n", "a".repeat(bytes - head.len() - 2))
-    };
-    let whole = profile(LSNP_MAX_BYTES);
-    let content = parse(&whole).unwrap().content;
-    assert!(matches!(
-        content,
-        LsnpContent::Profile {
-            avatar: Some(_),
-            ..
-        }
-    ));
-    assert_eq!(parse(&profile(LSNP_MAX_BYTES + 1)), None);
+    let whole = post("zed", &"x".repeat(10)) + &"y".repeat(LSNP_MAX_BYTES);
+    assert!(parse(&whole[..LSNP_MAX_BYTES]).is_some());
+    assert_eq!(parse(&whole[..=LSNP_MAX_BYTES]), None);
     let names = vec!["\"zed\""; LSNP_LISTED_MAX + 1].join(",");
     let list = format!("TYPE:PEER_LIST_RESPONSE\nFROM:z\nPEERS:[{names}]\n\n");
     let LsnpContent::ListResponse(users) = parse(&list).unwrap().content else {
         panic!("a list");
     };
     assert_eq!(users.len(), LSNP_LISTED_MAX);
+}
+
+/// A picture is kept if it is base64, and is small enough to be sent as well.
+#[test]
+fn only_pictures_are_kept() {
+    let is_kept = |data: &str| {
+        let head = "TYPE:PROFILE\nUSER_ID:z\nAVATAR_ENCODING:base64\nAVATAR_DATA:";
+        let text = format!("{head}{data}\n\n");
+        let LsnpContent::Profile { avatar, .. } = parse(&text).unwrap().content else {
+            panic!("a profile");
+        };
+        avatar.is_some()
+    };
+    let largest = "a".repeat(PICTURE_MAX_BYTES);
+    assert!(is_kept("YQ==") && is_kept(&largest));
+    for data in ["", "YQ=", "Y Q==", "\u{1b}[2J", "é=", &(largest + "YQ==")] {
+        assert!(!is_kept(data), "{data:?}");
+    }
+    let long = "é".repeat(10_000);
+    let picture = "a".repeat(PICTURE_MAX_BYTES);
+    let message = LsnpMessage {
+        user: "alice@10.0.0.1",
+        timestamp_s: 0,
+        message_id: "1f",
+        gateway: None,
+        content: LsnpContent::Profile {
+            display_name: &long,
+            status: &long,
+            avatar: Some((&long, &picture)),
+        },
+    };
+    assert!(LsnpMessage::parse(&message.encode()).is_some());
 }
 
 /// No program gets an escape code or a line end from us.

@@ -1,6 +1,8 @@
 //! Guests: who they are, and how they are named.
 use std::net::SocketAddr;
 
+use data_encoding::BASE64;
+
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
@@ -54,6 +56,16 @@ pub struct GuestLines {
 /// The name under which a guest is shown: `guest/zed`.
 pub fn guest_name(nick: &Nick) -> String {
     format!("{GUEST_PREFIX}{nick}")
+}
+
+/// Longest picture in base64, in bytes: 45 KiB of a file. It fits into a datagram of LSNP, with the
+/// rest of a profile.
+pub const PICTURE_MAX_BYTES: usize = 60 * 1024;
+
+/// Whether this is a picture in base64, of a permitted size.
+pub fn is_picture(text: &str) -> bool {
+    let fits = (1..=PICTURE_MAX_BYTES).contains(&text.len());
+    fits && BASE64.decode(text.as_bytes()).is_ok()
 }
 
 /// What a guest says about itself.

@@ -4,8 +4,10 @@ use std::io::{self, Read as _};
 
 use data_encoding::BASE64;
 
-/// Largest picture, in bytes. In base64, it fits into a datagram with the rest of the message.
-const PICTURE_MAX_BYTES: u64 = 45 * 1024;
+use crate::base::guests::guest::PICTURE_MAX_BYTES;
+
+/// Largest file of a picture, in bytes. Base64 makes four bytes of three.
+const PICTURE_FILE_MAX_BYTES: u64 = PICTURE_MAX_BYTES as u64 / 4 * 3;
 
 /// Reads a file as a data URL (RFC 2397).
 ///
@@ -13,7 +15,7 @@ const PICTURE_MAX_BYTES: u64 = 45 * 1024;
 /// The file cannot be read, or is too large. The error is a sentence for the user.
 pub fn read_picture(path: &str) -> Result<String, String> {
     let bytes = read_file(path).map_err(|error| format!("{path}: {error}"))?;
-    if bytes.len() as u64 > PICTURE_MAX_BYTES {
+    if bytes.len() as u64 > PICTURE_FILE_MAX_BYTES {
         return Err(format!(
             "{path} is larger than 45 KiB: choose a smaller picture"
         ));
@@ -33,7 +35,7 @@ fn read_file(path: &str) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("this is no file"));
     }
     let mut bytes = Vec::new();
-    let limit = PICTURE_MAX_BYTES + 1;
+    let limit = PICTURE_FILE_MAX_BYTES + 1;
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
