@@ -13,6 +13,7 @@ use crate::base::guests::guest_event::GuestEvent;
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpOutput, LsnpRequest};
 use crate::base::hex;
 use crate::base::interface::Interface;
+use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::{Nick, Room};
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -223,7 +224,8 @@ impl LsnpGateway {
                 let line = line.to_owned();
                 let (room, content) = (GuestNetwork::Lsnp.room(), line.clone());
                 let notice = guest.notice(now.wall, GuestEvent::Posted { room, content });
-                let repeated = format!("{}: {line}", guest.name());
+                let mut repeated = format!("{}: {line}", guest.name());
+                repeated.truncate(repeated.floor_char_boundary(LINE_MAX_BYTES));
                 ctx.notify(notice);
                 return Some(repeated);
             }

@@ -3,6 +3,7 @@ use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::guests::guest::GuestProfile;
 use p2pchat::base::guests::lsnp::LsnpRequest;
+use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
@@ -353,6 +354,21 @@ fn a_gateway_repeats_what_guests_say() {
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), ["guest/zed: hi all"]);
     assert_eq!(take_sent(&mut lan, alice), [""; 0]);
+}
+
+/// The longest post is repeated as far as it fits beside the guest's name.
+#[test]
+fn a_long_post_is_repeated_as_far_as_it_fits() {
+    let (mut lan, alice) = gateway(18, Some("#general"));
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 5_000);
+    let post = "é".repeat(LINE_MAX_BYTES / 2);
+    let repeated = format!("guest/zed: {}", "é".repeat((LINE_MAX_BYTES - 11) / 2));
+    expect_repeated(&mut lan, alice, std::slice::from_ref(&repeated));
+    ZED.send(&mut lan, alice, LsnpContent::Post(&post));
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), [repeated]);
 }
 
 /// Two gateways of one network get each other's lines signed. So they are no guests of each other.
