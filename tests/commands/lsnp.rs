@@ -162,6 +162,25 @@ fn the_words_of_lsnp_work() {
     assert_eq!(alice.wait_code(TIMEOUT), 1);
 }
 
+/// The words work in a run that acts through the gateway, too.
+#[test]
+fn the_words_of_lsnp_work_through_a_running_gateway() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = start_gateway(&lo);
+    let zed = start_foreigner(&lo, "zed", "token");
+    wait_met(&alice, &zed);
+    let mut attached = lo.start("alice", &["-r", "lsnp", "--commands"]);
+    attached.say("DM zed psst");
+    wait_line_with(&zed, &["DM ", "CONTENT=psst"]);
+    attached.say("POST hello all");
+    wait_line_with(&zed, &["POST ", "CONTENT=hello all"]);
+    attached.say("QUIT");
+    assert_eq!(attached.wait_code(TIMEOUT), 0);
+    let mut elsewhere = lo.start("alice", &["-r", "ops", "--commands"]);
+    elsewhere.say("POST hello all");
+    wait_error_line(&elsewhere, "not in #lsnp: /join #lsnp first");
+}
+
 /// Guests are listed, as rows and as JSON, and marked everywhere.
 #[test]
 fn guests_are_listed_and_marked() {

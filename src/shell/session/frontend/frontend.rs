@@ -59,7 +59,7 @@ pub struct Frontend {
     pub(super) stdin: Option<Stdin>,
     /// How lines of stdin are parsed.
     pub(super) input_format: InputFormat,
-    /// Understands the commands of LSNP's users. `None`: this run does not speak LSNP.
+    /// Understands the commands of LSNP's users. `None`: the session does not speak LSNP.
     pub(super) lsnp_commands: Option<LsnpCommands>,
     /// Option --need: how many peers must acknowledge the lines.
     pub(super) required_peers: Option<u64>,
@@ -192,6 +192,9 @@ impl Frontend {
     /// Begins a new session, in this process or attached. Enters the rooms, and continues to listen
     /// where the last session stopped. Repeats the requests that the last session did not answer.
     pub fn begin(&mut self, ready: &Ready) {
+        if ready.speaks_lsnp {
+            self.lsnp_commands.get_or_insert_default();
+        }
         self.outgoing.clear();
         self.pending.drop_setup();
         let requests = self.pending.resend();
