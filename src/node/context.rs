@@ -65,6 +65,8 @@ pub struct NodeConfig {
     pub lsnp: Option<LsnpConfig>,
     /// Whether to speak the protocol of p2pchat in Go.
     pub speaks_go: bool,
+    /// Whether to use Grapes, the phonebooks of Grenache.
+    pub uses_grapes: bool,
     /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
     /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.

@@ -20,7 +20,7 @@ use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::discovery::exchange::PeerExchange;
-use crate::node::guests::guests::Guests;
+use crate::node::guests::guests::{GuestConfig, Guests};
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
 use crate::node::membership::profile::Profile;
@@ -64,9 +64,13 @@ impl Node {
         let resume = config.resume.take();
         let addresses = std::mem::take(&mut config.addresses);
         let beacons_enabled = config.beacons_enabled;
-        let (lsnp, speaks_go) = (config.lsnp.take(), config.speaks_go);
+        let of_guests = GuestConfig {
+            lsnp: config.lsnp.take(),
+            speaks_go: config.speaks_go,
+            uses_grapes: config.uses_grapes,
+        };
         let mut ctx = Context::new(config, now);
-        let guests = Guests::new(&mut ctx, lsnp, speaks_go);
+        let guests = Guests::new(&mut ctx, of_guests);
         let dialer = Dialer::new(&mut ctx, beacons_enabled, &addresses);
         let mut logs = Logs::new(&mut ctx, resume);
         known_peers.index(&mut ctx);
@@ -122,7 +126,7 @@ impl Node {
             self.replication
                 .end_turn(&mut self.ctx, &mut self.logs, rooms);
             self.dialer.end_turn(&self.ctx);
-            self.guests.end_turn(&mut self.ctx);
+            self.guests.end_turn(&mut self.ctx, rooms);
         }
         self.ctx.flush();
     }
@@ -181,7 +185,8 @@ impl Node {
 
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<LinkEvent>) {
         let ctx = &mut self.ctx;
-        if self.guests.handle_go(ctx, &mut self.handshakes, &input) {
+        let (handshakes, dialer) = (&mut self.handshakes, &mut self.dialer);
+        if self.guests.handle_input(ctx, handshakes, dialer, &input) {
             return;
         }
         match input {
@@ -232,6 +237,7 @@ impl Node {
                 self.dialer.handle_found(ctx, via, peer, &addresses);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
+            Input::ServiceFound { .. } => {}
             Input::PortMapped(address) => self.exchange.handle_mapping(ctx, address),
             Input::FolderOpened {
                 folder,

@@ -10,7 +10,6 @@ pub mod channel;
 pub mod code;
 pub mod frame;
 pub mod go_p2pchat;
-#[cfg(feature = "grenache")]
 pub mod grenache;
 #[cfg(any(feature = "grenache", feature = "upnp"))]
 pub mod http;

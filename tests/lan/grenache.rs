@@ -52,19 +52,24 @@ fn start_grapes(lan: &Lan) -> Option<Vec<Program>> {
 
 /// How many Grapes store an announcement that is made at the one on this host.
 fn stored_at(host: usize) -> Option<u32> {
+    let stored = ask(host, "announce", "[\"test\",1]")?.parse::<u32>().ok()?;
+    Some(stored.min(1))
+}
+
+/// Sends a request to the Grape on this host.
+fn ask(host: usize, verb: &str, data: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Lan::address(host, 0), GRAPE_PORT)).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    let body = "{\"rid\":\"test\",\"data\":[\"test\",1]}";
+    let body = format!("{{\"rid\":\"test\",\"data\":{data}}}");
     let length = body.len();
     let request = format!(
-        "POST /announce HTTP/1.1\r\nHost: grape\r\nConnection: close\r\n\
+        "POST /{verb} HTTP/1.1\r\nHost: grape\r\nConnection: close\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    let stored = answer.lines().last()?.trim().parse::<u32>().ok()?;
-    Some(stored.min(1))
+    Some(answer.lines().last()?.trim().to_owned())
 }
 
 /// There are no beacons. Of three Grapes that alice and bob name, one dies, and one never was.
@@ -107,6 +112,35 @@ fn peers_meet_by_grapes_of_which_one_dies() {
             .for_each(|it| drop(finish(it)));
         drop(grapes);
     }
+}
+
+/// A room that alice joins later is announced at once, as is her name, and her new one.
+#[test]
+fn later_rooms_and_names_are_announced() {
+    let Some(lan) = Lan::new(2) else { return };
+    let Some(grapes) = start_grapes(&lan) else {
+        return;
+    };
+    let (url, other) = (grape_url(0), grape_url(1));
+    let options = ["-m", "none", "-p", "9999", "--grape", &url, "--commands"];
+    let mut alice = lan.hosts[0].start("alice", &options);
+    let host = &lan.hosts[1].namespace;
+    let wait_found = |name: &str| {
+        wait_until(name, TIMEOUT, || {
+            let found = host.inside(|| ask(1, "lookup", &format!("\"{name}\"")));
+            found.is_some_and(|found| found.contains(":9999"))
+        });
+    };
+    wait_found("alice");
+    alice.say("/join ops");
+    let options = ["-m", "none", "-r", "ops", "--grape", &other];
+    wait_found("p2pchat:ops");
+    let bob = lan.hosts[1].start("bob", &options);
+    wait_joined(&bob, "alice");
+    alice.say("/nick alicia");
+    wait_found("alicia");
+    [alice, bob].into_iter().for_each(|it| drop(finish(it)));
+    drop(grapes);
 }
 
 /// Grapes that are dead or silent delay neither the start nor the end.

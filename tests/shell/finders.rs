@@ -74,6 +74,7 @@ fn a_finding_wakes_the_loop() {
     mdns.report(None, vec![address(9999)]);
     receive(&woken);
     let finding = Finding {
+        service: None,
         via: FoundVia::Mdns,
         peer: None,
         addresses: vec![address(9999)],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use p2pchat::base::guests::service::Service;
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::time::Time;
 use p2pchat::shell::net::finders::finders::Finders;
@@ -29,11 +30,15 @@ fn lying_grapes_are_given_up() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         let grape = format!("http://{}", listener.local_addr().expect("an address"));
         let mut finders = Finders::new(Arc::new(|| {}));
+        finders.services().set(vec![Service {
+            name: "p2pchat:general".to_owned(),
+            is_offered: true,
+            is_sought: true,
+        }]);
         let config = GrenacheConfig {
             grapes: vec![grape.clone()],
-            services: vec!["p2pchat:general".to_owned()],
+            services: Arc::clone(finders.services()),
             port: 9999,
-            announces: true,
         };
         let work = move |reporter| grenache::run(config, &reporter);
         finders.add(FoundVia::Grenache, Box::new(work));

@@ -88,6 +88,13 @@ pub enum Input<'a> {
         /// Addresses, the best ones first.
         addresses: Vec<SocketAddr>,
     },
+    /// A Grape named addresses of a service. Nothing of it is believed: they are only dialed.
+    ServiceFound {
+        /// The name of the service.
+        service: String,
+        /// The addresses.
+        addresses: Vec<SocketAddr>,
+    },
     /// A gateway maps our TCP port: hosts outside dial it at this address. `None`: no longer.
     PortMapped(Option<SocketAddr>),
     /// The store opened a folder, and the core joins its room if it has one. At the start, the

@@ -7,6 +7,7 @@ use crate::base::event::load::LoadRequest;
 use crate::base::event::notice::Notice;
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::lsnp::LsnpOutput;
+use crate::base::guests::service::Service;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;
@@ -23,6 +24,9 @@ pub enum Output {
     },
     /// Send a datagram of LSNP.
     Lsnp(LsnpOutput),
+    /// Announce services at the Grapes and look them up, in place of those of the last time.
+    /// Answered by [`Input::ServiceFound`].
+    SetServices(Vec<Service>),
     /// Connect to an address. Answered by [`Input::Connected`] or [`Input::Closed`].
     Dial {
         /// The new stream.

@@ -2,3 +2,4 @@
 pub mod guest;
 pub mod guest_event;
 pub mod lsnp;
+pub mod service;

@@ -4,29 +4,49 @@ use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestLines, GuestNetwork, HAS_GUESTS};
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
+use crate::base::guests::service::HAS_GRENACHE;
 use crate::base::name::Room;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::context::Context;
+use crate::node::discovery::dialer::Dialer;
 use crate::node::guests::go_room::GoRoom;
+use crate::node::guests::grenache::Grenache;
 use crate::node::guests::lsnp::LsnpGateway;
 use crate::node::timer::Deadlines;
 use crate::wire::stream_protocol::StreamProtocol;
+
+/// The foreign networks to which this program shall speak.
+pub struct GuestConfig {
+    /// How to speak LSNP. `None`: not at all.
+    pub lsnp: Option<LsnpConfig>,
+    /// Whether to speak the protocol of p2pchat in Go.
+    pub speaks_go: bool,
+    /// Whether to use Grapes.
+    pub uses_grapes: bool,
+}
 
 /// The foreign networks to which this program speaks. By default none.
 #[derive(Default)]
 pub struct Guests {
     lsnp: Option<LsnpGateway>,
     go: Option<GoRoom>,
+    grenache: Option<Grenache>,
 }
 
 impl Guests {
     /// Speaks to the networks that are configured.
-    pub fn new(ctx: &mut Context, lsnp: Option<LsnpConfig>, speaks_go: bool) -> Guests {
+    pub fn new(ctx: &mut Context, config: GuestConfig) -> Guests {
+        let GuestConfig {
+            lsnp,
+            speaks_go,
+            uses_grapes,
+        } = config;
         Guests {
             lsnp: lsnp
                 .filter(|_| HAS_GUESTS)
                 .map(|config| LsnpGateway::new(ctx, config)),
             go: (speaks_go && HAS_GUESTS).then(|| GoRoom::new(ctx)),
+            grenache: (uses_grapes && HAS_GRENACHE).then(Grenache::default),
         }
     }
 
@@ -36,6 +56,10 @@ impl Guests {
 
     fn go_mut(&mut self) -> Option<&mut GoRoom> {
         self.go.as_mut().filter(|_| HAS_GUESTS)
+    }
+
+    fn grenache_mut(&mut self) -> Option<&mut Grenache> {
+        self.grenache.as_mut().filter(|_| HAS_GRENACHE)
     }
 
     /// Handles a change of the interfaces.
@@ -48,9 +72,27 @@ impl Guests {
         }
     }
 
+    /// Handles an input that concerns a foreign network. Returns false if it is none.
+    pub fn handle_input(
+        &mut self,
+        ctx: &mut Context,
+        handshakes: &mut Handshakes,
+        dialer: &mut Dialer,
+        input: &Input<'_>,
+    ) -> bool {
+        if let Input::ServiceFound { service, addresses } = input {
+            if let Some(grenache) = self.grenache_mut() {
+                grenache.handle_found(ctx, dialer, service, addresses);
+                dialer.handle_timeout(ctx, handshakes);
+            }
+            return true;
+        }
+        self.handle_go(ctx, handshakes, input)
+    }
+
     /// Handles an input that concerns p2pchat in Go: one of its beacons, or a stream that speaks
     /// its protocol. Returns false if it is none.
-    pub fn handle_go(
+    fn handle_go(
         &mut self,
         ctx: &mut Context,
         handshakes: &mut Handshakes,
@@ -120,8 +162,11 @@ impl Guests {
         self.lsnp.is_some()
     }
 
-    /// Sends the lines that our user said to guests in this turn.
-    pub fn end_turn(&mut self, ctx: &mut Context) {
+    /// Sends the lines that our user said to guests in this turn. `rooms`: the joined ones.
+    pub fn end_turn(&mut self, ctx: &mut Context, rooms: &[Room]) {
+        if let Some(grenache) = self.grenache_mut() {
+            grenache.end_turn(ctx, rooms);
+        }
         if let Some(lsnp) = self.lsnp_mut() {
             lsnp.end_turn(ctx);
         }

@@ -2,6 +2,7 @@
 //! user says there goes to the guests as well; what guests say is shown and not stored, because
 //! nobody signed it.
 pub mod go_room;
+pub mod grenache;
 #[allow(clippy::module_inception)]
 pub mod guests;
 pub mod lsnp;

@@ -74,19 +74,14 @@ fn add_scan(_: &mut Finders, _: &Options, _: &NodeConfig) {}
 fn add_grenache(finders: &mut Finders, options: &Options, node: &NodeConfig) {
     use crate::base::interface::FoundVia;
     use crate::shell::net::finders::grenache::{self, GrenacheConfig};
-    use crate::wire::grenache::grape::room_service;
 
     if options.grapes.is_empty() {
         return;
     }
-    let rooms = options.rooms.iter();
     let config = GrenacheConfig {
         grapes: options.grapes.clone(),
-        services: rooms
-            .map(|room| room_service(room, node.beacon_key.as_ref()))
-            .collect(),
+        services: Arc::clone(finders.services()),
         port: node.port,
-        announces: !node.transient,
     };
     let work = move |reporter| grenache::run(config, &reporter);
     finders.add(FoundVia::Grenache, Box::new(work));

@@ -113,6 +113,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
             repeat_room: options.lsnp_room.clone(),
         }),
         speaks_go: options.go_room,
+        uses_grapes: !options.grapes.is_empty(),
         network,
         psk: keys.as_ref().map(|keys| *keys.psk()),
         beacon_key: keys.as_ref().map(|keys| *keys.beacon_key()),

@@ -63,6 +63,7 @@ impl Directory {
             is_ephemeral: false,
             lsnp: None,
             speaks_go: false,
+            uses_grapes: false,
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
@@ -188,7 +189,7 @@ impl Host {
             Output::Close { stream } => network.close(owner, stream),
             Output::SendBeacon { bytes, .. } => network.broadcast(owner, &bytes),
             // The hosts of this network have no names.
-            Output::Resolve { .. } | Output::Lsnp(_) => {}
+            Output::Resolve { .. } | Output::Lsnp(_) | Output::SetServices(_) => {}
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
             Output::SaveAddresses(addresses) => self.directory.addresses = addresses,

@@ -2,4 +2,6 @@
 mod go_room;
 mod lsnp;
 mod lsnp_floods;
+#[cfg(feature = "grenache")]
+mod services;
 mod support;

@@ -208,6 +208,7 @@ impl Lan {
                 let sent = (datagram.to, datagram.bytes);
                 self.peers[who].lsnp_sent.push(sent);
             }
+            Output::SetServices(services) => self.peers[who].services.push(services),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint, false)),
             Output::Load(request) => {
                 let peer = &mut self.peers[who];

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::{KnownPeer, Output};
 use p2pchat::base::guests::lsnp::LsnpConfig;
+use p2pchat::base::guests::service::Service;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::base::lines::Lines;
@@ -92,6 +93,10 @@ pub struct SimPeer {
     pub beacons_enabled: bool,
     /// Whether it speaks the protocol of p2pchat in Go.
     pub speaks_go: bool,
+    /// Whether it uses Grapes.
+    pub uses_grapes: bool,
+    /// The services that it set, from the first time to the last.
+    pub services: Vec<Vec<Service>>,
     /// How it speaks LSNP.
     pub lsnp: Option<LsnpConfig>,
     /// The datagrams of LSNP that it sent, each with its recipient, or none if it was for all.
@@ -164,6 +169,8 @@ impl SimPeer {
             beacons_enabled: true,
             lsnp: None,
             speaks_go: false,
+            uses_grapes: false,
+            services: Vec::new(),
             lsnp_sent: Vec::new(),
             transient: false,
             is_ephemeral: false,
@@ -242,6 +249,7 @@ impl SimPeer {
             is_ephemeral: self.is_ephemeral,
             lsnp: self.lsnp.clone(),
             speaks_go: self.speaks_go,
+            uses_grapes: self.uses_grapes,
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),

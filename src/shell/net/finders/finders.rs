@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::interface::FoundVia;
 use crate::base::time::Time;
 use crate::shell::net::finders::reporter::{FinderStatus, Finding, Reporter, SharedState, lock};
+use crate::shell::net::finders::service_list::ServiceList;
 use crate::shell::os::thread;
 
 /// Milliseconds between two lines about one finder with --debug.
@@ -45,6 +46,7 @@ pub struct Finders {
     finders: Vec<Finder>,
     shared: Arc<Mutex<SharedState>>,
     wake: Arc<dyn Fn() + Send + Sync>,
+    services: Arc<ServiceList>,
     /// When to write a line that had to wait.
     line_due_at: Option<Time>,
     /// When to check whether the finders that wait for the need must start. `None`: none waits, or
@@ -59,6 +61,7 @@ impl Finders {
             finders: Vec::new(),
             shared: Arc::default(),
             wake,
+            services: Arc::default(),
             line_due_at: None,
             need_check_at: None,
         }
@@ -126,6 +129,11 @@ impl Finders {
         if let Err(error) = thread::spawn_helper(finder.via.as_str(), work) {
             failed.set_trouble(Some(format!("its thread cannot be started: {error}")));
         }
+    }
+
+    /// The services that finders announce and look up.
+    pub fn services(&self) -> &Arc<ServiceList> {
+        &self.services
     }
 
     /// Takes the findings that wait. Finders that find more meanwhile wake the event loop again,

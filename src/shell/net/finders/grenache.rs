@@ -1,11 +1,13 @@
 //! Finds peers through Grapes, the phonebooks of Grenache (`--grape`), and announces this program
 //! there. Each Grape has a thread of its own, so one that is dead delays no other.
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::ToSocketAddrs as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::base::guests::service::Service;
 use crate::shell::net::finders::reporter::Reporter;
+use crate::shell::net::finders::service_list::{ServiceList, VersionedServices};
 use crate::shell::net::http::{self, HttpFailure};
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::os::thread;
@@ -14,6 +16,8 @@ use crate::wire::grenache::grape::{self, announcement, lookup, parse_announced, 
 /// How often a Grape is told that this program is there, and asked for others. By design, it
 /// forgets what is older than twice this time.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+/// Least time between two rounds at a Grape, if services change.
+const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to the next attempt if a Grape does not answer. The first attempts of all programs are
 /// seldom at the same time, so whoever comes later finds the others.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,12 +30,10 @@ const HOST_ADDRESSES_MAX: usize = 4;
 pub struct GrenacheConfig {
     /// The URLs of the Grapes, without a slash at the end.
     pub grapes: Vec<String>,
-    /// The names of the services: one for each room.
-    pub services: Vec<String>,
+    /// The services to announce and to look up.
+    pub services: Arc<ServiceList>,
     /// Our TCP port.
     pub port: u16,
-    /// Whether to announce this program. One that leaves soon only looks for others.
-    pub announces: bool,
 }
 
 /// What is wrong with each of the Grapes.
@@ -57,39 +59,40 @@ fn serve_grape(config: &GrenacheConfig, index: usize, troubles: &Troubles, repor
         return;
     };
     loop {
-        let mut last_trouble = None;
-        for service in &config.services {
-            if config.announces {
-                let body = announcement(service, config.port);
-                match request(grape, "announce", &body).and_then(|it| parse_announced(&it)) {
-                    Ok(_) => reporter.record_announced(),
-                    Err(trouble) => last_trouble = Some(trouble),
-                }
-            }
-            match request(grape, "lookup", &lookup(service)).and_then(|it| parse_found(&it)) {
-                Ok(addresses) => report(config, addresses, reporter),
-                Err(trouble) => last_trouble = Some(trouble),
-            }
-            if last_trouble.is_some() {
-                break;
-            }
-        }
+        let VersionedServices { version, services } = config.services.get();
+        let mut services = services.iter();
+        let last_trouble = services.find_map(|it| use_grape(config, grape, it, reporter).err());
         let wait = match last_trouble {
             Some(_) => RETRY_INTERVAL,
             None => ANNOUNCE_INTERVAL,
         };
         set_trouble(config, troubles, index, last_trouble, reporter);
-        sleep(wait);
+        sleep(CHANGE_INTERVAL);
+        config.services.wait_for_change(version, wait);
     }
 }
 
-/// Reports addresses that are not our own.
-fn report(config: &GrenacheConfig, addresses: Vec<SocketAddr>, reporter: &Reporter) {
-    for address in addresses {
-        if address.port() != config.port || !is_own_address(address) {
-            reporter.report(None, vec![address]);
+/// Announces a service at a Grape and looks it up there, as far as that is wanted. Reports the
+/// addresses that are not our own.
+fn use_grape(
+    config: &GrenacheConfig,
+    grape: &str,
+    service: &Service,
+    reporter: &Reporter,
+) -> Result<(), String> {
+    if service.is_offered {
+        let body = announcement(&service.name, config.port);
+        parse_announced(&request(grape, "announce", &body)?)?;
+        reporter.record_announced();
+    }
+    if service.is_sought {
+        let mut addresses = parse_found(&request(grape, "lookup", &lookup(&service.name))?)?;
+        addresses.retain(|it| it.port() != config.port || !is_own_address(*it));
+        if !addresses.is_empty() {
+            reporter.report_service(&service.name, addresses);
         }
     }
+    Ok(())
 }
 
 /// Records what is wrong with one Grape. The finder's trouble names all that are in trouble.

@@ -9,3 +9,4 @@ pub mod mdns;
 pub mod reporter;
 #[cfg(feature = "scan")]
 pub mod scan;
+pub mod service_list;

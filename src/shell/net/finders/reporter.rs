@@ -20,6 +20,8 @@ pub struct Finding {
     pub via: FoundVia,
     /// The only peer that may answer. `None`: any peer.
     pub peer: Option<PeerId>,
+    /// The service of Grenache that has these addresses. `None`: they may be those of peers.
+    pub service: Option<String>,
     /// The addresses, the best ones first.
     pub addresses: Vec<SocketAddr>,
 }
@@ -80,12 +82,25 @@ pub struct Reporter {
 impl Reporter {
     /// Reports addresses, the best ones first, and perhaps the only peer that may answer there.
     pub fn report(&self, peer: Option<PeerId>, addresses: Vec<SocketAddr>) {
-        let via = self.via;
-        let finding = Finding {
-            via,
+        self.push(Finding {
+            via: self.via,
             peer,
+            service: None,
             addresses,
-        };
+        });
+    }
+
+    /// Reports addresses of a service of Grenache.
+    pub fn report_service(&self, service: &str, addresses: Vec<SocketAddr>) {
+        self.push(Finding {
+            via: self.via,
+            peer: None,
+            service: Some(service.to_owned()),
+            addresses,
+        });
+    }
+
+    fn push(&self, finding: Finding) {
         let mut shared = lock(&self.shared);
         let has_room = shared.findings.len() < FINDINGS_MAX;
         if has_room {

@@ -8,6 +8,7 @@ use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpInput;
 use crate::base::interface::Interface;
 use crate::shell::config::values::Verbosity;
+use crate::shell::net::finders::reporter::Finding;
 use crate::shell::net::interfaces::INTERFACES_MAX;
 use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, REST_MS};
@@ -125,10 +126,19 @@ impl EventLoop {
         self.finders
             .start_due(self.now.time, self.node.link_count());
         for finding in self.finders.take_findings() {
-            self.handle_input(Input::PeerFound {
-                via: finding.via,
-                peer: finding.peer,
-                addresses: finding.addresses,
+            let Finding {
+                via,
+                peer,
+                service,
+                addresses,
+            } = finding;
+            self.handle_input(match service {
+                Some(service) => Input::ServiceFound { service, addresses },
+                None => Input::PeerFound {
+                    via,
+                    peer,
+                    addresses,
+                },
             });
         }
         for sentence in self.finders.take_sentences() {

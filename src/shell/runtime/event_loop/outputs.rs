@@ -34,6 +34,7 @@ impl EventLoop {
                     sockets.send(&datagram);
                 }
             }
+            Output::SetServices(services) => self.finders.services().set(services),
             Output::Dial {
                 stream,
                 address,

@@ -1,0 +1,110 @@
+//! What is announced at Grapes and looked up there, and what the addresses lead to.
+use p2pchat::Nick;
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+
+use crate::finders::quiet_peers;
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+
+/// The services that were set last: `offered sought NAME`.
+fn services(lan: &Lan, who: PeerIndex) -> Vec<String> {
+    let set = lan.peers[who].services.last().expect("services");
+    let shown = set.iter().map(|service| {
+        let offered = if service.is_offered { "offered" } else { "" };
+        let sought = if service.is_sought { "sought" } else { "" };
+        [offered, sought, &service.name].join(" ")
+    });
+    shown.map(|it| it.trim_start().to_owned()).collect()
+}
+
+fn user_of_grapes(seed: u64) -> (Lan, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].uses_grapes = true;
+    (lan, alice)
+}
+
+/// Each room is announced and looked up, from when it is joined to when it is left; and so is the
+/// name of the user announced.
+#[test]
+fn services_follow_rooms_and_the_name() {
+    let (mut lan, alice) = user_of_grapes(1);
+    lan.start(alice);
+    let general = "offered sought p2pchat:general";
+    assert_eq!(services(&lan, alice), [general, "offered  alice"]);
+    lan.join(alice, "#ops");
+    let ops = "offered sought p2pchat:ops";
+    assert_eq!(services(&lan, alice), [general, ops, "offered  alice"]);
+    lan.part(alice, "#ops");
+    assert_eq!(services(&lan, alice), [general, "offered  alice"]);
+    let nick = Nick::new("alicia").expect("a name");
+    lan.feed(alice, Input::Command(Command::Nick(nick)));
+    assert_eq!(services(&lan, alice), [general, "offered  alicia"]);
+    let count = lan.peers[alice].services.len();
+    lan.say(alice, "nothing changes");
+    lan.run_for(200_000);
+    assert_eq!(lan.peers[alice].services.len(), count);
+}
+
+/// A program that leaves soon only looks for others.
+#[test]
+fn a_transient_program_offers_nothing() {
+    let (mut lan, alice) = user_of_grapes(2);
+    lan.peers[alice].transient = true;
+    lan.start(alice);
+    let set = lan.peers[alice].services.last().expect("services");
+    assert!(set.iter().all(|service| !service.is_offered));
+    assert!(set.iter().any(|service| service.is_sought));
+}
+
+/// In a closed network nothing is announced that an outsider could read.
+#[test]
+fn a_closed_network_announces_hashes_only() {
+    let (mut lan, alice) = user_of_grapes(3);
+    lan.peers[alice].psk = Some([7; 32]);
+    lan.start(alice);
+    let services = services(&lan, alice);
+    let [room] = &services[..] else {
+        panic!("{services:?}");
+    };
+    let name = room
+        .strip_prefix("offered sought p2pchat:")
+        .expect("a room");
+    assert!(name.len() == 64 && !name.contains("general"), "{name}");
+}
+
+/// Addresses of our rooms are dialed, at which Grape ever. Those of other services are not, and
+/// without Grapes none are.
+#[test]
+fn addresses_of_rooms_are_dialed() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = quiet_peers(&mut lan, ["alice", "bob"]);
+    lan.peers[alice].uses_grapes = true;
+    lan.stop(alice);
+    lan.run_for(1_000);
+    lan.start(alice);
+    let address = lan.address(bob);
+    for who in [alice, bob] {
+        let found = |service: &str| Input::ServiceFound {
+            service: service.to_owned(),
+            addresses: vec![lan.address(alice), address],
+        };
+        let inputs = ["p2pchat:general", "p2pchat:ops", "general", ""].map(found);
+        let [of_room, others @ ..] = inputs;
+        for other in others {
+            lan.feed(who, other);
+        }
+        if who == bob {
+            lan.feed(who, of_room);
+        }
+    }
+    lan.run_for(5_000);
+    assert_eq!(lan.network.dial_count, 0);
+    let found = Input::ServiceFound {
+        service: "p2pchat:general".to_owned(),
+        addresses: vec![address],
+    };
+    lan.feed(alice, found);
+    lan.run_until_linked(alice, bob, 1_000);
+}
