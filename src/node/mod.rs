@@ -39,7 +39,8 @@
 //! 8. Filter the outputs through a [`SaveBarrier`](crate::SaveBarrier). After a failed save it
 //!    drops the outputs that depend on the batch, and reports
 //!    [`Input::SaveFailed`](crate::Input::SaveFailed).
-//! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
+//! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`, `LsnpLine`) before
+//!    all others.
 //! 10. After each turn, ask [`Node::next_timeout`](crate::Node::next_timeout) for a time. At that
 //!     time, pass [`Input::Timeout`](crate::Input::Timeout), after the inputs that have come by
 //!     then. Only this input ends links, handshakes and hold-downs whose deadline has passed.

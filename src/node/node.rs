@@ -199,6 +199,7 @@ impl Node {
                 .dialer
                 .handle_datagram(ctx, &mut self.handshakes, interface, source, bytes),
             Input::Lsnp(datagram) => self.handle_lsnp(&datagram),
+            Input::LsnpLine { line, is_sent } => self.guests.handle_lsnp_line(ctx, &line, is_sent),
             Input::InterfacesChanged(interfaces) => {
                 self.dialer.handle_interfaces(ctx, interfaces);
                 self.guests.handle_interfaces(ctx);

@@ -8,6 +8,8 @@ use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
+use crate::base::guests::guest::LineTarget;
+use crate::base::guests::lsnp::LsnpOutput;
 use crate::base::table::SortedSet;
 
 /// Filters the outputs of one input before they are executed.
@@ -34,8 +36,11 @@ impl SaveBarrier {
             Output::Write { stream, .. } => {
                 self.aborted_streams.insert(stream);
             }
-            // The lines are published again, and sent then. Other datagrams may get lost.
-            Output::Lsnp(_) => {}
+            // The line is published again, and sent then.
+            Output::Lsnp(LsnpOutput {
+                line: Some(LineTarget::Room(..)),
+                ..
+            }) => {}
             Output::Notice(Notice::Chat(chat)) if self.is_unsaved(&chat.batch) => {}
             Output::Close { stream } => {
                 // The core closed this stream itself, so it needs no `Input::Closed`.

@@ -82,6 +82,28 @@ fn guests_on_other_hosts_hear_each_line_once() {
     }
 }
 
+/// `send` fails if a firewall of its host refuses what goes to the guest.
+#[test]
+fn what_a_firewall_refuses_is_not_sent() {
+    let Some(lan) = Lan::new(2) else { return };
+    let zed = start_foreigner(&lan, 1, "lsnp_peer.py", ["zed", "echoing"]);
+    let alice = lan.hosts[0].start("alice", &["--lsnp", "-r", "lsnp"]);
+    wait_line_with(&alice, &["#lsnp * guest/zed joined"]);
+    wait_line_with(&zed, &["PEER_DISCOVERY", "alice@10.77.0.1"]);
+    let drop = format!("ip daddr {} udp dport 1-65535 drop", Lan::address(1, 0));
+    let chain = format!("chain out {{ type filter hook output priority 0; {drop}; }}");
+    lan.hosts[0]
+        .namespace
+        .nft(&format!("table ip firewall {{\n{chain}\n}}"));
+    let send = |arguments: &[&str]| {
+        let mut command = vec!["send", "-W", "1"];
+        command.extend_from_slice(arguments);
+        lan.hosts[0].spawn("alice", &command).wait_code(TIMEOUT)
+    };
+    assert_eq!(send(&["-t", "@guest/zed", "psst"]), 1);
+    assert_eq!(send(&["-r", "lsnp", "hello"]), 69);
+}
+
 /// p2pchat in Go on two other hosts, one on each side of the rule who dials.
 #[test]
 fn the_go_program_on_other_hosts_talks() {

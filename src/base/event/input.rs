@@ -7,6 +7,7 @@ use crate::base::event::command::Command;
 use crate::base::event::load::LoadReply;
 use crate::base::event::output::KnownPeer;
 use crate::base::event::stream_id::StreamId;
+use crate::base::guests::guest::LineTarget;
 use crate::base::guests::lsnp::LsnpInput;
 use crate::base::identity::PeerId;
 use crate::base::interface::{FoundVia, Interface};
@@ -30,6 +31,15 @@ pub enum Input<'a> {
     },
     /// A datagram of LSNP arrived.
     Lsnp(LsnpInput<'a>),
+    /// Whether the system took a datagram with a line of our user's ([`LsnpOutput::line`]).
+    ///
+    /// [`LsnpOutput::line`]: crate::base::guests::lsnp::LsnpOutput::line
+    LsnpLine {
+        /// For whom the line is.
+        line: LineTarget,
+        /// Whether the datagram left this host.
+        is_sent: bool,
+    },
     /// All usable interfaces. Sent at the start and after each change.
     InterfacesChanged(Vec<Interface>),
     /// The listener accepted a stream.

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 
+use crate::base::batch::LogId;
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
@@ -51,6 +52,15 @@ pub struct GuestLines {
     pub lines: Lines,
     /// Are the lines actions (`/me`)?
     pub action: bool,
+}
+
+/// For whom a line of our user's is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineTarget {
+    /// All guests of a room. The line has this place in our log.
+    Room(LogId, u64),
+    /// One guest.
+    Guest(GuestId),
 }
 
 /// The name under which a guest is shown: `guest/zed`.

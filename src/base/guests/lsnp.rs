@@ -1,7 +1,7 @@
 //! LSNP between core and shell: datagrams, and what its users request.
 use std::net::SocketAddrV4;
 
-use crate::base::guests::guest::GuestProfile;
+use crate::base::guests::guest::{GuestProfile, LineTarget};
 use crate::base::name::Room;
 
 /// How this program speaks LSNP.
@@ -36,6 +36,10 @@ pub struct LsnpOutput {
     pub to: Option<SocketAddrV4>,
     /// The payload.
     pub bytes: Vec<u8>,
+    /// The line of our user's in the payload. If it contains one, [`Input::LsnpLine`] follows.
+    ///
+    /// [`Input::LsnpLine`]: crate::base::event::input::Input::LsnpLine
+    pub line: Option<LineTarget>,
 }
 
 /// What a user of LSNP requests, beside lines to send.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
-use crate::base::guests::guest::{GuestId, GuestNetwork};
+use crate::base::guests::guest::{GuestId, GuestNetwork, LineTarget};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::hex;
 use crate::base::name::Nick;
@@ -12,7 +12,7 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, GUESTS_PER_SOURCE_MAX, GuestClaim};
-use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
+use crate::node::guests::own_lines::{OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
 use crate::node::guests::visits::{end_visit, remark};
 use crate::node::timer::{Deadlines, Timer};

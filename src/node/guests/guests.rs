@@ -2,7 +2,7 @@
 use crate::base::error_code::ErrorCode;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
-use crate::base::guests::guest::{GuestLines, GuestNetwork, HAS_GUESTS};
+use crate::base::guests::guest::{GuestLines, GuestNetwork, HAS_GUESTS, LineTarget};
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpRequest};
 use crate::base::guests::service::HAS_GRENACHE;
 use crate::base::name::Room;
@@ -12,6 +12,7 @@ use crate::node::discovery::dialer::Dialer;
 use crate::node::guests::go_room::GoRoom;
 use crate::node::guests::grenache::Grenache;
 use crate::node::guests::lsnp::LsnpGateway;
+use crate::node::guests::visits::report_unsent;
 use crate::node::timer::Deadlines;
 use crate::wire::stream_protocol::StreamProtocol;
 
@@ -139,6 +140,15 @@ impl Guests {
         let lsnp = self.lsnp.as_mut().filter(|_| HAS_GUESTS)?;
         let line = lsnp.handle_datagram(ctx, input)?;
         Some((lsnp.repeat_room()?.clone(), line))
+    }
+
+    /// Handles the report whether a line left this host.
+    pub fn handle_lsnp_line(&mut self, ctx: &mut Context, line: &LineTarget, is_sent: bool) {
+        match line {
+            LineTarget::Room(log, sequence) if is_sent => ctx.guests.record_sent(log, *sequence),
+            LineTarget::Guest(id) if !is_sent => report_unsent(ctx, *id),
+            _ => {}
+        }
     }
 
     /// Sends lines to one guest.

@@ -5,10 +5,8 @@
 //! answer only a discovery that was sent to everybody, of a guest that does not know us yet.
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-use crate::base::error_code::ErrorCode;
-use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
-use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile};
+use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile, LineTarget};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpOutput, LsnpRequest};
 use crate::base::hex;
@@ -19,9 +17,9 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, Guest, GuestClaim};
-use crate::node::guests::own_lines::{LineTarget, OwnLine, OwnLines};
+use crate::node::guests::own_lines::{OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
-use crate::node::guests::visits::{end_visit, remark};
+use crate::node::guests::visits::{end_visit, remark, report_unsent};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::lsnp::{LSNP_LISTED_MAX, LsnpContent, LsnpMessage, user_name};
 
@@ -389,7 +387,8 @@ impl LsnpGateway {
         let port = self.config.port;
         let usable: Vec<u32> = ctx.interfaces.iter().map(|i| i.index).collect();
         for interface in usable {
-            self.emit(ctx, Some(interface), None, &LsnpContent::Discovery { port });
+            let discovery = LsnpContent::Discovery { port };
+            self.emit(ctx, Some(interface), None, &discovery, None);
         }
         for id in present(ctx) {
             let now = ctx.now.time;
@@ -410,25 +409,19 @@ impl LsnpGateway {
         let guests = present(ctx);
         while let Some(OwnLine { target, text }) = self.lines.pop(ctx.now.time, guests.len()) {
             match target {
-                LineTarget::Room(log, sequence) => {
-                    let mut was_sent = false;
+                LineTarget::Room(..) => {
                     for id in &guests {
-                        was_sent |= self.send(ctx, *id, &LsnpContent::Post(&text));
-                    }
-                    if was_sent {
-                        ctx.guests.record_sent(&log, sequence);
+                        let content = LsnpContent::Post(&text);
+                        self.send_line(ctx, *id, &content, Some(target.clone()));
                     }
                 }
                 LineTarget::Guest(id) => {
-                    let Some(user) = ctx.guests.get(id).map(|guest| guest.user.clone()) else {
-                        ctx.notify(Notice::Error {
-                            code: ErrorCode::Failed,
-                            content: "a line was not sent: its guest is gone".to_owned(),
-                        });
-                        continue;
-                    };
-                    let (to, line) = (&*user, &*text);
-                    self.send(ctx, id, &LsnpContent::Direct { to, line });
+                    let user = ctx.guests.get(id).map(|guest| guest.user.clone());
+                    let (to, line) = (&*user.unwrap_or_default(), &*text);
+                    let content = LsnpContent::Direct { to, line };
+                    if !self.send_line(ctx, id, &content, Some(target)) {
+                        report_unsent(ctx, id);
+                    }
                 }
             }
         }
@@ -450,8 +443,19 @@ impl LsnpGateway {
         self.send(ctx, id, &profile);
     }
 
-    /// Sends a message to a guest. Returns false if there is no way to it.
-    fn send(&self, ctx: &mut Context, id: GuestId, content: &LsnpContent<'_>) -> bool {
+    fn send(&self, ctx: &mut Context, id: GuestId, content: &LsnpContent<'_>) {
+        self.send_line(ctx, id, content, None);
+    }
+
+    /// Sends a message to a guest. `line`: the line of our user's in it. Returns false if there is
+    /// no way to the guest.
+    fn send_line(
+        &self,
+        ctx: &mut Context,
+        id: GuestId,
+        content: &LsnpContent<'_>,
+        line: Option<LineTarget>,
+    ) -> bool {
         let Some(guest) = ctx.guests.get(id) else {
             return false;
         };
@@ -459,7 +463,7 @@ impl LsnpGateway {
             return false;
         };
         let interface = Some(guest.interface).filter(|_| !ctx.is_own_address(guest.source));
-        self.emit(ctx, interface, Some(to), content)
+        self.emit(ctx, interface, Some(to), content, line)
     }
 
     /// Sends a message. Returns false if we have no address there.
@@ -469,6 +473,7 @@ impl LsnpGateway {
         interface: Option<u32>,
         to: Option<SocketAddrV4>,
         content: &LsnpContent<'_>,
+        line: Option<LineTarget>,
     ) -> bool {
         let Some(ip) = own_ip(ctx, interface, to) else {
             return false;
@@ -485,6 +490,7 @@ impl LsnpGateway {
             interface,
             to,
             bytes,
+            line,
         }));
         true
     }

@@ -2,10 +2,10 @@
 //! bounded rate; and a line for a room without a guest waits for the first one.
 use std::collections::VecDeque;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
-use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork};
+use crate::base::guests::guest::{GuestLines, GuestNetwork, LineTarget};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
@@ -21,15 +21,6 @@ const GUEST_LINE_SHARE_BYTES: usize = 8192;
 const GUEST_LINES_WAITING_MAX: usize = 4096;
 /// Maximum size of the waiting lines together, in bytes.
 const GUEST_LINES_WAITING_MAX_BYTES: usize = 1024 * 1024;
-
-/// For whom a line is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineTarget {
-    /// All guests of the room. The line has this place in our log.
-    Room(LogId, u64),
-    /// One guest.
-    Guest(GuestId),
-}
 
 /// A line that waits.
 #[derive(Debug)]

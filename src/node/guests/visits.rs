@@ -1,4 +1,6 @@
 //! What all networks show of their guests.
+use crate::base::error_code::ErrorCode;
+use crate::base::event::notice::Notice;
 use crate::base::guests::guest::GuestId;
 use crate::base::guests::guest_event::GuestEvent;
 use crate::node::context::Context;
@@ -12,6 +14,18 @@ pub fn end_visit(ctx: &mut Context, id: GuestId) {
         let left = guest.notice(now, GuestEvent::Left(guest.network.room()));
         ctx.notify(left);
     }
+}
+
+/// Tells our user that a line for a guest was not sent.
+pub fn report_unsent(ctx: &mut Context, id: GuestId) {
+    let why = match ctx.guests.get(id) {
+        Some(guest) => format!("there is no way to {}", guest.name()),
+        None => "its guest is gone".to_owned(),
+    };
+    ctx.notify(Notice::Error {
+        code: ErrorCode::Target,
+        content: format!("a line was not sent: {why}"),
+    });
 }
 
 /// Shows a sentence about a guest. `content`: its end.

@@ -176,8 +176,12 @@ impl LsnpSockets {
         }
     }
 
-    /// Sends a datagram. A failure counts as a loss on the way.
-    pub fn send(&self, output: &LsnpOutput) {
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// The system did not take a datagram for one recipient. Of one for everybody, a failure counts
+    /// as a loss on the way.
+    pub fn send(&self, output: &LsnpOutput) -> io::Result<()> {
         let of_index = |i: &&Interface| output.interface.is_none_or(|index| i.index == index);
         match output.to {
             Some(to) => {
@@ -185,12 +189,13 @@ impl LsnpSockets {
                 let interface = interface.filter(|_| output.interface.is_some());
                 let own = interface.and_then(|i| Some((i.index, addresses_v4(i).next()?.0)));
                 let (index, from) = own.unwrap_or((0, Ipv4Addr::UNSPECIFIED));
-                let _ = send_datagram_v4(&self.own.socket, index, from, to, &output.bytes);
+                send_datagram_v4(&self.own.socket, index, from, to, &output.bytes)
             }
             None => {
                 for interface in self.interfaces.iter().filter(of_index) {
                     self.broadcast(interface, &output.bytes);
                 }
+                Ok(())
             }
         }
     }

@@ -154,6 +154,21 @@ fn lines_in_the_room_are_sent_before_the_run_ends() {
     assert!(lan.peers[alice].is_settled());
 }
 
+/// What the system refuses to send does not count as sent.
+#[test]
+fn lines_that_cannot_leave_are_not_delivered() {
+    let (mut lan, alice) = gateway(19, None);
+    ZED.discover(&mut lan, alice);
+    lan.peers[alice].lsnp_fails = true;
+    lan.say_in(alice, "#lsnp", "hello");
+    lan.finish(alice, None);
+    lan.run_for(10_000);
+    assert!(!lan.peers[alice].is_settled());
+    lan.send_direct_within(alice, "@guest/zed", "psst", 0);
+    let refusal = "a line was not sent: there is no way to guest/zed";
+    assert_eq!(last_error(&lan, alice), refusal);
+}
+
 /// A post is shown once, though a program may send it to everybody and to us.
 #[test]
 fn a_message_that_comes_twice_is_shown_once() {

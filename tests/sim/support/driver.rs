@@ -205,8 +205,14 @@ impl Lan {
                 stream, address, ..
             } => self.dial(who, stream, address),
             Output::Lsnp(datagram) => {
-                let sent = (datagram.to, datagram.bytes);
-                self.peers[who].lsnp_sent.push(sent);
+                let is_sent = !self.peers[who].lsnp_fails;
+                if is_sent {
+                    let sent = (datagram.to, datagram.bytes);
+                    self.peers[who].lsnp_sent.push(sent);
+                }
+                if let Some(line) = datagram.line {
+                    todo.push_back(Input::LsnpLine { line, is_sent });
+                }
             }
             Output::SetServices(services) => self.peers[who].services.push(services),
             Output::Resolve { endpoint } => todo.push_back(self.resolve(endpoint, false)),

@@ -101,6 +101,8 @@ pub struct SimPeer {
     pub lsnp: Option<LsnpConfig>,
     /// The datagrams of LSNP that it sent, each with its recipient, or none if it was for all.
     pub lsnp_sent: Vec<(Option<SocketAddrV4>, Vec<u8>)>,
+    /// Whether its system refuses to send datagrams of LSNP.
+    pub lsnp_fails: bool,
     /// It announces itself as transient, as `send` does.
     pub transient: bool,
     /// It announces itself as ephemeral, as a program with `--ephemeral` does.
@@ -172,6 +174,7 @@ impl SimPeer {
             uses_grapes: false,
             services: Vec::new(),
             lsnp_sent: Vec::new(),
+            lsnp_fails: false,
             transient: false,
             is_ephemeral: false,
             startup_rooms: vec![Room::general()],

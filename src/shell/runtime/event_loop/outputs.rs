@@ -7,6 +7,7 @@ use crate::base::event::input::Input;
 use crate::base::event::output::{KnownPeer, Output};
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::HAS_GUESTS;
+use crate::base::guests::lsnp::LsnpOutput;
 use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::state::core_files::CoreFile;
@@ -29,11 +30,7 @@ impl EventLoop {
             Output::SendBeacon { interface, bytes } => {
                 self.multicast.send(interface, &bytes);
             }
-            Output::Lsnp(datagram) => {
-                if let Some(sockets) = self.lsnp.as_ref().filter(|_| HAS_GUESTS) {
-                    sockets.send(&datagram);
-                }
-            }
+            Output::Lsnp(datagram) => self.send_lsnp(datagram),
             Output::SetServices(services) => self.finders.services().set(services),
             Output::Dial {
                 stream,
@@ -60,6 +57,29 @@ impl EventLoop {
                 let _ = self.state.write_core_file(file, &addresses);
             }
             Output::Notice(notice) => self.notify(notice),
+        }
+    }
+
+    fn send_lsnp(&mut self, datagram: LsnpOutput) {
+        let Some(sockets) = self.lsnp.as_ref().filter(|_| HAS_GUESTS) else {
+            return;
+        };
+        let sent = sockets.send(&datagram);
+        if let Err(error) = &sent {
+            self.frontend.stderr.debug(|| format!("LSNP: {error}"));
+        }
+        let (Some(line), is_sent) = (datagram.line, sent.is_ok()) else {
+            return;
+        };
+        // The next datagram may bring the same line to another guest.
+        let is_reported = matches!(
+            self.pending_inputs.back(),
+            Some(Input::LsnpLine { line: last, is_sent: was_sent })
+                if *last == line && *was_sent == is_sent
+        );
+        if !is_reported {
+            self.pending_inputs
+                .push_back(Input::LsnpLine { line, is_sent });
         }
     }
 
