@@ -1,7 +1,7 @@
 //! `invite` and `join`: how a newcomer gets the secret of a closed network, and how nobody else does.
 use std::fs;
 use std::io::{Error, ErrorKind, Read as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
@@ -199,6 +199,34 @@ fn a_newcomer_tries_its_code_with_three_programs() {
             .wait_for(TIMEOUT, |line| line.contains("came with a wrong code"));
     }
     assert_eq!(invites[3].err.all(), [""; 0]);
+}
+
+/// Name servers that do not answer do not hold up the newcomer beyond `-W`.
+#[test]
+fn a_silent_name_server_does_not_outlast_the_wait() {
+    let Some(lo) = Loopback::new() else { return };
+    let servers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = servers.lines().filter_map(|line| {
+        let server = line.strip_prefix("nameserver ")?;
+        server.trim().parse::<Ipv4Addr>().ok()
+    });
+    let servers: Vec<Ipv4Addr> = servers.chain([Ipv4Addr::LOCALHOST]).collect();
+    for server in &servers {
+        let address = format!("addr replace {server}/32 dev lo");
+        lo.host.namespace.ip(&address);
+    }
+    let bind = |server: &Ipv4Addr| UdpSocket::bind((*server, 53)).expect("a socket");
+    let open = || servers.iter().map(bind).collect::<Vec<_>>();
+    let _silent = lo.host.namespace.inside(open);
+    let begun = Instant::now();
+    let code = "7-lusab-babad@inviter.example:9999";
+    let bobs = new_secret(&lo, "bobs");
+    run(&lo, "bob", &["join", "-W", "1", "-m", "none", code, &bobs]).assert_code(69);
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// A program that accepts and says nothing does not hold up the newcomer beyond `-W`.

@@ -1,6 +1,6 @@
 //! `p2pchat join CODE`: gets the secret of a network from the program that printed the code.
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::shell::config::options::Options;
 use crate::shell::config::values::Verbosity;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, Multicast};
+use crate::shell::net::resolver::look_up_within;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::poll_sources::{NETLINK_TOKEN, create_multicast};
@@ -40,7 +41,8 @@ const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
 const WRONG_INVITERS_MAX: usize = 3;
 /// Time for the whole exchange with one inviter.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time for one connection. The long code may have addresses that do not answer here.
+/// Time to look up one name, and for one connection. The long code may have addresses that do not
+/// answer here.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two rounds over the given addresses.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -214,7 +216,8 @@ impl Joining<'_> {
     ) -> Result<Option<Peer>, Failure> {
         loop {
             for endpoint in endpoints {
-                let resolved = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+                let left = Duration::from_millis(deadline.ms_since(clock.now().time));
+                let resolved = look_up_within(endpoint, left.min(CONNECT_TIMEOUT));
                 for address in resolved.into_iter().flatten() {
                     if self.wrong_inviters.contains(&address) {
                         continue;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use mio::Waker;
 
 use crate::shell::os::poll::wake;
@@ -177,6 +178,25 @@ fn resolve_until_found(
         sleep(retry_after);
         retry_after = (retry_after * 2).min(RETRY_MAX);
     }
+}
+
+/// Looks up the addresses of an endpoint, for a program without an event loop. A name server that
+/// does not answer holds up a helper thread, which nobody waits for after the `limit`.
+///
+/// # Errors
+/// The name has no address, the limit has passed, or the system cannot start a thread.
+pub fn look_up_within(endpoint: &Endpoint, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = endpoint.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, endpoint.port)]);
+    }
+    let (sender, receiver) = bounded(1);
+    let endpoint = endpoint.clone();
+    let work = move || {
+        let _ = sender.send(look_up(&endpoint));
+    };
+    thread::spawn_helper("resolver", Box::new(work))?;
+    let found = receiver.recv_timeout(limit);
+    found.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
 fn look_up(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
