@@ -1,9 +1,15 @@
 //! `invite` and `join`: how a newcomer gets the secret of a closed network, and how nobody else does.
 use std::fs;
-use std::io::{Error, ErrorKind, Read as _};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
+
+use p2pchat::Nick;
+use p2pchat::base::event::peer::Peer;
+use p2pchat::base::identity::Identity;
+use p2pchat::wire::invite::{InviteMessage, InviteStream};
+use p2pchat::wire::noise::Role;
 
 use super::closed_network::secret;
 use super::hosts::host::Loopback;
@@ -174,6 +180,72 @@ fn silent_strangers_do_not_keep_the_newcomer_out() {
     let bobs = new_secret(&lo, "bobs");
     run(&lo, "bob", &["join", &code, &bobs]).assert_code(0);
     assert_eq!(invite.wait_code(TIMEOUT), 0);
+}
+
+/// Bob, whose steps a test takes one by one.
+struct SlowNewcomer {
+    stream: InviteStream,
+    socket: TcpStream,
+}
+
+impl SlowNewcomer {
+    /// Connects to the inviter at this port, and gets the secret.
+    fn new(lo: &Loopback, code: &str, port: u16) -> SlowNewcomer {
+        let bob = Identity::from_seed(&[7; 32]);
+        let code = code.parse().expect("a code");
+        let (role, mut out) = (Role::Initiator, Vec::new());
+        let stream = InviteStream::new(role, &code, bob.noise_secret(), [8; 32], &mut out);
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("an inviter");
+        let socket = lo.host.namespace.inside(connect);
+        let mut newcomer = SlowNewcomer { stream, socket };
+        newcomer.write(&out);
+        while !newcomer.stream.is_open() {
+            assert_eq!(newcomer.read(), []);
+        }
+        newcomer.say(&InviteMessage::Join(Peer {
+            id: bob.id(),
+            nick: Nick::new("bob").expect("a name"),
+        }));
+        let messages = newcomer.read();
+        assert!(matches!(messages[..], [InviteMessage::Secret { .. }]));
+        newcomer
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("an inviter that reads");
+    }
+
+    fn say(&mut self, message: &InviteMessage) {
+        let mut out = Vec::new();
+        self.stream.send(message, &mut out).expect("an open stream");
+        self.write(&out);
+    }
+
+    fn read(&mut self) -> Vec<InviteMessage> {
+        let mut buffer = [0; 4096];
+        let (mut out, mut messages) = (Vec::new(), Vec::new());
+        let n = self.socket.read(&mut buffer).expect("bytes");
+        let fed = self.stream.feed(&buffer[..n], &mut out, &mut messages);
+        fed.expect("the messages of an inviter");
+        self.write(&out);
+        messages
+    }
+}
+
+/// Who guesses after the newcomer got the secret changes nothing: the code is used up.
+#[test]
+fn guesses_after_the_newcomer_do_not_void_its_code() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &["-p", "10778", &ours]);
+    let mut bob = SlowNewcomer::new(&lo, &code, 10_778);
+    let file = new_secret(&lo, "mallorys");
+    for _ in 0..3 {
+        let guess = "7-babab-babab@127.0.0.1:10778";
+        run(&lo, "mallory", &["join", "-m", "none", guess, &file]).assert_code(77);
+    }
+    bob.say(&InviteMessage::Joined);
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
 }
 
 /// A newcomer tells its code to three programs that do not know it, and to no further one: each has

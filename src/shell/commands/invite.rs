@@ -375,8 +375,12 @@ impl Invite {
         }
     }
 
-    /// Counts a wrong guess. Ends the invite if that was one too many.
+    /// Counts a wrong guess. Ends the invite if that was one too many. Once the newcomer got the
+    /// secret there is nothing left to guess, so only its confirmation is awaited.
     fn count_guess(&mut self, address: &str) -> Option<InviteEnd> {
+        if self.given_to.is_some() {
+            return None;
+        }
         self.wrong_guesses += 1;
         let left = WRONG_GUESSES_MAX - self.wrong_guesses;
         if left > 0 {
