@@ -189,8 +189,8 @@ struct SlowNewcomer {
 }
 
 impl SlowNewcomer {
-    /// Connects to the inviter at this port, and gets the secret.
-    fn new(lo: &Loopback, code: &str, port: u16) -> SlowNewcomer {
+    /// Connects to the inviter at this port.
+    fn connect(lo: &Loopback, code: &str, port: u16) -> SlowNewcomer {
         let bob = Identity::from_seed(&[7; 32]);
         let code = code.parse().expect("a code");
         let (role, mut out) = (Role::Initiator, Vec::new());
@@ -199,16 +199,19 @@ impl SlowNewcomer {
         let socket = lo.host.namespace.inside(connect);
         let mut newcomer = SlowNewcomer { stream, socket };
         newcomer.write(&out);
-        while !newcomer.stream.is_open() {
-            assert_eq!(newcomer.read(), []);
+        newcomer
+    }
+
+    fn get_secret(&mut self) {
+        while !self.stream.is_open() {
+            assert_eq!(self.read(), []);
         }
-        newcomer.say(&InviteMessage::Join(Peer {
-            id: bob.id(),
+        self.say(&InviteMessage::Join(Peer {
+            id: Identity::from_seed(&[7; 32]).id(),
             nick: Nick::new("bob").expect("a name"),
         }));
-        let messages = newcomer.read();
+        let messages = self.read();
         assert!(matches!(messages[..], [InviteMessage::Secret { .. }]));
-        newcomer
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -224,7 +227,11 @@ impl SlowNewcomer {
     fn read(&mut self) -> Vec<InviteMessage> {
         let mut buffer = [0; 4096];
         let (mut out, mut messages) = (Vec::new(), Vec::new());
+        self.socket
+            .set_read_timeout(Some(TIMEOUT))
+            .expect("a socket");
         let n = self.socket.read(&mut buffer).expect("bytes");
+        assert_ne!(n, 0, "the inviter ended the stream");
         let fed = self.stream.feed(&buffer[..n], &mut out, &mut messages);
         fed.expect("the messages of an inviter");
         self.write(&out);
@@ -238,12 +245,43 @@ fn guesses_after_the_newcomer_do_not_void_its_code() {
     let Some(lo) = Loopback::new() else { return };
     let ours = secret(&lo, "ours");
     let (mut invite, code) = invite(&lo, "alice", &["-p", "10778", &ours]);
-    let mut bob = SlowNewcomer::new(&lo, &code, 10_778);
+    let mut bob = SlowNewcomer::connect(&lo, &code, 10_778);
+    bob.get_secret();
     let file = new_secret(&lo, "mallorys");
     for _ in 0..3 {
         let guess = "7-babab-babab@127.0.0.1:10778";
         run(&lo, "mallory", &["join", "-m", "none", guess, &file]).assert_code(77);
     }
+    bob.say(&InviteMessage::Joined);
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
+}
+
+/// A host has as many IPv6 addresses as it likes. Those of one network count as one stranger.
+#[test]
+fn one_network_does_not_keep_the_newcomer_out() {
+    let Some(lo) = Loopback::new() else { return };
+    for n in 1..=20 {
+        let address = format!("addr add fd00:77::{n:x}/128 dev lo");
+        lo.host.namespace.ip(&address);
+    }
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &["-p", "10779", &ours]);
+    let mut bob = SlowNewcomer::connect(&lo, &code, 10_779);
+    let strangers: Vec<Program> = (1..=20)
+        .map(|n| {
+            let script = format!(
+                "import socket, sys; s = socket.create_connection(('fd00:77::1', 10779), 5, \
+                 ('fd00:77::{n:x}', 0)); print('READY', flush=True); sys.stdin.read()"
+            );
+            let mut command = lo.host.command("python3");
+            command.args(["-c", &script]);
+            Program::spawn("stranger", command)
+        })
+        .collect();
+    for stranger in &strangers {
+        stranger.out.wait_for(TIMEOUT, |line| line == "READY");
+    }
+    bob.get_secret();
     bob.say(&InviteMessage::Joined);
     assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
 }

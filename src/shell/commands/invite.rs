@@ -12,6 +12,7 @@ use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
+use crate::node::standing::source_of;
 use crate::shell::commands::bound_peer;
 use crate::shell::commands::print::print_text;
 use crate::shell::config::exit_status::ExitStatus;
@@ -45,7 +46,7 @@ const WRONG_GUESSES_MAX: u32 = 3;
 const ANNOUNCE_INTERVAL_MS: u64 = 1_000;
 /// Milliseconds that a newcomer has from the connection to its last message.
 const EXCHANGE_TIMEOUT_MS: u64 = 10_000;
-/// Maximum number of streams. A new one replaces the oldest of the address with the most.
+/// Maximum number of streams. A new one replaces the oldest of the source with the most.
 const INVITE_STREAMS_MAX: usize = 16;
 
 /// Prints a code and waits for the newcomer. Returns the exit status: 0 once the newcomer has
@@ -313,15 +314,16 @@ impl Invite {
         Ok(())
     }
 
-    /// The oldest stream of the address that has most of them, except the one with the secret.
+    /// The oldest stream of the source that has most of them, except the one with the secret.
     fn select_evicted(&self) -> Option<StreamId> {
         let given_to = self.given_to.as_ref().map(|(stream, _)| *stream);
         let open = self.connections.iter();
         let open = open.filter(|(stream, _)| Some(**stream) != given_to);
-        let count = |ip| open.clone().filter(|(_, it)| it.address.ip() == ip).count();
+        let source = |it: &Connection| source_of(it.address.ip());
+        let count = |of| open.clone().filter(|(_, it)| source(it) == of).count();
         let ranked = open
             .clone()
-            .map(|(stream, it)| (count(it.address.ip()), Reverse(*stream)));
+            .map(|(stream, it)| (count(source(it)), Reverse(*stream)));
         ranked.max().map(|(_, Reverse(stream))| stream)
     }
 
