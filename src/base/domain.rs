@@ -14,6 +14,14 @@ pub const BEACON_ROOM: &[u8] = b"p2pchat beacon room 2\0";
 pub const CODE: &[u8] = b"p2pchat code 2\0";
 /// The content of a batch, with its salt.
 pub const CONTENT: &[u8] = b"p2pchat content 2\0";
+/// The key that signs the items of a closed network in the DHT.
+pub const DHT_KEY: &[u8] = b"p2pchat dht key 2\0";
+/// The nonce of a sealed item in the DHT.
+pub const DHT_NONCE: &[u8] = b"p2pchat dht nonce 2\0";
+/// The salt of an item of a closed network in the DHT.
+pub const DHT_SALT: &[u8] = b"p2pchat dht salt 2\0";
+/// The key that seals the items of a closed network in the DHT.
+pub const DHT_SEAL: &[u8] = b"p2pchat dht seal 2\0";
 /// The fingerprint of a key, which users compare.
 pub const FINGERPRINT: &[u8] = b"p2pchat fingerprint 2\0";
 /// The checksum of a frontier line in the store.

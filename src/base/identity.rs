@@ -235,6 +235,7 @@ impl fmt::Display for NetworkTag {
 }
 
 /// The Ed25519 key pair of this peer. Dropping the value overwrites the secret key in memory.
+#[derive(Clone)]
 pub struct Identity {
     signing_key: SigningKey,
     id: PeerId,

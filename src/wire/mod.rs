@@ -8,6 +8,8 @@
 pub mod beacon;
 pub mod channel;
 pub mod code;
+#[cfg(feature = "dht")]
+pub mod dht;
 pub mod frame;
 pub mod go_p2pchat;
 pub mod grenache;

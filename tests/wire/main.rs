@@ -11,6 +11,8 @@ mod vector_files;
 
 mod beacon;
 mod code;
+#[cfg(feature = "dht")]
+mod dht;
 mod go_p2pchat;
 #[cfg(feature = "grenache")]
 mod grenache;
