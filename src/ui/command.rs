@@ -39,7 +39,7 @@ pub enum UserCommand {
     Rooms,
     /// Show our name, id, fingerprint and connection code.
     Code,
-    /// Dial a peer at this address or connection code.
+    /// Dial a peer at this address or connection code, or look up this id.
     Connect(String),
     /// Show [`HELP`].
     Help,
@@ -61,7 +61,7 @@ pub const HELP: &str = "\
 /history [N]      the last N stored lines of this room (20)
 /search TEXT      stored lines of all rooms with this text
 /code             your connection code, for --peer and /connect
-/connect CODE     link with a peer at its code, or at HOST[:PORT]
+/connect CODE     link with a peer at its code, HOST[:PORT], or @ID (--dht)
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE

@@ -49,11 +49,17 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndpointError::Empty => write!(f, "is empty"),
-            EndpointError::MissingAddress => write!(
-                f,
-                "is an id without an address: add it as ID@HOST, or copy the code when that peer \
-                 has a network"
-            ),
+            EndpointError::MissingAddress => {
+                write!(
+                    f,
+                    "is an id without an address: add it as ID@HOST, or copy the code when that \
+                     peer has a network"
+                )?;
+                match cfg!(feature = "dht") {
+                    true => write!(f, "; with --dht on both sides it is found without"),
+                    false => Ok(()),
+                }
+            }
             EndpointError::InvalidId => write!(
                 f,
                 "has no id of {} characters a–z and 2–7 before its @: see `p2pchat whoami`",
@@ -157,37 +163,66 @@ impl FromStr for ConnectionCode {
     }
 }
 
-/// A host and port to dial.
+/// A host and port to dial, or a peer whose addresses must be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The key expected at the host, if the user gave one.
     pub peer: Option<PeerId>,
     /// A host name to resolve, or an IP address without brackets. An IPv6 address may have a zone
-    /// (`%eth0`).
+    /// (`%eth0`). Empty: only the id is known.
     pub host: String,
-    /// The TCP port, at least 1.
+    /// The TCP port, at least 1. 0 without a host.
     pub port: u16,
 }
 
-/// Shows host and port, as in `--peer`.
+impl Endpoint {
+    /// The peer, if nothing else is known. Its addresses must be looked up.
+    pub fn peer_without_host(&self) -> Option<PeerId> {
+        self.peer.filter(|_| self.host.is_empty())
+    }
+}
+
+/// Shows host and port, or the id without them, as in `--peer`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        match self.peer_without_host() {
+            Some(peer) => write!(f, "@{peer}"),
+            None if self.host.contains(':') => write!(f, "[{}]:{}", self.host, self.port),
+            None => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }
 
-/// Parses the value of `--peer`: `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is a
-/// host name, an IPv4 address or an IPv6 address. An IPv6 address needs brackets if a port
-/// follows. Returns 1 to [`ADDRESSES_MAX`] endpoints.
+/// Parses the value of `--peer`: `@ID` or `ID`, or what [`parse_endpoints`] accepts.
+///
+/// # Errors
+/// The first rule that the text breaks.
+pub fn parse_peer(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
+    let id = text.trim();
+    let is_marked = id.starts_with('@');
+    match id.strip_prefix('@').unwrap_or(id).parse() {
+        Ok(peer) => Ok(vec![Endpoint {
+            peer: Some(peer),
+            host: String::new(),
+            port: 0,
+        }]),
+        Err(_) if is_marked => Err(EndpointError::InvalidId),
+        Err(_) => parse_endpoints(text),
+    }
+}
+
+/// Parses `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is a host name, an IPv4
+/// address or an IPv6 address. An IPv6 address needs brackets if a port follows. Returns 1 to
+/// [`ADDRESSES_MAX`] endpoints.
 ///
 /// # Errors
 /// The first rule that the text breaks.
 pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
     let text = strip_check_sum(text.trim())?;
     let (peer, list) = match text.split_once('@') {
+        Some(("", id)) if id.parse::<PeerId>().is_ok() => {
+            return Err(EndpointError::MissingAddress);
+        }
         Some((id, list)) => (
             Some(id.parse().map_err(|_| EndpointError::InvalidId)?),
             list,

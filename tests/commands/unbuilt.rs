@@ -6,7 +6,7 @@ use super::run;
 #[test]
 fn options_of_parts_that_are_not_built_are_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let parts: [(bool, &[&str]); 9] = [
+    let parts: [(bool, &[&str]); 10] = [
         (cfg!(feature = "invite"), &["invite"]),
         (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
         (cfg!(feature = "mdns"), &["peers", "--no-mdns", "-W", "0.1"]),
@@ -18,6 +18,7 @@ fn options_of_parts_that_are_not_built_are_refused() {
             cfg!(feature = "grenache"),
             &["peers", "--grape", "http://127.0.0.1:1", "-W", "0.1"],
         ),
+        (cfg!(feature = "dht"), &["peers", "--dht", "-W", "0.1"]),
         (cfg!(feature = "guests"), &["listen", "--lsnp", "-W", "0.1"]),
         (
             cfg!(feature = "guests"),

@@ -6,6 +6,8 @@ mod hosts;
 
 mod crash;
 mod damage;
+#[cfg(feature = "dht")]
+mod dht;
 mod direct;
 mod discovery;
 mod faults;

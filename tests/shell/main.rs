@@ -16,6 +16,8 @@ mod vector_files;
 
 mod clock;
 mod config;
+#[cfg(feature = "dht")]
+mod dht;
 mod exit_policy;
 #[cfg(feature = "finders")]
 mod finders;

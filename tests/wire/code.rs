@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use p2pchat::base::identity::Identity;
 use p2pchat::wire::code::{
-    ADDRESSES_MAX, ConnectionCode, Endpoint, EndpointError, parse_endpoints,
+    ADDRESSES_MAX, ConnectionCode, Endpoint, EndpointError, parse_endpoints, parse_peer,
 };
 
 use crate::sentences::assert_one_line;
@@ -131,6 +131,27 @@ fn a_connection_code_is_parsed_back() {
     }
 }
 
+/// Where ids are looked up, an id is an endpoint, with `@` or without.
+#[test]
+fn an_id_alone_names_a_peer() {
+    let id = Identity::from_seed(&[7; 32]).id();
+    for text in [id.to_string(), format!("@{id}"), format!(" @{id} ")] {
+        let endpoints = parse_peer(&text).expect("an endpoint");
+        assert_eq!(endpoints.len(), 1);
+        assert_eq!(endpoints[0].peer_without_host(), Some(id));
+        assert_eq!(endpoints[0].to_string(), format!("@{id}"));
+    }
+    for text in ["@", "@alice", "@10.0.0.7", &format!("@@{id}")] {
+        assert_eq!(parse_peer(text), Err(EndpointError::InvalidId), "{text}");
+    }
+    let code = format!("{id}@10.0.0.7:1");
+    assert_eq!(parse_peer(&code), parse_endpoints(&code));
+    assert_eq!(
+        parse_peer(&code).expect("an endpoint")[0].peer_without_host(),
+        None
+    );
+}
+
 /// A mistyped or missing character of a code is noticed. A code without its check sum is accepted,
 /// and a plain id has none.
 #[test]
@@ -163,4 +184,6 @@ fn a_mistyped_code_is_refused() {
     let error = parse_endpoints(&id.to_string()).unwrap_err();
     assert_eq!(error, EndpointError::MissingAddress);
     assert_one_line(&error.to_string());
+    let marked = parse_endpoints(&format!("@{id}"));
+    assert_eq!(marked, Err(EndpointError::MissingAddress));
 }

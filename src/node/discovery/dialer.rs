@@ -579,14 +579,12 @@ impl Dialer {
 
     /// How the peer of this link was found.
     pub fn found_via(&self, stream: StreamId, peer: &PeerId) -> FoundVia {
-        let is_static = self
-            .static_peers
-            .iter()
-            .any(|static_peer| static_peer.peer() == Some(*peer));
+        let mut static_peers = self.static_peers.iter();
+        let static_peer = static_peers.find(|static_peer| static_peer.peer() == Some(*peer));
         let is_discovered = self.discovered.get(peer).is_some();
         match stream.is_dialed() {
             _ if is_discovered => FoundVia::Multicast,
-            _ if is_static => FoundVia::Static,
+            _ if let Some(static_peer) = static_peer => static_peer.found_via(),
             true => self
                 .address_book
                 .found_via(peer)

@@ -8,6 +8,7 @@ use crate::base::event::output::Output;
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
+use crate::base::interface::FoundVia;
 use crate::base::time::Time;
 use crate::node::connection::liveness::HandshakeFailure;
 use crate::node::connection::pending_handshake::DialTarget;
@@ -97,6 +98,14 @@ impl StaticPeer {
         match self.expected {
             ExpectedPeer::Pinned(peer) => Some(peer),
             _ => None,
+        }
+    }
+
+    /// How the address was found: the user gave it, or only the id of its peer.
+    pub fn found_via(&self) -> FoundVia {
+        match self.endpoint.starts_with('@') {
+            true => FoundVia::Dht,
+            false => FoundVia::Static,
         }
     }
 

@@ -16,8 +16,8 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -t, --to TARGET          send to a peer (@NAME) or '#ROOM'; history: only this
     --peer HOST[:PORT]   a peer to dial, or its code  --nat  open a port outside
     --interface NAME     only this; repeatable   --lsnp, --go-room: other guests
-    --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)
-    --dir DIR            state (~/.local/state/p2pchat)  --scan CIDR|own
+    --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)  --lsnp-room ROOM
+    --dir DIR            state (~/.local/state/p2pchat)  --scan CIDR|own  --dht
     --ephemeral          state in memory only  --lossy  mend UTF-8  --grape URL
     --json               JSON lines in and out    --color auto|always|never
 -n, --count N            listen: stop after N lines; history: the last N
@@ -25,7 +25,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
     --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
--q, --quiet  -d, --debug  -h, --help  -V, --version   --lsnp-room ROOM  repeats
+-q, --quiet  -d, --debug  -h, --help  -V, --version  --dht-bootstrap HOST:PORT
 ";
 
 /// The program's name and version, one line.

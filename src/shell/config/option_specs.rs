@@ -75,6 +75,10 @@ pub enum OptionId {
     Scan,
     /// A Grape at which to find peers; repeatable.
     Grape,
+    /// Publish and look up addresses in the DHT of BitTorrent.
+    Dht,
+    /// A node of the DHT to begin with; repeatable.
+    DhtBootstrap,
 }
 
 impl OptionId {
@@ -82,7 +86,11 @@ impl OptionId {
     pub fn is_repeatable(self) -> bool {
         matches!(
             self,
-            OptionId::Room | OptionId::Peer | OptionId::Interface | OptionId::Grape
+            OptionId::Room
+                | OptionId::Peer
+                | OptionId::Interface
+                | OptionId::Grape
+                | OptionId::DhtBootstrap
         )
     }
 
@@ -92,6 +100,7 @@ impl OptionId {
             OptionId::NoMdns => (!cfg!(feature = "mdns")).then_some("mdns"),
             OptionId::Scan => (!cfg!(feature = "scan")).then_some("scan"),
             OptionId::Grape => (!cfg!(feature = "grenache")).then_some("grenache"),
+            OptionId::Dht | OptionId::DhtBootstrap => (!cfg!(feature = "dht")).then_some("dht"),
             OptionId::Lsnp | OptionId::LsnpRoom | OptionId::GoRoom => {
                 (!HAS_GUESTS).then_some("guests")
             }
@@ -183,7 +192,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", IDENTITY_COMMANDS, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
     valued_option(OptionId::Room, b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
     valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History], "a peer, as in `-t @bob`, or a room, as in `-t '#ops'` (quote it, for a shell takes an unquoted # for a comment) or `-r ops`"),
-    valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
+    valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it; with --dht also `--peer @ID`"),
     valued_option(OptionId::Interface, 0, "--interface", "NAME", IDENTITY_COMMANDS, "as in `--interface eth0`"),
     valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", IDENTITY_COMMANDS, "`p2pchat keygen > FILE` makes one"),
     valued_option(OptionId::Dir, 0, "--dir", "DIR", IDENTITY_COMMANDS, "the directory for identity, known peers and lines"),
@@ -211,6 +220,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS),
     valued_option(OptionId::Scan, 0, "--scan", "CIDR", NETWORK_COMMANDS, "as in `--scan 10.0.0.0/24`, or `--scan own`"),
     valued_option(OptionId::Grape, 0, "--grape", "URL", NETWORK_COMMANDS, "as in `--grape http://10.0.0.7:30001`"),
+    flag(OptionId::Dht, 0, "--dht", NETWORK_COMMANDS),
+    valued_option(OptionId::DhtBootstrap, 0, "--dht-bootstrap", "HOST:PORT", NETWORK_COMMANDS, "as in `--dht-bootstrap 10.0.0.7:6881`"),
 ];
 
 const _: () = {

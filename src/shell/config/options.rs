@@ -43,6 +43,8 @@ const START_ONLY_OPTIONS: [OptionId; 9] = [
 
 /// Maximum number of Grapes. Each has a thread.
 const GRAPES_MAX: usize = 8;
+/// Maximum number of nodes of the DHT to begin with. Each is asked in each query.
+const DHT_NODES_MAX: usize = 8;
 
 /// All options of a run, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,10 @@ pub struct Options {
     pub scan: Option<ScanTarget>,
     /// The URLs of the Grapes, without a slash at the end.
     pub grapes: Vec<String>,
+    /// Whether to publish and look up addresses in the DHT of BitTorrent.
+    pub dht: bool,
+    /// Where to find nodes of the DHT. Empty: the public one.
+    pub dht_bootstrap: Vec<String>,
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
     /// first room. `send --to ROOM` puts ROOM first.
     ///
@@ -192,6 +198,7 @@ pub fn parse(
     let lsnp = sources.has_flag(OptionId::Lsnp);
     let lsnp_room = choose_lsnp_room(&sources, lsnp)?;
     let go_room = sources.has_flag(OptionId::GoRoom);
+    let dht = sources.has_flag(OptionId::Dht);
     let of_guests = [
         lsnp.then(|| GuestNetwork::Lsnp.room()),
         go_room.then(|| GuestNetwork::GoP2pchat.room()),
@@ -216,13 +223,15 @@ pub fn parse(
         multicast,
         scan: sources.last_value(OptionId::Scan, ScanTarget::parse)?,
         grapes: choose_grapes(&sources)?,
+        dht,
+        dht_bootstrap: choose_dht_bootstrap(&sources, dht)?,
         mdns: multicast.is_some() && !sources.has_flag(OptionId::NoMdns),
         rooms,
         to_peer,
         lsnp,
         lsnp_room,
         go_room,
-        static_peers: choose_static_peers(&sources)?,
+        static_peers: choose_static_peers(&sources, dht)?,
         nat: choose_nat(&sources)?,
         interfaces: check_repeats(
             OptionId::Interface,
@@ -481,8 +490,13 @@ fn choose_lsnp_room(sources: &OptionSources, lsnp: bool) -> Result<Option<Room>,
     }
 }
 
-fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
-    let endpoints = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
+/// The endpoints of `--peer`. Only the DHT finds a peer by its id alone.
+fn choose_static_peers(sources: &OptionSources, dht: bool) -> Result<Vec<Endpoint>, Failure> {
+    let parse: ValueParser<Vec<Endpoint>> = match dht {
+        true => values::parse_static_peer_or_id,
+        false => values::parse_static_peer,
+    };
+    let endpoints = sources.all_values(OptionId::Peer, parse)?;
     check_repeats(OptionId::Peer, endpoints.into_iter().flatten().collect())
 }
 
@@ -496,6 +510,22 @@ fn choose_grapes(sources: &OptionSources) -> Result<Vec<String>, Failure> {
         0..=GRAPES_MAX => Ok(grapes),
         _ => Err(Failure::usage(format!(
             "--grape was given more than {GRAPES_MAX} times"
+        ))),
+    }
+}
+
+/// The nodes of the DHT to begin with. Without the feature, the option was refused.
+fn choose_dht_bootstrap(sources: &OptionSources, dht: bool) -> Result<Vec<String>, Failure> {
+    if !cfg!(feature = "dht") {
+        return Ok(Vec::new());
+    }
+    let nodes = sources.all_values(OptionId::DhtBootstrap, values::parse_dht_node)?;
+    match nodes.len() {
+        0 => Ok(nodes),
+        _ if !dht => Err(Failure::usage("--dht-bootstrap needs --dht")),
+        1..=DHT_NODES_MAX => Ok(nodes),
+        _ => Err(Failure::usage(format!(
+            "--dht-bootstrap was given more than {DHT_NODES_MAX} times"
         ))),
     }
 }

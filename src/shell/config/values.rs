@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::base::name::{NICK_RULE, NameError, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
-use crate::wire::code::{DEFAULT_PORT, Endpoint, parse_endpoints};
+use crate::wire::code::{DEFAULT_PORT, Endpoint, EndpointError, parse_endpoints, parse_peer};
 
 /// Longest accepted wait in seconds, about 30 years. With this limit, a wait in milliseconds cannot
 /// overflow.
@@ -187,8 +187,42 @@ fn example_text<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
 /// # Errors
 /// The value is not a valid address. The sentence says why.
 pub fn parse_static_peer(value: &OsStr) -> Result<Vec<Endpoint>, String> {
+    parse_endpoints_with(value, parse_endpoints)
+}
+
+/// Parses the same, or an id, with `@` or without. Something must then look up its addresses.
+///
+/// # Errors
+/// As [`parse_static_peer`].
+pub fn parse_static_peer_or_id(value: &OsStr) -> Result<Vec<Endpoint>, String> {
+    parse_endpoints_with(value, parse_peer)
+}
+
+fn parse_endpoints_with(
+    value: &OsStr,
+    parse: fn(&str) -> Result<Vec<Endpoint>, EndpointError>,
+) -> Result<Vec<Endpoint>, String> {
     let text = require_utf8(value)?;
-    parse_endpoints(text).map_err(|error| format!("the address {} {error}", quote_truncated(text)))
+    parse(text).map_err(|error| format!("the address {} {error}", quote_truncated(text)))
+}
+
+/// Parses the address of a node of the DHT, `HOST:PORT`.
+///
+/// # Errors
+/// The value is no host with a port.
+pub fn parse_dht_node(value: &OsStr) -> Result<String, String> {
+    let text = require_utf8(value)?;
+    let endpoints = parse_endpoints(text).unwrap_or_default();
+    // Without the port, the one of p2pchat would be added.
+    match &endpoints[..] {
+        [Endpoint { peer: None, .. }] if text.ends_with(&endpoints[0].to_string()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "{} is no node of the DHT, as 10.0.0.7:6881 or router.example:6881",
+            quote_truncated(text)
+        )),
+    }
 }
 
 /// Parses an interface name. The interface need not exist.

@@ -29,7 +29,7 @@ use crate::ui::json;
 use crate::ui::json_parser::parse_event;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, Ready};
-use crate::wire::code::parse_endpoints;
+use crate::wire::code::parse_peer;
 
 const SERVER_TOKEN: Token = Token(4);
 /// Longest event, in bytes. A batch of foreign lines fits, with every character escaped.
@@ -339,7 +339,7 @@ fn pass_requests(
         && let Some(request) = frontend.next_request(now)
     {
         if let RequestKind::Command(UserCommand::Connect(text)) = &request.kind {
-            for endpoint in parse_endpoints(text).unwrap_or_default() {
+            for endpoint in parse_peer(text).unwrap_or_default() {
                 // The server reports that the list is full.
                 add_endpoint(&mut builder.connected_endpoints, &endpoint);
             }

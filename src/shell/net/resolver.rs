@@ -1,5 +1,5 @@
-//! Resolves the host names of static endpoints (`--peer`) in helper threads. Otherwise a slow name
-//! server would block the event loop.
+//! Resolves the host names of static endpoints (`--peer`) in helper threads, and the ids of those
+//! without a host. Otherwise a slow name server would block the event loop.
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,10 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use mio::Waker;
 
+use crate::base::identity::PeerId;
 use crate::shell::os::poll::wake;
 use crate::shell::os::thread;
-use crate::wire::code::Endpoint;
+use crate::wire::code::{Endpoint, EndpointError};
 
 /// Maximum number of endpoints. [`Resolver::add`] refuses further ones.
 const ENDPOINTS_MAX: usize = 64;
@@ -20,8 +21,14 @@ const ENDPOINTS_MAX: usize = 64;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// What the user is told if there are too many endpoints.
+const TOO_MANY_ENDPOINTS: &str =
+    "too many addresses are dialed already: start again with fewer --peer";
 /// Maximum number of addresses used per name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
+
+/// Looks up the addresses of a peer. May block. The `bool`: whether the user has just named it.
+pub type IdLookup = Arc<dyn Fn(PeerId, bool) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// What became of the host name of an endpoint.
 pub struct Resolution {
@@ -52,33 +59,44 @@ impl Shared {
 /// The static endpoints of a run, and the resolutions of their names.
 pub struct Resolver {
     endpoints: Vec<Endpoint>,
+    /// Looks up endpoints without a host.
+    id_lookup: Option<IdLookup>,
     shared: Arc<Mutex<Shared>>,
     /// Held for the whole run. If the last waker were dropped, a pending wake-up would be lost.
     waker: Arc<Waker>,
 }
 
 impl Resolver {
-    /// A resolver without endpoints. It wakes the event loop for each resolution.
-    pub fn new(waker: Arc<Waker>) -> Resolver {
+    /// A resolver without endpoints. It wakes the event loop for each resolution. Without
+    /// `id_lookup`, endpoints need a host.
+    pub fn new(waker: Arc<Waker>, id_lookup: Option<IdLookup>) -> Resolver {
         Resolver {
             endpoints: Vec::new(),
+            id_lookup,
             shared: Arc::default(),
             waker,
         }
     }
 
     /// Adds an endpoint that the user names, and resolves it, even if it is known. Of several
-    /// endpoints with the same host and port only one is kept: the newest that has an id. Returns
-    /// false if the list is full.
-    pub fn add(&mut self, endpoint: &Endpoint) -> bool {
+    /// endpoints with the same host and port only one is kept: the newest that has an id.
+    ///
+    /// # Errors
+    /// The list is full, or nothing looks up an endpoint without a host. The error is a sentence
+    /// for the user.
+    pub fn add(&mut self, endpoint: &Endpoint) -> Result<(), String> {
+        if self.id_lookup.is_none() && endpoint.peer_without_host().is_some() {
+            let error = EndpointError::MissingAddress;
+            return Err(format!("the address {endpoint} {error}"));
+        }
         let Some((index, replaced)) = add_endpoint(&mut self.endpoints, endpoint) else {
-            return false;
+            return Err(TOO_MANY_ENDPOINTS.to_owned());
         };
         if let Some(replaced) = replaced {
             lock(&self.shared).forget(&replaced);
         }
         self.resolve(&self.endpoints[index], true);
-        true
+        Ok(())
     }
 
     /// Resolves all endpoints again.
@@ -111,8 +129,15 @@ impl Resolver {
         } else if !shared.in_progress.contains(endpoint) {
             shared.in_progress.push(endpoint.clone());
             let (wanted, for_thread) = (endpoint.clone(), Arc::clone(&self.shared));
-            let waker = Arc::clone(&self.waker);
-            let work = move || resolve_until_found(&wanted, is_requested, &for_thread, &waker);
+            let (waker, id_lookup) = (Arc::clone(&self.waker), self.id_lookup.clone());
+            let look_up = move |endpoint: &Endpoint, is_first: bool| match &id_lookup {
+                Some(look_up) if let Some(peer) = endpoint.peer_without_host() => {
+                    look_up(peer, is_requested && is_first)
+                }
+                _ => look_up_name(endpoint),
+            };
+            let work =
+                move || resolve_until_found(&wanted, is_requested, &for_thread, &waker, &look_up);
             if thread::spawn_helper("resolver", Box::new(work)).is_err() {
                 // The endpoint is not dialed before SIGHUP. Beacons still find other peers.
                 shared.in_progress.retain(|other| other != endpoint);
@@ -127,7 +152,10 @@ pub fn add_endpoint(
     endpoints: &mut Vec<Endpoint>,
     endpoint: &Endpoint,
 ) -> Option<(usize, Option<Endpoint>)> {
-    let same = |known: &Endpoint| (&known.host, known.port) == (&endpoint.host, endpoint.port);
+    let same = |known: &Endpoint| {
+        (&known.host, known.port) == (&endpoint.host, endpoint.port)
+            && known.peer_without_host() == endpoint.peer_without_host()
+    };
     let Some(index) = endpoints.iter().position(same) else {
         if endpoints.len() >= ENDPOINTS_MAX {
             return None;
@@ -148,11 +176,12 @@ fn resolve_until_found(
     is_requested: bool,
     shared: &Mutex<Shared>,
     waker: &Waker,
+    look_up: &dyn Fn(&Endpoint, bool) -> io::Result<Vec<SocketAddr>>,
 ) {
     let mut retry_after = RETRY_MIN;
     let mut has_failed = false;
     loop {
-        let addresses = look_up(endpoint);
+        let addresses = look_up(endpoint, !has_failed);
         let is_found = addresses.is_ok();
         let mut shared = lock(shared);
         if !shared.in_progress.contains(endpoint) {
@@ -192,14 +221,14 @@ pub fn look_up_within(endpoint: &Endpoint, limit: Duration) -> io::Result<Vec<So
     let (sender, receiver) = bounded(1);
     let endpoint = endpoint.clone();
     let work = move || {
-        let _ = sender.send(look_up(&endpoint));
+        let _ = sender.send(look_up_name(&endpoint));
     };
     thread::spawn_helper("resolver", Box::new(work))?;
     let found = receiver.recv_timeout(limit);
     found.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
-fn look_up(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+fn look_up_name(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
     let addresses = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()?;
     let addresses: Vec<SocketAddr> = addresses.take(ADDRESSES_PER_NAME_MAX).collect();
     if addresses.is_empty() {

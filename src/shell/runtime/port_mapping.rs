@@ -11,11 +11,14 @@ use crate::shell::net::nat::mapper::{MappingNews, PortMapper};
 #[cfg(feature = "nat")]
 use crate::shell::state::identity_file::random_bytes;
 
+/// Tells where hosts of other networks reach our port.
+pub type ExternalSource = Box<dyn Fn() -> Option<SocketAddr> + Send + Sync>;
+
 /// The port mapping of a run.
 #[derive(Default)]
 pub struct PortMapping {
     #[cfg(feature = "nat")]
-    mapper: Option<PortMapper>,
+    mapper: Option<Arc<PortMapper>>,
 }
 
 #[cfg(feature = "nat")]
@@ -36,18 +39,24 @@ impl PortMapping {
         let (interfaces, wake) = (options.interfaces.clone(), Arc::clone(wake));
         let mapper = PortMapper::start(port, interfaces, nonce, wake);
         Ok(PortMapping {
-            mapper: Some(mapper),
+            mapper: Some(Arc::new(mapper)),
         })
     }
 
     /// Where hosts of other networks reach our port.
     pub fn external(&self) -> Option<SocketAddr> {
-        self.mapper.as_ref().and_then(PortMapper::external)
+        self.mapper.as_ref().and_then(|it| it.external())
+    }
+
+    /// The same, for a helper thread.
+    pub fn external_source(&self) -> ExternalSource {
+        let mapper = self.mapper.clone();
+        Box::new(move || mapper.as_ref().and_then(|it| it.external()))
     }
 
     /// Takes what the user is to be told: a warning (`Err`), or a line for --debug (`Ok`).
     pub fn take_news(&self) -> Option<Result<String, String>> {
-        match self.mapper.as_ref().and_then(PortMapper::take_news)? {
+        match self.mapper.as_ref().and_then(|it| it.take_news())? {
             MappingNews::Mapped(sentence) => Some(Ok(sentence)),
             MappingNews::Failed(sentence) => Some(Err(sentence)),
         }
@@ -69,12 +78,12 @@ impl PortMapping {
 
     /// Maps the port again, as the interfaces have changed.
     pub fn handle_interfaces(&self) {
-        self.mapper.iter().for_each(PortMapper::handle_interfaces);
+        self.mapper.iter().for_each(|it| it.handle_interfaces());
     }
 
     /// Begins to delete the mapping, as the program ends.
     pub fn begin_delete(&self) {
-        self.mapper.iter().for_each(PortMapper::stop);
+        self.mapper.iter().for_each(|it| it.stop());
     }
 
     /// Waits until the mapping is deleted, at most for this time.
@@ -97,6 +106,10 @@ impl PortMapping {
 
     pub fn external(&self) -> Option<SocketAddr> {
         None
+    }
+
+    pub fn external_source(&self) -> ExternalSource {
+        Box::new(|| None)
     }
 
     pub fn take_news(&self) -> Option<Result<String, String>> {

@@ -28,10 +28,9 @@ use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
-use crate::shell::runtime::finder_setup::create_finders;
+use crate::shell::runtime::finder_setup::{SelectedFinders, create_finders};
 use crate::shell::runtime::poll_sources;
 use crate::shell::runtime::port_mapping::PortMapping;
-use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::renderer::Renderer;
@@ -43,6 +42,7 @@ use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
+use crate::wire::code::Endpoint;
 use crate::wire::lsnp::LSNP_DISCOVERY_PORT;
 use crate::wire::message::ROOMS_MAX;
 
@@ -101,10 +101,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     } = builder.take_or_build(&own, 0)?;
     record_known_names(&mut frontend.renderer, &known_peers);
     let session = Session::new(own.id, true, Arc::clone(&wake));
-    let mut resolver = Resolver::new(Arc::clone(&builder.waker));
-    if builder.endpoints().filter(|it| !resolver.add(it)).count() > 0 {
-        frontend.warn(TOO_MANY_ENDPOINTS);
-    }
+    let endpoints: Vec<Endpoint> = builder.endpoints().cloned().collect();
     let options = builder.options;
     let lsnp = open_lsnp(&options, &builder.poll)?;
     let node_config = NodeConfig {
@@ -131,7 +128,18 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     };
     let port_mapping = PortMapping::start(&options, listening_port(&streams)?, &wake)?;
     let random = random_bytes()?;
-    let finders = create_finders(&options, &node_config, &random, Arc::clone(&wake));
+    let SelectedFinders { finders, id_lookup } = create_finders(
+        &options,
+        &node_config,
+        &port_mapping,
+        &random,
+        Arc::clone(&wake),
+    );
+    let mut resolver = Resolver::new(builder.waker, id_lookup);
+    let refused = endpoints.iter().filter_map(|it| resolver.add(it).err());
+    if let Some(why) = refused.last() {
+        frontend.warn(&why);
+    }
     run_event_loop(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,

@@ -23,15 +23,12 @@ use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
-use crate::wire::code::{Endpoint, parse_endpoints};
+use crate::wire::code::{Endpoint, parse_peer};
 
 /// Maximum number of lines in the answer to /history.
 const HISTORY_LINES_MAX: u64 = 1000;
 /// Maximum number of lines in the answer to /search.
 const SEARCH_LINES_MAX: u64 = 100;
-/// What the user is told if an endpoint is refused.
-pub const TOO_MANY_ENDPOINTS: &str =
-    "too many addresses are dialed already: start again with fewer --peer";
 /// Limit of the time in which the core searches for a recipient, in milliseconds: one day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
@@ -161,7 +158,7 @@ impl Session {
                 self.reply(Notice::Rooms(rooms).into(), sink);
             }
             UserCommand::Code => return Some(SessionAction::Code),
-            UserCommand::Connect(text) => match parse_endpoints(&text) {
+            UserCommand::Connect(text) => match parse_peer(&text) {
                 Ok(endpoints) => return Some(SessionAction::Dial(endpoints)),
                 Err(error) => {
                     let content = format!("the address {text} {error}");
@@ -174,9 +171,9 @@ impl Session {
         None
     }
 
-    /// Refuses addresses to dial, because there are too many.
-    pub fn refuse_endpoints(&mut self, sink: &mut dyn EventSink) {
-        self.refuse(ErrorCode::Failed, TOO_MANY_ENDPOINTS.to_owned(), sink);
+    /// Refuses addresses to dial, with this sentence.
+    pub fn refuse_endpoints(&mut self, why: String, sink: &mut dyn EventSink) {
+        self.refuse(ErrorCode::Failed, why, sink);
     }
 
     /// Answers with the connection code of `own`. `code`: the error if it is unknown.

@@ -36,6 +36,8 @@ fn an_empty_command_line_gives_the_defaults() {
         mdns: true,
         scan: None,
         grapes: Vec::new(),
+        dht: false,
+        dht_bootstrap: Vec::new(),
         rooms: vec![Room::general()],
         to_peer: None,
         lsnp: false,
@@ -297,6 +299,7 @@ fn options_of_a_part_not_built_are_refused() {
             cfg!(feature = "grenache"),
             "grenache",
         ),
+        ("--dht", cfg!(feature = "dht"), "dht"),
         ("--lsnp", cfg!(feature = "guests"), "guests"),
         ("--go-room", cfg!(feature = "guests"), "guests"),
     ];
@@ -360,5 +363,40 @@ fn grapes_are_urls_of_a_host_and_a_port() {
     let eight = format!("--grape {grape} ").repeat(8);
     assert!(parse_line(&eight, ALICE_ENV, None).is_ok());
     let sentence = refusal(&format!("{eight}--grape {grape}"), None);
+    assert!(sentence.contains("more than 8 times"), "{sentence}");
+}
+
+/// An id alone is a peer to dial only with --dht. A node to begin with has a host and a port, and
+/// needs --dht, too.
+#[cfg(feature = "dht")]
+#[test]
+fn ids_and_nodes_of_the_dht_need_it() {
+    let id = "rkeohxlubhyzl7ks3mwtzos5olfgocn7dwkbeg7toseadnapn5oa";
+    for text in [id.to_owned(), format!("@{id}")] {
+        let line = format!("--dht --peer {text} --dht-bootstrap 10.0.0.7:6881");
+        let options = parse_line(&line, ALICE_ENV, None).expect("options");
+        let peer = options.static_peers[0].peer_without_host();
+        assert_eq!(peer.expect("an id").to_string(), id);
+        assert_eq!(options.dht_bootstrap, ["10.0.0.7:6881"]);
+        let sentence = refusal(&format!("--peer {text}"), None);
+        assert!(sentence.contains("with --dht"), "{sentence}");
+    }
+    let sentence = refusal("--dht-bootstrap 10.0.0.7:6881", None);
+    assert!(sentence.contains("needs --dht"), "{sentence}");
+    for node in [
+        "10.0.0.7",
+        "router.example",
+        "10.0.0.7:0",
+        "a b:1",
+        ":6881",
+        &format!("{id}@a:1"),
+    ] {
+        let node = node.replace(' ', "%");
+        let sentence = refusal(&format!("--dht --dht-bootstrap {node}"), None);
+        assert!(sentence.contains("no node of the DHT"), "{sentence}");
+    }
+    let nodes = "--dht-bootstrap [::1]:1 ".repeat(8);
+    assert!(parse_line(&format!("--dht {nodes}"), ALICE_ENV, None).is_ok());
+    let sentence = refusal(&format!("--dht {nodes} --dht-bootstrap a:1"), None);
     assert!(sentence.contains("more than 8 times"), "{sentence}");
 }

@@ -1,5 +1,9 @@
 //! Finders: helper threads that find addresses of peers in other ways than by beacons and links. A
 //! finder that hangs or fails costs nothing but its own silence.
+#[cfg(feature = "dht")]
+pub mod dht;
+#[cfg(feature = "dht")]
+pub mod dht_node;
 #[allow(clippy::module_inception)]
 pub mod finders;
 #[cfg(feature = "grenache")]

@@ -113,6 +113,11 @@ impl Reporter {
         });
     }
 
+    /// Records that the finder has found what it was asked for, and answered itself.
+    pub fn record_found(&self) {
+        self.update(|status| status.found += 1);
+    }
+
     /// Records that the finder has announced this program.
     pub fn record_announced(&self) {
         self.update(|status| status.announced += 1);

@@ -349,13 +349,16 @@ impl EventLoop {
                     peer: endpoint.peer,
                     is_requested,
                 }),
-                Err(error) => self.notify(Notice::Error {
-                    code: ErrorCode::Unreachable,
-                    content: format!(
-                        "--peer {endpoint}: the name cannot be resolved ({error}): it is tried \
-                         again"
-                    ),
-                }),
+                Err(error) => {
+                    let what = match endpoint.peer_without_host() {
+                        Some(_) => "the addresses are not found",
+                        None => "the name cannot be resolved",
+                    };
+                    self.notify(Notice::Error {
+                        code: ErrorCode::Unreachable,
+                        content: format!("--peer {endpoint}: {what} ({error}): it is tried again"),
+                    });
+                }
             }
         }
     }

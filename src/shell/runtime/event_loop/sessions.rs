@@ -159,9 +159,9 @@ impl EventLoop {
             SessionAction::Command(command) => self.handle_input(Input::Command(command)),
             SessionAction::ReloadKnownPeers => self.reload_known_peers(),
             SessionAction::Dial(endpoints) => {
-                let refused = endpoints.iter().filter(|e| !self.resolver.add(e)).count();
-                if refused > 0 {
-                    self.with_session(key, |session, _, sink| session.refuse_endpoints(sink));
+                let added = endpoints.iter().map(|endpoint| self.resolver.add(endpoint));
+                if let Some(why) = added.filter_map(Result::err).last() {
+                    self.with_session(key, |session, _, sink| session.refuse_endpoints(why, sink));
                 }
             }
             SessionAction::Code => {

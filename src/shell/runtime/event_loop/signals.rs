@@ -3,7 +3,6 @@ use crate::base::event::input::Input;
 use crate::shell::config::options;
 use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
-use crate::shell::session::commands::TOO_MANY_ENDPOINTS;
 
 impl EventLoop {
     pub(super) fn handle_signals(&mut self) {
@@ -31,9 +30,8 @@ impl EventLoop {
                     std::mem::replace(&mut self.options.static_peers, options.static_peers);
                 let given = self.options.static_peers.iter();
                 let added = given.filter(|endpoint| !before.contains(endpoint));
-                if added.filter(|it| !self.resolver.add(it)).count() > 0 {
-                    warnings.push(TOO_MANY_ENDPOINTS.to_owned());
-                }
+                let refused = added.filter_map(|it| self.resolver.add(it).err());
+                warnings.extend(refused.last());
             }
             Err(failure) => warnings.push(failure.message),
         }
