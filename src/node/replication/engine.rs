@@ -7,7 +7,6 @@
 //!
 //! `impl Replication` continues in `ingest.rs` (incoming batches), `ingest_have.rs` (incoming
 //! `have` messages), `send.rs` (outgoing batches) and `acks.rs` (outgoing `have` messages).
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
@@ -17,10 +16,8 @@ use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
-use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::{LogRange, LogRanges};
-use crate::base::request_id::RequestId;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -35,32 +32,16 @@ use crate::node::replication::have::{
     have_entry, own_entry, send_have, third_party_digest, unequal_digest,
 };
 use crate::node::replication::logs::log_state::RolledBack;
+use crate::node::replication::logs::publication::Publication;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};
 use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
+use crate::node::replication::store_health::StoreHealth;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
-
-/// Milliseconds from a store failure to the next attempt to store.
-const STORE_RETRY_MS: u64 = 5_000;
-/// A store failure is not reported within this many milliseconds of the previous failure. The user
-/// knows of the failure already.
-const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
-
-/// Lines of ours that are to be published.
-pub struct Publication {
-    /// The room or the recipient.
-    pub target: Target,
-    /// The lines.
-    pub lines: Lines,
-    /// Whether the lines are actions, as by `/me`.
-    pub action: bool,
-    /// The client's request to publish the lines.
-    pub request: Option<RequestId>,
-}
 
 /// The replication state of every link and log, and the state of the store.
 #[derive(Default)]
@@ -79,23 +60,14 @@ pub struct Replication {
     pub(super) forwarded_receipts: ForwardedReceipts,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
-    /// Lines that the store refused. They are published when the store has recovered.
-    pub(super) unpublished: VecDeque<Publication>,
-    /// When to try the store again. `None`: the store works.
-    pub(super) store_retry_at: Option<Time>,
-    /// When the store last failed. `None`: the store has not failed in this run.
-    pub(super) store_failed_at: Option<Time>,
+    /// Whether the store works, and what waits for it.
+    pub(super) store: StoreHealth,
 }
 
 impl Replication {
     /// The readers of this directory.
     pub fn news_mut(&mut self) -> &mut News {
         &mut self.news
-    }
-
-    /// Whether the store works. While the store fails, lines to be published wait in memory.
-    pub fn can_accept(&self) -> bool {
-        self.store_retry_at.is_none()
     }
 
     /// Restores the logs of an opened folder. If the folder belongs to a room, joins the room. Does
@@ -175,7 +147,7 @@ impl Replication {
         let current = logs.replace_incarnation(republication.incarnation);
         for batch in batches {
             let skipped = from.saturating_sub(batch.sequence);
-            self.publish(ctx, logs, publication_of(batch, skipped));
+            self.publish(ctx, logs, Publication::of_batch(batch, skipped));
         }
         logs.replace_incarnation(current);
         ctx.emit(Output::Load(LoadRequest {
@@ -189,11 +161,31 @@ impl Replication {
     }
 
     /// Publishes our lines: signs them in batches, then stores, shows and sends each batch.
-    pub fn publish(&mut self, ctx: &mut Context, logs: &mut Logs, mut publication: Publication) {
+    pub fn publish(&mut self, ctx: &mut Context, logs: &mut Logs, publication: Publication) {
         if !self.can_accept() {
-            return self.unpublished.push_back(publication);
+            return self.store.queue(ctx.now.time, publication);
         }
+        for batch in self.save_lines(ctx, logs, publication) {
+            self.send_published(ctx, logs, &batch);
+        }
+    }
+
+    /// Sends a batch that we have published.
+    pub(super) fn send_published(&mut self, ctx: &mut Context, logs: &Logs, batch: &Batch) {
+        let unrequested = self.send_live(ctx, logs, batch, None);
+        self.offer_to_unrequested(ctx, &unrequested, &batch.log);
+    }
+
+    /// Appends lines to our log, and saves and shows them. Returns their batches, which are not
+    /// sent yet.
+    pub(super) fn save_lines(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        mut publication: Publication,
+    ) -> Vec<Arc<Batch>> {
         ctx.last_progress = ctx.now.time;
+        let mut saved = Vec::new();
         while !publication.lines.is_empty() {
             let part = publication.lines.take_batch();
             let Publication {
@@ -205,7 +197,8 @@ impl Replication {
             let Some(batch) = logs.append(ctx, target, *action, request.clone(), &part) else {
                 let content = format!("{target} is not a usable key: the message was not sent");
                 let code = ErrorCode::Target;
-                return ctx.notify(Notice::Error { code, content });
+                ctx.notify(Notice::Error { code, content });
+                break;
             };
             let local = LocalFields {
                 received: ctx.now.wall,
@@ -221,9 +214,9 @@ impl Replication {
                 local,
                 is_own: true,
             }));
-            let unrequested = self.send_live(ctx, logs, &batch, None);
-            self.offer_to_unrequested(ctx, &unrequested, &batch.log);
+            saved.push(batch);
         }
+        saved
     }
 
     /// Handles a new link. Offers the direct logs whose recipient is the link's peer. Acknowledges
@@ -323,10 +316,7 @@ impl Replication {
 
     /// Drops lines that wait to be published to a room that was left. Reports the loss to the user.
     pub fn room_left(&mut self, ctx: &mut Context, room: &Room) {
-        let before = self.unpublished.len();
-        self.unpublished
-            .retain(|unpublished| unpublished.target.room() != Some(room));
-        if self.unpublished.len() < before {
+        if self.store.drop_lines_to(room) {
             let content = format!("left {room}: lines that could not be stored are lost");
             ctx.notify(Notice::Error {
                 code: ErrorCode::Store,
@@ -435,6 +425,9 @@ impl Replication {
             // The next lines would be no continuation. The author offers its log again with them.
             self.cancel_requests(&log, None);
         }
+        if self.store.is_tried() {
+            return;
+        }
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
@@ -446,6 +439,11 @@ impl Replication {
         self.load_lagging(ctx, logs);
     }
 
+    /// Whether the store works. While the store fails, lines to be published wait in memory.
+    pub fn can_accept(&self) -> bool {
+        self.store.is_working()
+    }
+
     /// Handles batches that the store refused. Removes the batches from their logs, newest first.
     /// When the store has recovered, our lines are published again, and other authors' lines are
     /// requested again.
@@ -455,9 +453,15 @@ impl Replication {
         logs: &mut Logs,
         batches: &[Arc<Batch>],
     ) {
-        self.report_store_failure(ctx);
-        self.store_failed_at = Some(ctx.now.time);
-        self.store_retry_at = Some(ctx.now.time + STORE_RETRY_MS);
+        if self.store.record_failure(ctx.now.time) {
+            let content = "the history cannot be written: no new line is sent or \
+                received until it can; free space on its disk"
+                .to_owned();
+            ctx.notify(Notice::Error {
+                code: ErrorCode::Store,
+                content,
+            });
+        }
         for batch in batches.iter().rev() {
             // `Gaps::resume` requests the lines of gaps again.
             if logs.roll_back(batch) == RolledBack::Gap {
@@ -470,40 +474,41 @@ impl Replication {
             }
             // If one of our batches has a source, an earlier run published it and our disk lost it.
             if batch.log.author == ctx.own_id() && source.is_none() && batch.republishes.is_none() {
-                self.unpublished.push_front(publication_of(batch, 0));
+                let publication = Publication::of_batch(batch, 0);
+                self.store.queue_first(ctx.now.time, publication);
             }
         }
     }
 
-    fn report_store_failure(&self, ctx: &mut Context) {
-        let failed_at = self.store_failed_at;
-        let is_new = failed_at
-            .is_none_or(|failed_at| ctx.now.time.ms_since(failed_at) > STORE_REPORT_INTERVAL_MS);
-        if is_new {
-            let content = "the history cannot be written: no new line is sent or \
-                received until it can; free space on its disk"
-                .to_owned();
-            ctx.notify(Notice::Error {
-                code: ErrorCode::Store,
-                content,
-            });
+    /// Tries a store that has failed, when it is due. If it works again, publishes the waiting
+    /// lines, and resumes requests and fork repairs.
+    pub(super) fn retry_store(&mut self, ctx: &mut Context, logs: &mut Logs) {
+        let is_due = |at: Time| at <= ctx.now.time;
+        if !self.store.deadline().is_some_and(is_due) {
+            return;
         }
+        if !self.store.is_tried()
+            && let Some(first) = self.store.take_first()
+        {
+            let saved = self.save_lines(ctx, logs, first);
+            return self.store.begin_trial(ctx.now.time, saved);
+        }
+        for batch in self.store.end_trial() {
+            self.send_published(ctx, logs, &batch);
+        }
+        for publication in self.store.take_waiting() {
+            self.publish(ctx, logs, publication);
+        }
+        self.resume_requests(logs);
+        self.gaps.resume();
+        fork_repair::resume_all(ctx, logs);
     }
 
-    /// Tries the store again at `store_retry_at`: publishes the waiting lines, and resumes requests
-    /// and fork repairs. Selects the sources again at `next_switch_at`.
+    /// Tries a store again that has failed. Selects the sources again at `next_switch_at`.
     pub fn handle_timeout(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
         let now = ctx.now.time;
         let is_due = |at: Time| at <= now;
-        if self.store_retry_at.is_some_and(is_due) {
-            self.store_retry_at = None;
-            for publication in std::mem::take(&mut self.unpublished) {
-                self.publish(ctx, logs, publication);
-            }
-            self.resume_requests(logs);
-            self.gaps.resume();
-            fork_repair::resume_all(ctx, logs);
-        }
+        self.retry_store(ctx, logs);
         if self.can_accept() && self.next_switch_at.is_some_and(is_due) {
             self.select_sources(ctx, logs, rooms);
         }
@@ -514,26 +519,10 @@ impl Replication {
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::SendAcks, self.report_deadline(ctx));
         // While the store fails, nothing is requested.
-        if let Some(at) = self.store_retry_at {
+        if let Some(at) = self.store.deadline() {
             return deadlines.add(Timer::RetryStore, at);
         }
         deadlines.add_some(Timer::SwitchSource, self.next_switch_at);
         deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
-    }
-}
-
-/// Makes a publication of the lines of our batch, so that the lines are published again. Omits the
-/// first `skipped` lines.
-fn publication_of(batch: &Batch, mut skipped: u64) -> Publication {
-    let mut lines = Lines::default();
-    batch.for_each_line(|line| match skipped {
-        0 => drop(lines.push(line.as_bytes())),
-        _ => skipped -= 1,
-    });
-    Publication {
-        target: batch.log.target.clone(),
-        lines,
-        action: batch.action,
-        request: batch.request.clone(),
     }
 }

@@ -21,4 +21,5 @@ pub mod progress;
 pub mod progress_state;
 pub mod receipts;
 pub mod send;
+pub mod store_health;
 pub mod want;

@@ -268,14 +268,15 @@ impl DiskStore {
     /// # Errors
     /// The disk is full or broken. No line was evicted.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<EvictedLog>> {
-        let is_due = |folder: &Folder| {
-            let is_unblocked = folder
-                .quota_block
-                .as_ref()
-                .is_some_and(|block| core.retention_floor(&block.log) > block.last_sequence);
-            folder.is_rotation_due() || is_unblocked
+        let rotation = Rotation {
+            segment_bytes: self.limits.segment_bytes,
+            own_id: self.own_id,
+            core,
         };
-        if !self.folders.values().any(is_due) {
+        let is_due = |name: &FolderName, folder: &Folder| {
+            folder.is_rotation_due() || rotation.is_unblocked(name, folder)
+        };
+        if !self.folders.iter().any(|(name, it)| is_due(name, it)) {
             return Ok(Vec::new());
         }
         let mut over = self.bytes_over_quota(core);
@@ -283,15 +284,10 @@ impl DiskStore {
         let mut result = Ok(());
         for (name, folder) in self.folders.iter_mut() {
             let over = over.remove(name).unwrap_or_default();
-            if !is_due(folder) && over.is_empty() {
+            if !is_due(name, folder) && over.is_empty() {
                 continue;
             }
-            let rotation = Rotation {
-                folder_name: name,
-                segment_bytes: self.limits.segment_bytes,
-                core,
-            };
-            match rotation.apply(folder, over) {
+            match rotation.apply(name, folder, over) {
                 Ok(mut logs) => {
                     self.fsync.drop_removed();
                     folder.request_dir_sync(&mut self.fsync);

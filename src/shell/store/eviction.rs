@@ -52,12 +52,12 @@ struct EvictionPlan {
     block: Option<QuotaBlock>,
 }
 
-/// Starts a new segment of one folder, and evicts lines from the older segments.
+/// Starts new segments, and evicts lines from the older segments of their folders.
 pub struct Rotation<'a> {
-    /// The folder's name.
-    pub folder_name: &'a FolderName,
     /// Size at which a segment is full, in bytes.
     pub segment_bytes: u64,
+    /// Our id.
+    pub own_id: PeerId,
     /// The core. It knows which lines must be kept.
     pub core: &'a dyn ReplicationState,
 }
@@ -72,15 +72,16 @@ impl Rotation<'_> {
     /// The disk is full or broken. Nothing was evicted.
     pub fn apply(
         &self,
+        name: &FolderName,
         folder: &mut Folder,
         over: SortedMap<PeerId, u64>,
     ) -> io::Result<Vec<EvictedLog>> {
-        let mut plan = self.plan_eviction(folder, over)?;
+        let mut plan = self.plan_eviction(name, folder, over)?;
         folder.quota_block = plan.block;
         if !folder.is_rotation_due() && plan.first_kept.is_empty() {
             return Ok(Vec::new());
         }
-        let mut ranges = self.core.frontier(self.folder_name);
+        let mut ranges = self.core.frontier(name);
         for range in &mut ranges {
             if let Some(first_kept) = plan.first_kept.get_mut(&range.log) {
                 // The numbers above the head belong to lines that do not exist yet.
@@ -111,8 +112,30 @@ impl Rotation<'_> {
             .collect())
     }
 
+    /// Whether lines may be evicted now that limited the last eviction.
+    pub fn is_unblocked(&self, name: &FolderName, folder: &Folder) -> bool {
+        let floor = |log: &LogId| self.retention_floor(name, folder, log);
+        let block = folder.quota_block.as_ref();
+        block.is_some_and(|block| floor(&block.log) > block.last_sequence)
+    }
+
+    /// Sequence of the first line of a log that must be kept. `u64::MAX`: the whole log may be
+    /// evicted. See [`ReplicationState::retention_floor`], which knows only of lines of this run.
+    /// If an earlier run left lines that perhaps no peer stores, all our lines in the folder are
+    /// kept until a peer has acknowledged the last one.
+    fn retention_floor(&self, name: &FolderName, folder: &Folder, log: &LogId) -> u64 {
+        let is_kept = log.author == self.own_id
+            && folder.unacknowledged.was_set()
+            && !self.core.is_acknowledged(name);
+        match is_kept {
+            true => 1,
+            false => self.core.retention_floor(log),
+        }
+    }
+
     fn plan_eviction(
         &self,
+        name: &FolderName,
         folder: &mut Folder,
         over: SortedMap<PeerId, u64>,
     ) -> io::Result<EvictionPlan> {
@@ -124,7 +147,7 @@ impl Rotation<'_> {
         let first_index = folder
             .segment_numbers
             .partition_point(|number| *number < first_segment);
-        let floor = |log: &LogId| self.core.retention_floor(log);
+        let floor = |log: &LogId| self.retention_floor(name, folder, log);
         let mut planner = EvictionPlanner {
             folder,
             floor: &floor,

@@ -14,15 +14,23 @@ const UNACKNOWLEDGED_FILE: &str = "waiting";
 pub struct UnacknowledgedMarker {
     path: PathBuf,
     is_set: bool,
+    was_set: bool,
 }
 
 impl UnacknowledgedMarker {
     /// Reads the marker of the folder in `dir`.
     pub fn load(dir: &Path) -> UnacknowledgedMarker {
+        let is_set = UnacknowledgedMarker::is_set_in(dir);
         UnacknowledgedMarker {
             path: dir.join(UNACKNOWLEDGED_FILE),
-            is_set: UnacknowledgedMarker::is_set_in(dir),
+            is_set,
+            was_set: is_set,
         }
+    }
+
+    /// Whether an earlier run left the marker.
+    pub fn was_set(&self) -> bool {
+        self.was_set
     }
 
     /// Whether the folder in `dir` is marked.

@@ -147,6 +147,40 @@ fn own_lines_above_the_retention_floor_are_never_evicted() {
     assert!(evicted[0].first_kept > 5 && !store.is_full());
 }
 
+/// Own lines of an earlier run that perhaps no peer stores stay, also on a disk that has shrunk
+/// since, until a peer acknowledges them.
+#[test]
+fn unacknowledged_lines_of_an_earlier_run_are_not_evicted() {
+    let folder = TempDir::new();
+    let mut core = RecordedState {
+        has_unacknowledged: true,
+        ..RecordedState::default()
+    };
+    let mut own = Author::new(1);
+    let (mut store, _) = open_with(&folder, small_segments());
+    for _ in 0..40 {
+        core.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
+    }
+    store.close(&core).unwrap();
+    let shrunk = StoreLimits {
+        own_bytes: 8 * 1024,
+        ..small_segments()
+    };
+    let (mut store, _) = open_with(&folder, shrunk);
+    // The core of the new run knows nothing of the earlier run's acknowledgements.
+    let mut bob = Author::new(2);
+    for _ in 0..20 {
+        core.save(&mut store, &bob.say(&["x".repeat(100).as_str()]));
+    }
+    assert!(store.is_full());
+    let all: Vec<u64> = (1..=40).collect();
+    assert_eq!(load(&store, &own.log(), 1, 1000), all);
+    core.has_unacknowledged = false;
+    let evicted = store.enforce_limits(&core).unwrap();
+    assert_eq!(evicted[0].log, own.log());
+    assert!(!store.is_full());
+}
+
 /// A damaged sequence above the head neither evicts the rest of the log, nor blocks the quota until
 /// a line with this number is acknowledged. The damage is found.
 #[test]

@@ -133,6 +133,8 @@ pub struct RecordedState {
     pub retention_floors: BTreeMap<LogId, u64>,
     /// The standing of authors. The others are unknown.
     pub standings: BTreeMap<PeerId, Standing>,
+    /// Whether no peer has acknowledged our last line.
+    pub has_unacknowledged: bool,
 }
 
 impl ReplicationState for RecordedState {
@@ -148,7 +150,7 @@ impl ReplicationState for RecordedState {
         self.retention_floors.get(log).copied().unwrap_or(u64::MAX)
     }
     fn is_acknowledged(&self, _: &FolderName) -> bool {
-        true
+        !self.has_unacknowledged
     }
     fn standing(&self, _: &FolderName, author: &PeerId) -> Standing {
         let rank = match *author == Author::new(1).id() {

@@ -43,6 +43,29 @@ fn a_full_disk_at_the_author_loses_no_line() {
     }
 }
 
+/// While lines wait for a full disk, the attempts to store them end no link. A second after the disk
+/// has room again, they are stored and sent.
+#[test]
+fn attempts_to_store_end_no_link() {
+    let mut lan = Lan::new(22);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 5_000);
+    lan.peers[alice].disk.full = true;
+    lan.say(alice, "one");
+    // The first attempt was to be sent at once, and costs the link.
+    lan.run_until_linked(alice, bob, 5_000);
+    let dials = lan.network.dial_count;
+    lan.say(alice, "two");
+    lan.run_for(20_000);
+    assert_eq!(lan.network.dial_count, dials, "no link was made anew");
+    lan.peers[alice].disk.full = false;
+    lan.run_for(1_100);
+    assert_eq!(lan.peers[bob].received(), ["one", "two"]);
+    lan.check_lines();
+}
+
 /// Lines of a client's request keep its id while the disk is full. The id reaches no peer.
 #[test]
 fn the_id_of_a_request_waits_with_its_lines() {

@@ -2,9 +2,10 @@
 //!
 //! `log_state` is the record of one log, and `peer_acks` the part of it that one peer acknowledged.
 //! `table` holds all records. `eviction` makes place for new logs at the bounds,
-//! with the counts in `log_places`.
+//! with the counts in `log_places`. `publication` is what is still to be appended to a log of ours.
 pub mod eviction;
 pub mod log_places;
 pub mod log_state;
 pub mod peer_acks;
+pub mod publication;
 pub mod table;

@@ -1,0 +1,35 @@
+//! Lines of ours that are to be published.
+use crate::base::batch::Batch;
+use crate::base::lines::Lines;
+use crate::base::name::Target;
+use crate::base::request_id::RequestId;
+
+/// Lines of ours that are to be published.
+pub struct Publication {
+    /// The room or the recipient.
+    pub target: Target,
+    /// The lines.
+    pub lines: Lines,
+    /// Whether the lines are actions, as by `/me`.
+    pub action: bool,
+    /// The client's request to publish the lines.
+    pub request: Option<RequestId>,
+}
+
+impl Publication {
+    /// Makes a publication of the lines of our batch, so that the lines are published again. Omits
+    /// the first `skipped` lines.
+    pub fn of_batch(batch: &Batch, mut skipped: u64) -> Publication {
+        let mut lines = Lines::default();
+        batch.for_each_line(|line| match skipped {
+            0 => drop(lines.push(line.as_bytes())),
+            _ => skipped -= 1,
+        });
+        Publication {
+            target: batch.log.target.clone(),
+            lines,
+            action: batch.action,
+            request: batch.request.clone(),
+        }
+    }
+}
