@@ -78,6 +78,8 @@ pub struct Lan {
     pub now_ms: u64,
     events: BTreeMap<(u64, u64), Event>,
     events_scheduled: u64,
+    /// Bound on the number of events. A run with more of them goes round in a circle.
+    pub events_max: u64,
     rng: ChaCha20Rng,
     pub peers: Vec<SimPeer>,
     pub hosts: Vec<Host>,
@@ -106,6 +108,7 @@ impl Lan {
             now_ms: 1_000,
             events: BTreeMap::new(),
             events_scheduled: 0,
+            events_max: u64::MAX,
             rng: ChaCha20Rng::seed_from_u64(seed),
             peers: Vec::new(),
             hosts: Vec::new(),
@@ -448,6 +451,7 @@ impl Lan {
         {
             self.now_ms = at;
             if let Some(event) = self.events.remove(&(at, number)) {
+                assert!(number < self.events_max, "the run does not end");
                 self.extend_trace(&[at, number]);
                 self.dispatch(event);
             }
