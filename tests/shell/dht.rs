@@ -37,6 +37,7 @@ fn config(seed: u8, bootstrap: &[String]) -> DhtConfig {
         mapped: Box::new(|| None),
         announces: true,
         publish_interval: Duration::from_millis(500),
+        check_interval: Duration::from_millis(100),
         random: seed.into(),
     }
 }
@@ -420,5 +421,38 @@ fn members_take_different_slots() {
         for peer in ids {
             assert!(finder(4, &testnet.bootstrap).look_up(peer, true).is_err());
         }
+    });
+}
+
+/// Once a gateway maps the port of alice, that is published as well, long before the next interval.
+#[test]
+fn a_port_mapping_is_published_at_once() {
+    let Some(host) = Host::new(&[]) else { return };
+    host.add_card("10.0.0.1/24");
+    host.namespace.inside(|| {
+        let testnet = Testnet::builder(5).build().expect("five nodes");
+        let external = SocketAddr::from(([203, 0, 113, 5], 7));
+        let mapped = Arc::new(Mutex::new(None));
+        let mut config = config(1, &testnet.bootstrap);
+        config.publish_interval = Duration::from_secs(3_600);
+        let of_gateway = Arc::clone(&mapped);
+        config.mapped = Box::new(move || *of_gateway.lock().expect("no panic"));
+        let alices = DhtFinder::new(config);
+        let mut finders = Finders::new(Arc::new(|| {}));
+        let work = move |reporter| alices.run(reporter);
+        finders.add(FoundVia::Dht, Box::new(work));
+        finders.start_due(Time(0), 0);
+        let bobs = finder(2, &testnet.bootstrap);
+        let mut first = None;
+        let mut wait_first = |is_wanted: &dyn Fn(SocketAddr) -> bool| {
+            wait_until("the published address", TIMEOUT, || {
+                let found = bobs.look_up(identity(1).id(), true).unwrap_or_default();
+                first = found.first().copied();
+                first.is_some_and(is_wanted)
+            });
+        };
+        wait_first(&|address| address != external);
+        *mapped.lock().expect("no panic") = Some(external);
+        wait_first(&|address| address == external);
     });
 }

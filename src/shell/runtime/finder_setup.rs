@@ -110,7 +110,7 @@ fn add_dht(
     random: u64,
 ) -> Option<IdLookup> {
     use crate::base::interface::FoundVia;
-    use crate::shell::net::finders::dht::{DhtConfig, DhtFinder, PUBLISH_INTERVAL};
+    use crate::shell::net::finders::dht::{CHECK_INTERVAL, DhtConfig, DhtFinder, PUBLISH_INTERVAL};
     use crate::wire::dht::DhtItems;
 
     if !options.dht {
@@ -125,6 +125,7 @@ fn add_dht(
         mapped: port_mapping.external_source(),
         announces: !node.transient,
         publish_interval: PUBLISH_INTERVAL,
+        check_interval: CHECK_INTERVAL,
         random,
     });
     let in_thread = Arc::clone(&finder);

@@ -11,13 +11,14 @@ use crate::shell::net::finders::dht_node::{DhtNode, FoundItem};
 use crate::shell::net::finders::reporter::Reporter;
 use crate::shell::net::interfaces;
 use crate::shell::net::own_code::connection_code;
+use crate::shell::os::clock::Clock;
 use crate::wire::code::ConnectionCode;
 use crate::wire::dht::{DhtItems, ItemName, next_sequence};
 
 /// How often the addresses are published. Nodes of the DHT forget an item after two hours.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often our addresses are compared with the published ones.
-const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Time to the next attempt if the DHT fails. Each further attempt doubles it, up to
 /// [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(5);
@@ -48,6 +49,8 @@ pub struct DhtConfig {
     pub announces: bool,
     /// How often to publish them: [`PUBLISH_INTERVAL`].
     pub publish_interval: Duration,
+    /// How often to look whether they have changed: [`CHECK_INTERVAL`].
+    pub check_interval: Duration,
     /// A random number, by which a free slot is chosen.
     pub random: u64,
 }
@@ -95,6 +98,7 @@ impl DhtFinder {
             return;
         }
         let (mut is_first, mut retry_after) = (true, RETRY_MIN);
+        let mut clock = Clock::start();
         loop {
             let code = self.own_code();
             let interval = match self.run_round(&slots, code.as_ref(), is_first) {
@@ -110,12 +114,13 @@ impl DhtFinder {
                     interval
                 }
             };
-            let next_at = Instant::now() + interval;
-            while let wait = next_at.saturating_duration_since(Instant::now())
-                && !wait.is_zero()
+            // The time of a suspended machine counts, too: the DHT has forgotten us then.
+            let next_at = clock.now().time + millis(interval);
+            while let wait_ms = next_at.ms_since(clock.now().time)
+                && wait_ms > 0
                 && self.own_code() == code
             {
-                sleep(wait.min(CHECK_INTERVAL));
+                sleep(Duration::from_millis(wait_ms).min(self.config.check_interval));
             }
         }
     }
@@ -296,6 +301,10 @@ fn first_address(names: &[String]) -> Option<Ipv4Addr> {
         IpAddr::V6(_) => None,
     });
     ipv4.next()
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// Seconds since 1970, by the clock of the system.
