@@ -220,6 +220,10 @@ fn connect_links_with_the_peer_of_a_code() {
     carol
         .err
         .wait_for(TIMEOUT, |line| line.contains("typing error"));
+    carol.say(&format!("/connect @{carols_id}"));
+    carol
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("is an id without an address"));
     alice.say(&format!("/connect {carols_id}@{bobs_address}"));
     alice.err.wait_for(TIMEOUT, |line| line.contains("IS NOT"));
     carol.say(&format!("/connect {bobs_address}"));

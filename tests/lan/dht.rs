@@ -84,8 +84,13 @@ fn a_peer_is_found_by_its_id_when_two_of_five_nodes_die() {
     let mut carol = lan.hosts[2].start("carol", &dht.options(&["--commands"]));
     carol.say(&format!("/connect {id}"));
     wait_joined(&carol, "alice");
+    // A command passes the id to the program that runs.
+    let dave = lan.hosts[2].start("dave", &dht.options(&[]));
+    let mut peers = lan.hosts[2].spawn("dave", &["peers", "--dht", "--peer", &id, "-W", "1"]);
+    wait_joined(&dave, "alice");
+    peers.wait_exit(TIMEOUT);
     say_and_wait(&mut carol, "found you", &[&alice, &bob]);
-    [alice, bob, carol]
+    [alice, bob, carol, dave]
         .into_iter()
         .for_each(|it| drop(finish(it)));
 }
