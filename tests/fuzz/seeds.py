@@ -73,7 +73,7 @@ OPTIONS = b"""# what a user may write
 SEEDS = {
     "batch": lambda: [*fields("json"), *batch_lines()],
     "beacon": lambda: fields("datagram"),
-    "code": lambda: [*fields("code"), b"[fe80::1%eth0]:9999", b"box.example:1", b"192.0.2.1"],
+    "code": lambda: [*fields("code"), b"@" + ID.encode(), b"[fe80::1%eth0]:9999", b"box.example:1", b"192.0.2.1"],
     "control_request": lambda: [*session(">"), *session("<")],
     "dht": lambda: [*fields("value"), b"%s@10.0.0.7:9999,[2001:db8::7]:1" % ID.encode()],
     "frame": lambda: with_modes((1, 7, 255), from_hex(fields("frame"))),
