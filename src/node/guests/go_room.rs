@@ -14,7 +14,7 @@ use crate::node::context::Context;
 use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, GUESTS_PER_SOURCE_MAX, GuestClaim};
 use crate::node::guests::own_lines::{OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
-use crate::node::guests::visits::{end_visit, remark};
+use crate::node::guests::visits::{end_visit, observe};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::go_p2pchat::{GoBeacon, GoMessage, GoMessageKind, gateway_id};
 
@@ -132,7 +132,7 @@ impl GoRoom {
             return true;
         }
         let address = SocketAddr::new(ip, beacon.port);
-        if let Some(id) = self.observe(ctx, address, &beacon.id, &beacon.nick, interface) {
+        if let Some(id) = observe_guest(ctx, address, &beacon.id, &beacon.nick, interface) {
             self.dial(ctx, id);
         }
         true
@@ -146,48 +146,6 @@ impl GoRoom {
     fn find(&self, ctx: &Context, source: IpAddr, id: &str) -> Option<GuestId> {
         let guest = ctx.guests.find(GuestNetwork::GoP2pchat, source, id);
         guest.map(|guest| guest.id)
-    }
-
-    /// Finds the guest with this id, or adds it, and records its name and address. Returns `None`
-    /// at the bounds.
-    fn observe(
-        &mut self,
-        ctx: &mut Context,
-        address: SocketAddr,
-        user: &str,
-        nick: &Nick,
-        interface: u32,
-    ) -> Option<GuestId> {
-        let (now, network) = (ctx.now, GuestNetwork::GoP2pchat);
-        let known = self.find(ctx, address.ip(), user);
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let claim = GuestClaim {
-                    network,
-                    source: address.ip(),
-                    user,
-                    nick: nick.clone(),
-                    address,
-                    interface,
-                };
-                ctx.guests.insert(claim, now.time)?
-            }
-        };
-        let guest = ctx.guests.get_mut(id)?;
-        guest.last_heard = now.time;
-        if address.port() != 0 {
-            guest.address = address;
-        }
-        let old = std::mem::replace(&mut guest.nick, nick.clone());
-        let is_new = known.is_none() || std::mem::replace(&mut guest.is_gone, false);
-        if is_new {
-            let joined = guest.notice(now.wall, GuestEvent::Joined(network.room()));
-            ctx.notify(joined);
-        } else if old != *nick {
-            remark(ctx, id, format!("was guest/{old}"));
-        }
-        Some(id)
     }
 
     /// Dials a guest without a stream, if that is ours to do and its time has come.
@@ -319,7 +277,7 @@ impl GoRoom {
         let interface = known
             .and_then(|id| ctx.guests.get(id))
             .map_or(0, |g| g.interface);
-        let Some(id) = self.observe(ctx, own_port_unknown, &message.id, &message.nick, interface)
+        let Some(id) = observe_guest(ctx, own_port_unknown, &message.id, &message.nick, interface)
         else {
             return self.close(ctx, stream);
         };
@@ -521,6 +479,25 @@ impl GoRoom {
             self.send_beacon(ctx, false);
         }
     }
+}
+
+/// Finds or adds the guest with this id.
+fn observe_guest(
+    ctx: &mut Context,
+    address: SocketAddr,
+    user: &str,
+    nick: &Nick,
+    interface: u32,
+) -> Option<GuestId> {
+    let claim = GuestClaim {
+        network: GuestNetwork::GoP2pchat,
+        source: address.ip(),
+        user,
+        nick: nick.clone(),
+        address,
+        interface,
+    };
+    observe(ctx, claim)
 }
 
 /// Whether a neighbour on any of our interfaces may have this address.

@@ -19,7 +19,7 @@ use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, Guest, GuestClaim};
 use crate::node::guests::own_lines::{OwnLine, OwnLines};
 use crate::node::guests::source_limits::SourceLimits;
-use crate::node::guests::visits::{end_visit, remark, report_unsent};
+use crate::node::guests::visits::{end_visit, remark, report_unsent, show_direct};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::lsnp::{LSNP_LISTED_MAX, LsnpContent, LsnpMessage, user_name};
 
@@ -285,19 +285,8 @@ impl LsnpGateway {
 
     /// Queues lines for one guest, and shows them as sent.
     pub fn send_direct(&mut self, ctx: &mut Context, direct: &GuestLines) {
-        let (own, id) = (ctx.own_peer(), direct.guest);
-        self.lines.push_direct(own.nick.as_str(), direct);
-        for line in direct.lines.iter() {
-            let event = GuestEvent::Received {
-                author: own.id,
-                username: own.nick.clone(),
-                content: line.to_owned(),
-            };
-            if let Some(guest) = ctx.guests.get(id) {
-                let notice = guest.notice(ctx.now.wall, event);
-                ctx.notify(notice);
-            }
-        }
+        self.lines.push_direct(ctx.nick.as_str(), direct);
+        show_direct(ctx, direct);
         self.send_waiting(ctx);
     }
 
