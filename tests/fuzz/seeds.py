@@ -47,6 +47,17 @@ def from_hex(seeds):
     return (bytes.fromhex(seed.decode()) for seed in seeds)
 
 
+def heads(*prefixes):
+    """Heads of HTTP, whose line ends the files show as arrows."""
+    return (head.replace("↵".encode(), b"\r\n") for head in fields(*prefixes))
+
+
+def masked(text):
+    """A text as a client of WebSocket sends it."""
+    length = bytes([0x80 | 126]) + len(text).to_bytes(2) if len(text) > 125 else bytes([0x80 | len(text)])
+    return b"\x81" + length + bytes(4) + text
+
+
 def streams(files="noise_*", *sides):
     """What each side of each pinned stream sends, as one piece."""
     for file in sorted(VECTORS.glob(f"{files}.txt")):
@@ -98,6 +109,11 @@ SEEDS = {
     "upnp": lambda: [
         *(text.replace("↵".encode(), b"\r\n") for text in fields("search_answer")),
         *fields("description", "address_answer", "refusal"),
+    ],
+    "websocket": lambda: [
+        *with_modes((0, 1, 252, 253), heads("websocket_ws_request", "websocket_answer")),
+        *with_modes((2, 254), from_hex(fields("frame_hello", "frame_ping", "frame_pong"))),
+        *with_modes((254,), map(masked, fields("rpc_"))),
     ],
 }
 

@@ -14,8 +14,8 @@ mod code;
 #[cfg(feature = "dht")]
 mod dht;
 mod go_p2pchat;
-#[cfg(feature = "grenache")]
 mod grenache;
+mod grenache_rpc;
 #[cfg(feature = "invite")]
 mod invite;
 mod lsnp;
@@ -29,3 +29,4 @@ mod secret;
 #[cfg(feature = "upnp")]
 mod upnp;
 mod vectors;
+mod websocket;

@@ -15,9 +15,11 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 35] = [
+const UNNAMED: [&str; 37] = [
+    "BLOCK",
     "CHECK_CHARS",
     "CHECK_DIGITS",
+    "CONTROL_MAX_BYTES",
     "DEFAULT_PORT",
     "GATEWAY_PORT",
     "HEADER_BYTES",
