@@ -10,7 +10,7 @@ use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, GuestProfile, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{Nick, PeerSelector, Room};
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Time, WallTime};
 
 /// Maximum number of guests of a network, gone ones included. A gone one makes place for a new one;
@@ -23,6 +23,10 @@ pub const GUEST_AVATARS_MAX: usize = 16;
 /// How long lines wait for a first guest before they count as delivered without one, from our
 /// first discovery, in milliseconds. And how often it is checked whether all direct messages left.
 pub const GUEST_WAIT_MS: u64 = 1_500;
+/// Maximum number of names of guests that our user looks for at a time.
+const GUESTS_SOUGHT_MAX: usize = 8;
+/// Milliseconds for which a name of a guest is looked for.
+const GUEST_SOUGHT_MS: u64 = 60_000;
 /// Lowest port at which a guest may listen. At lower ones are the services of the system.
 pub const GUEST_PORT_MIN: u16 = 1024;
 /// How many messages of a guest are remembered, to notice one that comes twice.
@@ -120,8 +124,10 @@ pub struct GuestTable {
     published: Vec<Arc<Batch>>,
     /// Our lines in rooms of guests that were sent to a guest, in one piece up to the last one.
     sent: SortedMap<LogId, RangeInclusive<u64>>,
-    /// Whether direct messages wait to be sent to guests.
-    pub has_waiting_direct_lines: bool,
+    /// The networks in which direct messages wait to be sent to guests.
+    waiting_direct: SortedSet<GuestNetwork>,
+    /// The names of guests that our user looks for, each with the time until when.
+    sought: Vec<(String, Time)>,
     /// Until when the first guests are expected. `None`: no network was looked for yet.
     expected_until: Option<Time>,
 }
@@ -282,6 +288,35 @@ impl GuestTable {
         }
     }
 
+    /// Records whether direct messages wait to be sent to guests of a network.
+    pub fn set_waiting_direct_lines(&mut self, network: GuestNetwork, is_waiting: bool) {
+        match is_waiting {
+            true => self.waiting_direct.insert(network),
+            false => self.waiting_direct.remove(&network),
+        };
+    }
+
+    /// Records that our user looks for a guest of this name.
+    pub fn seek(&mut self, name: &str, now: Time) {
+        self.sought.retain(|(other, _)| other != name);
+        if self.sought.len() >= GUESTS_SOUGHT_MAX {
+            self.sought.remove(0);
+        }
+        self.sought.push((name.to_owned(), now + GUEST_SOUGHT_MS));
+    }
+
+    /// The names of the guests that our user looks for.
+    pub fn sought(&self, now: Time) -> impl Iterator<Item = &str> {
+        let sought = self.sought.iter().filter(move |(_, until)| now < *until);
+        sought.map(|(name, _)| name.as_str())
+    }
+
+    /// When our user ceases to look for one of them.
+    pub fn sought_until(&self, now: Time) -> Option<Time> {
+        let ends = self.sought.iter().map(|(_, until)| *until);
+        ends.filter(|until| now < *until).min()
+    }
+
     /// Expects the first guests of a network until this time.
     pub fn expect_until(&mut self, until: Time) {
         self.expected_until = self.expected_until.max(Some(until));
@@ -299,7 +334,7 @@ impl GuestTable {
         lines: &[(&LogId, RangeInclusive<u64>)],
         now: Time,
     ) -> Option<Time> {
-        if self.has_waiting_direct_lines {
+        if !self.waiting_direct.is_empty() {
             return Some(now + GUEST_WAIT_MS);
         }
         let mut lines = lines.iter();
@@ -315,7 +350,9 @@ impl GuestTable {
     /// Whether these lines of ours are for guests who are here, and some of them were sent to none.
     pub fn lack_lines(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
         let network = self.network_lacking(log, lines);
-        network.is_some_and(|network| self.present(network).next().is_some())
+        // Nothing can be sent to a guest of Grenache without a service: it only sends.
+        let can_read = |it: &Guest| it.network != GuestNetwork::Grenache || it.address.port() != 0;
+        network.is_some_and(|network| self.present(network).any(can_read))
     }
 
     fn network_lacking(&self, log: &LogId, lines: &RangeInclusive<u64>) -> Option<GuestNetwork> {

@@ -7,6 +7,8 @@ pub enum StreamProtocol {
     P2pchat,
     /// p2pchat in Go: lines of JSON.
     GoP2pchat,
+    /// HTTP, which may be upgraded to WebSocket.
+    Http,
 }
 
 impl StreamProtocol {
@@ -14,6 +16,7 @@ impl StreamProtocol {
     pub fn detect(first_bytes: &[u8]) -> StreamProtocol {
         match first_bytes.first() {
             Some(b'{') => StreamProtocol::GoP2pchat,
+            Some(b'G') => StreamProtocol::Http,
             _ => StreamProtocol::P2pchat,
         }
     }

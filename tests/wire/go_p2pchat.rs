@@ -109,7 +109,7 @@ fn streams_are_told_apart() {
     for (bytes, protocol) in [
         (&b"{\"id\""[..], StreamProtocol::GoP2pchat),
         (b"P2\x02\x00", StreamProtocol::P2pchat),
-        (b"GET /", StreamProtocol::P2pchat),
+        (b"GET /", StreamProtocol::Http),
         (b"", StreamProtocol::P2pchat),
     ] {
         assert_eq!(StreamProtocol::detect(bytes), protocol);

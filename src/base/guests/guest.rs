@@ -19,6 +19,8 @@ pub enum GuestNetwork {
     Lsnp,
     /// p2pchat in Go, JSON over TCP.
     GoP2pchat,
+    /// Grenache, JSON over WebSocket.
+    Grenache,
 }
 
 impl GuestNetwork {
@@ -27,6 +29,7 @@ impl GuestNetwork {
         Room::of_guests(match self {
             GuestNetwork::Lsnp => "#lsnp",
             GuestNetwork::GoP2pchat => "#p2pchat-go",
+            GuestNetwork::Grenache => "#grenache",
         })
     }
 
@@ -35,6 +38,7 @@ impl GuestNetwork {
         match self {
             GuestNetwork::Lsnp => FoundVia::Lsnp,
             GuestNetwork::GoP2pchat => FoundVia::GoP2pchat,
+            GuestNetwork::Grenache => FoundVia::Grenache,
         }
     }
 }

@@ -47,7 +47,7 @@ impl Guests {
                 .filter(|_| HAS_GUESTS)
                 .map(|config| LsnpGateway::new(ctx, config)),
             go: (speaks_go && HAS_GUESTS).then(|| GoRoom::new(ctx)),
-            grenache: (uses_grapes && HAS_GRENACHE).then(Grenache::default),
+            grenache: (uses_grapes && HAS_GRENACHE).then(|| Grenache::new(ctx)),
         }
     }
 
@@ -88,7 +88,9 @@ impl Guests {
             }
             return true;
         }
-        self.handle_go(ctx, handshakes, input)
+        let grenache = self.grenache_mut();
+        grenache.is_some_and(|grenache| grenache.handle_stream(ctx, handshakes, input))
+            || self.handle_go(ctx, handshakes, input)
     }
 
     /// Handles an input that concerns p2pchat in Go: one of its beacons, or a stream that speaks
@@ -154,12 +156,21 @@ impl Guests {
     /// Sends lines to one guest.
     pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
         let network = ctx.guests.get(lines.guest).map(|guest| guest.network);
-        match (network, self.lsnp_mut()) {
-            (Some(GuestNetwork::Lsnp), Some(lsnp)) => lsnp.send_direct(ctx, lines),
-            (Some(GuestNetwork::GoP2pchat), _) => {
+        match network {
+            Some(GuestNetwork::Lsnp) => {
+                if let Some(lsnp) = self.lsnp_mut() {
+                    lsnp.send_direct(ctx, lines);
+                }
+            }
+            Some(GuestNetwork::Grenache) => {
+                if let Some(grenache) = self.grenache_mut() {
+                    grenache.send_direct(ctx, lines);
+                }
+            }
+            Some(GuestNetwork::GoP2pchat) => {
                 refuse(ctx, "not sent: the p2pchat in Go knows no direct messages")
             }
-            _ => refuse(ctx, "not sent: the guest has left"),
+            None => refuse(ctx, "not sent: the guest has left"),
         }
     }
 
@@ -193,6 +204,9 @@ impl Guests {
         if let Some(go) = self.go_mut() {
             go.leave(ctx);
         }
+        if let Some(grenache) = self.grenache_mut() {
+            grenache.leave(ctx);
+        }
     }
 
     /// Adds the deadlines of all networks.
@@ -203,6 +217,9 @@ impl Guests {
         if let Some(go) = self.go.as_ref().filter(|_| HAS_GUESTS) {
             go.state_deadlines(ctx, deadlines);
         }
+        if let Some(grenache) = self.grenache.as_ref().filter(|_| HAS_GRENACHE) {
+            grenache.state_deadlines(ctx, deadlines);
+        }
     }
 
     /// Acts on the deadlines that are due.
@@ -212,6 +229,9 @@ impl Guests {
         }
         if let Some(go) = self.go_mut() {
             go.handle_timeout(ctx);
+        }
+        if let Some(grenache) = self.grenache_mut() {
+            grenache.handle_timeout(ctx);
         }
     }
 }

@@ -414,7 +414,9 @@ impl LsnpGateway {
                 }
             }
         }
-        ctx.guests.has_waiting_direct_lines = self.lines.has_direct();
+        let has_waiting = self.lines.has_direct();
+        ctx.guests
+            .set_waiting_direct_lines(GuestNetwork::Lsnp, has_waiting);
     }
 
     fn send_profile(&self, ctx: &mut Context, id: GuestId) {

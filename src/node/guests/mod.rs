@@ -3,9 +3,12 @@
 //! nobody signed it.
 pub mod go_room;
 pub mod grenache;
+pub mod grenache_room;
 #[allow(clippy::module_inception)]
 pub mod guests;
 pub mod lsnp;
 pub mod own_lines;
+pub mod rpc_destinations;
+pub mod rpc_stream;
 pub mod source_limits;
 pub mod visits;

@@ -65,7 +65,8 @@ pub struct Options {
     pub mdns: bool,
     /// The addresses to scan.
     pub scan: Option<ScanTarget>,
-    /// The URLs of the Grapes, without a slash at the end.
+    /// The URLs of the Grapes, without a slash at the end. In the open network, `#grenache` is then
+    /// one of the rooms.
     pub grapes: Vec<String>,
     /// Whether to publish and look up addresses in the DHT of BitTorrent.
     pub dht: bool,
@@ -198,17 +199,21 @@ pub fn parse(
     let lsnp = sources.has_flag(OptionId::Lsnp);
     let lsnp_room = choose_lsnp_room(&sources, lsnp)?;
     let go_room = sources.has_flag(OptionId::GoRoom);
+    let grapes = choose_grapes(&sources)?;
+    let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
+    // A closed network says nothing in the clear, unless its user asks for that.
+    let speaks_grenache = !grapes.is_empty() && secret_file.is_none();
     let dht = sources.has_flag(OptionId::Dht);
     let of_guests = [
         lsnp.then(|| GuestNetwork::Lsnp.room()),
         go_room.then(|| GuestNetwork::GoP2pchat.room()),
+        speaks_grenache.then(|| GuestNetwork::Grenache.room()),
     ];
     for room in of_guests.iter().flatten().chain(&lsnp_room) {
         if !rooms.contains(room) {
             rooms.push(room.clone());
         }
     }
-    let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
     let multicast = sources
         .last_value(OptionId::Multicast, values::parse_multicast_group)?
         .unwrap_or(Some(DEFAULT_MULTICAST_GROUP));
@@ -222,7 +227,7 @@ pub fn parse(
         port: sources.last_value(OptionId::Port, values::parse_port)?,
         multicast,
         scan: sources.last_value(OptionId::Scan, ScanTarget::parse)?,
-        grapes: choose_grapes(&sources)?,
+        grapes,
         dht,
         dht_bootstrap: choose_dht_bootstrap(&sources, dht)?,
         mdns: multicast.is_some() && !sources.has_flag(OptionId::NoMdns),

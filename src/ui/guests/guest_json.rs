@@ -92,7 +92,11 @@ pub(in crate::ui) fn append_guest_event(notice: &GuestNotice, out: &mut Vec<u8>)
 /// Parses a row of /users.
 pub(in crate::ui) fn parse_guest(fields: &Fields<'_>) -> Option<GuestInfo> {
     let text = |name| fields.text(name).unwrap_or_default().to_owned();
-    let networks = [GuestNetwork::Lsnp, GuestNetwork::GoP2pchat];
+    let networks = [
+        GuestNetwork::Lsnp,
+        GuestNetwork::GoP2pchat,
+        GuestNetwork::Grenache,
+    ];
     let mut found = networks.into_iter().map(GuestNetwork::found_via);
     Some(GuestInfo {
         nick: fields.nick("username")?,

@@ -1,5 +1,7 @@
 //! People of foreign networks: what they can make a program show, send and remember.
 mod go_room;
+#[cfg(feature = "grenache")]
+mod grenache_room;
 mod lsnp;
 mod lsnp_floods;
 #[cfg(feature = "grenache")]

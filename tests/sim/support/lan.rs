@@ -91,6 +91,8 @@ pub struct Lan {
     pub trace_hash: u64,
     /// Bytes that nodes wrote to streams of scripted peers, since last taken.
     pub external_writes: BTreeMap<(PeerIndex, StreamId), Vec<u8>>,
+    /// Where scripted services listen, and the streams that nodes dialed there.
+    pub external_listeners: BTreeMap<SocketAddr, Vec<StreamId>>,
     /// Streams of scripted peers that the nodes closed.
     pub closed_external_streams: BTreeSet<(PeerIndex, StreamId)>,
     /// What the name server answers for each static endpoint, and the id in its `--peer`.
@@ -117,6 +119,7 @@ impl Lan {
             clocks_are_right: false,
             trace_hash: 0xcbf2_9ce4_8422_2325,
             external_writes: BTreeMap::new(),
+            external_listeners: BTreeMap::new(),
             closed_external_streams: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             last_beacon: Vec::new(),

@@ -1,0 +1,480 @@
+//! Speaks Grenache's requests over WebSocket with the guests of `#grenache`. A request to a service
+//! of ours is a line there, and is answered at once. What our user says there is a request to each
+//! service of the room, and to those of the guests who name themselves.
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::error_code::ErrorCode;
+use crate::base::event::notice::Notice;
+use crate::base::event::output::Output;
+use crate::base::event::stream_id::StreamId;
+use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, LineTarget};
+use crate::base::guests::guest_event::GuestEvent;
+use crate::base::hex;
+use crate::base::name::Nick;
+use crate::base::table::SortedMap;
+use crate::node::context::Context;
+use crate::node::guest_table::{GUESTS_PER_SOURCE_MAX, GuestClaim};
+use crate::node::guests::own_lines::{OwnLine, OwnLines};
+use crate::node::guests::rpc_destinations::RpcDestinations;
+use crate::node::guests::rpc_stream::{AwaitedAnswer, DialedService, RpcStream};
+use crate::node::guests::source_limits::SourceLimits;
+use crate::node::guests::visits::{end_visit, observe, show_direct};
+use crate::node::timer::{Deadlines, Timer};
+use crate::wire::grenache::grape::room_service;
+use crate::wire::grenache::rpc::{RpcRequest, parse_answer, write_answer, write_request};
+use crate::wire::grenache::websocket::{WebSocket, WebSocketEnd};
+
+/// Milliseconds for which a stream may be dialed, or upgraded.
+const RPC_STREAM_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds for which a stream that others dialed may be silent. A client of Grenache closes
+/// its own after 120 s.
+const RPC_IDLE_MS: u64 = 150_000;
+/// Maximum number of streams that others dialed. Further ones are closed.
+const RPC_ACCEPTED_MAX: usize = 64;
+/// Milliseconds after which an answer is not awaited any more.
+const RPC_ANSWER_TIMEOUT_MS: u64 = 10_000;
+/// Milliseconds after its last request at which a guest counts as gone, unless we have a stream to
+/// its service.
+const RPC_GUEST_TIMEOUT_MS: u64 = 300_000;
+/// Milliseconds for which our lines wait for a first guest, from the start and from each service
+/// that is found. A Grape that has just lost another one needs 2.5 s.
+const RPC_WAIT_MS: u64 = 3_000;
+/// Maximum number of guests whose services are looked up.
+const RPC_NAMES_MAX: usize = 32;
+
+/// This program as a service of Grenache.
+pub struct GrenacheRoom {
+    streams: SortedMap<StreamId, RpcStream>,
+    destinations: RpcDestinations,
+    lines: OwnLines,
+    limits: SourceLimits,
+}
+
+impl GrenacheRoom {
+    /// A program that nobody has found yet.
+    pub fn new(ctx: &mut Context) -> GrenacheRoom {
+        ctx.guests.open_network(GuestNetwork::Grenache);
+        ctx.guests.expect_until(ctx.now.time + RPC_WAIT_MS);
+        GrenacheRoom {
+            streams: SortedMap::new(),
+            destinations: RpcDestinations::default(),
+            lines: OwnLines::default(),
+            limits: SourceLimits::default(),
+        }
+    }
+
+    /// Whether this is a stream of Grenache.
+    pub fn owns(&self, stream: StreamId) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// The names of the guests whose services are to be looked up.
+    pub fn sought(&self, ctx: &Context) -> Vec<String> {
+        let guests = ctx.guests.present(GuestNetwork::Grenache);
+        let named = guests.filter(|guest| guest.user != guest.source.to_string());
+        let mut names: Vec<String> = named.map(|guest| guest.user.clone()).collect();
+        names.extend(ctx.guests.sought(ctx.now.time).map(str::to_owned));
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| name != ctx.nick.as_str());
+        names.truncate(RPC_NAMES_MAX);
+        names
+    }
+
+    /// Handles addresses of the service of the room, or of one that is sought.
+    pub fn handle_found(&mut self, ctx: &mut Context, service: &str, addresses: &[SocketAddr]) {
+        let now = ctx.now.time;
+        let is_room = service == room_service(&GuestNetwork::Grenache.room(), None);
+        for address in addresses {
+            self.destinations.record(now, service, is_room, *address);
+        }
+        self.dial_due(ctx);
+    }
+
+    fn dial_due(&mut self, ctx: &mut Context) {
+        for (address, service) in self.destinations.take_due(ctx.now.time) {
+            let stream = ctx.next_dialed_stream();
+            let (websocket, request) = WebSocket::client(address, ctx.random_bytes());
+            let deadline = ctx.now.time + RPC_STREAM_TIMEOUT_MS;
+            let service = Some(DialedService::new(service));
+            let mut state = RpcStream::new(address, websocket, service, deadline);
+            // The request waits until the stream is connected.
+            state.set_blocked(ctx, stream, true);
+            state.write(ctx, stream, request);
+            self.streams.insert(stream, state);
+            ctx.guests.expect_until(ctx.now.time + RPC_WAIT_MS);
+            ctx.emit(Output::Dial {
+                stream,
+                address,
+                interface: None,
+            });
+        }
+    }
+
+    /// Takes over an accepted stream that may speak WebSocket.
+    pub fn accept(&mut self, ctx: &mut Context, stream: StreamId, address: SocketAddr) {
+        let (mut accepted, mut of_host) = (0, 0);
+        for state in self.streams.values().filter(|it| it.service.is_none()) {
+            accepted += 1;
+            of_host += usize::from(state.address.ip() == address.ip());
+        }
+        if accepted >= RPC_ACCEPTED_MAX || of_host >= GUESTS_PER_SOURCE_MAX {
+            return ctx.emit(Output::Close { stream });
+        }
+        let deadline = ctx.now.time + RPC_STREAM_TIMEOUT_MS;
+        let state = RpcStream::new(address, WebSocket::server(), None, deadline);
+        self.streams.insert(stream, state);
+    }
+
+    /// Records whether a stream accepts bytes.
+    pub fn set_blocked(&mut self, ctx: &mut Context, stream: StreamId, is_blocked: bool) {
+        if let Some(state) = self.streams.get_mut(&stream) {
+            state.set_blocked(ctx, stream, is_blocked);
+        }
+    }
+
+    /// Handles received bytes of a stream. `services`: the names of ours.
+    pub fn handle_bytes(
+        &mut self,
+        ctx: &mut Context,
+        services: &[String],
+        stream: StreamId,
+        bytes: &[u8],
+    ) {
+        let mask = ctx.random_bytes();
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        let mut received = state.websocket.receive(bytes, mask);
+        let is_dialed = state.service.is_some();
+        let mut reads = state.write(ctx, stream, std::mem::take(&mut received.reply));
+        if received.is_opened {
+            self.open(ctx, stream);
+        }
+        for message in received.messages {
+            match is_dialed {
+                true => self.handle_answer(ctx, stream, &message),
+                false => {
+                    let answer = self.handle_request(ctx, services, stream, &message);
+                    let Some(state) = self.streams.get_mut(&stream) else {
+                        return;
+                    };
+                    match answer {
+                        // Nothing follows a goodbye.
+                        Some(answer) if received.end.is_none() => {
+                            let bytes = state.websocket.text(&answer, mask);
+                            reads &= state.write(ctx, stream, bytes);
+                        }
+                        Some(_) => {}
+                        None => reads = false,
+                    }
+                }
+            }
+        }
+        if received.end.is_some() || !reads {
+            self.close(ctx, stream, received.end == Some(WebSocketEnd::Forbidden));
+        }
+        self.send_waiting(ctx);
+    }
+
+    /// Shows the guest at the other end of a stream that is upgraded now, if we dialed it.
+    fn open(&mut self, ctx: &mut Context, stream: StreamId) {
+        let now = ctx.now.time;
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        state.deadline = Some(now + RPC_IDLE_MS).filter(|_| state.service.is_none());
+        if let Some(service) = &mut state.service {
+            service.opened_at = Some(now);
+            let is_room = service.name == room_service(&GuestNetwork::Grenache.room(), None);
+            let name = Some(service.name.as_str()).filter(|_| !is_room);
+            let guest = observe_guest(ctx, state.address, name);
+            service.guest = guest;
+            if guest.is_none() {
+                self.close(ctx, stream, false);
+            }
+        }
+    }
+
+    /// Handles a request. Returns the answer, or `None` if it is no request.
+    fn handle_request(
+        &mut self,
+        ctx: &mut Context,
+        services: &[String],
+        stream: StreamId,
+        message: &str,
+    ) -> Option<String> {
+        let request = RpcRequest::parse(message)?;
+        let refuse = |error| Some(write_answer(&request.id, Some(error)));
+        let state = self.streams.get_mut(&stream)?;
+        let source = state.address.ip();
+        state.deadline = Some(ctx.now.time + RPC_IDLE_MS);
+        if !self.limits.admit(ctx.now.time, source) {
+            return refuse("ERR_P2PCHAT_TOO_MANY");
+        }
+        if !services.contains(&request.service) {
+            return refuse("ERR_P2PCHAT_NO_SERVICE");
+        }
+        let from = SocketAddr::new(source, 0);
+        let Some(id) = observe_guest(ctx, from, request.name.as_deref()) else {
+            return refuse("ERR_P2PCHAT_TOO_MANY");
+        };
+        if let Some(guest) = ctx.guests.get(id) {
+            let room = guest.network.room();
+            let content = request.text;
+            let notice = guest.notice(ctx.now.wall, GuestEvent::Posted { room, content });
+            ctx.notify(notice);
+        }
+        Some(write_answer(&request.id, None))
+    }
+
+    /// Handles an answer: the line has arrived, unless the service refused it.
+    fn handle_answer(&mut self, ctx: &mut Context, stream: StreamId, message: &str) {
+        let state = self.streams.get_mut(&stream);
+        let Some(service) = state.and_then(|state| state.service.as_mut()) else {
+            return;
+        };
+        let Some((id, is_taken)) = parse_answer(message) else {
+            return;
+        };
+        let Some(at) = service.awaited.iter().position(|it| it.id == id) else {
+            return;
+        };
+        let Some(AwaitedAnswer { target, .. }) = service.awaited.remove(at) else {
+            return;
+        };
+        if let Some(guest) = service.guest.and_then(|id| ctx.guests.get_mut(id)) {
+            guest.last_heard = ctx.now.time;
+        }
+        match target {
+            LineTarget::Room(log, sequence) if is_taken => ctx.guests.record_sent(&log, sequence),
+            LineTarget::Guest(id) if !is_taken => report_lost(ctx, id, "refused it"),
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, ctx: &mut Context, stream: StreamId, is_peer: bool) {
+        if self.owns(stream) {
+            self.handle_closed(ctx, stream, is_peer);
+            ctx.emit(Output::Close { stream });
+        }
+    }
+
+    /// Handles the end of a stream. `is_peer`: it was one of a p2pchat.
+    pub fn handle_closed(&mut self, ctx: &mut Context, stream: StreamId, is_peer: bool) {
+        let Some(RpcStream {
+            address, service, ..
+        }) = self.streams.remove(&stream)
+        else {
+            return;
+        };
+        let Some(service) = service else {
+            return;
+        };
+        self.destinations
+            .record_end(ctx.now.time, &address, service.opened_at, is_peer);
+        for AwaitedAnswer { target, .. } in service.awaited {
+            if let LineTarget::Guest(id) = target {
+                report_lost(ctx, id, "has gone");
+            }
+        }
+        let guest = service.guest.filter(|id| !self.has_stream(*id));
+        if let Some(id) = guest {
+            end_visit(ctx, id);
+        }
+    }
+
+    fn has_stream(&self, id: GuestId) -> bool {
+        self.stream_of(id).is_some()
+    }
+
+    fn stream_of(&self, id: GuestId) -> Option<StreamId> {
+        let mut streams = self.streams.iter();
+        let is_its = |state: &RpcStream| {
+            let service = state.service.as_ref();
+            service.is_some_and(|service| service.guest == Some(id))
+        };
+        let (stream, _) = streams.find(|(_, state)| is_its(state))?;
+        Some(*stream)
+    }
+
+    /// Queues lines for one guest, and shows them as sent.
+    pub fn send_direct(&mut self, ctx: &mut Context, direct: &GuestLines) {
+        if !self.has_stream(direct.guest) {
+            let name = ctx.guests.get(direct.guest).map(|guest| guest.name());
+            return ctx.notify(Notice::Error {
+                code: ErrorCode::Target,
+                content: format!(
+                    "not sent: no Grape knows a service of {}",
+                    name.unwrap_or_default()
+                ),
+            });
+        }
+        self.lines.push_direct(ctx.nick.as_str(), direct);
+        show_direct(ctx, direct);
+        self.send_waiting(ctx);
+    }
+
+    /// Takes the lines that our user said in the room of guests, and sends what may leave now.
+    pub fn end_turn(&mut self, ctx: &mut Context) {
+        for batch in ctx.guests.take_published(GuestNetwork::Grenache) {
+            self.lines.push_batch(&batch);
+        }
+        self.send_waiting(ctx);
+        self.lines.report_dropped(ctx, GuestNetwork::Grenache);
+        let mut services = self.streams.values().filter_map(|it| it.service.as_ref());
+        let is_direct = |it: &AwaitedAnswer| matches!(it.target, LineTarget::Guest(_));
+        let is_awaited = services.any(|service| service.awaited.iter().any(is_direct));
+        let has_waiting = is_awaited || self.lines.has_direct();
+        ctx.guests
+            .set_waiting_direct_lines(GuestNetwork::Grenache, has_waiting);
+    }
+
+    /// Number of services that take our lines now. Without one, they wait.
+    fn reader_count(&self) -> usize {
+        self.streams.values().filter(|it| it.is_reading()).count()
+    }
+
+    fn send_waiting(&mut self, ctx: &mut Context) {
+        while !self.lines.is_empty()
+            && let Some(OwnLine { target, text }) =
+                self.lines.pop(ctx.now.time, self.reader_count())
+        {
+            match target {
+                LineTarget::Room(..) => {
+                    ctx.guests
+                        .expect_until(ctx.now.time + RPC_ANSWER_TIMEOUT_MS);
+                    let ready = self.streams.iter().filter(|(_, state)| state.is_ready());
+                    for stream in ready.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+                        self.request(ctx, stream, target.clone(), &text);
+                    }
+                }
+                LineTarget::Guest(id) => match self.stream_of(id) {
+                    Some(stream) => self.request(ctx, stream, target, &text),
+                    None => report_lost(ctx, id, "has gone"),
+                },
+            }
+        }
+    }
+
+    /// Sends a line to the service at the other end of a stream.
+    fn request(&mut self, ctx: &mut Context, stream: StreamId, target: LineTarget, text: &str) {
+        let (mask, id) = (ctx.random_bytes(), request_id(ctx));
+        let until = ctx.now.time + RPC_ANSWER_TIMEOUT_MS;
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        let Some(service) = &mut state.service else {
+            return;
+        };
+        let message = write_request(&id, &service.name, ctx.nick.as_str(), text);
+        service.push_awaited(AwaitedAnswer { id, target, until });
+        let bytes = state.websocket.text(&message, mask);
+        if !state.write(ctx, stream, bytes) {
+            self.close(ctx, stream, false);
+        }
+    }
+
+    /// Says goodbye on every stream. A Grape knows no goodbye.
+    pub fn leave(&mut self, ctx: &mut Context) {
+        let streams: Vec<StreamId> = self.streams.keys().copied().collect();
+        for stream in streams {
+            let mask = ctx.random_bytes();
+            if let Some(state) = self.streams.get_mut(&stream)
+                && state.is_ready()
+            {
+                let bytes = state.websocket.goodbye(mask);
+                state.write(ctx, stream, bytes);
+            }
+            self.streams.remove(&stream);
+            ctx.emit(Output::Close { stream });
+        }
+    }
+
+    /// Adds the times of dials and waiting lines, and at which guests, streams or answers expire.
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        let next_line_at = self.lines.next_at(self.reader_count() > 0);
+        deadlines.add_some(Timer::Guests, next_line_at);
+        deadlines.add_some(Timer::Guests, self.destinations.next_dial_at());
+        deadlines.add_some(Timer::Guests, ctx.guests.sought_until(ctx.now.time));
+        for state in self.streams.values() {
+            deadlines.add_some(Timer::Guests, state.deadline);
+            let service = state.service.as_ref();
+            let oldest = service.and_then(|service| service.awaited.front());
+            deadlines.add_some(Timer::Guests, oldest.map(|it| it.until));
+        }
+        for guest in ctx.guests.present(GuestNetwork::Grenache) {
+            if !self.has_stream(guest.id) {
+                deadlines.add(Timer::Guests, guest.last_heard + RPC_GUEST_TIMEOUT_MS);
+            }
+        }
+        self.limits.state_deadlines(deadlines);
+    }
+
+    /// Dials services, closes streams that were not upgraded, and shows silent guests as gone, if
+    /// that is due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context) {
+        let now = ctx.now.time;
+        let late = self.streams.iter();
+        let late = late.filter(|(_, state)| state.deadline.is_some_and(|at| at <= now));
+        for stream in late.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+            self.close(ctx, stream, false);
+        }
+        let services = self.streams.values_mut();
+        for service in services.filter_map(|state| state.service.as_mut()) {
+            while let Some(late) = service.awaited.pop_front_if(|it| it.until <= now) {
+                if let LineTarget::Guest(id) = late.target {
+                    report_lost(ctx, id, "does not answer");
+                }
+            }
+        }
+        let silent = ctx.guests.present(GuestNetwork::Grenache);
+        let silent = silent.filter(|guest| guest.last_heard + RPC_GUEST_TIMEOUT_MS <= now);
+        let silent = silent.map(|guest| guest.id);
+        let silent: Vec<GuestId> = silent.filter(|id| !self.has_stream(*id)).collect();
+        for id in silent {
+            end_visit(ctx, id);
+        }
+        self.dial_due(ctx);
+        self.limits.handle_timeout(ctx, GuestNetwork::Grenache);
+    }
+}
+
+/// Finds or adds the guest who claims this name, or has none, on the host with this address.
+fn observe_guest(ctx: &mut Context, address: SocketAddr, name: Option<&str>) -> Option<GuestId> {
+    let source: IpAddr = address.ip();
+    let unnamed = source.to_string();
+    let claim = GuestClaim {
+        network: GuestNetwork::Grenache,
+        source,
+        user: name.unwrap_or(&unnamed),
+        nick: match name {
+            Some(name) => Nick::new_or_placeholder(name),
+            None => Nick::sanitize(&unnamed.replace(':', "."))?,
+        },
+        address,
+        interface: 0,
+    };
+    observe(ctx, claim)
+}
+
+/// A random UUID (RFC 9562, version 4), as Grenache numbers its requests.
+fn request_id(ctx: &mut Context) -> String {
+    let (high, low) = (ctx.random_u64(), ctx.random_u64());
+    let high = hex::format(high & !0xf000 | 0x4000);
+    let low = hex::format(low >> 2 | 1 << 63);
+    let (a, rest) = high.split_at(8);
+    let (b, c) = rest.split_at(4);
+    let (d, e) = low.split_at(4);
+    [a, b, c, d, e].join("-")
+}
+
+/// Tells the user that a line for one guest has not arrived.
+fn report_lost(ctx: &mut Context, id: GuestId, why: &str) {
+    let name = ctx.guests.get(id).map(|guest| guest.name());
+    let name = name.unwrap_or_else(|| "its guest".to_owned());
+    ctx.notify(Notice::Error {
+        code: ErrorCode::Failed,
+        content: format!("a line was not delivered: {name} {why}"),
+    });
+}

@@ -1,0 +1,479 @@
+//! Clients and services of Grenache, and hostile ones.
+use std::net::SocketAddr;
+
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::stream_id::StreamId;
+use p2pchat::wire::grenache::rpc::{RpcRequest, write_answer, write_request};
+use p2pchat::wire::grenache::websocket::WebSocket;
+use p2pchat::wire::grenache::websocket_frame::{Opcode, write_frame};
+
+use super::support::{guest_count, shown};
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::open_stream_from;
+
+const MASK: [u8; 4] = [1, 2, 3, 4];
+const ACK: &str = r#"["1",null,{"ack":true}]"#;
+
+/// Alice, who uses Grapes and is in `#grenache`.
+fn service_of_alice(seed: u64) -> (Lan, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].uses_grapes = true;
+    lan.start(alice);
+    lan.join(alice, "#grenache");
+    lan.run_for(100);
+    (lan, alice)
+}
+
+fn host(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 9, n], 40_000))
+}
+
+fn write(lan: &mut Lan, who: PeerIndex, stream: StreamId, bytes: &[u8]) {
+    lan.feed(who, Input::Bytes { stream, bytes });
+}
+
+/// The request of a client that is no p2pchat.
+fn upgrade() -> Vec<u8> {
+    let (_, request) = WebSocket::client(host(1), [7; 16]);
+    let request = String::from_utf8(request).expect("ASCII");
+    request.replace("p2pchat", "ws").into_bytes()
+}
+
+/// Opens a stream from this host, and upgrades it.
+fn client(lan: &mut Lan, who: PeerIndex, n: u64, source: SocketAddr) -> StreamId {
+    let stream = open_stream_from(lan, who, n, source);
+    write(lan, who, stream, &upgrade());
+    let answer = lan.take_external_writes(who, stream);
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{answer:?}");
+    stream
+}
+
+/// A text as a client sends it.
+fn masked(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_frame(Opcode::Text, text.as_bytes(), Some(MASK), &mut bytes);
+    bytes
+}
+
+/// Sends a request over a stream, and returns the answer.
+fn request(
+    lan: &mut Lan,
+    who: PeerIndex,
+    stream: StreamId,
+    service: &str,
+    from: &str,
+    text: &str,
+) -> String {
+    let bytes = masked(&write_request("1", service, from, text));
+    write(lan, who, stream, &bytes);
+    let answer = lan.take_external_writes(who, stream);
+    String::from_utf8(answer.get(2..).unwrap_or_default().to_vec()).expect("UTF-8")
+}
+
+/// A Grape names addresses of a service.
+fn find(lan: &mut Lan, who: PeerIndex, service: &str, addresses: &[SocketAddr]) {
+    let input = Input::ServiceFound {
+        service: service.to_owned(),
+        addresses: addresses.to_vec(),
+    };
+    lan.feed(who, input);
+    lan.run_for(10);
+}
+
+/// A service that alice dials: her stream, and its end of the WebSocket.
+struct Service {
+    stream: StreamId,
+    websocket: WebSocket,
+}
+
+impl Service {
+    /// Listens at an address that a Grape names, and accepts the upgrade.
+    fn start(lan: &mut Lan, who: PeerIndex, name: &str, address: SocketAddr) -> Service {
+        lan.external_listeners.insert(address, Vec::new());
+        find(lan, who, name, &[address]);
+        let stream = *lan.external_listeners[&address].last().expect("a dial");
+        let head = lan.take_external_writes(who, stream);
+        let head = String::from_utf8(head)
+            .expect("ASCII")
+            .replace("p2pchat", "ws");
+        let mut websocket = WebSocket::server();
+        let received = websocket.receive(head.as_bytes(), MASK);
+        assert!(received.is_opened);
+        write(lan, who, stream, &received.reply);
+        Service { stream, websocket }
+    }
+
+    /// The requests that came since the last call.
+    fn requests(&mut self, lan: &mut Lan, who: PeerIndex) -> Vec<RpcRequest> {
+        let bytes = lan.take_external_writes(who, self.stream);
+        let received = self.websocket.receive(&bytes, MASK);
+        let messages = received.messages.iter();
+        messages
+            .map(|it| RpcRequest::parse(it).expect("a request"))
+            .collect()
+    }
+
+    fn answer(&self, lan: &mut Lan, who: PeerIndex, id: &str, error: Option<&str>) {
+        let bytes = self.websocket.text(&write_answer(id, error), MASK);
+        write(lan, who, self.stream, &bytes);
+    }
+}
+
+/// A request to a service of ours is a line of the guest that it names, or of its host. It is
+/// answered, whatever it is.
+#[test]
+fn a_request_is_a_line_and_is_answered() {
+    let (mut lan, alice) = service_of_alice(1);
+    let stream = client(&mut lan, alice, 1, host(1));
+    for service in ["alice", "p2pchat:grenache", "p2pchat:general"] {
+        assert_eq!(request(&mut lan, alice, stream, service, "bob", "hi"), ACK);
+    }
+    for service in ["bob", "p2pchat:ops", "p2pchat:", ""] {
+        let answer = request(&mut lan, alice, stream, service, "bob", "not for us");
+        assert_eq!(
+            answer, r#"["1","ERR_P2PCHAT_NO_SERVICE",null]"#,
+            "{service}"
+        );
+    }
+    write(
+        &mut lan,
+        alice,
+        stream,
+        &masked(r#"["2","alice",{"text":"who am I"}]"#),
+    );
+    assert_eq!(
+        shown(&lan, alice),
+        [
+            "#grenache bob joined",
+            "#grenache bob: hi",
+            "#grenache bob: hi",
+            "#grenache bob: hi",
+            "#grenache 10.0.9.1 joined",
+            "#grenache 10.0.9.1: who am I",
+        ]
+    );
+    write(&mut lan, alice, stream, &masked("no JSON"));
+    assert!(lan.has_closed(alice, stream));
+}
+
+/// What alice says goes to the service of a guest that named itself and to those of the room, and is
+/// delivered when one of them has answered.
+#[test]
+fn lines_go_to_services() {
+    let (mut lan, alice) = service_of_alice(2);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "bob", "hi");
+    let set = lan.peers[alice].services.last().expect("services");
+    assert!(
+        set.iter()
+            .any(|it| it.name == "bob" && it.is_sought && !it.is_offered)
+    );
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    let mut bob = Service::start(&mut lan, alice, "bob", address);
+    let address = SocketAddr::from(([10, 0, 9, 2], 5_001));
+    lan.external_listeners.insert(address, Vec::new());
+    let mut room = Service::start(&mut lan, alice, "p2pchat:grenache", address);
+    lan.say_in(alice, "#grenache", "hi all");
+    lan.finish(alice, None);
+    let [of_bob] = &bob.requests(&mut lan, alice)[..] else {
+        panic!("no request");
+    };
+    let [of_room] = &room.requests(&mut lan, alice)[..] else {
+        panic!("no request");
+    };
+    for (request, service) in [(of_bob, "bob"), (of_room, "p2pchat:grenache")] {
+        assert_eq!((&*request.service, &*request.text), (service, "hi all"));
+        assert_eq!(request.name.as_deref(), Some("alice"));
+    }
+    assert_ne!(of_bob.id, of_room.id);
+    let parts: Vec<usize> = of_bob.id.split('-').map(str::len).collect();
+    assert_eq!(
+        (parts, of_bob.id.as_bytes()[14]),
+        (vec![8, 4, 4, 4, 12], b'4')
+    );
+    // A refusal, and an answer to something else, deliver nothing.
+    bob.answer(&mut lan, alice, &of_bob.id, Some("ERR_BUSY"));
+    room.answer(&mut lan, alice, &of_bob.id, None);
+    lan.run_for(100);
+    assert!(!lan.peers[alice].is_settled());
+    room.answer(&mut lan, alice, &of_room.id, None);
+    lan.run_for(100);
+    assert!(lan.peers[alice].is_settled());
+    lan.feed(alice, Input::Closed { stream: bob.stream });
+    assert_eq!(
+        shown(&lan, alice).last().expect("a line"),
+        "#grenache bob left"
+    );
+}
+
+/// A name that alice looks for is looked up, and a message reaches its service alone. One that is
+/// not answered is reported.
+#[test]
+fn direct_messages_go_to_a_service() {
+    let (mut lan, alice) = service_of_alice(3);
+    lan.send_direct_within(alice, "guest/dave", "psst", 5_000);
+    let set = lan.peers[alice].services.last().expect("services");
+    assert!(set.iter().any(|it| it.name == "dave" && it.is_sought));
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    let mut dave = Service::start(&mut lan, alice, "dave", address);
+    lan.run_for(3_000);
+    let requests = dave.requests(&mut lan, alice);
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(requests[0].text, "psst");
+    assert_eq!(lan.peers[alice].error_count("failed"), 0);
+    lan.run_for(10_100);
+    assert_eq!(lan.peers[alice].error_count("failed"), 1);
+}
+
+/// Streams that do not upgrade in time are closed, however slowly they speak; so is one that rests.
+#[test]
+fn slow_streams_are_closed() {
+    let (mut lan, alice) = service_of_alice(4);
+    let slow = open_stream_from(&mut lan, alice, 1, host(1));
+    for byte in upgrade().iter().take(5) {
+        assert!(!lan.has_closed(alice, slow));
+        write(&mut lan, alice, slow, &[*byte]);
+        lan.run_for(1_000);
+    }
+    assert!(lan.has_closed(alice, slow));
+    let resting = client(&mut lan, alice, 2, host(2));
+    request(&mut lan, alice, resting, "alice", "bob", "hi");
+    lan.run_for(149_000);
+    request(&mut lan, alice, resting, "alice", "bob", "hi again");
+    lan.run_for(149_000);
+    assert!(!lan.has_closed(alice, resting));
+    lan.run_for(2_000);
+    assert!(lan.has_closed(alice, resting));
+    let guests = shown(&lan, alice);
+    assert!(
+        !guests.iter().any(|line| line.ends_with("left")),
+        "{guests:?}"
+    );
+    lan.run_for(150_000);
+    assert_eq!(
+        shown(&lan, alice).last().expect("a line"),
+        "#grenache bob left"
+    );
+}
+
+/// Of a thousand streams, 8 of a host and 64 in all stay.
+#[test]
+fn the_number_of_streams_is_bounded() {
+    let (mut lan, alice) = service_of_alice(5);
+    let open = |lan: &mut Lan, numbers: std::ops::Range<u64>, host_of: fn(u64) -> u8| {
+        let streams = numbers.map(|n| {
+            let stream = open_stream_from(lan, alice, n, host(host_of(n)));
+            write(lan, alice, stream, b"GET ");
+            !lan.has_closed(alice, stream)
+        });
+        streams.filter(|is_open| *is_open).count()
+    };
+    assert_eq!(open(&mut lan, 0..500, |_| 1), 8);
+    assert_eq!(open(&mut lan, 500..1_000, |n| (n % 200) as u8 + 2), 56);
+    lan.run_for(5_100);
+    assert_eq!(
+        open(&mut lan, 1_000..1_010, |_| 1),
+        8,
+        "the first ones are gone"
+    );
+}
+
+/// A flood of requests is answered, and cut to 30 at once. It is no more than eight guests, whose
+/// names are looked up.
+#[test]
+fn a_flood_of_requests_is_cut() {
+    let (mut lan, alice) = service_of_alice(6);
+    let stream = client(&mut lan, alice, 1, host(1));
+    for n in 0..1_000 {
+        let name = format!("z{n}");
+        let answer = request(&mut lan, alice, stream, "alice", &name, "spam");
+        assert_eq!(answer == ACK, n < 8, "{n}: {answer}");
+    }
+    assert_eq!(guest_count(&mut lan, alice), 8);
+    let stream = client(&mut lan, alice, 2, host(2));
+    let flood = masked(&write_request("1", "alice", "bob", "spam")).repeat(1_000);
+    write(&mut lan, alice, stream, &flood);
+    let lines = shown(&lan, alice);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.ends_with("bob: spam"))
+            .count(),
+        30
+    );
+    let answers = lan.take_external_writes(alice, stream);
+    assert!(answers.len() < flood.len(), "{}", answers.len());
+    for n in 3..=12 {
+        let stream = client(&mut lan, alice, n, host(n as u8));
+        for name in ["a", "b", "c", "d", "e", "f", "g"] {
+            request(
+                &mut lan,
+                alice,
+                stream,
+                "alice",
+                &format!("{name}{n}"),
+                "hi",
+            );
+        }
+    }
+    lan.run_for(1);
+    let set = lan.peers[alice].services.last().expect("services");
+    assert_eq!(
+        set.iter()
+            .filter(|it| it.is_sought && !it.is_offered)
+            .count(),
+        32
+    );
+}
+
+/// A client that reads no answers loses its stream before it costs much; so does a service that
+/// reads no requests.
+#[test]
+fn streams_that_read_nothing_are_closed() {
+    let (mut lan, alice) = service_of_alice(7);
+    let stream = client(&mut lan, alice, 1, host(1));
+    lan.feed(alice, Input::Blocked { stream });
+    let bytes = masked(&write_request("1", "nobody", "bob", ""));
+    let mut count = 0;
+    while !lan.has_closed(alice, stream) {
+        count += 1;
+        assert!(count < 2_000);
+        write(&mut lan, alice, stream, &bytes);
+    }
+    assert!(count > 1_000, "{count}");
+    let mut addresses = (2..4).map(|n| SocketAddr::from(([10, 0, 9, n], 5_001)));
+    let mut next = |lan: &mut Lan, name: &str| {
+        let found = addresses.next().expect("an address");
+        let stream = client(
+            lan,
+            alice,
+            u64::from(found.port()) + name.len() as u64,
+            found,
+        );
+        request(lan, alice, stream, "alice", name, "hi");
+        Service::start(lan, alice, name, found)
+    };
+    let deaf = next(&mut lan, "deaf");
+    next(&mut lan, "zed");
+    lan.feed(
+        alice,
+        Input::Blocked {
+            stream: deaf.stream,
+        },
+    );
+    let room = p2pchat::Room::new("#grenache").ok();
+    lan.say_all(alice, room, &vec!["x".repeat(10_000); 8]);
+    assert!(lan.has_closed(alice, deaf.stream));
+}
+
+/// Two p2pchats refuse each other's requests, and do not dial so again: they talk over their link.
+#[test]
+fn p2pchats_are_no_guests_of_each_other() {
+    let (mut lan, alice) = service_of_alice(8);
+    let bob = lan.add_peer("bob");
+    lan.peers[bob].uses_grapes = true;
+    lan.start(bob);
+    lan.join(bob, "#grenache");
+    lan.run_for(1_000);
+    let dials = lan.network.dial_count;
+    let address = lan.address(bob);
+    for _ in 0..20 {
+        find(&mut lan, alice, "p2pchat:grenache", &[address]);
+        lan.run_for(60_000);
+    }
+    assert_eq!(lan.network.dial_count, dials + 1);
+    lan.say_in(alice, "#grenache", "by the link");
+    lan.run_for(1_000);
+    for who in [alice, bob] {
+        assert_eq!(shown(&lan, who), [""; 0]);
+    }
+}
+
+/// A lying Grape cannot make alice dial one host, or services of the system, again and again.
+#[test]
+fn lying_grapes_cause_few_dials() {
+    let (mut lan, alice) = service_of_alice(9);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "bob", "hi");
+    let low: Vec<SocketAddr> = (1..1_024)
+        .map(|port| SocketAddr::from(([10, 0, 9, 66], port)))
+        .collect();
+    find(&mut lan, alice, "bob", &low);
+    find(
+        &mut lan,
+        alice,
+        "carol",
+        &[SocketAddr::from(([10, 0, 9, 66], 5_000))],
+    );
+    assert_eq!(lan.network.dial_count, 0);
+    let victim: Vec<SocketAddr> = (2_000..3_000)
+        .map(|port| SocketAddr::from(([10, 0, 9, 66], port)))
+        .collect();
+    for _ in 0..25 {
+        find(&mut lan, alice, "bob", &victim);
+        lan.run_for(10_000);
+    }
+    let dials = lan.network.dial_count;
+    assert!((8..=48).contains(&dials), "{dials} dials in 4 minutes");
+    let many: Vec<SocketAddr> = (0..200)
+        .map(|n| SocketAddr::from(([10, 0, 8, n], 5_000)))
+        .collect();
+    find(&mut lan, alice, "bob", &many);
+    let dials = lan.network.dial_count - dials;
+    assert!((50..=64).contains(&dials), "{dials}");
+}
+
+/// A service that hangs up at once is shown less and less often.
+#[test]
+fn a_service_that_hangs_up_is_dialed_seldom() {
+    let (mut lan, alice) = service_of_alice(10);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "bob", "hi");
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    let mut seen = 0;
+    Service::start(&mut lan, alice, "bob", address);
+    for _ in 0..600 {
+        let streams = lan.external_listeners[&address].clone();
+        for stream in streams.iter().skip(seen) {
+            lan.feed(alice, Input::Closed { stream: *stream });
+        }
+        seen = streams.len();
+        lan.run_for(1_000);
+        find(&mut lan, alice, "bob", &[address]);
+    }
+    assert!((4..=8).contains(&seen), "{seen} dials in 10 minutes");
+}
+
+/// In a closed network nothing is served, and nobody is dialed so.
+#[test]
+fn a_closed_network_serves_nothing() {
+    let mut lan = Lan::new(11);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].uses_grapes = true;
+    lan.peers[alice].psk = Some([7; 32]);
+    lan.start(alice);
+    lan.join(alice, "#grenache");
+    let stream = open_stream_from(&mut lan, alice, 1, host(1));
+    write(&mut lan, alice, stream, &upgrade());
+    assert!(lan.has_closed(alice, stream));
+    assert!(lan.take_external_writes(alice, stream).is_empty());
+    find(&mut lan, alice, "p2pchat:grenache", &[host(2)]);
+    find(&mut lan, alice, "bob", &[host(2)]);
+    assert_eq!(lan.network.dial_count, 0);
+}
+
+/// As alice leaves, she says goodbye to the services.
+#[test]
+fn a_goodbye_is_said() {
+    let (mut lan, alice) = service_of_alice(12);
+    lan.send_direct_within(alice, "guest/dave", "psst", 5_000);
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    let mut dave = Service::start(&mut lan, alice, "dave", address);
+    dave.requests(&mut lan, alice);
+    lan.stop(alice);
+    let bytes = lan.take_external_writes(alice, dave.stream);
+    assert_eq!(bytes.first(), Some(&0x88), "{bytes:?}");
+    assert!(lan.has_closed(alice, dave.stream));
+}
