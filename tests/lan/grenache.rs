@@ -12,19 +12,20 @@ use super::hosts::wait::wait_until;
 use super::routed::linked_peers;
 use super::{TIMEOUT, finish, wait_joined};
 
+/// Where `scripts/test` installs the programs of Grenache.
+pub const GRENACHE_FOLDER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/grenache");
 /// The HTTP port of each Grape.
 const GRAPE_PORT: u16 = 30_001;
 /// The port by which Grapes find each other.
 const DHT_PORT: u16 = 20_001;
 
-fn grape_url(lan_host: usize) -> String {
+pub fn grape_url(lan_host: usize) -> String {
     format!("http://{}:{GRAPE_PORT}", Lan::address(lan_host, 0))
 }
 
 /// Starts a Grape on each host. `None`: `scripts/test` has not installed it.
-fn start_grapes(lan: &Lan) -> Option<Vec<Program>> {
-    let script = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("grenache/node_modules/grenache-grape/bin/grape.js");
+pub fn start_grapes(lan: &Lan) -> Option<Vec<Program>> {
+    let script = Path::new(GRENACHE_FOLDER).join("node_modules/grenache-grape/bin/grape.js");
     if !script.exists() {
         print_not_run("grenache-grape is missing; scripts/test installs it");
         return None;

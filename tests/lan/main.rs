@@ -15,6 +15,8 @@ mod fork;
 #[cfg(feature = "guests")]
 #[cfg(feature = "grenache")]
 mod grenache;
+#[cfg(feature = "grenache")]
+mod grenache_room;
 mod guests;
 #[cfg(feature = "invite")]
 mod invites;
