@@ -24,6 +24,8 @@ use crate::wire::secret::{SECRET_MAX_BYTES, SECRET_MIN_BYTES};
 const INVITE_MODE: u8 = 2;
 /// Bytes of a message of SPAKE2: its side, and a point of the curve.
 const EXCHANGE_BYTES: usize = 33;
+/// What the inviter answers to a wrong code: an empty handshake message.
+const REFUSAL: [u8; 2] = [0; 2];
 /// Bytes that may wait for the rest of a message. The longest secret needs 5.5 KB.
 const INVITE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 
@@ -32,7 +34,8 @@ const INVITE_BUFFER_MAX_BYTES: usize = 16 * 1024;
 pub enum InviteError {
     /// The bytes are no stream of an invite, or break its rules.
     Malformed,
-    /// The peer knows another code. Only the inviter notices.
+    /// The peer knows another code. The inviter has appended a refusal to the bytes to send. The
+    /// newcomer learns it from the refusal, or from an answer that does not prove the code.
     WrongCode,
 }
 
@@ -301,9 +304,12 @@ impl InviteStream {
                 self.feed(&bytes[consumed_bytes..], out, messages)
             }
             Err(_) => {
-                let is_guess = self.role == Role::Responder && !*has_answered;
+                let is_first = !*has_answered;
                 self.stage = Stage::Broken;
-                Err(match is_guess {
+                if is_first && self.role == Role::Responder {
+                    out.extend_from_slice(&REFUSAL);
+                }
+                Err(match is_first {
                     true => InviteError::WrongCode,
                     false => InviteError::Malformed,
                 })

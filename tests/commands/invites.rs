@@ -14,6 +14,7 @@ use p2pchat::wire::noise::Role;
 use super::closed_network::secret;
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, run, wait_joined};
 
 /// Starts an invite, and returns its code.
@@ -309,6 +310,40 @@ fn a_newcomer_tries_its_code_with_three_programs() {
             .wait_for(TIMEOUT, |line| line.contains("came with a wrong code"));
     }
     assert_eq!(invites[3].err.all(), [""; 0]);
+}
+
+/// A connection that breaks says nothing about the code. After three of them the newcomer ends, for
+/// each could have guessed it.
+#[test]
+fn a_broken_connection_is_no_wrong_code() {
+    let Some(lo) = Loopback::new() else { return };
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let listener = lo.host.namespace.inside(listen);
+    listener.set_nonblocking(true).expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let code = format!("7-lusab-babad@127.0.0.1:{port}");
+    let bobs = new_secret(&lo, "bobs");
+    let mut join = lo.spawn("bob", &["join", "-m", "none", &code, &bobs]);
+    for _ in 0..3 {
+        let mut accepted = None;
+        wait_until("a newcomer connects", TIMEOUT, || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (mut socket, _) = accepted.expect("a newcomer");
+        socket.set_nonblocking(false).expect("a socket");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+        let (role, code) = (Role::Responder, "7-lusab-babad".parse().expect("a code"));
+        let mut out = Vec::new();
+        let mut stream = InviteStream::new(role, &code, [1; 32], [8; 32], &mut out);
+        let mut start = [0; 37];
+        socket.read_exact(&mut start).expect("the exchange");
+        let fed = stream.feed(&start, &mut out, &mut Vec::new());
+        fed.expect("a newcomer");
+        socket.write_all(&out).expect("a newcomer that reads");
+        socket.read_exact(&mut [0; 50]).expect("the first message");
+    }
+    assert_eq!(join.wait_code(TIMEOUT), 69, "{:?}", join.err.all());
 }
 
 /// Name servers that do not answer do not hold up the newcomer beyond `-W`.

@@ -108,7 +108,8 @@ fn a_wrong_code_gets_nothing() {
         assert_eq!(pair.to_newcomer.len(), 33);
         assert_eq!(pair.feed_newcomer(4096), Ok(Vec::new()));
         assert_eq!(pair.feed_inviter(4096), Err(InviteError::WrongCode));
-        assert!(pair.to_newcomer.is_empty());
+        assert_eq!(pair.to_newcomer, [0; 2]);
+        assert_eq!(pair.feed_newcomer(1), Err(InviteError::WrongCode));
         assert!(!pair.newcomer.is_open() && !pair.inviter.is_open());
         // The stream is dead: there is no second guess on it.
         let again = pair

@@ -27,7 +27,7 @@ use crate::shell::state::secret_file;
 use crate::shell::state::state_dir::load_own_identity;
 use crate::shell::stdio::stderr::{print_sentence, print_warnings};
 use crate::wire::code::Endpoint;
-use crate::wire::invite::{InviteMessage, InviteStream};
+use crate::wire::invite::{InviteError, InviteMessage, InviteStream};
 use crate::wire::invite_code::{InviteBeacon, InviteCode};
 use crate::wire::noise::Role;
 use crate::wire::secret::zeroize;
@@ -37,8 +37,8 @@ const JOIN_WAIT_MS: u64 = 30_000;
 /// How long the inviter is looked for after another program did not know the code, in
 /// milliseconds: two announcements.
 const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
-/// Number of programs that may have another code. Each of them has tried to guess ours.
-const WRONG_INVITERS_MAX: usize = 3;
+/// Number of exchanges that may end after the other program could have tried to guess our code.
+const GUESSES_MAX: usize = 3;
 /// Time for the whole exchange with one inviter.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Time to look up one name, and for one connection. The long code may have addresses that do not
@@ -92,6 +92,7 @@ pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
         path,
         directory: options.directory.as_deref(),
         wrong_inviters: SortedSet::new(),
+        guesses: 0,
     };
     let inviter = match endpoints.is_empty() {
         true => joining.find_on_lan(options, &mut clock, deadline)?,
@@ -136,6 +137,8 @@ struct Joining<'a> {
     directory: Option<&'a Path>,
     /// Addresses of programs with another code. They are not tried again.
     wrong_inviters: SortedSet<SocketAddr>,
+    /// Number of programs that may have guessed at our code, and did not prove that they know it.
+    guesses: usize,
 }
 
 impl Joining<'_> {
@@ -238,7 +241,7 @@ impl Joining<'_> {
     }
 
     fn is_over(&self, now: Time, deadline: Time) -> bool {
-        deadline <= now || self.wrong_inviters.len() >= WRONG_INVITERS_MAX
+        deadline <= now || self.guesses >= GUESSES_MAX
     }
 
     /// Tries to get the secret from the program at an address, until the deadline at the latest.
@@ -261,12 +264,14 @@ impl Joining<'_> {
         let mut exchange = Exchange {
             stream,
             has_tried_code: false,
+            is_refused: false,
             until: Instant::now() + left.min(CONNECT_TIMEOUT + EXCHANGE_TIMEOUT),
         };
         let received = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT.min(left))
             .and_then(|mut socket| Ok((exchange.run(&mut socket, &self.own, out)?, socket)));
         let Ok(((inviter, mut secret), mut socket)) = received else {
-            if !exchange.has_tried_code {
+            self.guesses += usize::from(exchange.has_tried_code);
+            if !exchange.is_refused {
                 return Ok(Attempt::Failed);
             }
             self.wrong_inviters.insert(address);
@@ -297,6 +302,8 @@ struct Exchange {
     /// The program got a message that shows whether it knows our code, and did not prove that it
     /// does.
     has_tried_code: bool,
+    /// The program said that it has another code.
+    is_refused: bool,
     until: Instant,
 }
 
@@ -326,6 +333,7 @@ impl Exchange {
             let fed = self.stream.feed(&buffer[..n], &mut out, &mut messages);
             self.has_tried_code |= !out.is_empty();
             self.has_tried_code &= !self.stream.is_open();
+            self.is_refused = fed == Err(InviteError::WrongCode);
             fed.map_err(invalid)?;
             if self.stream.is_open() && !was_open {
                 let join = InviteMessage::Join(own.clone());
