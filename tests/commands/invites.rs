@@ -77,6 +77,25 @@ fn a_newcomer_joins_a_closed_network() {
     wait_joined(&bob, "alice");
 }
 
+/// With `-` the code is the first line of stdin: words of the command line are seen by all users.
+#[test]
+fn the_code_may_come_on_stdin() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &[&ours]);
+    let file = new_secret(&lo, "bobs");
+    let mut join = lo.spawn("bob", &["join", "-", &file]);
+    join.say(&code);
+    assert_eq!(join.wait_code(TIMEOUT), 0, "{:?}", join.err.all());
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
+    for text in [&b""[..], b"\n", b"7-babab\n", &[b'7'; 10_000]] {
+        let mut join = lo.spawn("bob", &["join", "-", &new_secret(&lo, "none")]);
+        join.write(text);
+        join.close_stdin();
+        assert_eq!(join.wait_code(TIMEOUT), 2, "{:?}", join.err.all());
+    }
+}
+
 /// Three wrong codes, and the right one is void as well.
 #[test]
 fn a_guessed_code_is_void() {

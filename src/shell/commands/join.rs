@@ -1,5 +1,5 @@
 //! `p2pchat join CODE`: gets the secret of a network from the program that printed the code.
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ const JOIN_WAIT_MS: u64 = 30_000;
 const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
 /// Number of exchanges that may end after the other program could have tried to guess our code.
 const GUESSES_MAX: usize = 3;
+/// Longest line of stdin that may be a code, in bytes. The rest is not read.
+const CODE_LINE_MAX_BYTES: u64 = 4096;
 /// Time for the whole exchange with one inviter.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Time to look up one name, and for one connection. The long code may have addresses that do not
@@ -54,7 +56,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Exit status 2: there is no code, or nothing to find the inviter by. 78: the secret file exists,
 /// or cannot be written. 1: the system refuses a socket.
 pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
-    let text = String::from_utf8_lossy(options.text.as_deref().unwrap_or_default());
+    let text = match options.text.as_deref().unwrap_or_default() {
+        b"-" => read_code()?,
+        text => String::from_utf8_lossy(text).into_owned(),
+    };
     if text.trim().is_empty() {
         return Err(Failure::usage(
             "join needs the code that `p2pchat invite` prints: p2pchat join 7-lusab-babad \
@@ -117,6 +122,20 @@ pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
             Ok(ExitStatus::NoPeer)
         }
     }
+}
+
+/// Reads the code from the first line of stdin. Other users see the words of a command line.
+fn read_code() -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        print_sentence("which code?");
+    }
+    let mut line = Vec::new();
+    let read = io::stdin()
+        .lock()
+        .take(CODE_LINE_MAX_BYTES)
+        .read_until(b'\n', &mut line);
+    read.map_err(|error| Failure::io("stdin cannot be read", &error))?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 /// What became of an exchange with a program that may be the inviter.
