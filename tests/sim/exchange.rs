@@ -154,6 +154,14 @@ fn a_program_tells_its_mapped_port() {
             let received = peer.receive_messages(&mut lan);
             assert_eq!(introduced_at(&received, id), vec![mapped; told]);
         }
+        // Nor do they keep the address of a gateway that got another one.
+        let moved = SocketAddr::from(([11, 0, 0, 2], port));
+        lan.feed(alice, Input::PortMapped(Some(moved)));
+        lan.run_for(100);
+        for peer in [&mut bob, &mut carol] {
+            let received = peer.receive_messages(&mut lan);
+            assert_eq!(introduced_at(&received, id), vec![moved; told]);
+        }
         // A mapping that is lost is not told any more.
         lan.feed(alice, Input::PortMapped(None));
         let mut dave = ScriptedPeer::connect(&mut lan, alice, 3);
