@@ -282,16 +282,27 @@ fn answer_as_gateway<T: Send>(
                 for answer in answers(&buffer[..n]) {
                     match answer.strip_prefix(b"other port") {
                         Some(answer) => other.send_to(answer, from),
+                        None if answer == b"announce" => {
+                            socket.send_to(&answer, (Ipv4Addr::new(224, 0, 0, 1), 5350))
+                        }
                         None => socket.send_to(&answer, from),
                     }
                     .expect("a client");
                 }
             }
         });
-        let result = lan.hosts[0].namespace.inside(client);
-        is_over.store(true, Ordering::Relaxed);
-        result
+        let _end = EndOnDrop(&is_over);
+        lan.hosts[0].namespace.inside(client)
     })
+}
+
+/// Ends a thread, also if the test fails meanwhile.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Asks host 1 for a mapping of port 9999.
@@ -389,6 +400,55 @@ fn a_mapping_whose_answer_is_lost_is_deleted() {
     });
     let lifetimes = lifetimes.into_inner().expect("a lock");
     assert_eq!(lifetimes.last(), Some(&false), "{lifetimes:?}");
+}
+
+/// A gateway that announces a restart or a new address is asked again, long before the mapping ends.
+/// The address outside is then the new one, also for those who are introduced to us.
+#[test]
+fn an_announced_change_counts_at_once() {
+    let Some(lan) = Lan::new(4) else { return };
+    let namespace = &lan.hosts[0].namespace;
+    namespace.ip(&format!("route add default via {}", Lan::address(1, 0)));
+    let group = "route add 224.0.0.0/4 dev eth0";
+    lan.hosts[1].namespace.ip(group);
+    let (has_changed, asked_at) = (AtomicBool::new(false), Mutex::new(Instant::now()));
+    let answers = |request: &[u8]| {
+        if request == b"announce" {
+            has_changed.store(true, Ordering::Relaxed);
+            return vec![b"announce".to_vec()];
+        }
+        *asked_at.lock().expect("a lock") = Instant::now();
+        let mut answer = pcp_answer(request, 10_000, 7200);
+        answer[59] += u8::from(has_changed.load(Ordering::Relaxed));
+        vec![answer]
+    };
+    answer_as_gateway(&lan, answers, || {
+        let bob = lan.hosts[2].start("bob", &[]);
+        let mut alice = lan.hosts[0].start("alice", &["--nat", "--debug", "--commands"]);
+        wait_mesh(&[&alice, &bob]);
+        let mapped = |ip| format!("--nat: port 9999 is reachable as {ip}:10000 (PCP)");
+        let wait_mapped = |ip| {
+            alice
+                .err
+                .wait_for(TIMEOUT, |line| line.ends_with(&mapped(ip)))
+        };
+        wait_mapped("11.0.0.1");
+        // The interfaces of a host that starts change, and each change makes the program ask.
+        wait_until("it asks no more", TIMEOUT, || {
+            let last = *asked_at.lock().expect("a lock");
+            last.elapsed() > Duration::from_secs(3)
+        });
+        let trigger = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+        let gateway = (&*Lan::address(1, 0), 5351);
+        trigger.send_to(b"announce", gateway).expect("a gateway");
+        wait_mapped("11.0.0.2");
+        alice.say("/code");
+        let code = alice
+            .err
+            .wait_for(TIMEOUT, |line| line.starts_with("code: "));
+        assert!(code.contains("@11.0.0.2:10000,"), "{code}");
+        super::finish(alice);
+    });
 }
 
 /// A gateway that knows NAT-PMP only says so, and is asked in NAT-PMP.

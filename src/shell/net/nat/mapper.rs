@@ -3,15 +3,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::shell::net::nat::announcements::Announcements;
 use crate::shell::net::nat::gateway::default_gateway;
 use crate::shell::net::nat::mapping::{Mapping, NoMapping};
 use crate::shell::net::nat::session::GatewaySession;
 use crate::shell::os::thread;
 
 /// Longest time between two renewals. A gateway that restarts forgets the mapping, and a renewal
-/// makes it anew, so this is also how long the mapping may then be lost.
+/// makes it anew. Unless the gateway announces the restart, the mapping may be lost for this time.
 const RENEW_MAX: Duration = Duration::from_secs(600);
 /// Shortest time between two renewals, whatever lifetime a gateway grants.
 const RENEW_MIN: Duration = Duration::from_secs(60);
@@ -66,8 +67,10 @@ impl PortMapper {
             nonce,
             wake,
             shared: Arc::clone(&shared),
+            changes: changes.clone(),
             changed,
             session: None,
+            announcements: None,
             last: None,
             told: None,
             _end: end,
@@ -116,6 +119,12 @@ impl PortMapper {
     }
 }
 
+impl Drop for PortMapper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -126,8 +135,12 @@ struct MapperThread {
     nonce: [u8; 12],
     wake: Arc<dyn Fn() + Send + Sync>,
     shared: Arc<Mutex<Shared>>,
+    /// Wakes this thread, for what its gateway announces.
+    changes: Sender<()>,
     changed: Receiver<()>,
     session: Option<GatewaySession>,
+    /// What the gateway of the session announces. `None`: it cannot be heard.
+    announcements: Option<Announcements>,
     /// The last mapping, and when the gateway granted it.
     last: Option<(Mapping, Instant)>,
     told: Option<MappingNews>,
@@ -139,12 +152,8 @@ impl MapperThread {
     fn run(mut self) {
         while !self.is_stopped() {
             let wait = self.refresh();
-            match self.changed.recv_timeout(wait) {
-                Ok(()) if !self.is_stopped() => {
-                    let _ = self.changed.recv_timeout(SETTLE);
-                }
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            if self.changed.recv_timeout(wait).is_ok() && !self.is_stopped() {
+                let _ = self.changed.recv_timeout(SETTLE);
             }
         }
         if let Some(session) = &mut self.session {
@@ -195,6 +204,7 @@ impl MapperThread {
             let opened = GatewaySession::open(gateway, self.port, self.nonce);
             let opened = opened.map_err(|error| format!("no socket to {gateway}: {error}"))?;
             self.session = Some(opened);
+            self.announcements = Announcements::listen(gateway, self.changes.clone()).ok();
         }
         let Some(session) = &mut self.session else {
             return Err("no socket".to_owned());
