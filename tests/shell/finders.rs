@@ -71,8 +71,11 @@ fn a_finding_wakes_the_loop() {
     let (sender, woken) = unbounded();
     let mut finders = Finders::new(Arc::new(move || sender.send(()).expect("the test waits")));
     let mdns = start(&mut finders, FoundVia::Mdns);
+    assert!(!finders.take_news(Time(0)), "nothing is reported yet");
     mdns.report(None, vec![address(9999)]);
     receive(&woken);
+    assert!(finders.take_news(Time(0)));
+    assert!(!finders.take_news(Time(0)), "all is taken");
     let finding = Finding {
         service: None,
         via: FoundVia::Mdns,
@@ -137,6 +140,9 @@ fn a_status_line_follows_a_change() {
     mdns.set_trouble(None);
     assert_eq!(finders.take_status_line(Time(2_000)), None);
     assert_eq!(finders.deadline(), Some(Time(6_000)));
+    assert!(finders.take_news(Time(2_000)));
+    assert!(!finders.take_news(Time(5_999)));
+    assert!(finders.take_news(Time(6_000)), "a line had to wait");
     let taken = finders.take_status_line(Time(6_000));
     let line = "scan: announced 101, found 0, dropped 0";
     assert_eq!(taken.as_deref(), Some(line));

@@ -1,6 +1,7 @@
 //! The finders of a run. Each runs in a helper thread, and reports to the event loop.
 use std::borrow::Cow;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::base::interface::FoundVia;
@@ -45,7 +46,10 @@ struct Finder {
 pub struct Finders {
     finders: Vec<Finder>,
     shared: Arc<Mutex<SharedState>>,
+    /// Sets `has_news`, and wakes the event loop.
     wake: Arc<dyn Fn() + Send + Sync>,
+    /// Whether a finder has reported something. Most turns of the event loop read nothing else.
+    has_news: Arc<AtomicBool>,
     services: Arc<ServiceList>,
     /// When to write a line that had to wait.
     line_due_at: Option<Time>,
@@ -57,10 +61,17 @@ pub struct Finders {
 impl Finders {
     /// A run without finders. `wake` wakes the event loop.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Finders {
+        let has_news = Arc::<AtomicBool>::default();
+        let reported = Arc::clone(&has_news);
+        let wake = move || {
+            reported.store(true, Ordering::Release);
+            wake();
+        };
         Finders {
             finders: Vec::new(),
             shared: Arc::default(),
-            wake,
+            wake: Arc::new(wake),
+            has_news,
             services: Arc::default(),
             line_due_at: None,
             need_check_at: None,
@@ -134,6 +145,14 @@ impl Finders {
     /// The services that finders announce and look up.
     pub fn services(&self) -> &Arc<ServiceList> {
         &self.services
+    }
+
+    /// Whether a finder has reported something since the last call, or a line of --debug is due
+    /// that had to wait. Otherwise there is nothing to take. This waits for no finder.
+    pub fn take_news(&self, now: Time) -> bool {
+        HAS_FINDERS
+            && (self.has_news.swap(false, Ordering::Acquire)
+                || self.line_due_at.is_some_and(|at| at <= now))
     }
 
     /// Takes the findings that wait. Finders that find more meanwhile wake the event loop again,

@@ -125,6 +125,9 @@ impl EventLoop {
     pub(super) fn handle_findings(&mut self) {
         self.finders
             .start_due(self.now.time, self.node.link_count());
+        if !self.finders.take_news(self.now.time) {
+            return;
+        }
         for finding in self.finders.take_findings() {
             let Finding {
                 via,
