@@ -159,6 +159,18 @@ fn impossible_addresses_are_not_dialed() {
         "240.0.0.1:9999",
     ];
     let far = ["203.0.113.5:9999", "[2001:db8::1]:9999"];
+    // Multicast DNS is of the link alone. The services of its hosts have low ports.
+    let elsewhere = [
+        "192.168.7.7:9999",
+        "100.64.0.1:9999",
+        "[fd00::7]:9999",
+        "10.0.61.1:22",
+        "10.0.61.1:1023",
+    ];
+    let other_links = elsewhere.map(|text| text.parse::<SocketAddr>().expect("an address"));
+    for address in other_links {
+        find(&mut lan, alice, FoundVia::Mdns, None, &[address]);
+    }
     let parse = |text: &str| [text.parse::<SocketAddr>().expect("an address")];
     for address in impossible.map(parse) {
         for via in [FoundVia::Mdns, FoundVia::Dht] {

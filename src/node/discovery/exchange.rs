@@ -19,6 +19,8 @@ use crate::wire::message::{INTRODUCTIONS_PER_MESSAGE_MAX, Message};
 const INTRODUCTION_DELAY_MS: u64 = 1_000;
 /// Milliseconds that each link adds to this delay. With many links, `members` are sent later.
 const INTRODUCTION_DELAY_PER_LINK_MS: u64 = 40;
+/// Lowest port of a service of multicast DNS that is dialed. Lower ones are those of the system.
+const MDNS_FOUND_PORT_MIN: u16 = 1024;
 
 /// Schedules the introductions. A link gets those peers that were linked since the introductions
 /// before, and that its peer does not advertise as linked.
@@ -204,15 +206,16 @@ pub fn can_introduce(ctx: &Context, other: IpAddr, address: &SocketAddr) -> bool
 }
 
 /// Whether a finder of this kind may be right that a peer listens at this address. Anybody on a
-/// link can answer a query of mDNS, so an answer cannot make us dial addresses far away.
+/// link can answer a query of mDNS. So an answer cannot make us dial hosts elsewhere, nor services
+/// of the hosts that are there.
 pub fn can_be_found(ctx: &Context, via: FoundVia, address: &SocketAddr) -> bool {
     let ip = address.ip();
     let is_near = || {
         let mut interfaces = ctx.interfaces.iter();
-        scope(ip) == Scope::Site || interfaces.any(|it| ctx.is_on_link(it.index, ip))
+        is_own_host(ctx, ip) || interfaces.any(|it| ctx.is_on_link(it.index, ip))
     };
-    let is_local = is_own_host(ctx, ip);
-    is_dialable(address) && !is_reserved(ip) && (is_local || via != FoundVia::Mdns || is_near())
+    let is_possible = is_dialable(address) && !is_reserved(ip);
+    is_possible && (via != FoundVia::Mdns || address.port() >= MDNS_FOUND_PORT_MIN && is_near())
 }
 
 /// Whether this address is one of our own host.
