@@ -90,6 +90,11 @@ impl Guest {
         guest_name(&self.nick)
     }
 
+    /// Whether the guest is known by nothing but its address.
+    pub fn is_unnamed(&self) -> bool {
+        self.user == self.source.to_string()
+    }
+
     /// The notice of something that the guest did.
     pub fn notice(&self, at: WallTime, event: GuestEvent) -> Notice {
         let nick = self.nick.clone();

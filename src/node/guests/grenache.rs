@@ -145,7 +145,7 @@ impl Grenache {
             is_offered,
             is_sought: false,
         });
-        of_rooms.chain(of_guests).chain(own).collect()
+        of_rooms.chain(own).chain(of_guests).collect()
     }
 
     /// Says goodbye to the guests.

@@ -71,7 +71,8 @@ impl GrenacheRoom {
     /// The names of the guests whose services are to be looked up.
     pub fn sought(&self, ctx: &Context) -> Vec<String> {
         let guests = ctx.guests.present(GuestNetwork::Grenache);
-        let named = guests.filter(|guest| guest.user != guest.source.to_string());
+        // Only what can be the name of a user, so that no guest makes a Grape refuse us.
+        let named = guests.filter(|guest| guest.user == guest.nick.as_str() && !guest.is_unnamed());
         let mut names: Vec<String> = named.map(|guest| guest.user.clone()).collect();
         names.extend(ctx.guests.sought(ctx.now.time).map(str::to_owned));
         names.sort_unstable();
@@ -444,6 +445,8 @@ impl GrenacheRoom {
 fn observe_guest(ctx: &mut Context, address: SocketAddr, name: Option<&str>) -> Option<GuestId> {
     let source: IpAddr = address.ip();
     let unnamed = source.to_string();
+    // A name that is an address would pass for a guest of that host.
+    let name = name.filter(|name| name.parse::<IpAddr>().is_err());
     let claim = GuestClaim {
         network: GuestNetwork::Grenache,
         source,

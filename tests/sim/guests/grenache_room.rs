@@ -158,6 +158,37 @@ fn a_request_is_a_line_and_is_answered() {
     assert!(lan.has_closed(alice, stream));
 }
 
+/// A guest cannot pass for one of another host, and only what can be a name is looked up.
+#[test]
+fn odd_names_are_shown_and_not_looked_up() {
+    let (mut lan, alice) = service_of_alice(13);
+    let stream = client(&mut lan, alice, 1, host(1));
+    let long = "x".repeat(40);
+    for name in [
+        "10.0.9.2",
+        "two words",
+        "p2pchat:ops",
+        "\u{1b}[2J",
+        &long,
+        "alice",
+        "bob",
+    ] {
+        assert_eq!(
+            request(&mut lan, alice, stream, "alice", name, "hi"),
+            ACK,
+            "{name}"
+        );
+    }
+    let joined = shown(&lan, alice);
+    let joined = joined.iter().filter(|line| line.ends_with("joined"));
+    let names: Vec<&str> = joined.filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(names, ["10.0.9.1", "?", "?", "?", "?", "alice", "bob"]);
+    let set = lan.peers[alice].services.last().expect("services");
+    let sought = set.iter().filter(|it| it.is_sought && !it.is_offered);
+    let sought: Vec<&str> = sought.map(|it| &*it.name).collect();
+    assert_eq!(sought, ["bob"]);
+}
+
 /// What alice says goes to the service of a guest that named itself and to those of the room, and is
 /// delivered when one of them has answered.
 #[test]
