@@ -369,8 +369,11 @@ impl GrenacheRoom {
             return;
         };
         let message = write_request(&id, &service.name, ctx.nick.as_str(), text);
-        service.push_awaited(AwaitedAnswer { id, target, until });
+        let oldest = service.push_awaited(AwaitedAnswer { id, target, until });
         let bytes = state.websocket.text(&message, mask);
+        if let Some(LineTarget::Guest(id)) = oldest.map(|it| it.target) {
+            report_lost(ctx, id, "does not answer");
+        }
         if !state.write(ctx, stream, bytes) {
             self.close(ctx, stream, false);
         }

@@ -48,12 +48,11 @@ impl DialedService {
         }
     }
 
-    /// Awaits an answer.
-    pub fn push_awaited(&mut self, answer: AwaitedAnswer) {
-        if self.awaited.len() >= RPC_AWAITED_MAX {
-            self.awaited.pop_front();
-        }
+    /// Awaits an answer. At the bound, returns the oldest one, which is not awaited any more.
+    pub fn push_awaited(&mut self, answer: AwaitedAnswer) -> Option<AwaitedAnswer> {
         self.awaited.push_back(answer);
+        let is_over = self.awaited.len() > RPC_AWAITED_MAX;
+        is_over.then(|| self.awaited.pop_front()).flatten()
     }
 }
 

@@ -93,6 +93,11 @@ impl Service {
     fn start(lan: &mut Lan, who: PeerIndex, name: &str, address: SocketAddr) -> Service {
         lan.external_listeners.insert(address, Vec::new());
         find(lan, who, name, &[address]);
+        Service::accept(lan, who, address)
+    }
+
+    /// Accepts the upgrade of the last stream that was dialed there.
+    fn accept(lan: &mut Lan, who: PeerIndex, address: SocketAddr) -> Service {
         let stream = *lan.external_listeners[&address].last().expect("a dial");
         let head = lan.take_external_writes(who, stream);
         let head = String::from_utf8(head)
@@ -456,25 +461,88 @@ fn lying_grapes_cause_few_dials() {
     assert!((50..=64).contains(&dials), "{dials}");
 }
 
-/// A service that hangs up at once is shown less and less often.
+/// Answers are awaited within a bound: a line whose answer is not awaited any more is reported.
+#[test]
+fn awaited_answers_are_bounded() {
+    let (mut lan, alice) = service_of_alice(14);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "dave", "hi");
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    Service::start(&mut lan, alice, "dave", address);
+    for _ in 0..300 {
+        lan.send_direct(alice, "guest/dave", "psst");
+    }
+    lan.run_for(7_000);
+    assert_eq!(lan.peers[alice].error_count("failed"), 44);
+    lan.run_for(20_000);
+    assert_eq!(lan.peers[alice].error_count("failed"), 300);
+}
+
+/// A dead address is dialed less and less often, and no longer once no Grape names it.
+#[test]
+fn a_dead_address_is_forgotten() {
+    let (mut lan, alice) = service_of_alice(15);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "bob", "hi");
+    find(
+        &mut lan,
+        alice,
+        "bob",
+        &[SocketAddr::from(([10, 0, 9, 1], 5_001))],
+    );
+    lan.run_for(200_000);
+    let dials = lan.network.dial_count;
+    assert!((5..=7).contains(&dials), "{dials}");
+    lan.run_for(2_000_000);
+    assert_eq!(lan.network.dial_count, dials);
+}
+
+/// Names that our user looks for are few, and forgotten after a minute.
+#[test]
+fn sought_names_are_bounded() {
+    let (mut lan, alice) = service_of_alice(16);
+    let sought = |lan: &Lan| {
+        let set = lan.peers[alice].services.last().expect("services");
+        let sought = set.iter().filter(|it| it.is_sought && !it.is_offered);
+        sought.map(|it| it.name.clone()).collect::<Vec<_>>()
+    };
+    for n in 10..30 {
+        lan.send_direct(alice, &format!("guest/z{n}"), "psst");
+    }
+    lan.send_direct(alice, "guest/z22", "psst");
+    let last = ["z22", "z23", "z24", "z25", "z26", "z27", "z28", "z29"];
+    assert_eq!(sought(&lan), last);
+    lan.run_for(61_000);
+    assert_eq!(sought(&lan), [""; 0]);
+}
+
+/// A service that hangs up at once is dialed and shown less and less often.
 #[test]
 fn a_service_that_hangs_up_is_dialed_seldom() {
     let (mut lan, alice) = service_of_alice(10);
     let stream = client(&mut lan, alice, 1, host(1));
     request(&mut lan, alice, stream, "alice", "bob", "hi");
     let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
-    let mut seen = 0;
-    Service::start(&mut lan, alice, "bob", address);
+    let mut last = Service::start(&mut lan, alice, "bob", address);
+    let mut dials = 1;
     for _ in 0..600 {
-        let streams = lan.external_listeners[&address].clone();
-        for stream in streams.iter().skip(seen) {
-            lan.feed(alice, Input::Closed { stream: *stream });
-        }
-        seen = streams.len();
+        lan.feed(
+            alice,
+            Input::Closed {
+                stream: last.stream,
+            },
+        );
         lan.run_for(1_000);
         find(&mut lan, alice, "bob", &[address]);
+        if lan.external_listeners[&address].len() > dials {
+            dials += 1;
+            last = Service::accept(&mut lan, alice, address);
+        }
     }
-    assert!((4..=8).contains(&seen), "{seen} dials in 10 minutes");
+    assert!((5..=9).contains(&dials), "{dials} dials in 10 minutes");
+    let joined = shown(&lan, alice);
+    let joined = joined.iter().filter(|line| line.ends_with("joined"));
+    assert_eq!(joined.count(), dials);
 }
 
 /// In a closed network nothing is served, and nobody is dialed so.
