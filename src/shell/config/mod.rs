@@ -4,6 +4,7 @@ pub mod environment;
 pub mod exit_status;
 pub mod failure;
 pub mod help;
+pub mod option_sources;
 pub mod option_specs;
 pub mod options;
 pub mod options_file;
