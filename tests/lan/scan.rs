@@ -23,6 +23,25 @@ fn a_scan_finds_a_peer_in_the_own_subnet() {
     finish(bob);
 }
 
+/// With `--interface`, no probe leaves by another card, wherever the subnet is.
+#[test]
+fn a_scan_uses_the_named_interface_alone() {
+    let Some(lan) = Lan::new(2) else { return };
+    lan.attach(0, 1);
+    lan.wait_up(0, 1);
+    let bob = lan.hosts[1].start("bob", &["-m", "none"]);
+    let target = format!("{}/29", Lan::address(1, 0));
+    let options = ["-m", "none", "--scan", &target, "--interface"];
+    for (interface, answers) in [("eth1", 0), ("eth0", 1)] {
+        let options = [&options[..], &[interface]].concat();
+        let alice = lan.hosts[0].start("alice", &options);
+        let line = alice.err.wait_for(TIMEOUT, |line| line.contains("scan: "));
+        assert!(line.ends_with(&format!(", {answers} answer")), "{line}");
+        finish(alice);
+    }
+    finish(bob);
+}
+
 /// Another port, in a subnet that is named.
 #[test]
 fn a_scan_tries_a_named_subnet_and_port() {

@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::base::interface::Interface;
 use crate::shell::config::scan_target::{ScanTarget, first_address};
 use crate::shell::net::finders::reporter::Reporter;
-use crate::shell::net::interfaces;
+use crate::shell::net::{dial, interfaces};
 
 /// Time between two probes: 50 a second.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -40,6 +40,11 @@ pub fn run(config: &ScanConfig, reporter: &Reporter) {
     loop {
         let usable = interfaces::list_usable(&config.interfaces);
         let own = usable.map(|usable| usable.list).unwrap_or_default();
+        if own.is_empty() && !config.interfaces.is_empty() {
+            reporter.set_trouble(Some("no interface of --interface is up".to_owned()));
+            sleep(RETRY_INTERVAL);
+            continue;
+        }
         let subnets = match config.target.subnet {
             Some(subnet) => vec![subnet],
             None => own_subnets(&own),
@@ -57,7 +62,11 @@ pub fn run(config: &ScanConfig, reporter: &Reporter) {
             .map(|address| SocketAddr::new(address.into(), config.target.port))
             .filter(|address| !is_own(&own, config.own_port, address))
             .collect();
-        let trouble = scan(&addresses, reporter).err().map(|it| it.to_string());
+        let allowed = own.iter().filter(|_| !config.interfaces.is_empty());
+        let allowed: Vec<&Interface> = allowed.collect();
+        let trouble = scan(&addresses, &allowed, reporter)
+            .err()
+            .map(|it| it.to_string());
         reporter.set_trouble(trouble);
         sleep(SCAN_INTERVAL);
     }
@@ -102,8 +111,9 @@ struct Probe {
     deadline: Instant,
 }
 
-/// Tries each address once, and reports those that accept a connection.
-fn scan(addresses: &[SocketAddr], reporter: &Reporter) -> io::Result<()> {
+/// Tries each address once, and reports those that accept a connection. `allowed`: the interfaces
+/// to use; empty: the routes of the host decide.
+fn scan(addresses: &[SocketAddr], allowed: &[&Interface], reporter: &Reporter) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(64);
     let mut probes: Vec<Probe> = Vec::new();
@@ -116,7 +126,7 @@ fn scan(addresses: &[SocketAddr], reporter: &Reporter) -> io::Result<()> {
         match waiting.next() {
             None if probes.is_empty() => break,
             None => {}
-            Some((number, address)) => match start(&poll, *address, number) {
+            Some((number, address)) => match start(&poll, *address, allowed, number) {
                 Ok(probe) => probes.push(probe),
                 Err(error) => last_error = Some(error),
             },
@@ -150,8 +160,15 @@ fn scan(addresses: &[SocketAddr], reporter: &Reporter) -> io::Result<()> {
     last_error.map_or(Ok(()), Err)
 }
 
-fn start(poll: &Poll, address: SocketAddr, number: usize) -> io::Result<Probe> {
-    let mut stream = TcpStream::connect(address)?;
+fn start(
+    poll: &Poll,
+    address: SocketAddr,
+    allowed: &[&Interface],
+    number: usize,
+) -> io::Result<Probe> {
+    let mut on_link = allowed.iter().filter(|it| it.is_on_link(address.ip()));
+    let device = on_link.next().or(allowed.first()).map(|it| &*it.name);
+    let mut stream = dial::connect(address, device, None)?;
     poll.registry()
         .register(&mut stream, Token(number), Interest::WRITABLE)?;
     Ok(Probe {
