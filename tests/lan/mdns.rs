@@ -166,6 +166,36 @@ fn avahi_sees_our_service() {
     finish(bob);
 }
 
+/// Another host has a service of the same name, so ours gets another one. That one is gone as well
+/// when the program has ended.
+#[test]
+fn a_renamed_service_is_withdrawn() {
+    let Some(lan) = Lan::new(2) else { return };
+    let (bus, _daemons) = start_avahi(&lan.hosts[0]);
+    let id = own_id(&lan.hosts[1], "alice");
+    let name = format!("alice~{}", &id[..4]);
+    let mut command = avahi_command(&lan.hosts[0], &bus, "avahi-publish");
+    command.args(["-s", &name, "_p2pchat._tcp", "9999"]);
+    let publisher = Program::spawn("avahi-publish", command);
+    publisher
+        .err
+        .wait_for(TIMEOUT, |line| line.starts_with("Established"));
+    let alice = lan.hosts[1].start("alice", &[]);
+    let mut command = avahi_command(&lan.hosts[0], &bus, "avahi-browse");
+    command.args(["-p", "_p2pchat._tcp"]);
+    let browser = Program::spawn("avahi-browse", command);
+    // `alice~abcd (2)`, as avahi-browse writes it.
+    let renamed = format!("alice\\126{}\\032\\0402\\041", &id[..4]);
+    let wait_row = |sign: char| {
+        browser.out.wait_for(2 * TIMEOUT, |line| {
+            line.starts_with(sign) && line.contains(&renamed)
+        });
+    };
+    wait_row('+');
+    finish(alice);
+    wait_row('-');
+}
+
 /// A service of `avahi-publish` leads to a link, with and without an id.
 #[test]
 fn we_see_a_service_of_avahi() {
@@ -373,5 +403,93 @@ fn a_flood_of_addresses_is_forgotten() {
         line.contains("mdns:") && line.contains("too many answers are kept")
     });
     assert!(alice.peak() < 48 * 1024, "{} KiB", alice.peak());
+    finish(alice);
+}
+
+/// Random numbers from a seed (xorshift64, Marsaglia, 2003).
+struct Mutations(u64);
+
+impl Mutations {
+    /// A number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).expect("64 bits") % limit.max(1)
+    }
+
+    /// A packet with a few changes: other bytes, pointers of names, a cut, a repetition.
+    fn mutate(&mut self, packet: &[u8]) -> Vec<u8> {
+        let mut bytes = packet.to_vec();
+        for _ in 0..=self.below(4) {
+            let (at, value) = (self.below(bytes.len()), self.below(256));
+            let value = u8::try_from(value).expect("a byte");
+            match self.below(6) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, value),
+                2 => bytes.extend_from_slice(&packet[at.min(packet.len())..]),
+                3 if at + 1 < bytes.len() => {
+                    (bytes[at], bytes[at + 1]) = (0xc0 | value & 1, value);
+                }
+                _ if at < bytes.len() => bytes[at] = value,
+                _ => {}
+            }
+        }
+        bytes.truncate(9_000);
+        bytes
+    }
+}
+
+/// How many changed packets mallory sends: 6 s.
+const MUTATED_PACKETS: usize = 10_000;
+
+/// A panic in the thread of the library would end the program. Mallory changes packets that alice
+/// and the test made, and none has one.
+#[test]
+fn changed_packets_do_not_end_the_program() {
+    let Some(lan) = Lan::new(2) else { return };
+    let mallory = &lan.hosts[1].namespace;
+    mallory.ip("route add 224.0.0.0/4 dev eth0");
+    let socket = mallory.inside(|| UdpSocket::bind("0.0.0.0:5353").expect("a socket"));
+    let group = Ipv4Addr::new(224, 0, 0, 251);
+    let own = Lan::address(1, 0).parse().expect("an address");
+    socket.join_multicast_v4(&group, &own).expect("a group");
+    let timeout = Some(std::time::Duration::from_millis(100));
+    socket.set_read_timeout(timeout).expect("a socket");
+    let mut alice = lan.hosts[0].start("alice", &["-d", "--commands"]);
+    // Records that last a second keep the memory of the library small.
+    let short = |mut bytes: Vec<u8>| {
+        for at in 0..bytes.len().saturating_sub(4) {
+            if bytes[at..at + 4] == [0, 0, 0x0e, 0x10] {
+                bytes[at + 2..at + 4].copy_from_slice(&[0, 1]);
+            }
+        }
+        bytes
+    };
+    let near = Ipv4Addr::new(10, 77, 0, 2);
+    let mut packets: Vec<Vec<u8>> = (0..4).map(|n| short(false_answer(n, near))).collect();
+    let mut buffer = [0; 9_000];
+    wait_until("alice is heard", TIMEOUT, || {
+        if let Ok((n, _)) = socket.recv_from(&mut buffer) {
+            packets.push(short(buffer[..n].to_vec()));
+        }
+        packets.len() >= 10
+    });
+    let mut mutations = Mutations(0x9e37_79b9_7f4a_7c15);
+    for number in 0..MUTATED_PACKETS {
+        let packet = &packets[mutations.below(packets.len())];
+        let changed = mutations.mutate(packet);
+        socket.send_to(&changed, (group, 5353)).expect("a route");
+        if number % 10 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    alice.say("/stats");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("peers holding"));
+    let errors = alice.err.all();
+    let has_failed = |line: &&String| line.contains("panicked");
+    assert_eq!(errors.iter().find(has_failed), None);
     finish(alice);
 }
