@@ -27,6 +27,9 @@ pub const GUEST_WAIT_MS: u64 = 1_500;
 const GUESTS_SOUGHT_MAX: usize = 8;
 /// Milliseconds for which a name of a guest is looked for.
 const GUEST_SOUGHT_MS: u64 = 60_000;
+/// Maximum number of pieces of a log that are remembered as sent to guests. Between them are lines
+/// that no guest took.
+const GUEST_SENT_PIECES_MAX: usize = 64;
 /// Lowest port at which a guest may listen. At lower ones are the services of the system.
 pub const GUEST_PORT_MIN: u16 = 1024;
 /// How many messages of a guest are remembered, to notice one that comes twice.
@@ -127,8 +130,8 @@ pub struct GuestTable {
     networks: Vec<GuestNetwork>,
     /// Own lines in rooms of guests that were just published.
     published: Vec<Arc<Batch>>,
-    /// Our lines in rooms of guests that were sent to a guest, in one piece up to the last one.
-    sent: SortedMap<LogId, RangeInclusive<u64>>,
+    /// Our lines in rooms of guests that were sent to a guest: the last pieces, in order.
+    sent: SortedMap<LogId, Vec<RangeInclusive<u64>>>,
     /// The networks in which direct messages wait to be sent to guests.
     waiting_direct: SortedSet<GuestNetwork>,
     /// The names of guests that our user looks for, each with the time until when.
@@ -283,13 +286,19 @@ impl GuestTable {
 
     /// Records that a line of ours was sent to at least one guest.
     pub fn record_sent(&mut self, log: &LogId, sequence: u64) {
-        let whole = self
-            .sent
-            .get_or_insert_with(log.clone(), || sequence..=sequence);
-        if whole.end() + 1 == sequence {
-            *whole = *whole.start()..=sequence;
-        } else if !whole.contains(&sequence) {
-            *whole = sequence..=sequence;
+        let pieces = self.sent.get_or_default(log.clone());
+        // Services may answer in another order than they were asked.
+        let at = pieces.partition_point(|piece| piece.end() + 1 < sequence);
+        let (mut first, mut last) = (sequence, sequence);
+        while let Some(piece) = pieces.get(at)
+            && *piece.start() <= last + 1
+        {
+            (first, last) = (first.min(*piece.start()), last.max(*piece.end()));
+            pieces.remove(at);
+        }
+        pieces.insert(at, first..=last);
+        if pieces.len() > GUEST_SENT_PIECES_MAX {
+            pieces.remove(0);
         }
     }
 
@@ -367,7 +376,10 @@ impl GuestTable {
 
     /// Whether all these lines of ours were sent to a guest.
     pub fn was_sent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
-        let sent = self.sent.get(log);
-        sent.is_some_and(|sent| sent.start() <= lines.start() && lines.end() <= sent.end())
+        let covers = |piece: &RangeInclusive<u64>| {
+            piece.start() <= lines.start() && lines.end() <= piece.end()
+        };
+        let pieces = self.sent.get(log);
+        pieces.is_some_and(|pieces| pieces.iter().any(covers))
     }
 }

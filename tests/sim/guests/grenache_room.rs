@@ -461,6 +461,39 @@ fn lying_grapes_cause_few_dials() {
     assert!((50..=64).contains(&dials), "{dials}");
 }
 
+/// Lines are delivered in whatever order they are acknowledged, but only all of them. Of 64 pieces
+/// with gaps between them, the first one is forgotten.
+#[test]
+fn answers_come_in_any_order() {
+    for (count, is_remembered) in [(126, true), (132, false)] {
+        let (mut lan, alice) = service_of_alice(17);
+        let stream = client(&mut lan, alice, 1, host(1));
+        request(&mut lan, alice, stream, "alice", "dave", "hi");
+        let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+        let mut dave = Service::start(&mut lan, alice, "dave", address);
+        for n in 0..count {
+            lan.say_in(alice, "#grenache", &format!("line {n}"));
+            lan.run_for(25);
+        }
+        lan.finish(alice, None);
+        let requests = dave.requests(&mut lan, alice);
+        assert_eq!(requests.len(), count);
+        let backwards = requests.iter().rev().step_by(2);
+        let others = requests.iter().step_by(2).skip(1);
+        for request in backwards.chain(others) {
+            dave.answer(&mut lan, alice, &request.id, None);
+        }
+        lan.run_for(10);
+        assert!(
+            !lan.peers[alice].is_settled(),
+            "the first line has no answer"
+        );
+        dave.answer(&mut lan, alice, &requests[0].id, None);
+        lan.run_for(10);
+        assert_eq!(lan.peers[alice].is_settled(), is_remembered, "{count}");
+    }
+}
+
 /// Answers are awaited within a bound: a line whose answer is not awaited any more is reported.
 #[test]
 fn awaited_answers_are_bounded() {
