@@ -71,6 +71,29 @@ fn a_found_peer_is_linked() {
     }
 }
 
+/// An id that was looked up is dialed as an endpoint of the user: only its peer may answer, and its
+/// row says that the DHT found it.
+#[test]
+fn a_peer_that_was_looked_up_is_pinned() {
+    let mut lan = Lan::new(1);
+    let [alice, bob, carol] = quiet_peers(&mut lan, ["alice", "bob", "carol"]);
+    let (id, own, others) = (lan.id(bob), lan.address(bob), lan.address(carol));
+    let looked_up = |address| Input::EndpointResolved {
+        endpoint: format!("@{id}"),
+        addresses: vec![address],
+        peer: Some(id),
+        is_requested: true,
+    };
+    lan.endpoints
+        .insert(format!("@{id}"), (vec![others], Some(id)));
+    lan.feed(alice, looked_up(others));
+    lan.run_for(2_000);
+    assert!(found_via(&mut lan, alice).is_empty());
+    lan.feed(alice, looked_up(own));
+    lan.run_until_linked(alice, bob, 500);
+    assert_eq!(found_via(&mut lan, alice), [FoundVia::Dht]);
+}
+
 /// An address that led to a link is dialed in the next run, too.
 #[test]
 fn a_found_peer_is_remembered() {
