@@ -12,11 +12,11 @@ mod direct;
 mod discovery;
 mod faults;
 mod fork;
-#[cfg(feature = "guests")]
 #[cfg(feature = "grenache")]
 mod grenache;
 #[cfg(feature = "grenache")]
 mod grenache_room;
+#[cfg(feature = "guests")]
 mod guests;
 #[cfg(feature = "invite")]
 mod invites;
@@ -32,6 +32,8 @@ mod routed;
 mod scan;
 mod stopped;
 mod support;
+#[cfg(feature = "upnp")]
+mod upnp;
 
 use std::time::{Duration, Instant};
 

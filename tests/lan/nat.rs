@@ -297,7 +297,7 @@ fn answer_as_gateway<T: Send>(
 }
 
 /// Ends a thread, also if the test fails meanwhile.
-struct EndOnDrop<'a>(&'a AtomicBool);
+pub struct EndOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
