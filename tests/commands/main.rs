@@ -19,6 +19,8 @@ mod directory;
 mod exit;
 #[cfg(feature = "guests")]
 mod go_room;
+#[cfg(feature = "grenache")]
+mod grenache;
 mod history;
 mod hostile;
 #[cfg(feature = "invite")]
