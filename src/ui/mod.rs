@@ -10,6 +10,7 @@ pub mod json_fields;
 pub mod json_line;
 pub mod json_parser;
 pub mod keys;
+pub mod line_format;
 pub mod request;
 pub mod sanitize;
 pub mod session_event;

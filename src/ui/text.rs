@@ -4,8 +4,9 @@ use std::io::Write as _;
 use jiff::tz::TimeZone;
 
 use super::display_names::DisplayNames;
+use super::line_format::{LineFields, LineFormat};
 use super::sanitize::sanitize;
-use super::session_event::{Arrival, ChatLines};
+use super::session_event::{Arrival, ChatLines, EventKind};
 use crate::base::event::notice::{FlapKind, Notice};
 use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{HAS_GUESTS, guest_name};
@@ -141,19 +142,82 @@ impl TextRenderer {
     /// At a terminal, the author's time has a date if late lines arrived on another day. The other
     /// lines with the author's time have a date if the author's day is not `today`.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
-        match chat.arrival {
-            None
-            | Some(Arrival {
-                is_backlog: true, ..
-            }) => self.build_prefix(chat, chat.timestamp, Some(today)),
-            Some(Arrival { received, late, .. }) if late || received == WallTime::default() => {
-                self.build_prefix(chat, chat.timestamp, Some(received));
-            }
-            Some(Arrival { received, .. }) => self.build_prefix(chat, received, None),
-        }
+        let (at, day) = shown_time(chat, today);
+        self.build_prefix(chat, at, day);
         for line in chat.text.split_terminator('\n') {
             self.push_line(line, out);
         }
+    }
+
+    /// Appends what is said in an event, in the user's own form. Appends nothing for a notice that
+    /// is not said by anybody.
+    pub fn append_formatted(&mut self, format: &LineFormat, kind: &EventKind, out: &mut Vec<u8>) {
+        match kind {
+            EventKind::Chat { chat, .. } => self.append_formatted_chat(format, chat, out),
+            EventKind::Notice(notice) => match &**notice {
+                Notice::Guest(notice) => self.append_formatted_guest(format, notice, out),
+                // For the names in it.
+                notice => self.append_notice(notice, &mut Vec::new()),
+            },
+            _ => {}
+        }
+    }
+
+    fn append_formatted_chat(&mut self, format: &LineFormat, chat: &ChatLines, out: &mut Vec<u8>) {
+        let author = Peer {
+            id: chat.log.author,
+            nick: chat.username.clone(),
+        };
+        self.names.record(&author);
+        let (time, _) = shown_time(chat, WallTime::default());
+        let target = self.names.display_target(&chat.log.target);
+        let (name, id) = (author.to_string(), author.id.to_string());
+        for (text, sequence) in chat.text.split_terminator('\n').zip(chat.sequence..) {
+            let fields = LineFields {
+                time,
+                target: &target,
+                name: &name,
+                id: &id,
+                text,
+                sequence: Some(sequence),
+            };
+            format.append(&fields, out);
+        }
+    }
+
+    fn append_formatted_guest(&self, format: &LineFormat, notice: &GuestNotice, out: &mut Vec<u8>) {
+        if !HAS_GUESTS {
+            return;
+        }
+        let guest = guest_name(&notice.nick);
+        let (target, name, id, text) = match &notice.event {
+            GuestEvent::Posted { room, content } => {
+                (room.to_string(), guest, String::new(), content)
+            }
+            GuestEvent::Wrote { recipient, content } => {
+                let target = self.names.display_target(&Target::Peer(*recipient));
+                (target, guest, String::new(), content)
+            }
+            GuestEvent::Received {
+                author: id,
+                username: nick,
+                content,
+            } => {
+                let (id, nick) = (*id, nick.clone());
+                let name = Peer { id, nick }.to_string();
+                (format!("@{guest}"), name, id.to_string(), content)
+            }
+            GuestEvent::Joined(_) | GuestEvent::Left(_) | GuestEvent::Remark { .. } => return,
+        };
+        let fields = LineFields {
+            time: notice.at,
+            target: &target,
+            name: &name,
+            id: &id,
+            text,
+            sequence: None,
+        };
+        format.append(&fields, out);
     }
 
     fn push_line(&self, line: &str, out: &mut Vec<u8>) {
@@ -354,5 +418,20 @@ impl TextRenderer {
                 )
             }
         };
+    }
+}
+
+/// The time to show of lines, and the day with which a terminal compares it: see
+/// [`TextRenderer::push_time`].
+fn shown_time(chat: &ChatLines, today: WallTime) -> (WallTime, Option<WallTime>) {
+    match chat.arrival {
+        None
+        | Some(Arrival {
+            is_backlog: true, ..
+        }) => (chat.timestamp, Some(today)),
+        Some(Arrival { received, late, .. }) if late || received == WallTime::default() => {
+            (chat.timestamp, Some(received))
+        }
+        Some(Arrival { received, .. }) => (received, None),
     }
 }

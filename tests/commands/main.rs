@@ -17,6 +17,7 @@ mod descriptors;
 mod direct;
 mod directory;
 mod exit;
+mod format;
 #[cfg(feature = "guests")]
 mod go_room;
 #[cfg(feature = "grenache")]

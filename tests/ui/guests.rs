@@ -5,6 +5,7 @@ use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::name::{Nick, PeerSelector, Room};
 use p2pchat::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
+use p2pchat::ui::line_format::LineFormat;
 use p2pchat::ui::session_event::EventKind;
 use p2pchat::ui::text::TextRenderer;
 use p2pchat::ui::{json, json_parser, tables};
@@ -96,6 +97,29 @@ fn events_are_json_lines_and_text() {
         let as_text = as_text.replace("SHORT", &identity(1).id().short().to_string());
         assert_eq!(String::from_utf8_lossy(&out), format!("{TIME} {as_text}\n"));
     }
+}
+
+/// In the user's own form, guests have no id and no number, and only lines are printed.
+#[test]
+fn lines_have_the_form_of_the_user() {
+    let format = LineFormat::parse("%T|%r|%n|%i|%m|%s").unwrap();
+    let mut text = TextRenderer::for_pipe(&peer(1, "alice"));
+    let mut lines = Vec::new();
+    for (what, _, _) in events() {
+        let mut out = Vec::new();
+        text.append_formatted(&format, &zed(what).into(), &mut out);
+        lines.push(String::from_utf8(out).unwrap());
+    }
+    let (time, alice) = ("2026-11-21T10:31:04.123Z", peer(1, "alice"));
+    let expected = [
+        String::new(),
+        String::new(),
+        format!("{time}|#lsnp|guest/zed||hi␛[2J|"),
+        format!("{time}|@{alice}|guest/zed||hi␛[2J|"),
+        format!("{time}|@guest/zed|{alice}|{}|hi␛[2J|", alice.id),
+        String::new(),
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]

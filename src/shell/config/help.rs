@@ -1,6 +1,6 @@
 //! The texts that `-h` and `-V` print.
 
-/// The usage text. It fits a screen of 80 columns and 24 lines.
+/// The usage text. It fits two screens of 80 columns and 24 lines.
 pub const USAGE_TEXT: &str = "\
 p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin, and wait until it arrived
@@ -20,6 +20,8 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
     --dir DIR            state (~/.local/state/p2pchat)  --scan CIDR|own  --dht
     --ephemeral          state in memory only  --lossy  mend UTF-8  --grape URL
     --json               JSON lines in and out    --color auto|always|never
+-F, --format FORMAT      print lines so: %T time %r room %n name %i id %m text
+                         %s sequence %% \\n \\t \\0; no line end of its own
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)

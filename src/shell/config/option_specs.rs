@@ -79,6 +79,8 @@ pub enum OptionId {
     Dht,
     /// A node of the DHT to begin with; repeatable.
     DhtBootstrap,
+    /// The form in which chat lines are printed.
+    Format,
 }
 
 impl OptionId {
@@ -144,6 +146,8 @@ const IDENTITY_COMMANDS: &[Subcommand] =
 const LISTENING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Invite];
 const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Invite, Join];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
+/// The commands that print chat lines.
+const PRINTING_COMMANDS: &[Subcommand] = &[Chat, Listen, History];
 /// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
 /// none is typed.
 pub const ALL_COMMANDS: &[Subcommand] = &[
@@ -240,6 +244,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Dht, 0, "--dht", NETWORK_COMMANDS),
     valued_option(OptionId::DhtBootstrap, 0, "--dht-bootstrap", "HOST:PORT", NETWORK_COMMANDS,
         "as in `--dht-bootstrap 10.0.0.7:6881`"),
+    valued_option(OptionId::Format, b'F', "--format", "FORMAT", PRINTING_COMMANDS,
+        "as in `-F '%T %n: %m\\n'`"),
 ];
 
 const _: () = {

@@ -19,6 +19,7 @@ use crate::shell::config::scan_target::ScanTarget;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
+use crate::ui::line_format::LineFormat;
 use crate::wire::code::{DEFAULT_PORT, Endpoint};
 
 /// The beacon's multicast group if `--multicast` is not given.
@@ -95,6 +96,8 @@ pub struct Options {
     pub directory: Option<PathBuf>,
     /// Whether input and output are JSON lines.
     pub json: bool,
+    /// The form in which chat lines are printed. `None` with `--json`.
+    pub line_format: Option<LineFormat>,
     /// `listen`: the number of chat lines after which the command ends. `history`: how many of the
     /// last lines to print. At least 1.
     pub count: Option<u64>,
@@ -211,6 +214,7 @@ pub fn parse(
             rooms.push(room.clone());
         }
     }
+    let (json, line_format) = choose_output(&sources)?;
     let multicast = sources
         .last_value(OptionId::Multicast, values::parse_multicast_group)?
         .unwrap_or(Some(DEFAULT_MULTICAST_GROUP));
@@ -241,7 +245,8 @@ pub fn parse(
         )?,
         secret_file,
         directory: choose_directory(&sources, env)?,
-        json: sources.has_flag(OptionId::Json),
+        json,
+        line_format,
         count: sources.last_value(OptionId::Count, values::parse_count)?,
         wait_ms: sources.last_value(OptionId::Wait, values::parse_wait_ms)?,
         need: sources.last_value(OptionId::Need, values::parse_need)?,
@@ -410,6 +415,27 @@ fn choose_directory(
         .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| PathBuf::from("/var/lib"));
     Ok(Some(state.join("p2pchat")))
+}
+
+/// Chooses between JSON and the user's own form of lines. One on the command line comes before the
+/// other in the options file.
+///
+/// # Errors
+/// Exit status 2: both are in one source.
+fn choose_output(sources: &OptionSources) -> Result<(bool, Option<LineFormat>), Failure> {
+    let json = sources.has_flag(OptionId::Json);
+    let format = sources.last_value(OptionId::Format, values::parse_line_format)?;
+    if !json || format.is_none() {
+        return Ok((json, format));
+    }
+    let is_typed = |id| is_given(&sources.command_line, id);
+    match (is_typed(OptionId::Json), is_typed(OptionId::Format)) {
+        (true, false) => Ok((true, None)),
+        (false, true) => Ok((false, format)),
+        _ => Err(Failure::usage(
+            "--json prints JSON, --format a form of your own: give one of them",
+        )),
+    }
 }
 
 fn choose_color(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Color, Failure> {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::base::name::{NICK_RULE, NameError, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
+use crate::ui::line_format::LineFormat;
 use crate::wire::code::{DEFAULT_PORT, Endpoint, EndpointError, parse_endpoints, parse_peer};
 
 /// Longest accepted wait in seconds, about 30 years. With this limit, a wait in milliseconds cannot
@@ -372,6 +373,14 @@ pub fn check_since(value: &OsStr) -> Result<String, String> {
 /// The value is not UTF-8.
 pub fn parse_search(value: &OsStr) -> Result<String, String> {
     require_utf8(value).map(str::to_owned)
+}
+
+/// Parses the form of chat lines.
+///
+/// # Errors
+/// Those of [`LineFormat::parse`].
+pub fn parse_line_format(value: &OsStr) -> Result<LineFormat, String> {
+    LineFormat::parse(require_utf8(value)?)
 }
 
 /// Parses `auto`, `always` or `never`.

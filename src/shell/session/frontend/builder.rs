@@ -223,12 +223,16 @@ impl FrontendBuilder {
 
 /// Creates the renderer for the events of a run. `is_terminal`: whether stdout is a terminal.
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
-    match (options.json, is_terminal) {
+    let renderer = match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
         (false, true) => Renderer::for_terminal(own, options.color != Color::Never)
             .with_screen(terminal::width_columns()),
         (false, false) if options.color == Color::Always => Renderer::for_terminal(own, true),
         (false, false) => Renderer::for_pipe(own),
+    };
+    match &options.line_format {
+        Some(format) => renderer.with_line_format(format.clone()),
+        None => renderer,
     }
 }
 

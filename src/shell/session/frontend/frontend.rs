@@ -17,7 +17,7 @@ use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
 use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
 use crate::shell::session::frontend::pending::PendingRequests;
-use crate::shell::session::frontend::printed::Printed;
+use crate::shell::session::frontend::printed::{OutputUnit, Printed};
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
@@ -149,10 +149,13 @@ impl Frontend {
         }
         Frontend {
             exit_policy: parts.exit_policy,
+            printed: Printed::new(match parts.renderer.has_line_format() {
+                true => OutputUnit::Byte,
+                false => OutputUnit::Line,
+            }),
             renderer: parts.renderer,
             stderr: Stderr::new(options.verbosity),
             pending: PendingRequests::new(parts.run),
-            printed: Printed::default(),
             stdout: parts.stdout,
             stdin: parts.stdin,
             input_format: parts.input_format,

@@ -7,7 +7,6 @@ use mio::event::Event;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
-use crate::base::lines::count_line_ends;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -34,7 +33,7 @@ impl Frontend {
     fn send_to_stdout(&mut self, lines: Vec<u8>) {
         if let Some(stdout) = &self.stdout {
             let output = self.renderer.compose_output(lines);
-            self.printed.record_sent(count_line_ends(&output));
+            self.printed.record_sent(&output);
             let _ = stdout.try_send(output);
         }
     }
@@ -169,7 +168,7 @@ impl Frontend {
         let Some(stdout) = &self.stdout else {
             return;
         };
-        for (folder, cursor) in self.printed.take_written(stdout.written_lines()) {
+        for (folder, cursor) in self.printed.take_written(stdout) {
             self.outgoing.push_back(Request {
                 id: None,
                 kind: RequestKind::Printed { folder, cursor },

@@ -9,6 +9,7 @@ use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::shell::os::time_zone::local_time_zone;
 use crate::ui::editor::{EditOutcome, LineEditor};
+use crate::ui::line_format::LineFormat;
 use crate::ui::session_event::{EventKind, SessionEvent};
 use crate::ui::terminal::{Terminal, screen_columns};
 use crate::ui::wrap::wrap_lines;
@@ -29,6 +30,8 @@ struct EditorLine {
 /// Renders events and history lines for one output.
 pub struct Renderer {
     format: Format,
+    /// The user's own form of chat lines. Nothing else is then printed of the transcript.
+    line_format: Option<LineFormat>,
     /// The width of the screen, at whose right edge lines are broken. `None`: the output is no
     /// screen, or has JSON.
     columns: Option<usize>,
@@ -40,6 +43,7 @@ impl Renderer {
     pub fn json() -> Renderer {
         Renderer {
             format: Format::Json,
+            line_format: None,
             columns: None,
             editor_line: None,
         }
@@ -49,6 +53,7 @@ impl Renderer {
     pub fn for_pipe(own: &Peer) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_pipe(own))),
+            line_format: None,
             columns: None,
             editor_line: None,
         }
@@ -63,6 +68,7 @@ impl Renderer {
                 local_time_zone(),
                 color,
             ))),
+            line_format: None,
             columns: None,
             editor_line: None,
         }
@@ -73,6 +79,20 @@ impl Renderer {
     pub fn with_screen(mut self, columns: u16) -> Renderer {
         self.columns = Some(screen_columns(columns)).filter(|_| !self.is_json());
         self
+    }
+
+    /// Prints chat lines in the user's own form, which is not broken at the edge of a screen.
+    pub fn with_line_format(self, format: LineFormat) -> Renderer {
+        Renderer {
+            line_format: Some(format),
+            columns: None,
+            ..self
+        }
+    }
+
+    /// Whether chat lines are printed in the user's own form.
+    pub fn has_line_format(&self) -> bool {
+        self.line_format.is_some()
     }
 
     /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
@@ -106,9 +126,10 @@ impl Renderer {
     /// Appends the lines that show an event. Many kinds of events have no text, only JSON. `today`:
     /// the current wall time, which decides whether a line shows its date.
     pub fn append_event(&mut self, event: &SessionEvent, today: WallTime, out: &mut Vec<u8>) {
-        match self.is_json() {
-            true => json::append_event(event, false, out),
-            false => self.append_text(&event.kind, today, out),
+        match (&mut self.format, &self.line_format) {
+            (Format::Json, _) => json::append_event(event, false, out),
+            (Format::Text(text), Some(format)) => text.append_formatted(format, &event.kind, out),
+            (Format::Text(_), None) => self.append_text(&event.kind, today, out),
         }
     }
 
