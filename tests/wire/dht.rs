@@ -52,6 +52,7 @@ fn items_are_pinned() {
     check_item(&vectors[0], &open, &open.of_peer(id));
     check_item(&vectors[1], &closed, &closed.of_peer(id));
     check_item(&vectors[2], &closed, &closed.slots()[0]);
+    vectors[2].check("slots", &closed.slots().len().to_string());
 }
 
 /// The signature is that of BEP-44 over salt, sequence and value in bencoding.

@@ -59,17 +59,26 @@ fn beacons_and_messages_are_pinned() {
         assert!(beacon.is_ours());
         assert_eq!(Beacon::parse(&bytes, &NetworkTag::OPEN, None), None);
     }
-    let message = GoMessage {
-        kind: GoMessageKind::Chat,
-        id: "m_alice".to_owned(),
-        nick,
-        content: "\"hi\"\t\u{1b}".to_owned(),
-    };
-    let mut line = Vec::new();
-    message.write(at, 3, &mut line);
-    let expected = r#"{"id":"0000000000000003","type":"chat","sender_id":"m_alice","username":"alice","content":"\"hi\"\t\u001b","timestamp":"2026-11-21T10:31:04.123Z","sequence":3,"room_id":"general"}"#;
-    assert_eq!(String::from_utf8_lossy(&line), format!("{expected}\n"));
-    assert_eq!(GoMessage::parse(expected.as_bytes()), Some(message));
+    for (kind, name) in [
+        (GoMessageKind::Join, "join"),
+        (GoMessageKind::Chat, "chat"),
+        (GoMessageKind::Leave, "leave"),
+        (GoMessageKind::Other, "other"),
+    ] {
+        let message = GoMessage {
+            kind,
+            id: "m_alice".to_owned(),
+            nick: nick.clone(),
+            content: "\"hi\"\t\u{1b}".to_owned(),
+        };
+        let mut line = Vec::new();
+        message.write(at, 3, &mut line);
+        let expected = format!(
+            r#"{{"id":"0000000000000003","type":"{name}","sender_id":"m_alice","username":"alice","content":"\"hi\"\t\u001b","timestamp":"2026-11-21T10:31:04.123Z","sequence":3,"room_id":"general"}}"#
+        );
+        assert_eq!(String::from_utf8_lossy(&line), format!("{expected}\n"));
+        assert_eq!(GoMessage::parse(expected.as_bytes()), Some(message));
+    }
 }
 
 /// A name and a text are made harmless, and ids and texts are bounded.

@@ -41,6 +41,9 @@ fn a_payload_is_read_as_its_sender_means_it() {
             Some("u"),
             "m",
         ),
+        (r#"{"sender":"s","content":"c"}"#, Some("s"), "c"),
+        (r#"{"username":"u","text":"t"}"#, Some("u"), "t"),
+        (r#"{"name":"n","text":"t"}"#, Some("n"), "t"),
         (r#"{"message":"one\r\ntwo"}"#, None, "one  two"),
         (
             r#"{"message":7,"from":{}}"#,

@@ -215,6 +215,16 @@ fn codes_are_read_back() {
     let mut random = [0; 32];
     random[..5].copy_from_slice(&[98, 127, 0, 0, 1]);
     assert_eq!(InviteCode::new(&random).to_string(), "99-lusab-babad");
+    // Codes with each consonant and each vowel.
+    for (bytes, text) in [
+        ([0x01, 0x23, 0x45, 0x67], "1-bahog-hijol"),
+        ([0x89, 0xab, 0xcd, 0xef], "1-mokor-suloz"),
+        ([0x10, 0x89, 0xa3, 0x4e], "1-dafan-patav"),
+    ] {
+        random[0] = 0;
+        random[1..5].copy_from_slice(&bytes);
+        assert_eq!(InviteCode::new(&random).to_string(), text);
+    }
     for text in [
         "",
         "7",

@@ -2,8 +2,8 @@
 use p2pchat::base::guests::guest::PICTURE_MAX_BYTES;
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::wire::lsnp::{
-    LSNP_FIELDS_MAX, LSNP_ID_MAX_BYTES, LSNP_LISTED_MAX, LSNP_MAX_BYTES, LSNP_TEXT_MAX_BYTES,
-    LSNP_USER_MAX_BYTES, LsnpContent, LsnpMessage,
+    LSNP_DISCOVERY_PORT, LSNP_FIELDS_MAX, LSNP_ID_MAX_BYTES, LSNP_LISTED_MAX, LSNP_MAX_BYTES,
+    LSNP_TEXT_MAX_BYTES, LSNP_USER_MAX_BYTES, LsnpContent, LsnpMessage,
 };
 
 use crate::vector_files::{Vector, vector};
@@ -27,6 +27,7 @@ fn assert_pinned(vector: &Vector, name: &str, content: LsnpContent<'_>) {
 #[test]
 fn messages_are_pinned() {
     let vector = vector("lsnp.txt");
+    vector.check("port", &LSNP_DISCOVERY_PORT.to_string());
     assert_pinned(&vector, "discovery", LsnpContent::Discovery { port: 9588 });
     assert_pinned(&vector, "list_request", LsnpContent::ListRequest);
     let users = ["zed@10.0.0.7", "a\"b@10.0.0.8"].map(str::to_owned);

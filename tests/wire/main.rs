@@ -16,6 +16,8 @@ mod dht;
 mod go_p2pchat;
 mod grenache;
 mod grenache_rpc;
+#[cfg(any(feature = "grenache", feature = "upnp"))]
+mod http;
 #[cfg(feature = "invite")]
 mod invite;
 mod lsnp;

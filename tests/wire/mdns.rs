@@ -2,7 +2,7 @@
 use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::Nick;
-use p2pchat::wire::mdns::{Announcer, announcer, instance, property};
+use p2pchat::wire::mdns::{Announcer, SERVICE_TYPE, announcer, instance, property};
 use p2pchat::wire::secret::NetworkKeys;
 
 use crate::vector_files::vector;
@@ -20,6 +20,7 @@ fn peer(name: &str) -> Peer {
 #[test]
 fn the_vectors_pin_what_is_announced() {
     let vector = vector("mdns.txt");
+    vector.check("service_type", SERVICE_TYPE);
     let own = Peer {
         id: vector.id("id"),
         nick: Nick::new(vector.text("username")).expect("a name"),

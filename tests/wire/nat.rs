@@ -2,7 +2,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use p2pchat::wire::nat_pmp::{self, NatPmpAnswer};
-use p2pchat::wire::pcp::{PcpAnswer, PcpMapRequest};
+use p2pchat::wire::pcp::{GATEWAY_PORT, PcpAnswer, PcpMapRequest};
 
 use super::vector_files::vector;
 
@@ -20,6 +20,7 @@ fn request() -> PcpMapRequest {
 #[test]
 fn requests_and_answers_are_pinned() {
     let vector = vector("port_mapping.txt");
+    vector.check("gateway_port", &GATEWAY_PORT.to_string());
     vector.check_bytes("pcp_request", &request().encode());
     let mapped = PcpAnswer::Mapped {
         external: vector.text("pcp_external").parse().expect("an address"),

@@ -2,8 +2,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use p2pchat::wire::upnp::{
-    CONFLICT, GatewayUrl, MappingService, SEARCH, mapping_arguments, parse_error,
-    parse_external_address, parse_search_answer,
+    CONFLICT, GatewayUrl, MappingService, ONLY_PERMANENT, SEARCH, SSDP_ADDRESS, mapping_arguments,
+    parse_error, parse_external_address, parse_search_answer,
 };
 
 use super::vector_files::vector;
@@ -18,10 +18,13 @@ fn lines(text: &str) -> String {
 #[test]
 fn requests_and_answers_are_pinned() {
     let vector = vector("upnp.txt");
+    vector.check("search_address", &SSDP_ADDRESS.to_string());
     assert_eq!(SEARCH, lines(vector.text("search")));
     let answer = lines(vector.text("search_answer"));
     let location = parse_search_answer(answer.as_bytes(), GATEWAY).expect("a location");
     vector.check("location", &location.to_text());
+    let request = location.get_request();
+    assert_eq!(request, lines(vector.text("description_request")));
     let service = MappingService::find(vector.text("description"), &location).expect("a service");
     vector.check("control", &service.control.to_text());
     let action = "AddPortMapping";
@@ -30,18 +33,30 @@ fn requests_and_answers_are_pinned() {
     let arguments = mapping_arguments(10_000, client, 7200);
     let body = service.body(action, &arguments);
     vector.check("add", &body);
-    let request = service.request(action, &arguments);
-    let (head, sent) = request.split_once("\r\n\r\n").expect("a head");
-    assert_eq!(sent, body);
-    let header = service.action_header(action);
-    assert!(head.starts_with("POST /ctl/IPConn HTTP/1.0\r\nHost: 10.0.0.1:5000\r\n"));
-    assert!(head.contains(&format!("\r\nSOAPAction: {header}\r\n")));
-    assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())));
+    let request = lines(vector.text("add_head")) + &body;
+    assert_eq!(service.request(action, &arguments), request);
     let external = parse_external_address(vector.text("address_answer"));
     assert_eq!(external, Some(Ipv4Addr::new(11, 0, 0, 1)));
     assert_eq!(parse_error(vector.text("address_answer")), None);
     assert_eq!(parse_error(vector.text("refusal")), Some(CONFLICT));
     assert_eq!(parse_external_address(vector.text("refusal")), None);
+    let permanent = vector.text("permanent_only");
+    assert_eq!(parse_error(permanent), Some(ONLY_PERMANENT));
+}
+
+/// Each service that maps ports is found, the newest version first.
+#[test]
+fn each_service_is_found() {
+    let vector = vector("upnp.txt");
+    let location = GatewayUrl::parse("http://10.0.0.1:5000/", GATEWAY).expect("a URL");
+    let text = vector.text("description");
+    let known = "WANIPConnection:1";
+    for name in ["WANIPConnection:2", "WANPPPConnection:1"] {
+        let service = MappingService::find(&text.replace(known, name), &location);
+        let header = service.expect("a service").action_header("AddPortMapping");
+        let expected = vector.text("action_header").replace(known, name);
+        assert_eq!(header, expected);
+    }
 }
 
 /// Whatever an answer names, requests go to the gateway only: it cannot make us post to others.

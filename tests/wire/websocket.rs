@@ -94,10 +94,23 @@ fn the_bytes_are_those_of_the_standard() {
     hello(dialer.receive(&parts.concat(), MASK));
     let received = dialer.receive(&hex("frame_ping"), MASK);
     assert_eq!(received.reply, hex("frame_pong_masked"));
+    assert_eq!(dialer.goodbye(MASK), hex("frame_goodbye_masked"));
     assert_eq!(
         dialer.receive(&hex("frame_pong_masked")[..0], MASK),
         Received::default()
     );
+}
+
+/// A browser asks for more than the upgrade, and for other protocols.
+#[test]
+fn an_upgrade_may_stand_in_a_list() {
+    for (old, new) in [
+        ("Connection: Upgrade", "connection: keep-alive, upgrade"),
+        ("Upgrade: websocket", "UPGRADE: h2c,WebSocket"),
+    ] {
+        let received = WebSocket::server().receive(&request_with(old, new), MASK);
+        assert!(received.is_opened, "{new}");
+    }
 }
 
 /// Both ends understand each other byte by byte, at every length, also behind the upgrade.
@@ -141,7 +154,13 @@ fn other_requests_are_refused() {
         assert!(!received.is_opened);
         let end = received.end.expect("an end");
         assert_eq!(end, WebSocketEnd::Violation);
-        String::from_utf8(received.reply[9..12].to_vec()).expect("a status")
+        let known = ["websocket_bad_request", "websocket_forbidden"];
+        let vector = vector("grenache_rpc.txt");
+        let is_sent = |name: &&str| lines(vector.text(name)).as_bytes() == received.reply;
+        known
+            .into_iter()
+            .find(is_sent)
+            .expect("a refusal of the vectors")
     };
     for (old, new) in [
         ("GET /ws", "POST /ws"),
@@ -155,19 +174,23 @@ fn other_requests_are_refused() {
         ("Key: dGhl", "Key: ****"),
         ("Sec-WebSocket-Key", "Sec-WebSocket-Kex"),
     ] {
-        assert_eq!(refused(&request_with(old, new)), "400", "{new}");
+        assert_eq!(
+            refused(&request_with(old, new)),
+            "websocket_bad_request",
+            "{new}"
+        );
     }
     for header in ["Origin: http://evil.example", "User-Agent: p2pchat"] {
         let request = request_with("Host:", &format!("{header}\r\nHost:"));
-        assert_eq!(refused(&request), "403", "{header}");
+        assert_eq!(refused(&request), "websocket_forbidden", "{header}");
     }
-    assert_eq!(refused(&client().1), "403");
+    assert_eq!(refused(&client().1), "websocket_forbidden");
     for garbage in [
         b"G\r\n\r\n".to_vec(),
         b"GET \xff\r\n\r\n".to_vec(),
         vec![b'G'; 65_536],
     ] {
-        assert_eq!(refused(&garbage), "400");
+        assert_eq!(refused(&garbage), "websocket_bad_request");
     }
 }
 
