@@ -1,5 +1,5 @@
 //! Presentation: renders notices as text and JSON, and parses keys and typed lines. Only
-//! [`terminal`] does I/O.
+//! [`editor::terminal`] does I/O.
 pub mod command;
 pub mod diagnostic;
 pub mod display_names;
@@ -9,13 +9,11 @@ pub mod json;
 pub mod json_fields;
 pub mod json_line;
 pub mod json_parser;
-pub mod keys;
 pub mod line_format;
 pub mod request;
 pub mod sanitize;
 pub mod session_event;
 pub mod tables;
-pub mod terminal;
 pub mod text;
 pub mod undelivered;
 pub mod wrap;

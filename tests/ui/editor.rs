@@ -2,9 +2,9 @@
 use std::io::Write;
 
 use p2pchat::base::lines::LINE_MAX_BYTES;
-use p2pchat::ui::editor::{EditOutcome, LineEditor};
-use p2pchat::ui::keys::KeyDecoder;
-use p2pchat::ui::terminal::Terminal;
+use p2pchat::ui::editor::keys::KeyDecoder;
+use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
+use p2pchat::ui::editor::terminal::Terminal;
 use termion::event::Key;
 
 /// Types a text that the editor accepts.

@@ -18,7 +18,7 @@ use crate::base::lines::LineRules;
 use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::LineBuffer;
 use crate::shell::stdio::stdin_event::StdinEvent;
-use crate::ui::keys::KeyDecoder;
+use crate::ui::editor::keys::KeyDecoder;
 
 /// Maximum number of bytes of one read of keys. A person seldom types or pastes more at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;

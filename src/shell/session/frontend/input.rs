@@ -16,7 +16,7 @@ use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::{self, UserCommand};
-use crate::ui::editor::EditOutcome;
+use crate::ui::editor::line_editor::EditOutcome;
 use crate::ui::guests::lsnp_commands::LsnpLine;
 use crate::ui::json_parser;
 use crate::ui::request::{Request, RequestKind};

@@ -8,10 +8,10 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::shell::os::time_zone::local_time_zone;
-use crate::ui::editor::{EditOutcome, LineEditor};
+use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
+use crate::ui::editor::terminal::{Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
 use crate::ui::session_event::{EventKind, SessionEvent};
-use crate::ui::terminal::{Terminal, screen_columns};
 use crate::ui::wrap::wrap_lines;
 use crate::ui::{json, tables, text};
 

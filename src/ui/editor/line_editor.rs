@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use termion::event::Key;
 use unicode_width::UnicodeWidthChar;
 
-use super::sanitize::replace_control;
 use crate::base::lines::LINE_MAX_BYTES;
+use crate::ui::sanitize::replace_control;
 
 /// Maximum number of typed lines in the history.
 const HISTORY_MAX: usize = 100;

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::editor::LineEditor;
-use super::sanitize::sanitize;
+use crate::ui::editor::line_editor::LineEditor;
+use crate::ui::sanitize::sanitize;
 
 /// Width in columns if the terminal does not report one.
 const DEFAULT_COLUMNS: usize = 80;
