@@ -90,8 +90,24 @@ fn the_line_is_sent_as_edited() {
     pty.type_keys("\r");
     wait_message(&bob, &long);
 
+    // Marks show where the line is cut; a joined emoji is one character; C-l clears the screen.
+    pty.type_keys([&long, "\x01", &"\x06".repeat(30)].concat());
+    pty.wait_screen("a mark", |screen| {
+        let last = screen.last().unwrap_or_default();
+        last.ends_with('>') && !last.contains('<') && screen.cursor() == 40
+    });
+    pty.type_keys("\x0c");
+    pty.wait_screen("an empty screen", |screen| {
+        let (lines, last) = (screen.lines(), screen.last().unwrap_or_default());
+        let visible = &lines[lines.len().saturating_sub(12)..];
+        last.starts_with("#general> abc") && !visible.concat().contains("bob joined")
+    });
+    pty.type_keys("\x0b\x15a👩\u{200d}👧\x02\x02\x04👍\u{1f3fd}\x1bb\x1bd\x19!\r");
+    wait_message(&bob, "👍\u{1f3fd}👩\u{200d}👧!");
+    pty.type_keys("\x0b");
+
     // Arrow up recalls earlier lines.
-    pty.type_keys("\x1b[A\x1b[A");
+    pty.type_keys("\x1b[A\x1b[A\x10");
     pty.wait_last_row("#general> x字🎉", 15);
     pty.type_keys("\x03\x04");
     alice.assert_exit(0);
@@ -102,7 +118,7 @@ fn the_line_is_sent_as_edited() {
     let chat = lines
         .iter()
         .filter(|line| line.contains(" #general alice~"));
-    assert_eq!(chat.count(), 3, "{lines:#?}");
+    assert_eq!(chat.count(), 4, "{lines:#?}");
 }
 
 /// /history and /search print stored lines, in order with later input, and keep the half-typed

@@ -112,8 +112,17 @@ impl Screen {
             (b'C', _) => self.column = (self.column + count).min(self.columns - 1),
             (b'J', "" | "0") => {
                 self.lines.truncate(self.row + 1);
-                self.lines[self.row].truncate(self.column);
+                if let Some(line) = self.lines.get_mut(self.row) {
+                    line.truncate(self.column);
+                }
             }
+            (b'H', "") => {
+                self.row = self.lines.len().saturating_sub(self.rows);
+                self.column = 0;
+            }
+            (b'J', "2") => self
+                .lines
+                .truncate(self.lines.len().saturating_sub(self.rows)),
             (b'K', "" | "0") => self.lines[self.row].truncate(self.column),
             _ => self
                 .unknown
@@ -131,6 +140,8 @@ impl Screen {
             self.column = 0;
             self.down();
         }
+        self.lines
+            .resize(self.lines.len().max(self.row + 1), Vec::new());
         let line = &mut self.lines[self.row];
         line.resize(line.len().max(self.column + width), Some(' '));
         if let Some(cell) = line.get_mut(self.column).filter(|_| width > 0) {

@@ -4,8 +4,10 @@ use std::io::Write;
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::ui::editor::keys::KeyDecoder;
 use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
+use p2pchat::ui::editor::line_history::{HISTORY_MAX_BYTES, HISTORY_MAX_LINES};
 use p2pchat::ui::editor::terminal::Terminal;
 use termion::event::Key;
+use unicode_width::UnicodeWidthStr as _;
 
 /// Types a text that the editor accepts.
 fn type_text(editor: &mut LineEditor, text: &str) {
@@ -36,10 +38,21 @@ fn editing_keys_change_the_line() {
         ("rest gone", &[Left, Left, Ctrl('u')], "ne"),
         ("rest", &[Home, Right, Ctrl('k'), Ctrl('e'), x], "rx"),
         ("one two  ", &[Ctrl('w')], "one "),
+        ("one two", &[Home, Alt('d'), End, Ctrl('y')], " twoone"),
+        ("a b c", &[Ctrl('w'), Ctrl('w'), x, Ctrl('y')], "a xb c"),
+        ("a b c", &[Ctrl('w'), Left, Ctrl('w'), Ctrl('y')], "a b "),
+        ("ab", &[Left, Ctrl('k'), Ctrl('y'), Ctrl('y')], "abb"),
+        ("one two", &[Alt('\u{7f}'), Ctrl('a'), Ctrl('y')], "twoone "),
         ("one two", &[Alt('b'), x], "one xtwo"),
         ("one two", &[Home, Alt('f'), x], "onex two"),
         ("e\u{301}", &[Backspace, x], "x"),
         ("日本", &[Left, Delete], "日"),
+        // A family of joined emoji, a skin tone, two flags, a heart with its selector.
+        ("a👩\u{200d}👩\u{200d}👧", &[Backspace, x], "ax"),
+        ("👍\u{1f3fd}b", &[Left, Left, Delete], "b"),
+        ("🇫🇷🇩🇪", &[Left, x, Home, Delete], "x🇩🇪"),
+        ("\u{2764}\u{fe0f}", &[Left, x, Delete, Backspace, x], "x"),
+        ("\u{301}", &[Home, Char('e'), x], "e\u{301}x"),
         ("", &[Backspace, Delete, Left, Right, Ctrl('u'), x], "x"),
         ("", &[Ctrl('k'), Ctrl('w'), Alt('b'), Alt('f'), x], "x"),
         ("a", &[Key::F(3), Key::Esc, Key::Null, Alt('q')], "a"),
@@ -88,16 +101,16 @@ fn interrupt_end_of_input_and_the_line_bound() {
 
 /// The draft comes back below the newest recalled line.
 #[test]
-fn up_and_down_recall_the_last_100_lines() {
+fn up_and_down_recall_the_last_1000_lines() {
     let mut editor = LineEditor::default();
     assert_eq!(editor.handle_key(Key::Up), EditOutcome::Rejected);
-    for i in 0..150 {
+    for i in 0..1500 {
         type_text(&mut editor, &format!("line {i}"));
         submit(&mut editor);
     }
     type_text(&mut editor, "draft");
     editor.handle_key(Key::Up);
-    assert_eq!(editor.visible_line(40).text, "line 149");
+    assert_eq!(editor.visible_line(40).text, "line 1499");
     editor.handle_key(Key::Down);
     assert_eq!(editor.visible_line(40).text, "draft");
     assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
@@ -105,9 +118,49 @@ fn up_and_down_recall_the_last_100_lines() {
     while editor.handle_key(Key::Up) == EditOutcome::Edited {
         steps += 1;
     }
-    assert_eq!(steps, 100);
-    assert_eq!(submit(&mut editor), "line 50");
+    assert_eq!(steps, HISTORY_MAX_LINES);
+    assert_eq!(submit(&mut editor), "line 500");
     assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
+
+    // Long lines take the place of more than one.
+    for i in 0..40 {
+        let long = format!("{i} {}", "x".repeat(LINE_MAX_BYTES - 3));
+        type_text(&mut editor, &long);
+        submit(&mut editor);
+    }
+    let mut bytes = 0;
+    while editor.handle_key(Key::Up) == EditOutcome::Edited {
+        bytes += LINE_MAX_BYTES - 1;
+    }
+    let is_full = bytes + LINE_MAX_BYTES > HISTORY_MAX_BYTES;
+    assert!(is_full && bytes <= HISTORY_MAX_BYTES, "{bytes}");
+}
+
+/// Marks show where a line is cut, on a screen that has room for them.
+#[test]
+fn marks_show_where_a_line_is_cut() {
+    let mut editor = LineEditor::default();
+    type_text(&mut editor, "0123456789");
+    let shown = |editor: &mut LineEditor, width| {
+        let view = editor.visible_line(width);
+        assert_eq!(view.text.width(), view.width);
+        assert!(view.width <= width && view.cursor < width, "{view:?}");
+        (view.text.clone(), view.cursor)
+    };
+    assert_eq!(shown(&mut editor, 11), ("0123456789".into(), 10));
+    assert_eq!(shown(&mut editor, 10), ("<3456789".into(), 8));
+    editor.handle_key(Key::Home);
+    assert_eq!(shown(&mut editor, 10), ("01234567>".into(), 0));
+    for _ in 0..5 {
+        editor.handle_key(Key::Right);
+    }
+    assert_eq!(shown(&mut editor, 6), ("<2345>".into(), 4));
+    // A character of two columns is not cut in halves.
+    editor.handle_key(Key::Ctrl('c'));
+    type_text(&mut editor, "日本語日本語");
+    assert_eq!(shown(&mut editor, 10), ("<日本語".into(), 7));
+    editor.handle_key(Key::Home);
+    assert_eq!(shown(&mut editor, 9), ("日本語>".into(), 0));
 }
 
 /// The visible part fits the width, contains the cursor, and has no control character.
@@ -244,7 +297,6 @@ impl Screen {
                     row.truncate(self.column);
                 }
             }
-            (n, "C") => self.column += n.parse::<usize>().unwrap(),
             other => panic!("{other:?}"),
         }
     }
@@ -312,11 +364,11 @@ fn output_is_printed_above_the_line_being_typed() {
     editor.handle_key(Key::End);
     type_text(&mut editor, " a line longer than the screen");
     let (rows, row, column) = update(&mut terminal, &mut editor, "three\n");
-    assert_eq!(rows[5..], ["three", "#ops> n the screen"]);
-    assert_eq!((row, column), (6, 18));
+    assert_eq!(rows[5..], ["three", "#ops> <the screen"]);
+    assert_eq!((row, column), (6, 17));
     terminal.resize(10);
     let (rows, row, _) = update(&mut terminal, &mut editor, "");
-    assert_eq!((rows[6].as_str(), row), ("> screen", 6));
+    assert_eq!((rows[6].as_str(), row), ("> <reen", 6));
     terminal.close(b"bye\n").unwrap();
     let last = std::mem::take(terminal.writer_mut()).0.concat();
     assert_eq!(last, b"\r\x1b[Jbye\r\n");

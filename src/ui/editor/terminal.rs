@@ -64,11 +64,24 @@ impl<W: Write> Terminal<W> {
         let view = editor.visible_line(self.columns.saturating_sub(prompt_width + 1));
         out.extend_from_slice(prompt.as_bytes());
         out.extend_from_slice(view.text.as_bytes());
-        if view.cursor < view.width {
-            out.extend_from_slice(format!("\r\x1b[{}C", prompt_width + view.cursor).as_bytes());
+        let (before, after) = view.text.split_at(view.cursor_byte);
+        if !after.is_empty() {
+            // Prints the text before the cursor once more. The cursor is then in the right place
+            // even if the terminal measures a character otherwise than we do.
+            out.push(b'\r');
+            out.extend_from_slice(prompt.as_bytes());
+            out.extend_from_slice(before.as_bytes());
         }
         self.writer.write_all(&out)?;
         self.writer.flush()
+    }
+
+    /// Clears the screen. The next [`Terminal::redraw`] draws on its first row.
+    ///
+    /// # Errors
+    /// The error of the writer.
+    pub fn clear_screen(&mut self) -> io::Result<()> {
+        self.writer.write_all(b"\x1b[H\x1b[2J")
     }
 
     /// Removes the prompt and writes the transcript lines that are not yet shown. The next output

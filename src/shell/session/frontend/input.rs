@@ -284,6 +284,10 @@ impl Frontend {
     fn handle_key(&mut self, key: Key) {
         match self.renderer.handle_key(key) {
             EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
+            EditOutcome::ClearScreen => {
+                self.renderer.clear_screen();
+                self.redraw_editor();
+            }
             EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
             EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
             EditOutcome::Line(line) => {

@@ -203,6 +203,13 @@ impl Renderer {
         std::mem::take(line.terminal.writer_mut())
     }
 
+    /// Clears the screen at the next [`Renderer::compose_output`], if there is an editor.
+    pub fn clear_screen(&mut self) {
+        if let Some(line) = &mut self.editor_line {
+            let _ = line.terminal.clear_screen();
+        }
+    }
+
     /// Removes the editor. Returns the bytes that clear the editor's line.
     pub fn close_editor(&mut self) -> Vec<u8> {
         let Some(mut line) = self.editor_line.take() else {
