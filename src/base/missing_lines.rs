@@ -29,9 +29,9 @@ pub fn gap_notice(batch: &Batch, lines: RangeInclusive<u64>, at: WallTime) -> No
 pub struct Undelivered {
     /// The room or the recipient.
     pub target: Target,
-    /// As [`Delivery::acked_peers`](super::event::Delivery::acked_peers), for this target.
+    /// As `Delivery::acked_peers`, for this target.
     pub acked_peers: u64,
-    /// As [`Delivery::required_peers`](super::event::Delivery::required_peers), for this target.
+    /// As `Delivery::required_peers`, for this target.
     pub required_peers: u64,
     /// The first few recipients or reachable room members that lack lines.
     pub lacking: Vec<Peer>,

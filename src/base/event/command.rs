@@ -26,7 +26,7 @@ pub enum Command {
     /// Do what a user of LSNP requests.
     Lsnp(LsnpRequest),
     /// Find the peer to which a user wants to send, and bind its name to its key. Answered by
-    /// [`Notice::Resolved`].
+    /// `Notice::Resolved`.
     Resolve {
         /// An arbitrary number. The answer contains the same number.
         request_id: u64,
@@ -36,16 +36,16 @@ pub enum Command {
         timeout_ms: u64,
     },
     /// Make a room the current room. The shell opens the room's folder before this command, and the
-    /// core then joins the room: see [`Input::FolderOpened`].
+    /// core then joins the room: see `Input::FolderOpened`.
     Join(Room),
     /// Leave a room. `None`: the current room.
     Part(Option<Room>),
     /// Change our name.
     Nick(Nick),
-    /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`], and
-    /// [`Notice::Guests`].
+    /// List the linked, discovered and reachable peers. Answered by `Notice::Peers`, and
+    /// `Notice::Guests`.
     Peers,
-    /// List the counters. Answered by [`Notice::Stats`].
+    /// List the counters. Answered by `Notice::Stats`.
     Stats,
     /// Treat lines that this identity published in an earlier run as lines of this run. The store
     /// then keeps them until a peer has acknowledged them.

@@ -49,7 +49,7 @@ pub enum Input<'a> {
         /// The remote address.
         address: SocketAddr,
     },
-    /// A stream dialed by [`Output::Dial`] is connected.
+    /// A stream dialed by `Output::Dial` is connected.
     Connected {
         /// The dialed stream.
         stream: StreamId,
@@ -61,7 +61,7 @@ pub enum Input<'a> {
         /// The next bytes of the stream.
         bytes: &'a [u8],
     },
-    /// The socket accepted only a part of an [`Output::Write`]. The shell buffers the rest. The
+    /// The socket accepted only a part of an `Output::Write`. The shell buffers the rest. The
     /// core writes no more to this stream until [`Input::Writable`] arrives.
     Blocked {
         /// The stream.
@@ -72,7 +72,7 @@ pub enum Input<'a> {
         /// The stream.
         stream: StreamId,
     },
-    /// The stream ended, or its [`Output::Dial`] failed. Not sent after [`Output::Close`].
+    /// The stream ended, or its `Output::Dial` failed. Not sent after `Output::Close`.
     Closed {
         /// The stream.
         stream: StreamId,
@@ -129,10 +129,10 @@ pub enum Input<'a> {
     KnownPeers(Vec<KnownPeer>),
     /// A command of a user or a script.
     Command(Command),
-    /// The answer to [`Output::Load`].
+    /// The answer to `Output::Load`.
     Loaded(LoadReply),
     /// The store could not save these batches. Lines must be stored before they are sent. The shell
-    /// therefore dropped each [`Output::Write`] behind the first of them, and closed its stream.
+    /// therefore dropped each `Output::Write` behind the first of them, and closed its stream.
     SaveFailed {
         /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,

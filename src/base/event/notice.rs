@@ -105,22 +105,22 @@ pub enum Notice {
         /// When the gap was noticed.
         at: WallTime,
     },
-    /// The answer to [`Command::Peers`].
+    /// The answer to `Command::Peers`.
     Peers(Vec<PeerInfo>),
-    /// A part of the answer to [`Command::Peers`], if there are guests.
+    /// A part of the answer to `Command::Peers`, if there are guests.
     Guests(Vec<GuestInfo>),
     /// A guest did something.
     Guest(GuestNotice),
-    /// The answer to [`Command::Resolve`].
+    /// The answer to `Command::Resolve`.
     Resolved {
-        /// The number from [`Command::Resolve`].
+        /// The number from `Command::Resolve`.
         request_id: u64,
         /// The recipient, or the reason why there is none.
         result: Result<ResolvedRecipient, Refusal>,
     },
     /// The joined rooms, with the current room first. Only a session reports them.
     Rooms(Vec<Room>),
-    /// The answer to [`Command::Stats`].
+    /// The answer to `Command::Stats`.
     Stats {
         /// Names and values of the counters.
         counters: Vec<(Cow<'static, str>, u64)>,

@@ -25,9 +25,9 @@ pub enum Output {
     /// Send a datagram of LSNP.
     Lsnp(LsnpOutput),
     /// Announce services at the Grapes and look them up, in place of those of the last time.
-    /// Answered by [`Input::ServiceFound`].
+    /// Answered by `Input::ServiceFound`.
     SetServices(Vec<Service>),
-    /// Connect to an address. Answered by [`Input::Connected`] or [`Input::Closed`].
+    /// Connect to an address. Answered by `Input::Connected` or `Input::Closed`.
     Dial {
         /// The new stream.
         stream: StreamId,
@@ -36,12 +36,12 @@ pub enum Output {
         /// The index of the interface to connect over. `None`: the routes of the host decide.
         interface: Option<u32>,
     },
-    /// Resolve an unreachable static endpoint again. Answered by [`Input::EndpointResolved`].
+    /// Resolve an unreachable static endpoint again. Answered by `Input::EndpointResolved`.
     Resolve {
-        /// The endpoint, as [`Input::EndpointResolved`] named it.
+        /// The endpoint, as `Input::EndpointResolved` named it.
         endpoint: String,
     },
-    /// Write bytes to a stream. If the socket does not accept all of them, [`Input::Blocked`]
+    /// Write bytes to a stream. If the socket does not accept all of them, `Input::Blocked`
     /// follows.
     Write {
         /// The stream.
@@ -54,14 +54,14 @@ pub enum Output {
         /// The stream.
         stream: StreamId,
     },
-    /// Append a batch to its folder. If this fails, [`Input::SaveFailed`] follows.
+    /// Append a batch to its folder. If this fails, `Input::SaveFailed` follows.
     Save {
         /// The batch.
         batch: Arc<Batch>,
         /// The local fields to store with the batch.
         local: LocalFields,
     },
-    /// Read batches from the store. Answered by [`Input::Loaded`].
+    /// Read batches from the store. Answered by `Input::Loaded`.
     Load(LoadRequest),
     /// Write an entry to the file `known_peers`.
     SaveKnownPeer(KnownPeer),

@@ -295,7 +295,7 @@ impl AddressBook {
     }
 
     /// Records that a dial became no link. An unproven address is forgotten after
-    /// [`INTRODUCED_FAILURES_MAX`] such dials, and our own address at once.
+    /// `INTRODUCED_FAILURES_MAX` such dials, and our own address at once.
     pub fn handle_dial_failed(
         &mut self,
         ctx: &mut Context,

@@ -12,12 +12,12 @@ const BOOK_DIALS_MAX: usize = 8;
 /// See [`BOOK_DIALS_MAX`]: one dial a second, on average.
 const BOOK_DIALS_WINDOW_MS: u64 = 8_000;
 /// Maximum number of dials of the book to one source that start within
-/// [`SOURCE_DIALS_WINDOW_MS`]. Whoever introduces addresses of a host, the host gets no more.
+/// `SOURCE_DIALS_WINDOW_MS`. Whoever introduces addresses of a host, the host gets no more.
 const SOURCE_DIALS_MAX: usize = 4;
 /// See [`SOURCE_DIALS_MAX`].
 const SOURCE_DIALS_WINDOW_MS: u64 = 60_000;
 
-/// The dials of the last [`SOURCE_DIALS_WINDOW_MS`], the latest last. The rate of dials bounds
+/// The dials of the last `SOURCE_DIALS_WINDOW_MS`, the latest last. The rate of dials bounds
 /// their number.
 #[derive(Default)]
 pub struct RecentDials(Vec<(Time, IpAddr)>);

@@ -20,7 +20,7 @@ use nix::sys::socket::{
 use crate::base::interface::{Interface, InterfaceAddress, OnLinkRoute};
 use crate::base::table::SortedMap;
 
-/// Maximum number of interfaces used at a time. [`importance`] decides which ones are left out.
+/// Maximum number of interfaces used at a time. `importance` decides which ones are left out.
 pub const INTERFACES_MAX: usize = 64;
 /// Maximum number of addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
@@ -299,7 +299,7 @@ impl NetlinkSocket {
         Ok(NetlinkSocket { socket })
     }
 
-    /// Removes the pending reports, at most [`REPORTS_PER_DRAIN_MAX`] of them. Call this before
+    /// Removes the pending reports, at most `REPORTS_PER_DRAIN_MAX` of them. Call this before
     /// [`list_usable`]. Returns whether more reports may be pending. Then call both again soon, as
     /// the poll repeats no report.
     pub fn drain(&mut self) -> bool {

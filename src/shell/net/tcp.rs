@@ -196,7 +196,7 @@ impl TcpStreams {
         self.has_waiting
     }
 
-    /// Accepts waiting connections, at most [`ACCEPTS_PER_TURN_MAX`]. Calls `can_accept_on` with
+    /// Accepts waiting connections, at most `ACCEPTS_PER_TURN_MAX`. Calls `can_accept_on` with
     /// the local address of each connection. If `can_accept_on` returns false, the connection is
     /// closed.
     pub fn accept(

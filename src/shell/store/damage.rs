@@ -150,7 +150,7 @@ fn has_line(offsets: &[u64], reader: &SegmentReader) -> bool {
 }
 
 /// Reads the [parts](identifying_parts) of the damaged lines that the reader has printed, at most
-/// [`PRINTED_PARTS_MAX`] of the last ones. What can't be read has none.
+/// `PRINTED_PARTS_MAX` of the last ones. What can't be read has none.
 ///
 /// # Errors
 /// The folder can't be read, or file descriptors or memory ran out.

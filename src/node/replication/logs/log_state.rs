@@ -83,7 +83,7 @@ pub enum LogRole {
     /// Another author wrote the log to another recipient.
     Carrier {
         /// When carrying ends, in milliseconds on the clock of
-        /// [`Time`](crate::base::time::Time). `None`: the log is not carried.
+        /// [`Time`]. `None`: the log is not carried.
         ///
         /// The time is kept for a while after carrying has ended. If a restart then restores the
         /// log from the disk, the time shows that the log must be removed.

@@ -199,7 +199,7 @@ impl Finders {
     }
 
     /// Takes a line for --debug about a finder whose status has changed. Each finder has one line
-    /// in [`STATUS_INTERVAL_MS`] at most.
+    /// in `STATUS_INTERVAL_MS` at most.
     pub fn take_status_line(&mut self, now: Time) -> Option<String> {
         if !HAS_FINDERS {
             return None;

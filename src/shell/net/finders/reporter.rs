@@ -129,7 +129,7 @@ impl Reporter {
         self.update(|status| status.trouble = trouble);
     }
 
-    /// Says a sentence to the user, on stderr. Dropped if [`SENTENCES_MAX`] wait.
+    /// Says a sentence to the user, on stderr. Dropped if `SENTENCES_MAX` wait.
     pub fn say(&self, sentence: String) {
         let sentences = &mut lock(&self.shared).sentences;
         if sentences.len() < SENTENCES_MAX {
