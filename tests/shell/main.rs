@@ -39,4 +39,5 @@ mod stdio;
 mod store;
 mod tcp;
 mod transcript;
+mod typed_lines;
 mod vectors;

@@ -1,10 +1,13 @@
 //! The line editor: what is typed, redrawn and sent.
+use std::os::unix::fs::PermissionsExt as _;
+
 use nix::sys::signal::Signal;
 
 use crate::hosts::host::Loopback;
 use crate::hosts::program::TIMEOUT;
 use crate::hosts::wait::wait_until;
 use crate::pty::AtTerminal;
+use crate::pty::command;
 use crate::{alice_and_bob, wait_message};
 
 /// The half-typed line stays the last line of the screen, whole, while 50 lines scroll above
@@ -233,4 +236,43 @@ fn a_continued_program_takes_raw_mode_again() {
     alice.pty.wait_last_row("#general> half a line", 21);
     alice.pty.type_keys("\x03\x04");
     alice.assert_exit(0);
+}
+
+/// Typed lines come back after a restart, by arrow and by C-r; direct messages only with
+/// `--history-direct`, mistyped commands never, and nothing is kept with `--ephemeral`.
+#[test]
+fn typed_lines_outlast_the_program() {
+    let Some((lo, mut alice, bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let file = lo.host.folder("alice").join("typed_lines");
+    let kept = || std::fs::read_to_string(&file).unwrap_or_default();
+    let pty = &alice.pty;
+    pty.type_keys("the first line\r/msg bob psst\r/mgs bob secret\r/me waves\r/quit\r");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(": psst"));
+    assert_eq!(kept(), "the first line\n/me waves\n/quit\n");
+    let mode = std::fs::metadata(&file).expect("the file").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    let mut alice = AtTerminal::chat(&lo, "alice", &["--history-direct"]);
+    let pty = &alice.pty;
+    pty.type_keys("\x1b[A\x1b[A");
+    pty.wait_last_row("#general> /me waves", 19);
+    pty.type_keys("\x03\x12rst");
+    pty.wait_last_row("(search) rst: the first line", 20);
+    pty.type_keys("\x05, again\r");
+    wait_message(&bob, "the first line, again");
+    pty.type_keys("/msg bob direct\r/quit\r");
+    alice.assert_exit(0);
+    let third = "the first line, again\n/msg bob direct\n/quit\n";
+    assert_eq!(kept(), format!("the first line\n/me waves\n/quit\n{third}"));
+
+    let mut ephemeral = command(&lo.host, "carol", &["--ephemeral"]);
+    ephemeral.env_remove("P2PCHAT_DIR");
+    let mut carol = AtTerminal::run(ephemeral, |_| {});
+    carol.pty.wait_row("ready as");
+    carol.pty.type_keys("unseen\r/quit\r");
+    carol.assert_exit(0);
+    assert!(!lo.host.folder("carol").exists());
 }

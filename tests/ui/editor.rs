@@ -136,6 +136,66 @@ fn up_and_down_recall_the_last_1000_lines() {
     assert!(is_full && bytes <= HISTORY_MAX_BYTES, "{bytes}");
 }
 
+/// C-r finds older lines while the pattern grows; each key ends the search as in readline.
+#[test]
+fn ctrl_r_searches_the_typed_lines_backwards() {
+    use Key::{Backspace, Char, Ctrl, Esc, Left, Up};
+    let x = Char('x');
+    let (r, o, n, e) = (Ctrl('r'), Char('o'), Char('n'), Char('e'));
+    // Keys, the prompt while searching, the line that is shown, and what Enter returns after x.
+    let cases: &[(&[Key], &str, &str, &str)] = &[
+        (&[r, o, n], "(search) on: ", "zone one", "zxone one"),
+        (&[r, o, n, Esc], "", "zone one", "zxone one"),
+        (&[r, o, n, e, r], "(search) one: ", "one two", "xone two"),
+        (&[r, o, r, r], "(search) o: ", "two", "twxo"),
+        (&[r, o, r, r, r, r], "(failed search) o: ", "one", "xone"),
+        (&[r, n, o], "(failed search) no: ", "zone one", "zoxne one"),
+        (
+            &[r, n, o, Backspace, r],
+            "(search) n: ",
+            "one two",
+            "oxne two",
+        ),
+        (&[r, o, Backspace], "(search) : ", "draft", "draftx"),
+        (&[r, o, Ctrl('g')], "", "draft", "draftx"),
+        (&[r, o, Ctrl('c')], "", "", "x"),
+        (&[r, n, Left], "", "zone one", "zxone one"),
+        (&[r, n, Up], "", "one two", "one twox"),
+        (&[r, n, Up, Key::Down, Key::Down], "", "draft", "draftx"),
+        (&[r, r, Char('q')], "(failed search) q: ", "draft", "draftx"),
+    ];
+    for (keys, prompt, shown, line) in cases {
+        let mut editor = LineEditor::default();
+        editor.load_history(&["one", "two", "one two", "zone one"].map(str::to_owned));
+        type_text(&mut editor, "draft");
+        for key in *keys {
+            editor.handle_key(*key);
+        }
+        assert_eq!(editor.prompt().unwrap_or_default(), *prompt, "{keys:?}");
+        assert_eq!(editor.visible_line(40).text, *shown, "{keys:?}");
+        if editor.prompt().is_some() {
+            editor.handle_key(Esc);
+        }
+        editor.handle_key(x);
+        assert_eq!(submit(&mut editor), *line, "{keys:?}");
+    }
+    // Enter says what was found.
+    let mut editor = LineEditor::default();
+    editor.load_history(&["one".to_owned()]);
+    editor.handle_key(r);
+    editor.handle_key(n);
+    assert_eq!(submit(&mut editor), "one");
+    // The pattern is bounded.
+    editor.handle_key(r);
+    for _ in 0..1000 {
+        editor.handle_key(x);
+    }
+    assert_eq!(
+        editor.prompt().unwrap().len(),
+        "(failed search) : ".len() + 256
+    );
+}
+
 /// Marks show where a line is cut, on a screen that has room for them.
 #[test]
 fn marks_show_where_a_line_is_cut() {

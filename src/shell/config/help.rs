@@ -27,6 +27,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
     --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
+    --history-direct     recall typed direct messages after a restart, too
 -q, --quiet  -d, --debug  -h, --help  -V, --version  --dht-bootstrap HOST:PORT
 ";
 

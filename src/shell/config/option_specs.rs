@@ -81,6 +81,8 @@ pub enum OptionId {
     DhtBootstrap,
     /// The form in which chat lines are printed.
     Format,
+    /// Keep typed direct messages in the file of typed lines, too.
+    HistoryDirect,
 }
 
 impl OptionId {
@@ -246,6 +248,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "as in `--dht-bootstrap 10.0.0.7:6881`"),
     valued_option(OptionId::Format, b'F', "--format", "FORMAT", PRINTING_COMMANDS,
         "as in `-F '%T %n: %m\\n'`"),
+    flag(OptionId::HistoryDirect, 0, "--history-direct", &[Chat]),
 ];
 
 const _: () = {

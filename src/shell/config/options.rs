@@ -112,6 +112,8 @@ pub struct Options {
     pub echo: bool,
     /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
+    /// Whether typed direct messages are kept in the file of typed lines, too.
+    pub history_direct: bool,
     /// Whether bytes of a line that are not UTF-8 are sent as U+FFFD. Otherwise such a line is
     /// refused.
     pub is_lossy: bool,
@@ -255,6 +257,7 @@ pub fn parse(
             .unwrap_or(0),
         echo: !sources.has_flag(OptionId::NoEcho),
         has_slash_commands: sources.has_flag(OptionId::Commands),
+        history_direct: sources.has_flag(OptionId::HistoryDirect),
         is_lossy: sources.has_flag(OptionId::Lossy),
         color: choose_color(&sources, env)?,
         verbosity: choose_verbosity(&sources),

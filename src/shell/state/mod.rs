@@ -7,3 +7,4 @@ pub mod known_peers_file;
 pub mod network_keys;
 pub mod secret_file;
 pub mod state_dir;
+pub mod typed_lines_file;

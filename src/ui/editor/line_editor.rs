@@ -2,6 +2,7 @@
 use termion::event::Key;
 
 use crate::ui::editor::edited_text::{EditedText, Movement, VisibleLine};
+use crate::ui::editor::history_search::{HistorySearch, SearchStep};
 use crate::ui::editor::line_history::LineHistory;
 
 /// The effect of a key.
@@ -27,6 +28,8 @@ pub enum EditOutcome {
 pub struct LineEditor {
     text: EditedText,
     history: LineHistory,
+    /// The search in the history. `None`: the line is edited.
+    search: Option<HistorySearch>,
     /// What Ctrl-Y inserts: the text that was deleted last.
     killed: String,
     /// Whether the last key deleted into [`LineEditor::killed`]. The next such key then adds to it.
@@ -39,6 +42,16 @@ impl LineEditor {
         self.text.is_empty()
     }
 
+    /// Adds lines of earlier runs to the history, the oldest first.
+    pub fn load_history(&mut self, lines: &[String]) {
+        lines.iter().for_each(|line| self.history.push(line));
+    }
+
+    /// What stands before the line in place of the prompt. `None`: the prompt.
+    pub fn prompt(&self) -> Option<String> {
+        self.search.as_ref().map(HistorySearch::prompt)
+    }
+
     /// See [`EditedText::visible_line`].
     pub fn visible_line(&mut self, width: usize) -> VisibleLine {
         self.text.visible_line(width)
@@ -46,6 +59,16 @@ impl LineEditor {
 
     /// Applies a key to the line.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
+        if let Some(mut search) = self.search.take() {
+            match search.handle_key(key, &mut self.history, &mut self.text) {
+                SearchStep::Continued => {
+                    self.search = Some(search);
+                    return EditOutcome::Edited;
+                }
+                SearchStep::Ended => return EditOutcome::Edited,
+                SearchStep::Handed => {}
+            }
+        }
         let was_killing = std::mem::take(&mut self.is_killing);
         if let Some(movement) = movement_of(key) {
             self.text.move_cursor(movement);
@@ -65,6 +88,7 @@ impl LineEditor {
             Key::Delete | Key::Ctrl('d') => drop(self.text.remove(Movement::Right)),
             Key::Backspace | Key::Ctrl('h') => drop(self.text.remove(Movement::Left)),
             Key::Ctrl('y') => return self.yank(),
+            Key::Ctrl('r') => self.search = Some(HistorySearch::new(self.text.text())),
             Key::Ctrl('l') => return EditOutcome::ClearScreen,
             Key::Up | Key::Ctrl('p') => {
                 let older = self.history.older(&self.text.text()).map(str::to_owned);

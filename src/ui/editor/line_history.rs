@@ -57,6 +57,21 @@ impl LineHistory {
         Some(&self.draft)
     }
 
+    /// The newest line older than the one at the index `before` that contains `pattern`, and its
+    /// index. `None` as `before`: any line.
+    pub fn find(&self, pattern: &str, before: Option<usize>) -> Option<(usize, &str)> {
+        let lines = self.lines.iter().enumerate().rev();
+        let mut older = lines.skip_while(|(index, _)| before.is_some_and(|end| *index >= end));
+        let found = older.find(|(_, line)| line.contains(pattern));
+        found.map(|(index, line)| (index, line.as_str()))
+    }
+
+    /// Shows the line at this index in place of the edited line `draft`.
+    pub fn show(&mut self, index: usize, draft: String) {
+        self.shown = Some(index);
+        self.draft = draft;
+    }
+
     /// Shows the edited line again.
     pub fn leave(&mut self) {
         self.shown = None;

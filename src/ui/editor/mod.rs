@@ -1,5 +1,6 @@
 //! The line editor: decodes keys, edits a line, and draws it below the transcript.
 pub mod edited_text;
+pub mod history_search;
 pub mod keys;
 pub mod line_editor;
 pub mod line_history;

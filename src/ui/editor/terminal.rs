@@ -53,10 +53,14 @@ impl<W: Write> Terminal<W> {
         let mut out = Vec::with_capacity(transcript.len() + transcript.len() / 32 + 256);
         write_transcript(transcript, &mut out);
         // A long prompt on a narrow screen would leave no room to type.
-        let prompt = if self.prompt.width() * 2 > self.columns {
+        let prompt = match editor.prompt() {
+            Some(prompt) => sanitize(&prompt).into_owned(),
+            None => self.prompt.clone(),
+        };
+        let prompt = if prompt.width() * 2 > self.columns {
             "> "
         } else {
-            &self.prompt
+            prompt.as_str()
         };
         let prompt_width = prompt.width();
         // The last column stays empty. Terminals differ in where they put the cursor after a

@@ -56,6 +56,7 @@ fn an_empty_command_line_gives_the_defaults() {
         backlog: 0,
         echo: true,
         has_slash_commands: false,
+        history_direct: false,
         is_lossy: false,
         color: Color::Auto,
         verbosity: Verbosity::Normal,

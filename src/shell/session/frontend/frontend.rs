@@ -19,6 +19,7 @@ use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, Sessio
 use crate::shell::session::frontend::pending::PendingRequests;
 use crate::shell::session::frontend::printed::{OutputUnit, Printed};
 use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::state::typed_lines_file::TypedLinesFile;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::Stderr;
@@ -61,6 +62,10 @@ pub struct Frontend {
     pub(super) input_format: InputFormat,
     /// Understands the commands of LSNP's users. `None`: the session does not speak LSNP.
     pub(super) lsnp_commands: Option<LsnpCommands>,
+    /// The file of the lines that are typed. `None`: they are not kept.
+    pub(super) typed_lines: Option<TypedLinesFile>,
+    /// Whether typed direct messages are kept, too.
+    pub(super) keeps_typed_direct: bool,
     /// Option --need: how many peers must acknowledge the lines.
     pub(super) required_peers: Option<u64>,
     /// What the session is asked to emit.
@@ -147,7 +152,12 @@ impl Frontend {
         if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
             commands.push_lines(lines);
         }
-        Frontend {
+        let directory = options.directory.as_deref();
+        let mut frontend = Frontend {
+            typed_lines: directory
+                .filter(|_| parts.renderer.has_editor())
+                .map(TypedLinesFile::new),
+            keeps_typed_direct: options.history_direct,
             exit_policy: parts.exit_policy,
             printed: Printed::new(match parts.renderer.has_line_format() {
                 true => OutputUnit::Byte,
@@ -189,7 +199,9 @@ impl Frontend {
             pending_output: Vec::new(),
             drain: None,
             today: WallTime::default(),
-        }
+        };
+        frontend.load_typed_lines();
+        frontend
     }
 
     /// Begins a new session, in this process or attached. Enters the rooms, and continues to listen

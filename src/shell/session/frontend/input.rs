@@ -2,22 +2,16 @@
 //! requests for the session.
 use std::io::{self, IsTerminal};
 
-use termion::event::Key;
-
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
-use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
-use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
-use crate::ui::command::{self, UserCommand};
-use crate::ui::editor::line_editor::EditOutcome;
-use crate::ui::guests::lsnp_commands::LsnpLine;
+use crate::ui::command::UserCommand;
 use crate::ui::json_parser;
 use crate::ui::request::{Request, RequestKind};
 
@@ -259,48 +253,6 @@ impl Frontend {
             }) => Ok((command, id)),
             Ok(Request { id, .. }) => Err(("this is for control.sock only".to_owned(), id)),
             Err(invalid) => Err((invalid.message, invalid.id)),
-        }
-    }
-
-    /// Parses a typed line. `None`: the line was a part of a command, and the user was asked for
-    /// the rest.
-    fn parse_command(&mut self, line: &str) -> Result<Option<UserCommand>, String> {
-        let commands = self.lsnp_commands.as_mut().filter(|_| HAS_GUESTS);
-        let typed = commands.map(|it| it.handle_line(line));
-        match typed {
-            None | Some(LsnpLine::Other) => command::parse(line).map(Some),
-            Some(LsnpLine::Command(command)) => command.map(Some),
-            Some(LsnpLine::Picture { request, file }) => {
-                let url = read_picture(&file)?;
-                command::parse(&format!("{request}|{url}")).map(Some)
-            }
-            Some(LsnpLine::Question(question)) => {
-                self.warn(question);
-                Ok(None)
-            }
-        }
-    }
-
-    fn handle_key(&mut self, key: Key) {
-        match self.renderer.handle_key(key) {
-            EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
-            EditOutcome::ClearScreen => {
-                self.renderer.clear_screen();
-                self.redraw_editor();
-            }
-            EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
-            EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
-            EditOutcome::Line(line) => {
-                self.redraw_editor();
-                if line.is_empty() {
-                    return;
-                }
-                match self.parse_command(&line) {
-                    Ok(Some(command)) => self.commands.push(command, None, None),
-                    Ok(None) => {}
-                    Err(message) => self.warn(&message),
-                }
-            }
         }
     }
 }

@@ -15,3 +15,4 @@ pub mod printed;
 pub mod renderer;
 pub mod replies;
 pub mod shutdown;
+pub mod typing;

@@ -182,6 +182,13 @@ impl Renderer {
         }
     }
 
+    /// Adds lines of earlier runs to the history of the editor, the oldest first.
+    pub fn load_history(&mut self, lines: &[String]) {
+        if let Some(line) = &mut self.editor_line {
+            line.editor.load_history(lines);
+        }
+    }
+
     /// Passes a key to the editor. Rejects the key if there is no editor.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         self.editor_line
