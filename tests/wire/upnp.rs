@@ -97,6 +97,8 @@ fn no_answer_leads_to_another_host() {
         let found = service.map(|service| service.control.to_text());
         assert_eq!(found.as_deref(), control, "{url}");
     }
+    let bare = GatewayUrl::parse("http://10.0.0.1:5000", GATEWAY);
+    assert_eq!(bare, Some(location));
     let long = format!("http://10.0.0.1/{}", "x".repeat(256));
     assert_eq!(GatewayUrl::parse(&long, GATEWAY), None);
 }

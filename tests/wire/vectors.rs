@@ -8,7 +8,7 @@ use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{self, Beacon, BeaconKind};
 use p2pchat::wire::channel::Channel;
-use p2pchat::wire::code::ConnectionCode;
+use p2pchat::wire::code::{ConnectionCode, DEFAULT_PORT};
 use p2pchat::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
 use p2pchat::wire::message::{
     ByeReason, Have, HaveEntry, Hello, Member, Members, Message, WantEntry, heads_digest, receipt,
@@ -58,6 +58,7 @@ fn network_keys() {
 #[test]
 fn a_connection_code() {
     let vector = vector("connection_code.txt");
+    vector.check("default_port", &DEFAULT_PORT.to_string());
     let addresses = vector.texts("address").into_iter();
     let code = ConnectionCode {
         id: vector.id("id"),
