@@ -284,6 +284,12 @@ impl GuestTable {
         taken
     }
 
+    /// Forgets batches that the store refused. They are published again.
+    pub fn forget_published(&mut self, refused: &[Arc<Batch>]) {
+        self.published
+            .retain(|batch| !refused.iter().any(|it| Arc::ptr_eq(it, batch)));
+    }
+
     /// Records that a line of ours was sent to at least one guest.
     pub fn record_sent(&mut self, log: &LogId, sequence: u64) {
         let pieces = self.sent.get_or_default(log.clone());

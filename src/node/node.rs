@@ -127,7 +127,9 @@ impl Node {
             self.replication
                 .end_turn(&mut self.ctx, &mut self.logs, rooms);
             self.dialer.end_turn(&self.ctx);
-            self.guests.end_turn(&mut self.ctx, rooms);
+            if !self.replication.is_store_tried() {
+                self.guests.end_turn(&mut self.ctx, rooms);
+            }
         }
         self.ctx.flush();
     }
@@ -258,6 +260,7 @@ impl Node {
                 reply,
             ),
             Input::SaveFailed { batches } => {
+                self.guests.handle_save_failed(ctx, &batches);
                 self.replication
                     .handle_save_failed(ctx, &mut self.logs, &batches)
             }

@@ -1,7 +1,9 @@
 //! Speaks the protocol of p2pchat in Go with the guests of `#p2pchat-go`. Each two programs have
 //! one TCP stream, which the one with the smaller id dials. The dialer names itself first.
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use crate::base::batch::Batch;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::{GuestId, GuestNetwork, LineTarget};
@@ -332,6 +334,11 @@ impl GoRoom {
     /// Handles the end of a stream. The guest stays while its beacons come.
     pub fn handle_closed(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
+    }
+
+    /// Forgets waiting lines that the store refused.
+    pub fn forget_lines(&mut self, refused: &[Arc<Batch>]) {
+        self.lines.forget(refused);
     }
 
     /// Takes the lines that our user said in the room of guests, and sends what may leave now.

@@ -1,6 +1,8 @@
 //! Uses Grapes, the phonebooks of Grenache: they map names of services to addresses.
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::base::batch::Batch;
 use crate::base::event::input::Input;
 use crate::base::event::output::Output;
 use crate::base::guests::guest::GuestLines;
@@ -107,6 +109,13 @@ impl Grenache {
     pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
         if let Some(room) = &mut self.room {
             room.send_direct(ctx, lines);
+        }
+    }
+
+    /// Forgets waiting lines that the store refused.
+    pub fn forget_lines(&mut self, refused: &[Arc<Batch>]) {
+        if let Some(room) = &mut self.room {
+            room.forget_lines(refused);
         }
     }
 

@@ -2,7 +2,9 @@
 //! of ours is a line there, and is answered at once. What our user says there is a request to each
 //! service of the room, and to those of the guests who name themselves.
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use crate::base::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
@@ -314,6 +316,11 @@ impl GrenacheRoom {
         self.lines.push_direct(ctx.nick.as_str(), direct);
         show_direct(ctx, direct);
         self.send_waiting(ctx);
+    }
+
+    /// Forgets waiting lines that the store refused.
+    pub fn forget_lines(&mut self, refused: &[Arc<Batch>]) {
+        self.lines.forget(refused);
     }
 
     /// Takes the lines that our user said in the room of guests, and sends what may leave now.

@@ -1,4 +1,7 @@
 //! Passes what concerns guests to the networks that this program speaks to.
+use std::sync::Arc;
+
+use crate::base::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
@@ -150,6 +153,20 @@ impl Guests {
             LineTarget::Room(log, sequence) if is_sent => ctx.guests.record_sent(log, *sequence),
             LineTarget::Guest(id) if !is_sent => report_unsent(ctx, *id),
             _ => {}
+        }
+    }
+
+    /// Forgets lines of our user's that the store refused. They are published again.
+    pub fn handle_save_failed(&mut self, ctx: &mut Context, refused: &[Arc<Batch>]) {
+        ctx.guests.forget_published(refused);
+        if let Some(lsnp) = self.lsnp_mut() {
+            lsnp.forget_lines(refused);
+        }
+        if let Some(go) = self.go_mut() {
+            go.forget_lines(refused);
+        }
+        if let Some(grenache) = self.grenache_mut() {
+            grenache.forget_lines(refused);
         }
     }
 

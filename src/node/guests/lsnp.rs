@@ -4,7 +4,9 @@
 //! Some programs answer every discovery with a discovery. Two that do so never stop. Therefore we
 //! answer only a discovery that was sent to everybody, of a guest that does not know us yet.
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
+use crate::base::batch::Batch;
 use crate::base::event::output::Output;
 use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile, LineTarget};
 use crate::base::guests::guest_event::GuestEvent;
@@ -313,6 +315,11 @@ impl LsnpGateway {
             }
             LsnpRequest::Verbose => self.is_verbose = !self.is_verbose,
         }
+    }
+
+    /// Forgets waiting lines that the store refused.
+    pub fn forget_lines(&mut self, refused: &[Arc<Batch>]) {
+        self.lines.forget(refused);
     }
 
     /// Takes the lines that our user said in the room of guests, and sends what may leave now.

@@ -1,6 +1,7 @@
 //! Our user's lines that wait to be sent to guests. UDP has no back-pressure, so lines leave at a
 //! bounded rate; and a line for a room without a guest waits for the first one.
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::base::batch::Batch;
 use crate::base::error_code::ErrorCode;
@@ -89,6 +90,18 @@ impl OwnLines {
             self.push(target, batch.username.as_str(), line, batch.action);
             sequence += 1;
         });
+    }
+
+    /// Removes the lines of batches that the store refused. They are published again.
+    pub fn forget(&mut self, refused: &[Arc<Batch>]) {
+        let is_refused = |line: &OwnLine| match &line.target {
+            LineTarget::Room(log, sequence) => refused
+                .iter()
+                .any(|batch| batch.log == *log && batch.contains_line(*sequence)),
+            LineTarget::Guest(_) => false,
+        };
+        self.queue.retain(|line| !is_refused(line));
+        self.queued_bytes = self.queue.iter().map(|line| line.text.len()).sum();
     }
 
     /// Queues lines for one guest. `own`: our name.

@@ -170,8 +170,9 @@ impl Replication {
         }
     }
 
-    /// Sends a batch that we have published.
-    pub(super) fn send_published(&mut self, ctx: &mut Context, logs: &Logs, batch: &Batch) {
+    /// Sends a batch that we have published, to peers and guests.
+    pub(super) fn send_published(&mut self, ctx: &mut Context, logs: &Logs, batch: &Arc<Batch>) {
+        ctx.guests.record_published(batch);
         let unrequested = self.send_live(ctx, logs, batch, None);
         self.offer_to_unrequested(ctx, &unrequested, &batch.log);
     }
@@ -208,7 +209,6 @@ impl Replication {
                 batch: batch.clone(),
                 local,
             });
-            ctx.guests.record_published(&batch);
             ctx.notify(Notice::Chat(Chat {
                 batch: batch.clone(),
                 local,
@@ -442,6 +442,11 @@ impl Replication {
     /// Whether the store works. While the store fails, lines to be published wait in memory.
     pub fn can_accept(&self) -> bool {
         self.store.is_working()
+    }
+
+    /// Whether this turn sends nothing, because one of its saves tries the store.
+    pub fn is_store_tried(&self) -> bool {
+        self.store.is_tried()
     }
 
     /// Handles batches that the store refused. Removes the batches from their logs, newest first.

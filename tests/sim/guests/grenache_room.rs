@@ -244,6 +244,40 @@ fn lines_go_to_services() {
     );
 }
 
+/// While alice's disk is full, her line waits, and the attempts to store it end no stream. Guests
+/// get it once.
+#[test]
+fn a_full_disk_repeats_no_line() {
+    let (mut lan, alice) = service_of_alice(18);
+    lan.peers[alice].disk.full = true;
+    lan.say_in(alice, "#grenache", "one");
+    lan.run_for(10_000);
+    let address = SocketAddr::from(([10, 0, 9, 2], 5_001));
+    let mut room = Service::start(&mut lan, alice, "p2pchat:grenache", address);
+    lan.run_for(10_000);
+    assert!(!lan.has_closed(alice, room.stream));
+    assert_eq!(room.requests(&mut lan, alice), []);
+    lan.peers[alice].disk.full = false;
+    lan.run_for(3_000);
+    let requests = room.requests(&mut lan, alice);
+    let texts: Vec<&str> = requests.iter().map(|it| &*it.text).collect();
+    assert_eq!(texts, ["one"]);
+    // A service that cannot take a line yet gets it once, too.
+    lan.feed(
+        alice,
+        Input::Closed {
+            stream: room.stream,
+        },
+    );
+    lan.peers[alice].disk.full = true;
+    lan.say_in(alice, "#grenache", "two");
+    lan.peers[alice].disk.full = false;
+    lan.run_for(10_000);
+    let mut room = Service::accept(&mut lan, alice, address);
+    lan.run_for(3_000);
+    assert_eq!(room.requests(&mut lan, alice).len(), 1);
+}
+
 /// A name that alice looks for is looked up, and a message reaches its service alone. One that is
 /// not answered is reported.
 #[test]
