@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::batch::Batch;
 use crate::base::event::input::Input;
 use crate::base::event::output::Output;
-use crate::base::guests::guest::GuestLines;
+use crate::base::guests::guest::{GuestLines, GuestNetwork};
 use crate::base::guests::service::Service;
 use crate::base::interface::FoundVia;
 use crate::base::name::{Nick, Room};
@@ -85,9 +85,13 @@ impl Grenache {
         }
         match *input {
             Input::Bytes { stream, bytes } if room.owns(stream) => {
-                let rooms = self.rooms.iter().map(|room| room_service(room, None));
-                let mut services: Vec<String> = rooms.collect();
-                services.push(ctx.nick.as_str().to_owned());
+                let services = match serves_guests(ctx, &self.rooms) {
+                    true => {
+                        let rooms = self.rooms.iter().map(|room| room_service(room, None));
+                        rooms.chain([ctx.nick.as_str().to_owned()]).collect()
+                    }
+                    false => Vec::new(),
+                };
                 room.handle_bytes(ctx, &services, stream, bytes);
             }
             Input::Connected { stream } if room.owns(stream) => {
@@ -151,7 +155,7 @@ impl Grenache {
         });
         let own = self.room.is_some().then(|| Service {
             name: ctx.nick.as_str().to_owned(),
-            is_offered,
+            is_offered: serves_guests(ctx, &self.rooms),
             is_sought: false,
         });
         of_rooms.chain(own).chain(of_guests).collect()
@@ -177,4 +181,10 @@ impl Grenache {
             room.handle_timeout(ctx);
         }
     }
+}
+
+/// Whether anybody sees what guests say: a transient program leaves soon, and outside `#grenache`
+/// their lines are not shown.
+fn serves_guests(ctx: &Context, rooms: &[Room]) -> bool {
+    !ctx.transient && rooms.contains(&GuestNetwork::Grenache.room())
 }

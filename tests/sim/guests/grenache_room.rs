@@ -1,6 +1,7 @@
 //! Clients and services of Grenache, and hostile ones.
 use std::net::SocketAddr;
 
+use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::wire::grenache::rpc::{RpcRequest, write_answer, write_request};
@@ -161,6 +162,41 @@ fn a_request_is_a_line_and_is_answered() {
     );
     write(&mut lan, alice, stream, &masked("no JSON"));
     assert!(lan.has_closed(alice, stream));
+}
+
+/// A program that shows no line of guests acknowledges none, and offers no service of its user: one
+/// that only sends, and one that has left the room.
+#[test]
+fn unseen_lines_are_refused() {
+    const REFUSED: &str = r#"["1","ERR_P2PCHAT_NO_SERVICE",null]"#;
+    let offers = |lan: &Lan, who: PeerIndex| {
+        let set = lan.peers[who].services.last().expect("services");
+        set.iter().any(|it| it.name == "alice" && it.is_offered)
+    };
+    let (mut lan, alice) = service_of_alice(19);
+    assert!(offers(&lan, alice));
+    let part = Command::Part(p2pchat::Room::new("#grenache").ok());
+    lan.feed(alice, Input::Command(part));
+    lan.run_for(10);
+    assert!(!offers(&lan, alice));
+    let stream = client(&mut lan, alice, 1, host(1));
+    for service in ["alice", "p2pchat:grenache", "p2pchat:general"] {
+        let answer = request(&mut lan, alice, stream, service, "bob", "hi");
+        assert_eq!(answer, REFUSED, "{service}");
+    }
+
+    let mut lan = Lan::new(20);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].uses_grapes = true;
+    lan.peers[alice].transient = true;
+    lan.start(alice);
+    lan.join(alice, "#grenache");
+    let stream = client(&mut lan, alice, 1, host(1));
+    assert_eq!(
+        request(&mut lan, alice, stream, "alice", "bob", "hi"),
+        REFUSED
+    );
+    assert_eq!(shown(&lan, alice), [""; 0]);
 }
 
 /// A guest cannot pass for one of another host, and only what can be a name is looked up.
