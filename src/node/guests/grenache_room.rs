@@ -33,6 +33,9 @@ const RPC_STREAM_TIMEOUT_MS: u64 = 5_000;
 const RPC_IDLE_MS: u64 = 150_000;
 /// Maximum number of streams that others dialed. Further ones are closed.
 const RPC_ACCEPTED_MAX: usize = 64;
+/// Maximum number of refused requests of a stream since the last one that was not. Each costs us an
+/// answer, so the stream is closed then.
+const RPC_REFUSALS_MAX: u32 = 64;
 /// Milliseconds after which an answer is not awaited any more.
 const RPC_ANSWER_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds after its last request at which a guest counts as gone, unless we have a stream to
@@ -154,24 +157,20 @@ impl GrenacheRoom {
         if received.is_opened {
             self.open(ctx, stream);
         }
-        for message in received.messages {
-            match is_dialed {
-                true => self.handle_answer(ctx, stream, &message),
-                false => {
-                    let answer = self.handle_request(ctx, services, stream, &message);
-                    let Some(state) = self.streams.get_mut(&stream) else {
-                        return;
-                    };
-                    match answer {
-                        // Nothing follows a goodbye.
-                        Some(answer) if received.end.is_none() => {
-                            let bytes = state.websocket.text(&answer, mask);
-                            reads &= state.write(ctx, stream, bytes);
-                        }
-                        Some(_) => {}
-                        None => reads = false,
-                    }
-                }
+        if is_dialed {
+            for message in received.messages {
+                self.handle_answer(ctx, stream, &message);
+            }
+        } else {
+            let mut answers = Vec::new();
+            for message in received.messages {
+                reads = reads && self.answer(ctx, services, stream, &message, &mut answers);
+            }
+            // Nothing follows a goodbye.
+            if let Some(state) = self.streams.get_mut(&stream)
+                && received.end.is_none()
+            {
+                reads &= state.write(ctx, stream, answers);
             }
         }
         if received.end.is_some() || !reads {
@@ -199,36 +198,64 @@ impl GrenacheRoom {
         }
     }
 
-    /// Handles a request. Returns the answer, or `None` if it is no request.
-    fn handle_request(
+    /// Handles a request, and appends the answer. Returns false if the stream is to be closed: it
+    /// was no request, or one of too many that were refused.
+    fn answer(
         &mut self,
         ctx: &mut Context,
         services: &[String],
         stream: StreamId,
         message: &str,
-    ) -> Option<String> {
-        let request = RpcRequest::parse(message)?;
-        let refuse = |error| Some(write_answer(&request.id, Some(error)));
-        let state = self.streams.get_mut(&stream)?;
+        answers: &mut Vec<u8>,
+    ) -> bool {
+        let Some(request) = RpcRequest::parse(message) else {
+            return false;
+        };
+        let id = request.id.clone();
+        let refusal = self.handle_request(ctx, services, stream, request).err();
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return false;
+        };
+        state.refusals = match refusal {
+            Some(_) => state.refusals + 1,
+            None => 0,
+        };
+        // A service masks nothing.
+        let bytes = state.websocket.text(&write_answer(&id, refusal), [0; 4]);
+        answers.extend_from_slice(&bytes);
+        state.refusals < RPC_REFUSALS_MAX
+    }
+
+    /// Shows the line of a request.
+    ///
+    /// # Errors
+    /// Why the request is refused.
+    fn handle_request(
+        &mut self,
+        ctx: &mut Context,
+        services: &[String],
+        stream: StreamId,
+        request: RpcRequest,
+    ) -> Result<(), &'static str> {
+        const TOO_MANY: &str = "ERR_P2PCHAT_TOO_MANY";
+        let state = self.streams.get_mut(&stream).ok_or(TOO_MANY)?;
         let source = state.address.ip();
         state.deadline = Some(ctx.now.time + RPC_IDLE_MS);
         if !self.limits.admit(ctx.now.time, source) {
-            return refuse("ERR_P2PCHAT_TOO_MANY");
+            return Err(TOO_MANY);
         }
         if !services.contains(&request.service) {
-            return refuse("ERR_P2PCHAT_NO_SERVICE");
+            return Err("ERR_P2PCHAT_NO_SERVICE");
         }
         let from = SocketAddr::new(source, 0);
-        let Some(id) = observe_guest(ctx, from, request.name.as_deref()) else {
-            return refuse("ERR_P2PCHAT_TOO_MANY");
-        };
+        let id = observe_guest(ctx, from, request.name.as_deref()).ok_or(TOO_MANY)?;
         if let Some(guest) = ctx.guests.get(id) {
             let room = guest.network.room();
             let content = request.text;
             let notice = guest.notice(ctx.now.wall, GuestEvent::Posted { room, content });
             ctx.notify(notice);
         }
-        Some(write_answer(&request.id, None))
+        Ok(())
     }
 
     /// Handles an answer: the line has arrived, unless the service refused it.

@@ -66,6 +66,8 @@ pub struct RpcStream {
     pub service: Option<DialedService>,
     /// When to close the stream, unless something arrives. `None`: not at all.
     pub deadline: Option<Time>,
+    /// How many requests were refused since the last one that was not.
+    pub refusals: u32,
     is_blocked: bool,
     unsent: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl RpcStream {
             websocket,
             service,
             deadline: Some(deadline),
+            refusals: 0,
             is_blocked: false,
             unsent: Vec::new(),
         }

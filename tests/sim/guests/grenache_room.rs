@@ -434,6 +434,33 @@ fn a_flood_of_requests_is_cut() {
     );
 }
 
+/// Requests that are refused cost one write for all that came together. After 64 of them, or after
+/// something that is no request, the stream is closed.
+#[test]
+fn refused_requests_cost_little() {
+    let (mut lan, alice) = service_of_alice(21);
+    let refused = masked(r#"["1","",0]"#);
+    let admitted = masked(&write_request("1", "alice", "bob", "hi"));
+    let stream = client(&mut lan, alice, 1, host(1));
+    for _ in 0..3 {
+        let requests = [refused.repeat(9), admitted.clone()].concat();
+        write(&mut lan, alice, stream, &requests);
+        assert!(!lan.has_closed(alice, stream));
+    }
+    write(&mut lan, alice, stream, &refused.repeat(4_000));
+    assert!(lan.has_closed(alice, stream));
+    let answers = lan.take_external_writes(alice, stream);
+    let answers = String::from_utf8_lossy(&answers).matches("ERR_").count();
+    assert_eq!(answers, 3 * 9 + 64);
+    let stream = client(&mut lan, alice, 2, host(2));
+    let requests = [masked("no JSON"), admitted].concat();
+    write(&mut lan, alice, stream, &requests);
+    assert!(lan.has_closed(alice, stream));
+    assert!(lan.take_external_writes(alice, stream).is_empty());
+    let lines = shown(&lan, alice);
+    assert_eq!(lines.iter().filter(|it| it.ends_with("bob: hi")).count(), 3);
+}
+
 /// A client that reads no answers loses its stream before it costs much; so does a service that
 /// reads no requests.
 #[test]
@@ -441,7 +468,8 @@ fn streams_that_read_nothing_are_closed() {
     let (mut lan, alice) = service_of_alice(7);
     let stream = client(&mut lan, alice, 1, host(1));
     lan.feed(alice, Input::Blocked { stream });
-    let bytes = masked(&write_request("1", "nobody", "bob", ""));
+    let mut bytes = Vec::new();
+    write_frame(Opcode::Ping, &[b'x'; 60], Some(MASK), &mut bytes);
     let mut count = 0;
     while !lan.has_closed(alice, stream) {
         count += 1;
