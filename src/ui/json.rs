@@ -99,6 +99,16 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
     if let Some(room) = &ready.lsnp_room {
         line.string("lsnp_room", room.as_str());
     }
+    if !ready.grapes.is_empty() {
+        line.strings("grapes", ready.grapes.iter().map(String::as_str));
+    }
+    if ready.uses_dht {
+        line.raw("dht", true);
+    }
+    if !ready.dht_bootstrap.is_empty() {
+        let nodes = ready.dht_bootstrap.iter().map(String::as_str);
+        line.strings("dht_bootstrap", nodes);
+    }
     line.finish();
 }
 

@@ -338,6 +338,9 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
         speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
         speaks_go: fields.flag("go").unwrap_or(false),
         lsnp_room: fields.text("lsnp_room").and_then(Room::parse_canonical),
+        grapes: fields.texts("grapes").unwrap_or_default(),
+        uses_dht: fields.flag("dht").unwrap_or(false),
+        dht_bootstrap: fields.texts("dht_bootstrap").unwrap_or_default(),
     })
 }
 

@@ -153,6 +153,12 @@ pub struct Ready {
     pub lsnp_room: Option<Room>,
     /// Whether the program speaks the protocol of p2pchat in Go.
     pub speaks_go: bool,
+    /// The URLs of its Grapes.
+    pub grapes: Vec<String>,
+    /// Whether it uses the DHT of BitTorrent.
+    pub uses_dht: bool,
+    /// Where it finds nodes of the DHT. Empty: the public one.
+    pub dht_bootstrap: Vec<String>,
 }
 
 /// Where a listener continues in a folder. Clients get it as an opaque text.

@@ -9,6 +9,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::hosts::host::Loopback;
+#[cfg(all(feature = "dht", feature = "grenache"))]
+use super::hosts::wait::wait_until;
+#[cfg(all(feature = "dht", feature = "grenache"))]
+use super::wait_client;
 use super::{
     TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
     without_timestamp,
@@ -376,4 +380,51 @@ fn a_first_line_without_end_is_refused() {
     outcome.assert_code(1);
     assert!(outcome.err[0].contains("another version"), "{outcome:?}");
     server.join().expect("no panic");
+}
+
+/// --grape, --dht and --dht-bootstrap belong to the running program as well: an attached command
+/// that gives another one is refused. Whoever takes over goes on with those of its server.
+#[cfg(all(feature = "dht", feature = "grenache"))]
+#[test]
+fn the_finders_of_the_running_program_count() {
+    const GRAPE: &str = "--grape=http://127.0.0.1:9";
+    const NODE: &str = "--dht-bootstrap=127.0.0.1:9";
+    let Some(lo) = Loopback::new() else { return };
+    let assert_refused = |options: &[&str], name: &str| {
+        let outcome = run(
+            &lo,
+            "alice",
+            &[&["send", "--need=0"], options, &["x"]].concat(),
+        );
+        outcome.assert_code(2);
+        let sentence = format!("a p2pchat with another {name} runs in ");
+        let is_named = |line: &String| {
+            line.contains(&sentence) && line.contains("--dir") && line.contains("--ephemeral")
+        };
+        assert!(outcome.err.iter().any(is_named), "{outcome:?}");
+    };
+    let mut alice = lo.start("alice", &["listen"]);
+    assert_refused(&[GRAPE], "--grape");
+    assert_refused(&["--dht"], "--dht");
+    assert_refused(&["--dht", NODE], "--dht");
+    alice.kill();
+
+    let mut alice = lo.start("alice", &["listen", GRAPE, "--dht", NODE]);
+    let assert_kept = || {
+        assert_refused(&["--grape=http://127.0.0.1:8"], "--grape");
+        assert_refused(&["--dht", "--dht-bootstrap=127.0.0.1:8"], "--dht-bootstrap");
+        let same = ["send", "--need=0", GRAPE, "--dht", NODE, "x"];
+        run(&lo, "alice", &same).assert_code(0);
+    };
+    assert_kept();
+    let mut attached = lo.start("alice", &["--commands", "-r", "ops"]);
+    wait_client(&lo, &alice);
+    alice.kill();
+    wait_until("the finders run", TIMEOUT, || {
+        attached.say("/stats");
+        let lines = attached.err.all();
+        let has = |name: &str| lines.iter().any(|line| line.contains(name));
+        has("grenache announced") && has("dht announced")
+    });
+    assert_kept();
 }

@@ -278,3 +278,24 @@ fn json_lines_are_parsed_as_commands() {
     let long = format!("{{\"type\":\"chat\",\"content\":\"{long}\"}}");
     assert!(parse(&long).unwrap_err().contains("16 KiB"));
 }
+
+/// The first event of a session, with every field, is pinned and stands in the document. What is
+/// written is read again.
+#[test]
+fn ready_is_written_and_read_with_every_field() {
+    let vector = include_str!("../vectors/control_ready");
+    let document = include_str!("../../src/shell/ipc/PROTOCOL.md");
+    assert!(document.contains(vector), "PROTOCOL.md has another event");
+    let alice = peer(1, "alice");
+    let line = vector.replace("\"ID\"", &format!("\"{}\"", alice.id));
+    let line = line.replace("NAME", &alice.to_string());
+    let read = json_parser::parse_event(line.trim_end().as_bytes(), None).expect("an event");
+    let EventKind::Ready(ready) = &read.kind else {
+        panic!("{line}");
+    };
+    assert!(ready.uses_dht && ready.grapes == ["http://10.0.0.7:30001"]);
+    assert_eq!(ready.dht_bootstrap, ["10.0.0.7:6881"]);
+    let mut written = Vec::new();
+    json::append_event(&read, false, &mut written);
+    assert_eq!(String::from_utf8(written).unwrap(), line);
+}

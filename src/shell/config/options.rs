@@ -27,7 +27,7 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 9] = [
+const START_ONLY_OPTIONS: [OptionId; 12] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
@@ -37,6 +37,9 @@ const START_ONLY_OPTIONS: [OptionId; 9] = [
     OptionId::Lsnp,
     OptionId::LsnpRoom,
     OptionId::GoRoom,
+    OptionId::Grape,
+    OptionId::Dht,
+    OptionId::DhtBootstrap,
 ];
 
 /// Maximum number of Grapes. Each has a thread.

@@ -241,6 +241,9 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
             OptionId::GoRoom => options.go_room == ready.speaks_go,
             OptionId::LsnpRoom => options.lsnp_room == ready.lsnp_room,
+            OptionId::Grape => options.grapes == ready.grapes,
+            OptionId::Dht => options.dht == ready.uses_dht,
+            OptionId::DhtBootstrap => options.dht_bootstrap == ready.dht_bootstrap,
             OptionId::SecretFile => configured_network(options)? == ready.network,
             _ => true,
         };

@@ -262,6 +262,9 @@ impl Client {
         builder.options.lsnp = ready.speaks_lsnp;
         builder.options.lsnp_room = ready.lsnp_room;
         builder.options.go_room = ready.speaks_go;
+        builder.options.grapes = ready.grapes;
+        builder.options.dht = ready.uses_dht;
+        builder.options.dht_bootstrap = ready.dht_bootstrap;
         if let Some(ActiveFrontend { frontend, .. }) = &builder.existing {
             builder.options.rooms = frontend.rooms().to_vec();
         }

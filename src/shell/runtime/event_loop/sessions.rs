@@ -35,6 +35,9 @@ impl EventLoop {
             speaks_lsnp: self.options.lsnp,
             lsnp_room: self.options.lsnp_room.clone(),
             speaks_go: self.options.go_room,
+            grapes: self.options.grapes.clone(),
+            uses_dht: self.options.dht,
+            dht_bootstrap: self.options.dht_bootstrap.clone(),
         }
     }
 
