@@ -43,6 +43,21 @@ pub struct Undelivered {
     pub is_lacked_by_guests: bool,
 }
 
+/// Whether those who are here hold all lines of ours, and we hold all of theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncState {
+    /// Whether there is nothing left to exchange.
+    pub is_complete: bool,
+    /// Number of linked peers.
+    pub linked_peers: u64,
+    /// The first few peers with which lines are still to be exchanged.
+    pub behind: Vec<Peer>,
+    /// Number of all such peers.
+    pub behind_peers: u64,
+    /// When to compute this state again if no input arrives by then. `None`: no set time.
+    pub recheck_at: Option<Time>,
+}
+
 /// How far the lines published in this run are delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {

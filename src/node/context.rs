@@ -183,6 +183,9 @@ pub struct Context {
     /// When lines were last published or acknowledged, or a recipient was last searched. Used by
     /// [`Context::links_expected_until`].
     pub last_progress: Time,
+    /// Whether new links are probed: see
+    /// [`liveness::probe_all`](crate::node::connection::liveness::probe_all).
+    pub probes_links: bool,
     /// Counts of events that are not reported one by one.
     pub counters: NodeCounters,
     /// Scratch space for decryption, shared by all links.
@@ -219,6 +222,7 @@ impl Context {
             topology: Topology::default(),
             last_peer_event: now.time,
             last_progress: now.time,
+            probes_links: false,
             counters: NodeCounters::default(),
             decrypt_buffer: Vec::new(),
             dialed_streams: 0,

@@ -77,6 +77,9 @@ pub struct Link {
     pub last_receipt_sent: Option<Time>,
     /// The ping that has no answer yet.
     pub pending_ping: Option<PendingPing>,
+    /// How many pings the peer must still answer before we know what it holds: see
+    /// [`liveness::probe_all`](crate::node::connection::liveness::probe_all).
+    pub probes_left: u8,
     /// Round-trip time of the last answered ping, in milliseconds.
     pub rtt_ms: Option<u64>,
     /// The peer's rooms, as hashes keyed with the handshake: see

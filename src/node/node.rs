@@ -325,6 +325,10 @@ impl Node {
                 let troubles = Vec::new();
                 self.ctx.notify(Notice::Stats { counters, troubles });
             }
+            Command::Sync => {
+                ctx.last_progress = ctx.now.time;
+                liveness::probe_all(ctx);
+            }
             Command::AwaitDelivery { log, first, .. } => self.logs.adopt_lines(&log, first),
             Command::MarkRead { log, sequence } => {
                 self.replication

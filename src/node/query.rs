@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::base::batch::LogId;
 use crate::base::event::peer::Peer;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::missing_lines::{Delivery, Undelivered};
+use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::node::Node;
-use crate::node::replication::{delivery, fork_repair};
+use crate::node::replication::{delivery, fork_repair, sync::sync_state};
 use crate::node::standing::Standing;
 
 impl Node {
@@ -71,6 +71,14 @@ impl Node {
             }
         }
         undelivered
+    }
+
+    /// Whether we and those who are here hold all lines of each other. To be asked after
+    /// [`Command::Sync`](crate::base::event::command::Command::Sync).
+    pub fn sync_state(&self) -> SyncState {
+        let (ctx, logs, routes) = (&self.ctx, &self.logs, &self.routes);
+        let is_expecting = self.is_expecting_link();
+        sync_state::sync_state(ctx, logs, &self.replication, routes, is_expecting)
     }
 
     /// Whether another peer is likely to be linked soon. Peers whose addresses the user gave count

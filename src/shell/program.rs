@@ -93,5 +93,6 @@ fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
         Subcommand::Send => run_session(options, SessionMode::Send),
         Subcommand::Listen => run_session(options, SessionMode::Listen),
         Subcommand::Peers => run_session(options, SessionMode::Peers),
+        Subcommand::Sync => run_session(options, SessionMode::Sync),
     }
 }

@@ -156,8 +156,14 @@ pub fn append_request(request: &Request, out: &mut Vec<u8>) {
         RequestKind::Listen(listen) => append_listen(listen, out),
         RequestKind::Audit => JsonLine::new("audit", out).finish(),
         RequestKind::ReloadKnownPeers => JsonLine::new("known_peers", out).finish(),
-        RequestKind::Finish { required_peers } => {
+        RequestKind::Finish {
+            required_peers,
+            is_sync,
+        } => {
             let mut line = JsonLine::new("finish", out);
+            if *is_sync {
+                line.raw("sync", true);
+            }
             if let Some(need) = required_peers {
                 line.raw("need", need);
             }
@@ -251,6 +257,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::Publish { .. }
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
+            | Command::Sync
             | Command::Leave => return,
         },
     };

@@ -147,6 +147,7 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
         },
         "finish" => RequestKind::Finish {
             required_peers: fields.number("need"),
+            is_sync: fields.flag("sync").unwrap_or(false),
         },
         "await" | "read" => {
             let log =

@@ -36,6 +36,9 @@ pub enum RequestKind {
         ///
         /// Each recipient must also store its direct messages. With 0, nobody must store any line.
         required_peers: Option<u64>,
+        /// Whether to report instead whether those who are here hold all lines of ours, and we all
+        /// of theirs. Not settled while nobody is linked.
+        is_sync: bool,
     },
     /// Answer with the end of a folder.
     FindEnd(FolderName),

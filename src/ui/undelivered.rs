@@ -1,7 +1,8 @@
 //! Says in which rooms lines are undelivered, and who lacks them.
 use std::fmt::Write as _;
 
-use crate::base::missing_lines::Undelivered;
+use crate::base::event::peer::Peer;
+use crate::base::missing_lines::{SyncState, Undelivered};
 use crate::base::name::Target;
 
 /// How many targets are named.
@@ -34,21 +35,45 @@ pub fn describe(undelivered: &[Undelivered], connectivity: Connectivity) -> Stri
         // Writing to a `String` cannot fail.
         let _ = write!(text, "; and {more} more");
     }
-    let is_for_peers = undelivered.iter().any(|it| !lack_only_guests(it));
-    if let (true, Connectivity::Unlinked { heard_peers }) = (is_for_peers, connectivity) {
-        let _ = match heard_peers {
-            0 => write!(text, "; none was heard"),
-            1 => write!(
-                text,
-                "; 1 was heard, but it does not answer on TCP (a firewall?)"
-            ),
-            n => write!(
-                text,
-                "; {n} were heard, but none answers on TCP (a firewall?)"
-            ),
-        };
+    if undelivered.iter().any(|it| !lack_only_guests(it)) {
+        append_heard(connectivity, &mut text);
     }
     text
+}
+
+/// Describes what is still to be exchanged, such as `bob~k7mq and 1 more: not all lines are
+/// exchanged`. Without any link, also says whether peers were heard.
+pub fn describe_sync(state: &SyncState, connectivity: Connectivity) -> String {
+    let mut text = String::new();
+    match (connectivity, state.behind_peers) {
+        (Connectivity::Unlinked { .. }, _) => text.push_str("no peer is connected"),
+        (_, 0) => text.push_str("a peer is not connected yet, or the store is full"),
+        (_, peers) => {
+            append_names(&state.behind, peers, &mut text);
+            text.push_str(": not all lines are exchanged");
+        }
+    }
+    append_heard(connectivity, &mut text);
+    text
+}
+
+/// Without any link, appends whether peers were heard.
+fn append_heard(connectivity: Connectivity, text: &mut String) {
+    let Connectivity::Unlinked { heard_peers } = connectivity else {
+        return;
+    };
+    // Writing to a `String` cannot fail.
+    let _ = match heard_peers {
+        0 => write!(text, "; none was heard"),
+        1 => write!(
+            text,
+            "; 1 was heard, but it does not answer on TCP (a firewall?)"
+        ),
+        n => write!(
+            text,
+            "; {n} were heard, but none answers on TCP (a firewall?)"
+        ),
+    };
 }
 
 fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut String) {
@@ -68,7 +93,11 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
         [] => write!(text, "{acked} of {required} peers have received all lines"),
         _ if of_target.target.room().is_none() => write!(text, "the lines have not arrived"),
         _ => {
-            append_names(of_target, text);
+            append_names(&of_target.lacking, of_target.lacking_peers, text);
+            text.push_str(match of_target.lacking_peers {
+                1 => " lacks",
+                _ => " lack",
+            });
             write!(
                 text,
                 " lines, {acked} of {required} peers have received all"
@@ -82,14 +111,13 @@ fn lack_only_guests(of_target: &Undelivered) -> bool {
     of_target.is_lacked_by_guests && of_target.lacking.is_empty()
 }
 
-/// Appends who lacks lines, such as `bob~k7mq, carol~x2fe and 4 more lack`.
-fn append_names(of_target: &Undelivered, text: &mut String) {
-    let lacking = &of_target.lacking;
-    let more = of_target.lacking_peers.saturating_sub(lacking.len() as u64);
-    for (i, peer) in lacking.iter().enumerate() {
+/// Appends names, such as `bob~k7mq, carol~x2fe and 4 more`. `count`: how many peers there are.
+fn append_names(named: &[Peer], count: u64, text: &mut String) {
+    let more = count.saturating_sub(named.len() as u64);
+    for (i, peer) in named.iter().enumerate() {
         let separator = match i {
             0 => "",
-            _ if more == 0 && i + 1 == lacking.len() => " and ",
+            _ if more == 0 && i + 1 == named.len() => " and ",
             _ => ", ",
         };
         let _ = write!(text, "{separator}{peer}");
@@ -97,8 +125,4 @@ fn append_names(of_target: &Undelivered, text: &mut String) {
     if more > 0 {
         let _ = write!(text, " and {more} more");
     }
-    text.push_str(match of_target.lacking_peers {
-        1 => " lacks",
-        _ => " lack",
-    });
 }

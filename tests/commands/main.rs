@@ -39,6 +39,7 @@ mod send;
 mod signals;
 mod stalled_stdout;
 mod streams;
+mod sync;
 mod takeover;
 mod unbuilt;
 

@@ -63,6 +63,7 @@ fn offer() -> Offer {
 
 fn request(offer: Option<Offer>) -> FetchState {
     FetchState::Requested(Box::new(LogRequest {
+        announced: 0,
         from: 1,
         backfill: None,
         is_sent: true,

@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 37] = [
+const UNNAMED: [&str; 38] = [
     "BLOCK",
     "CHECK_CHARS",
     "CHECK_DIGITS",
@@ -29,6 +29,7 @@ const UNNAMED: [&str; 37] = [
     "ID_PREFIX_MIN_CHARS",
     "INVITE_MODE",
     "KEY_BYTES",
+    "BEHIND_NAMED_MAX",
     "LACKING_NAMED_MAX",
     "LAMPORTS_PER_MS",
     "MAP_BYTES",

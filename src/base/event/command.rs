@@ -47,6 +47,9 @@ pub enum Command {
     Peers,
     /// List the counters. Answered by `Notice::Stats`.
     Stats,
+    /// Find out what each linked peer holds and requests now, so that
+    /// [`Node::sync_state`](crate::node::node::Node::sync_state) takes it into account.
+    Sync,
     /// Treat lines that this identity published in an earlier run as lines of this run. The store
     /// then keeps them until a peer has acknowledged them.
     AwaitDelivery {

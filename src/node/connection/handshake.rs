@@ -468,8 +468,7 @@ impl Handshakes {
         ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
         ctx.last_peer_event = ctx.now.time;
-        // The ping measures the round-trip time, which `peers` shows.
-        liveness::ping(ctx, stream);
+        liveness::link_up(ctx, stream);
         events.push(LinkEvent::Up(stream));
         liveness::push_frames(stream, frames, events);
     }

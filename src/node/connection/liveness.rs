@@ -18,6 +18,9 @@ pub const PING_AFTER_IDLE_MS: u64 = 18_000;
 /// shown as gone within 30 s. Together with [`PING_AFTER_IDLE_MS`], this time must therefore stay
 /// below 30 s.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
+/// Number of pings that probe a link. A new link's first one precedes our digests. The peer handles
+/// them before the second one, and may answer them at the end of its turn, after the second pong.
+const PROBES: u8 = 3;
 /// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
 /// 53 bits.
 const NONCE_BITS: u32 = 53;
@@ -210,6 +213,31 @@ fn remove_link(ctx: &mut Context, stream: StreamId, end: LinkEnd, events: &mut V
     }));
 }
 
+/// Pings a new link. The ping measures the round-trip time, which `peers` shows.
+pub fn link_up(ctx: &mut Context, stream: StreamId) {
+    if ctx.probes_links {
+        probe(ctx, stream);
+    } else {
+        ping(ctx, stream);
+    }
+}
+
+/// Probes all links, and from now on each new one. Once a peer has answered its [`PROBES`], all
+/// that it offers and requests because of what we sent before has arrived.
+pub fn probe_all(ctx: &mut Context) {
+    ctx.probes_links = true;
+    for stream in ctx.streams() {
+        probe(ctx, stream);
+    }
+}
+
+fn probe(ctx: &mut Context, stream: StreamId) {
+    if let Some(link) = ctx.links.get_mut(&stream) {
+        link.probes_left = PROBES;
+        restart_ping(ctx, stream);
+    }
+}
+
 /// Pings a link, unless an earlier ping has no answer yet.
 pub fn ping(ctx: &mut Context, stream: StreamId) {
     let is_pending = ctx
@@ -239,6 +267,10 @@ pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     };
     if let Some(ping) = link.pending_ping.take_if(|ping| ping.nonce == nonce) {
         link.rtt_ms = Some(ctx.now.time.ms_since(ping.sent_at));
+        link.probes_left = link.probes_left.saturating_sub(1);
+        if link.probes_left > 0 {
+            restart_ping(ctx, stream);
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl PendingHandshake {
             last_activity: now,
             last_receipt_sent: None,
             pending_ping: None,
+            probes_left: 0,
             rtt_ms: None,
             room_hashes: hello.rooms.into_iter().collect(),
             shared_rooms: SortedSet::new(),

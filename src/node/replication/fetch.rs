@@ -43,6 +43,9 @@ impl Replication {
         let request = self.progress.get(key.stream, &key.log).request();
         let is_expected = request.is_some_and(|it| (low..=high).contains(&it.from));
         if logs.get(&key.log).is_none() && is_expected {
+            if let Some(request) = self.progress.request_mut(key.stream, &key.log) {
+                request.announced = high;
+            }
             return;
         }
         self.start_request(ctx, logs, rooms, key, low, high);
@@ -238,6 +241,7 @@ impl Replication {
         if let Some(request) = self.progress.get(other, log).request() {
             let request = LogRequest {
                 from: high + 1,
+                announced: 0,
                 offer: None,
                 ..*request
             };
@@ -348,6 +352,7 @@ impl Replication {
         };
         let request = LogRequest {
             from,
+            announced: high,
             backfill,
             is_sent: true,
             progress_at: ctx.now.time,
@@ -367,6 +372,7 @@ impl Replication {
     ) {
         let request = LogRequest {
             from,
+            announced: 0,
             backfill: None,
             is_sent: true,
             progress_at: ctx.now.time,
@@ -428,6 +434,7 @@ impl Replication {
             // The author began to send this log without a request.
             FetchState::Idle | FetchState::Offered(_) => LogRequest {
                 from: 0,
+                announced: 0,
                 backfill: None,
                 is_sent: true,
                 progress_at: ctx.now.time,
@@ -481,6 +488,7 @@ impl Replication {
         if can_request && (next.is_some() || batch.sequence == 1) {
             let request = LogRequest {
                 from: next.unwrap_or(1),
+                announced: 0,
                 backfill: None,
                 is_sent: false,
                 progress_at: ctx.now.time,

@@ -57,6 +57,11 @@ impl Gaps {
         self.is_query_full = true;
     }
 
+    /// The link over which lines of a gap are requested.
+    pub fn requested_over(&self) -> Option<StreamId> {
+        self.request.as_ref().map(|request| request.key.stream)
+    }
+
     /// Whether this batch answers the request for a gap of its log over this link.
     pub fn is_expected(&self, key: &LinkLog, batch: &Batch) -> bool {
         let request = self.request.as_ref();

@@ -22,4 +22,5 @@ pub mod progress_state;
 pub mod receipts;
 pub mod send;
 pub mod store_health;
+pub mod sync;
 pub mod want;

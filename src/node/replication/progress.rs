@@ -405,13 +405,17 @@ impl ProgressTable {
         records.map(|(stream, record)| (*stream, record))
     }
 
-    /// The logs whose request was not sent yet, on all links.
-    pub fn unsent_requests(&self) -> Vec<LinkLog> {
-        let records = self.logs.iter().flat_map(|(log, records)| {
+    /// All records.
+    pub fn records(&self) -> impl Iterator<Item = (StreamId, &LogId, &Progress)> {
+        self.logs.iter().flat_map(|(log, records)| {
             let records = records.iter();
             records.map(move |(stream, record)| (*stream, log, record))
-        });
-        let unsent = records.filter(|(_, _, record)| {
+        })
+    }
+
+    /// The logs whose request was not sent yet, on all links.
+    pub fn unsent_requests(&self) -> Vec<LinkLog> {
+        let unsent = self.records().filter(|(_, _, record)| {
             let request = record.request();
             request.is_some_and(|request| !request.is_sent)
         });

@@ -240,6 +240,9 @@ pub struct Offer {
 pub struct LogRequest {
     /// Sequence of the first line that was requested.
     pub from: u64,
+    /// Sequence of the last line that the source said it stores when the log was requested; 0 if it
+    /// did not say. More lines may follow.
+    pub announced: u64,
     /// How far the request may still move back, to older lines. It moves only while we store no
     /// line of the log. `None`: it never moves.
     pub backfill: Option<Backfill>,
@@ -253,6 +256,13 @@ pub struct LogRequest {
 }
 
 impl LogRequest {
+    /// Whether announced lines above `high`, our last line, are still to come, as far as the source
+    /// stores them.
+    pub fn is_behind(&self, high: u64) -> bool {
+        let offered = self.offer.map_or(0, |offer| offer.high);
+        !self.is_sent || self.announced.max(offered) >= self.from.max(high + 1)
+    }
+
     /// Moves the request to the line `from`, because the source stores no line before it.
     pub fn skip_to(&mut self, from: u64) {
         self.from = from;

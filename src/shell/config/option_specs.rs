@@ -3,7 +3,7 @@
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
-    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Whoami,
+    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Whoami,
 };
 
 /// Names one option. The discriminant is the index of the option's row in [`OPTION_SPECS`].
@@ -139,21 +139,26 @@ pub struct OptionSpec {
     pub hint: &'static str,
 }
 
-const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
-const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
+const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync];
+const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Sync];
 const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
 /// The commands that use an identity and the network.
-const IDENTITY_COMMANDS: &[Subcommand] =
+const IDENTITY_COMMANDS: &[Subcommand] = &[
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join,
+];
+/// The commands that may keep their state in memory: `sync` would have nothing to exchange.
+const EPHEMERAL_COMMANDS: &[Subcommand] =
     &[Chat, Send, Listen, Peers, History, Whoami, Invite, Join];
-const LISTENING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Invite];
-const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Invite, Join];
+const LISTENING_COMMANDS: &[Subcommand] =
+    &[Chat, Send, Listen, Peers, History, Sync, Whoami, Invite];
+const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync, Invite, Join];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
 /// The commands that print chat lines.
 const PRINTING_COMMANDS: &[Subcommand] = &[Chat, Listen, History];
 /// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
 /// none is typed.
 pub const ALL_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Whoami, Keygen, Invite, Join,
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Keygen, Invite, Join,
 ];
 
 const fn valued_option(
@@ -213,7 +218,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "`p2pchat keygen > FILE` makes one"),
     valued_option(OptionId::Dir, 0, "--dir", "DIR", IDENTITY_COMMANDS,
         "the directory for identity, known peers and lines"),
-    flag(OptionId::Ephemeral, 0, "--ephemeral", IDENTITY_COMMANDS),
+    flag(OptionId::Ephemeral, 0, "--ephemeral", EPHEMERAL_COMMANDS),
     flag(OptionId::Json, 0, "--json", ALL_BUT_KEYGEN),
     valued_option(OptionId::Count, b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
     valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", WAITING_COMMANDS, "as in `-W 2.5`"),

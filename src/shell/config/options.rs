@@ -76,7 +76,7 @@ pub struct Options {
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
     /// first room. `send --to ROOM` puts ROOM first.
     ///
-    /// For `history`, these are the rooms to print. Empty: all rooms.
+    /// For `history` and `sync`, these are the only rooms. Empty: all rooms.
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
@@ -214,7 +214,9 @@ pub fn parse(
         go_room.then(|| GuestNetwork::GoP2pchat.room()),
         speaks_grenache.then(|| GuestNetwork::Grenache.room()),
     ];
-    for room in of_guests.iter().flatten().chain(&lsnp_room) {
+    // Guests hold no lines.
+    let of_guests = of_guests.iter().flatten().chain(&lsnp_room);
+    for room in of_guests.filter(|_| sources.subcommand != Subcommand::Sync) {
         if !rooms.contains(room) {
             rooms.push(room.clone());
         }
@@ -300,7 +302,7 @@ fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelect
         Some(Recipient::Peer(selector)) => (None, Some(selector)),
         None => (None, None),
     };
-    if sources.subcommand == Subcommand::History {
+    if matches!(sources.subcommand, Subcommand::History | Subcommand::Sync) {
         let rooms = sources.all_values(OptionId::Room, values::parse_room)?;
         return Ok((
             check_repeats(OptionId::Room, to_room.map_or(rooms, |room| vec![room]))?,

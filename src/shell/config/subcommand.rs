@@ -11,6 +11,8 @@ pub enum Subcommand {
     Listen,
     /// List the reachable peers.
     Peers,
+    /// Exchange all lines with those who are here.
+    Sync,
     /// Print the stored lines.
     History,
     /// Print our name, id, fingerprint and connection code.
@@ -36,6 +38,7 @@ impl Subcommand {
             Subcommand::Send => "send",
             Subcommand::Listen => "listen",
             Subcommand::Peers => "peers",
+            Subcommand::Sync => "sync",
             Subcommand::History => "history",
             Subcommand::Whoami => "whoami",
             Subcommand::Keygen => "keygen",

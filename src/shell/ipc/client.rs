@@ -18,7 +18,7 @@ use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::event_sink::EventSink as _;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
-use crate::shell::session::frontend::exit_policy::{Retention, SessionMode};
+use crate::shell::session::frontend::exit_policy::Retention;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
 use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
@@ -257,8 +257,7 @@ impl Client {
         builder.options.username = ready.me.nick;
         builder.options.multicast = ready.multicast;
         builder.options.interfaces = ready.interfaces;
-        let is_transient = matches!(builder.mode, SessionMode::Send | SessionMode::Peers);
-        builder.options.nat = ready.maps_port && !is_transient;
+        builder.options.nat = ready.maps_port && !builder.mode.is_transient();
         builder.options.lsnp = ready.speaks_lsnp;
         builder.options.lsnp_room = ready.lsnp_room;
         builder.options.go_room = ready.speaks_go;

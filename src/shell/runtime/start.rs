@@ -12,12 +12,13 @@ use crate::base::event::peer::Peer;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{FolderName, Room};
+use crate::base::name::FolderName;
 use crate::node::context::NodeConfig;
 use crate::node::node::Node;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
+use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values::Verbosity;
 use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
@@ -94,7 +95,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     // then begin a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
-    let (store, opened_folders) = open_store(&state, network, own.id, &options.rooms)?;
+    let (store, opened_folders) = open_store(&state, network, own.id, options)?;
     let ActiveFrontend {
         mut frontend,
         signals,
@@ -117,7 +118,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         nick: own.nick,
         port: listening_port(&streams)?,
         seed: random_bytes()?,
-        transient: matches!(builder.mode, SessionMode::Send | SessionMode::Peers),
+        transient: builder.mode.is_transient(),
         is_ephemeral: options.is_ephemeral(),
         beacons_enabled: options.multicast.is_some(),
         known_peers,
@@ -214,14 +215,20 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
     }
 }
 
-/// Opens the store, and the folders of `rooms`, of direct messages and of carried lines. Then opens
-/// other rooms with unacknowledged lines of ours. Opens at most [`ROOMS_MAX`] rooms in total.
+/// Opens the store, and the folders of the rooms of the options, of direct messages and of carried
+/// lines. Then opens other rooms with unacknowledged lines of ours; for `sync` without rooms, all
+/// stored rooms. Opens at most [`ROOMS_MAX`] rooms in total.
+///
+/// # Errors
+/// Exit status 78: the history cannot be opened. 2: too many rooms are stored for `sync`.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,
     own: PeerId,
-    rooms: &[Room],
+    options: &Options,
 ) -> Result<(Store, OpenedFolders), Failure> {
+    let rooms = &options.rooms;
+    let syncs_all = options.subcommand == Subcommand::Sync && rooms.is_empty();
     let dir = state.directory().map(history_dir);
     let open = || {
         let mut store = match &dir {
@@ -232,20 +239,32 @@ fn open_store(
         let folders = folders.chain([FolderName::direct(), FolderName::carried()]);
         let opened = folders.map(|folder| Ok((folder.clone(), store.open_folder(&folder)?)));
         let mut opened = opened.collect::<io::Result<OpenedFolders>>()?;
-        let mut unacknowledged = store.rooms_with_unacknowledged();
-        unacknowledged.retain(|room| !rooms.contains(room));
+        let mut others = match syncs_all {
+            true => store.stored_rooms(),
+            false => store.rooms_with_unacknowledged(),
+        };
+        others.retain(|room| !rooms.contains(room));
         let room_slots = ROOMS_MAX.saturating_sub(rooms.len());
-        for room in unacknowledged.iter().take(room_slots) {
+        for room in others.iter().take(room_slots) {
             let folder = FolderName::from(room);
-            if let Ok(ranges) = store.open_folder(&folder) {
-                opened.push((folder, ranges));
+            match store.open_folder(&folder) {
+                Ok(ranges) => opened.push((folder, ranges)),
+                Err(error) if syncs_all => return Err(error),
+                Err(_) => {}
             }
         }
-        Ok((store, opened))
+        Ok((store, opened, others.len()))
     };
-    open().map_err(|error: io::Error| {
+    let opened = open().map_err(|error: io::Error| {
         let dir = dir.as_deref().unwrap_or(Path::new("memory")).display();
         let sentence = format!("the history in {dir} cannot be opened: {error}");
         Failure::new(ExitStatus::ConfigError, sentence)
-    })
+    });
+    match opened? {
+        (.., rooms) if syncs_all && rooms > ROOMS_MAX => Err(Failure::usage(format!(
+            "sync: {rooms} rooms are stored, and at most {ROOMS_MAX} can be exchanged at a time: \
+             name them with --room"
+        ))),
+        (store, opened, _) => Ok((store, opened)),
+    }
 }

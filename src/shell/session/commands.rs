@@ -47,7 +47,13 @@ impl Session {
             RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
             RequestKind::Audit => around.store.report_damage(),
             RequestKind::ReloadKnownPeers => return Some(SessionAction::ReloadKnownPeers),
-            RequestKind::Finish { required_peers } => self.start_reports(required_peers, sink),
+            RequestKind::Finish {
+                required_peers,
+                is_sync,
+            } => {
+                self.start_reports(required_peers, is_sync, sink);
+                return is_sync.then_some(SessionAction::Command(Command::Sync));
+            }
             RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
             RequestKind::Printed { folder, cursor } => {
                 self.record_printed(&folder, &cursor, around.store);
@@ -262,6 +268,7 @@ impl Session {
             Command::Publish { .. }
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
+            | Command::Sync
             | Command::Leave => {}
         }
         None

@@ -1,5 +1,6 @@
 //! The part of a session that reports what becomes of its lines.
 use crate::base::error_code::ErrorCode;
+use crate::base::missing_lines::Delivery;
 use crate::base::time::Time;
 use crate::node::node::Node;
 use crate::shell::session::event_sink::EventSink;
@@ -21,9 +22,14 @@ impl Session {
         }
     }
 
-    /// Starts to report the delivery of this session's lines. `required_peers`: see
+    /// Starts to report the delivery of this session's lines. For the arguments, see
     /// [`RequestKind::Finish`](crate::ui::request::RequestKind::Finish).
-    pub(super) fn start_reports(&mut self, required_peers: Option<u64>, sink: &mut dyn EventSink) {
+    pub(super) fn start_reports(
+        &mut self,
+        required_peers: Option<u64>,
+        is_sync: bool,
+        sink: &mut dyn EventSink,
+    ) {
         if let Some(Finish { id: Some(id), .. }) = self.finish.take() {
             // This request replaces an earlier one, which has no report yet.
             emit(sink, Some(id), EventKind::Done(Done::default()));
@@ -32,6 +38,7 @@ impl Session {
         self.finish = Some(Finish {
             id: self.current_id.take(),
             required_peers,
+            is_sync,
             last_report: None,
         });
     }
@@ -62,8 +69,15 @@ impl Session {
         if !self.unconfirmed.is_empty() {
             return None;
         }
-        let required_peers = self.finish.as_ref()?.required_peers;
-        let mut report = self.report_delivery(node, required_peers);
+        let Finish {
+            required_peers,
+            is_sync,
+            ..
+        } = *self.finish.as_ref()?;
+        let mut report = match is_sync {
+            true => report_sync(node),
+            false => self.report_delivery(node, required_peers),
+        };
         let recheck_at = report.delivery.recheck_at.take();
         if let Some(finish) = &mut self.finish
             && finish.last_report.as_ref() != Some(&report)
@@ -134,18 +148,44 @@ impl Session {
         let mut undelivered = String::new();
         if !delivery.is_settled {
             let targets = node.undelivered(&lines, required_peers);
-            let connectivity = match has_linked_peer {
-                true => Connectivity::Linked,
-                false => Connectivity::Unlinked {
-                    heard_peers: node.heard_peer_count(),
-                },
-            };
-            undelivered = undelivered::describe(&targets, connectivity);
+            undelivered = undelivered::describe(&targets, connectivity(node));
         }
         DeliveryReport {
             has_linked_peer,
             delivery,
             undelivered,
         }
+    }
+}
+
+/// Whether those who are here hold all lines of ours, and we all of theirs, as a report. Its peers
+/// are the linked ones; those with which nothing is left to exchange count as acknowledging.
+fn report_sync(node: &Node) -> DeliveryReport {
+    let state = node.sync_state();
+    let is_settled = state.is_complete && state.linked_peers > 0;
+    DeliveryReport {
+        has_linked_peer: state.linked_peers > 0,
+        undelivered: match is_settled {
+            true => String::new(),
+            false => undelivered::describe_sync(&state, connectivity(node)),
+        },
+        delivery: Delivery {
+            linked_peers: state.linked_peers,
+            acked_peers: state.linked_peers.saturating_sub(state.behind_peers),
+            required_peers: state.linked_peers,
+            has_undelivered: !is_settled,
+            is_unsent_to_guests: false,
+            is_settled,
+            recheck_at: state.recheck_at,
+        },
+    }
+}
+
+fn connectivity(node: &Node) -> Connectivity {
+    match node.link_count() > 0 {
+        true => Connectivity::Linked,
+        false => Connectivity::Unlinked {
+            heard_peers: node.heard_peer_count(),
+        },
     }
 }

@@ -123,6 +123,8 @@ pub(super) struct Finish {
     pub(super) id: Option<String>,
     /// How many peers must store the lines; `None`: all.
     pub(super) required_peers: Option<u64>,
+    /// See [`RequestKind::Finish`].
+    pub(super) is_sync: bool,
     pub(super) last_report: Option<DeliveryReport>,
 }
 

@@ -22,7 +22,6 @@ use crate::shell::store::quota::{AuthorUsage, BytesToEvict, StoreLimits, bytes_o
 use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
-use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
 /// Capacity to which [`DiskStore::scratch`] shrinks after a save, in bytes.
 const SCRATCH_MAX_BYTES: usize = 128 * 1024;
@@ -181,13 +180,13 @@ impl DiskStore {
         folders.flat_map(Folder::take_damage).collect()
     }
 
-    /// The rooms with lines of ours that perhaps no other peer stores yet. Includes rooms that are
-    /// not open.
-    pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
+    /// The rooms of which this directory has a folder that `is_selected` selects, by its path.
+    /// Includes rooms that are not open.
+    pub fn stored_rooms(&self, is_selected: &dyn Fn(&Path) -> bool) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let marked = entries.filter(|entry| UnacknowledgedMarker::is_set_in(&entry.path()));
+        let selected = entries.filter(|entry| is_selected(&entry.path()));
         let room = |name: &str| FolderName::parse(name)?.room();
-        marked
+        selected
             .filter_map(|entry| entry.file_name().to_str().and_then(room))
             .collect()
     }

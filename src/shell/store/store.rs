@@ -26,6 +26,7 @@ use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::reader::{PrintedBacklog, ReaderState};
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
+use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
 /// Number of bytes to read from the store at a time. Without this bound, a lagging reader would
 /// hold up the event loop.
@@ -85,7 +86,15 @@ impl Store {
     /// not open, and lines of earlier runs.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
-            Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
+            Backend::Disk(disk) => disk.stored_rooms(&UnacknowledgedMarker::is_set_in),
+            Backend::Memory(_) => Vec::new(),
+        }
+    }
+
+    /// The rooms of which this directory has a folder, in the network of the store.
+    pub fn stored_rooms(&self) -> Vec<Room> {
+        match &self.backend {
+            Backend::Disk(disk) => disk.stored_rooms(&|_| true),
             Backend::Memory(_) => Vec::new(),
         }
     }

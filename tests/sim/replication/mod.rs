@@ -14,3 +14,4 @@ mod news;
 mod news_verdicts;
 mod relays;
 mod storage;
+mod sync;

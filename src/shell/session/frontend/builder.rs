@@ -145,9 +145,9 @@ impl FrontendBuilder {
         move || wake(&waker)
     }
 
-    /// Opens stdout; `None` for `send` without --json, which prints nothing to stdout.
+    /// Opens stdout; `None` for `sync`, and `send` without --json, which print nothing to stdout.
     fn open_stdout(&self) -> Result<Option<OutputWriter>, Failure> {
-        if self.mode == SessionMode::Send && !self.options.json {
+        if matches!(self.mode, SessionMode::Send | SessionMode::Sync) && !self.options.json {
             return Ok(None);
         }
         OutputWriter::for_stdout(self.wake_callback())
@@ -155,13 +155,13 @@ impl FrontendBuilder {
             .map_err(|error| Failure::io("stdout cannot be used", &error))
     }
 
-    /// Begins to read stdin: keys for the editor, or lines. `None` for `listen`, `peers` and `send`
-    /// with TEXT, which do not read stdin.
+    /// Begins to read stdin: keys for the editor, or lines. `None` for `listen`, `peers`, `sync` and
+    /// `send` with TEXT, which do not read stdin.
     fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
             SessionMode::Send => self.options.text.is_none(),
-            SessionMode::Listen | SessionMode::Peers => false,
+            SessionMode::Listen | SessionMode::Peers | SessionMode::Sync => false,
         };
         let stdin = if has_editor {
             // `forget` keeps the terminal in raw mode after this function. The end of the session

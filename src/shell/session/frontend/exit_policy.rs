@@ -19,9 +19,24 @@ pub enum SessionMode {
     Listen,
     /// Looks for peers for a limited time, and lists them.
     Peers,
+    /// Exchanges all lines with those who are here, and ends.
+    Sync,
 }
 
 impl SessionMode {
+    /// Whether this command ends when all lines are exchanged with those who are here.
+    pub fn is_sync(self) -> bool {
+        self == SessionMode::Sync
+    }
+
+    /// Whether this command ends by itself soon, and comes and goes unannounced.
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self,
+            SessionMode::Send | SessionMode::Peers | SessionMode::Sync
+        )
+    }
+
     /// Whether this command prints the transcript.
     pub fn prints_transcript(self) -> bool {
         matches!(self, SessionMode::Chat | SessionMode::Listen)
@@ -114,7 +129,7 @@ impl ExitPolicy {
         let run_deadline = match mode {
             SessionMode::Listen => wait_ms.map(|ms| now + ms),
             SessionMode::Peers => Some(now + wait_ms.unwrap_or(DEFAULT_PEERS_WAIT_MS)),
-            SessionMode::Chat | SessionMode::Send => None,
+            SessionMode::Chat | SessionMode::Send | SessionMode::Sync => None,
         };
         ExitPolicy {
             mode,
@@ -148,7 +163,7 @@ impl ExitPolicy {
         let waits = match self.mode {
             SessionMode::Send => true,
             SessionMode::Chat => self.wait_ms.is_some(),
-            SessionMode::Listen | SessionMode::Peers => return None,
+            SessionMode::Listen | SessionMode::Peers | SessionMode::Sync => return None,
         };
         match (self.input, is_blocked) {
             (InputState::Open, true) => {
@@ -301,7 +316,9 @@ impl ExitPolicy {
                 status: ExitStatus::GeneralError,
                 message: Some("the last lines could not be stored, and are lost".to_owned()),
             },
-            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(report),
+            SessionMode::Chat | SessionMode::Send | SessionMode::Sync => {
+                self.exit_undelivered(report)
+            }
         })
     }
 
@@ -334,6 +351,9 @@ impl ExitPolicy {
 
     /// The sentence that says why lines are undelivered, and what happens to them.
     fn undelivered_message(&self, report: &DeliveryReport) -> String {
+        if self.mode.is_sync() {
+            return report.undelivered.clone();
+        }
         let fate = match self.retention {
             Retention::Lost => "the lines are lost with this program",
             Retention::Server => "the lines are stored, and sent by the p2pchat that runs here",

@@ -82,8 +82,8 @@ impl Frontend {
         }
         let event = match &mut self.stdin {
             Some(stdin) => stdin.next_event(),
-            // `send` with TEXT has no stdin: its input ends with TEXT. `listen` and `peers` have
-            // no input.
+            // `send` with TEXT has no stdin: its input ends with TEXT. Other commands without stdin
+            // have no input.
             None => self.is_text_exhausted().then_some(StdinEvent::End),
         };
         let Some(event) = event else {
@@ -112,10 +112,11 @@ impl Frontend {
         }
     }
 
-    /// Whether `send` must still record the end of its input without reading stdin. Its input is
-    /// TEXT, so the input has already ended.
+    /// Whether this command must still record the end of its input without reading stdin. The input
+    /// of `send` is TEXT, so it has already ended, and `sync` has none.
     fn is_text_exhausted(&self) -> bool {
-        self.exit_policy.mode == SessionMode::Send
+        let mode = self.exit_policy.mode;
+        (mode == SessionMode::Send || mode.is_sync())
             && self.stdin.is_none()
             && !self.exit_policy.has_input_ended()
     }

@@ -186,7 +186,10 @@ impl Frontend {
         if self.is_finish_due && !self.pending.has_lines() && self.commands.is_empty() {
             self.is_finish_due = false;
             let required_peers = self.required_peers;
-            let finish = RequestKind::Finish { required_peers };
+            let finish = RequestKind::Finish {
+                required_peers,
+                is_sync: self.exit_policy.mode.is_sync(),
+            };
             let request = self.pending.push(finish, false, true);
             self.outgoing.push_back(request);
         }
