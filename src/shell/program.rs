@@ -91,6 +91,7 @@ fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
         Subcommand::History => run_history(&options),
         Subcommand::Chat => run_session(options, SessionMode::Chat),
         Subcommand::Send => run_session(options, SessionMode::Send),
+        Subcommand::Listen if options.reading.drains => run_session(options, SessionMode::Drain),
         Subcommand::Listen => run_session(options, SessionMode::Listen),
         Subcommand::Peers => run_session(options, SessionMode::Peers),
         Subcommand::Sync => run_session(options, SessionMode::Sync),

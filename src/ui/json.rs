@@ -208,6 +208,9 @@ fn append_listen(listen: &Listen, out: &mut Vec<u8>) {
     line.raw("echo", listen.has_echo);
     line.raw("only_new", listen.only_new);
     line.raw("backlog", listen.backlog);
+    if listen.seeks_end {
+        line.string("seek", "end");
+    }
     line.finish();
 }
 

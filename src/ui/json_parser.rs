@@ -123,6 +123,11 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
             is_batch: fields.flag("batch").unwrap_or(false),
             has_echo: fields.flag("echo").unwrap_or(true),
             only_new: fields.flag("only_new").unwrap_or(false),
+            seeks_end: match fields.text("seek") {
+                None => false,
+                Some("end") => true,
+                Some(_) => return Err(missing("seek")),
+            },
             backlog: fields.number("backlog").unwrap_or(0),
         }),
         "audit" => RequestKind::Audit,

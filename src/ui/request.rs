@@ -84,6 +84,8 @@ pub struct Listen {
     /// Whether to get only new lines. Skips lines that are already stored, and lines that were
     /// published before the program started.
     pub only_new: bool,
+    /// Whether the reader first goes behind all stored lines.
+    pub seeks_end: bool,
     /// How many stored lines to get first.
     pub backlog: u64,
 }
@@ -97,6 +99,7 @@ impl Default for Listen {
             is_batch: false,
             has_echo: true,
             only_new: false,
+            seeks_end: false,
             backlog: 0,
         }
     }

@@ -16,6 +16,7 @@ mod control_socket;
 mod descriptors;
 mod direct;
 mod directory;
+mod drain;
 mod exit;
 mod format;
 #[cfg(feature = "guests")]

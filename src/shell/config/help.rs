@@ -26,6 +26,8 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
+    --drain              listen: print what came since the last run, and end
+    --seek end|start     listen: skip all stored lines | print them all, first
     --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
     --history-direct     recall typed direct messages after a restart, too

@@ -8,6 +8,7 @@ pub mod option_sources;
 pub mod option_specs;
 pub mod options;
 pub mod options_file;
+pub mod reading;
 pub mod reload;
 pub mod scan_target;
 pub mod subcommand;

@@ -83,6 +83,10 @@ pub enum OptionId {
     Format,
     /// Keep typed direct messages in the file of typed lines, too.
     HistoryDirect,
+    /// Print what came since the last run of this reader, and end.
+    Drain,
+    /// Where the reader goes first.
+    Seek,
 }
 
 impl OptionId {
@@ -254,6 +258,9 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Format, b'F', "--format", "FORMAT", PRINTING_COMMANDS,
         "as in `-F '%T %n: %m\\n'`"),
     flag(OptionId::HistoryDirect, 0, "--history-direct", &[Chat]),
+    flag(OptionId::Drain, 0, "--drain", &[Listen]),
+    valued_option(OptionId::Seek, 0, "--seek", "WHERE", &[Listen],
+        "`end` skips all that is stored, `start` prints it all"),
 ];
 
 const _: () = {

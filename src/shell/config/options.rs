@@ -15,6 +15,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::option_sources::{OptionSources, ValueParser, is_given};
 use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options_file::OptionsFile;
+use crate::shell::config::reading::Reading;
 use crate::shell::config::scan_target::ScanTarget;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
@@ -111,6 +112,8 @@ pub struct Options {
     pub need: Option<u64>,
     /// How many stored lines to print before the new lines.
     pub backlog: u64,
+    /// `listen`: what it reads.
+    pub reading: Reading,
     /// Whether the lines that this program sends are printed.
     pub echo: bool,
     /// Whether piped lines that begin with `/` are commands.
@@ -260,6 +263,7 @@ pub fn parse(
         backlog: sources
             .last_value(OptionId::Backlog, values::parse_backlog)?
             .unwrap_or(0),
+        reading: Reading::choose(&sources)?,
         echo: !sources.has_flag(OptionId::NoEcho),
         has_slash_commands: sources.has_flag(OptionId::Commands),
         history_direct: sources.has_flag(OptionId::HistoryDirect),

@@ -398,3 +398,24 @@ pub fn parse_color(value: &OsStr) -> Result<Color, String> {
         )),
     }
 }
+
+/// Where a reader goes before it prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// Behind all stored lines: none of them is news for it any more.
+    End,
+    /// Before all stored lines of the rooms: all of them are printed.
+    Start,
+}
+
+/// Parses `end` or `start`.
+///
+/// # Errors
+/// The value is none of these words.
+pub fn parse_seek(value: &OsStr) -> Result<Seek, String> {
+    match require_utf8(value)? {
+        "end" => Ok(Seek::End),
+        "start" => Ok(Seek::Start),
+        other => Err(format!("{} is not end or start", quote_truncated(other))),
+    }
+}

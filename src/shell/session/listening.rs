@@ -88,6 +88,14 @@ impl Session {
             Some(_) => {}
         }
         backlog.retain(|folder| !self.is_listening_to(folder));
+        if listen.seeks_end && listen.after.is_none() && self.is_reader {
+            for folder in &folders {
+                // If saving fails, the next run prints the lines that this one skips.
+                let _ = around
+                    .store
+                    .record_printed(folder, around.store.end(folder), None);
+            }
+        }
         self.open_folders(&folders, listen.after, around.store);
         if listen.after.is_none() {
             self.request_backlog(&backlog);

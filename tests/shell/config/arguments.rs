@@ -8,6 +8,7 @@ use p2pchat::base::name::{Nick, Room};
 use p2pchat::shell::config::help::{USAGE_TEXT, VERSION_LINE};
 use p2pchat::shell::config::option_specs::OptionId;
 use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
+use p2pchat::shell::config::reading::Reading;
 use p2pchat::shell::config::subcommand::Subcommand;
 use p2pchat::shell::config::values::{Color, Verbosity};
 
@@ -60,6 +61,7 @@ fn an_empty_command_line_gives_the_defaults() {
         is_lossy: false,
         color: Color::Auto,
         verbosity: Verbosity::Normal,
+        reading: Reading::default(),
         qr: false,
         text: None,
         since: None,

@@ -105,7 +105,7 @@ impl FrontendBuilder {
             && !options.json;
         let stdout = self.open_stdout()?;
         // A chat goes on without a reader, because it also sends.
-        if self.mode == SessionMode::Listen {
+        if matches!(self.mode, SessionMode::Listen | SessionMode::Drain) {
             watch_stdout(self.poll.registry());
         }
         let stdin = self.open_stdin(has_editor)?;
@@ -155,13 +155,13 @@ impl FrontendBuilder {
             .map_err(|error| Failure::io("stdout cannot be used", &error))
     }
 
-    /// Begins to read stdin: keys for the editor, or lines. `None` for `listen`, `peers`, `sync` and
-    /// `send` with TEXT, which do not read stdin.
+    /// Begins to read stdin: keys for the editor, or lines. `None` for `listen`, `peers`, `sync`
+    /// and `send` with TEXT, which do not read stdin.
     fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
             SessionMode::Send => self.options.text.is_none(),
-            SessionMode::Listen | SessionMode::Peers | SessionMode::Sync => false,
+            _ => false,
         };
         let stdin = if has_editor {
             // `forget` keeps the terminal in raw mode after this function. The end of the session

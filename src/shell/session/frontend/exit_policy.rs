@@ -21,25 +21,27 @@ pub enum SessionMode {
     Peers,
     /// Exchanges all lines with those who are here, and ends.
     Sync,
+    /// As [`SessionMode::Sync`], and prints the transcript.
+    Drain,
 }
 
 impl SessionMode {
     /// Whether this command ends when all lines are exchanged with those who are here.
     pub fn is_sync(self) -> bool {
-        self == SessionMode::Sync
+        matches!(self, SessionMode::Sync | SessionMode::Drain)
     }
 
     /// Whether this command ends by itself soon, and comes and goes unannounced.
     pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            SessionMode::Send | SessionMode::Peers | SessionMode::Sync
-        )
+        matches!(self, SessionMode::Send | SessionMode::Peers) || self.is_sync()
     }
 
     /// Whether this command prints the transcript.
     pub fn prints_transcript(self) -> bool {
-        matches!(self, SessionMode::Chat | SessionMode::Listen)
+        matches!(
+            self,
+            SessionMode::Chat | SessionMode::Listen | SessionMode::Drain
+        )
     }
 }
 
@@ -103,7 +105,7 @@ pub struct ExitPolicy {
     wait_ms: Option<u64>,
     /// How many chat lines `listen --count` still has to print; `None`: no limit.
     remaining_lines: Option<u64>,
-    /// When `listen` or `peers` ends; `None`: no limit.
+    /// When `listen` or `peers` ends, or `listen --drain` without a link; `None`: no limit.
     run_deadline: Option<Time>,
     input: InputState,
     end: EndState,
@@ -129,7 +131,8 @@ impl ExitPolicy {
         let run_deadline = match mode {
             SessionMode::Listen => wait_ms.map(|ms| now + ms),
             SessionMode::Peers => Some(now + wait_ms.unwrap_or(DEFAULT_PEERS_WAIT_MS)),
-            SessionMode::Chat | SessionMode::Send | SessionMode::Sync => None,
+            SessionMode::Drain if wait_ms.is_none() => Some(now + DEFAULT_PEERS_WAIT_MS),
+            _ => None,
         };
         ExitPolicy {
             mode,
@@ -163,7 +166,7 @@ impl ExitPolicy {
         let waits = match self.mode {
             SessionMode::Send => true,
             SessionMode::Chat => self.wait_ms.is_some(),
-            SessionMode::Listen | SessionMode::Peers | SessionMode::Sync => return None,
+            _ => return None,
         };
         match (self.input, is_blocked) {
             (InputState::Open, true) => {
@@ -278,6 +281,10 @@ impl ExitPolicy {
         match self.input {
             InputState::Open => self.run_deadline,
             InputState::Blocked { until } => until,
+            // While nobody is linked, the run deadline of `listen --drain` is the earlier one.
+            InputState::Ended { until } if self.mode == SessionMode::Drain && !self.has_linked => {
+                Some(self.run_deadline.map_or(until, |at| at.min(until)))
+            }
             InputState::Ended { until } => Some(until),
         }
     }
@@ -312,11 +319,15 @@ impl ExitPolicy {
                 self.exit_unless_refused(ExitStatus::Success, None)
             }
             SessionMode::Peers => self.exit_unless_refused(ExitStatus::NoPeer, None),
+            // What is stored is printed.
+            SessionMode::Drain if !self.has_linked => {
+                self.exit_unless_refused(ExitStatus::Success, None)
+            }
             SessionMode::Chat | SessionMode::Send if !is_all_stored => Exit {
                 status: ExitStatus::GeneralError,
                 message: Some("the last lines could not be stored, and are lost".to_owned()),
             },
-            SessionMode::Chat | SessionMode::Send | SessionMode::Sync => {
+            SessionMode::Chat | SessionMode::Send | SessionMode::Sync | SessionMode::Drain => {
                 self.exit_undelivered(report)
             }
         })

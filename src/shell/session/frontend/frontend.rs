@@ -11,7 +11,7 @@ use crate::base::table::SortedMap;
 use crate::base::time::{Now, Time, WallTime};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
-use crate::shell::config::values::Verbosity;
+use crate::shell::config::values::{Seek, Verbosity};
 use crate::shell::os::signals::Signal;
 use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
@@ -178,7 +178,11 @@ impl Frontend {
                 is_batch: true,
                 has_echo: options.echo,
                 only_new: options.count.is_some(),
-                backlog: options.backlog,
+                seeks_end: options.reading.seek == Some(Seek::End),
+                backlog: match options.reading.seek {
+                    Some(Seek::Start) => u64::MAX,
+                    _ => options.backlog,
+                },
             },
             is_stdin_terminal,
             is_stdout_terminal: io::stdout().is_terminal(),
