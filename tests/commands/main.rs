@@ -18,6 +18,7 @@ mod direct;
 mod directory;
 mod drain;
 mod exit;
+mod filter;
 mod format;
 #[cfg(feature = "guests")]
 mod go_room;

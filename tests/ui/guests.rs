@@ -5,6 +5,7 @@ use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::name::{Nick, PeerSelector, Room};
 use p2pchat::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
+use p2pchat::ui::line_filter::LineFilter;
 use p2pchat::ui::line_format::LineFormat;
 use p2pchat::ui::session_event::EventKind;
 use p2pchat::ui::text::TextRenderer;
@@ -120,6 +121,24 @@ fn lines_have_the_form_of_the_user() {
         String::new(),
     ];
     assert_eq!(lines, expected);
+}
+
+/// A filter by author selects the lines of a guest, or our own to guests, and nothing else.
+#[test]
+fn a_filter_selects_lines_of_guests() {
+    let selected = |author| -> Vec<bool> {
+        let filter = LineFilter {
+            author: PeerSelector::parse(author).ok(),
+            pattern: None,
+        };
+        let notices = events().into_iter().map(|(event, ..)| zed(event));
+        notices.map(|notice| filter.has_notice(&notice)).collect()
+    };
+    assert_eq!(selected(""), [true; 6]);
+    let (f, t) = (false, true);
+    assert_eq!(selected("guest/ZED"), [f, f, t, t, f, f]);
+    assert_eq!(selected("alice"), [f, f, f, f, t, f]);
+    assert_eq!(selected("zed"), [f; 6]);
 }
 
 #[test]

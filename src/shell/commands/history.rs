@@ -138,6 +138,7 @@ fn build_query(
             Since::AgoMs(ms) => WallTime(now.0.saturating_sub(ms)),
         }),
         search: options.search.clone(),
+        filter: options.filter.clone(),
         limit: options.count,
     })
 }

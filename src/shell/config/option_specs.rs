@@ -87,6 +87,10 @@ pub enum OptionId {
     Drain,
     /// Where the reader goes first.
     Seek,
+    /// The regular expression that printed lines must contain.
+    Match,
+    /// The author of printed lines.
+    From,
 }
 
 impl OptionId {
@@ -109,6 +113,7 @@ impl OptionId {
             OptionId::Scan => (!cfg!(feature = "scan")).then_some("scan"),
             OptionId::Grape => (!cfg!(feature = "grenache")).then_some("grenache"),
             OptionId::Dht | OptionId::DhtBootstrap => (!cfg!(feature = "dht")).then_some("dht"),
+            OptionId::Match => (!cfg!(feature = "match")).then_some("match"),
             OptionId::Lsnp | OptionId::LsnpRoom | OptionId::GoRoom => {
                 (!HAS_GUESTS).then_some("guests")
             }
@@ -261,6 +266,10 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     flag(OptionId::Drain, 0, "--drain", &[Listen]),
     valued_option(OptionId::Seek, 0, "--seek", "WHERE", &[Listen],
         "`end` skips all that is stored, `start` prints it all"),
+    valued_option(OptionId::Match, 0, "--match", "REGEX", PRINTING_COMMANDS,
+        "as in `--match '^(ERROR|FATAL)'`; (?i) before it: in either case of letters"),
+    valued_option(OptionId::From, 0, "--from", "NAME", PRINTING_COMMANDS,
+        "as in `--from bob`, bob~k7mq, or an id"),
 ];
 
 const _: () = {

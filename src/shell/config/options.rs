@@ -20,6 +20,7 @@ use crate::shell::config::scan_target::ScanTarget;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
+use crate::ui::line_filter::LineFilter;
 use crate::ui::line_format::LineFormat;
 use crate::wire::code::{DEFAULT_PORT, Endpoint};
 
@@ -102,6 +103,8 @@ pub struct Options {
     pub json: bool,
     /// The form in which chat lines are printed. `None` with `--json`.
     pub line_format: Option<LineFormat>,
+    /// Which chat lines are printed.
+    pub filter: LineFilter,
     /// `listen`: the number of chat lines after which the command ends. `history`: how many of the
     /// last lines to print. At least 1.
     pub count: Option<u64>,
@@ -257,6 +260,10 @@ pub fn parse(
         directory: choose_directory(&sources, env)?,
         json,
         line_format,
+        filter: LineFilter {
+            author: sources.last_value(OptionId::From, values::parse_author)?,
+            pattern: sources.last_value(OptionId::Match, values::parse_line_pattern)?,
+        },
         count: sources.last_value(OptionId::Count, values::parse_count)?,
         wait_ms: sources.last_value(OptionId::Wait, values::parse_wait_ms)?,
         need: sources.last_value(OptionId::Need, values::parse_need)?,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::base::name::{NICK_RULE, NameError, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
+use crate::ui::line_filter::LinePattern;
 use crate::ui::line_format::LineFormat;
 use crate::wire::code::{DEFAULT_PORT, Endpoint, EndpointError, parse_endpoints, parse_peer};
 
@@ -381,6 +382,37 @@ pub fn parse_search(value: &OsStr) -> Result<String, String> {
 /// Those of [`LineFormat::parse`].
 pub fn parse_line_format(value: &OsStr) -> Result<LineFormat, String> {
     LineFormat::parse(require_utf8(value)?)
+}
+
+/// Parses a regular expression.
+///
+/// # Errors
+/// Those of [`LinePattern::parse`].
+pub fn parse_line_pattern(value: &OsStr) -> Result<LinePattern, String> {
+    let text = require_utf8(value)?;
+    LinePattern::parse(text).map_err(|error| {
+        let shown = quote_truncated(text);
+        format!("{shown} is not a regular expression that can be used: {error}")
+    })
+}
+
+/// Parses the author of lines: `name`, `name~abcd`, an id, or `guest/name`, with `@` or without.
+///
+/// # Errors
+/// The value is none of these.
+pub fn parse_author(value: &OsStr) -> Result<PeerSelector, String> {
+    let text = require_utf8(value)?;
+    let name = text.strip_prefix('@').unwrap_or(text);
+    // What a guest says does not tell from which address it came.
+    let selector = PeerSelector::parse(name).map_err(|error| error.to_string());
+    let has_host = name.contains('@').then(|| "has an address".to_owned());
+    match (selector, has_host) {
+        (Ok(selector), None) => Ok(selector),
+        (Err(why), _) | (Ok(_), Some(why)) => Err(format!(
+            "the name {} {why}; it is name, name~abcd, an id, or guest/name",
+            quote_truncated(text)
+        )),
+    }
 }
 
 /// Parses `auto`, `always` or `never`.

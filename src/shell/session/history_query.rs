@@ -12,6 +12,7 @@ use crate::base::time::WallTime;
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{FolderSpan, HistoryIndex, HistorySource, ScanGoal};
+use crate::ui::line_filter::LineFilter;
 use crate::ui::session_event::{Arrival, ChatLines, EventKind};
 
 /// A query for stored lines. Each field restricts which lines are shown.
@@ -25,6 +26,8 @@ pub struct HistoryQuery {
     pub since: Option<WallTime>,
     /// Only lines that contain this text. Upper and lower case count as equal.
     pub search: Option<String>,
+    /// Only lines that this filter selects.
+    pub filter: LineFilter,
     /// Maximum number of lines; `None`: no limit. If more lines meet the other conditions, only the
     /// last ones are shown.
     pub limit: Option<u64>,
@@ -118,7 +121,10 @@ impl HistoryQuery {
     /// Which lines must be read to answer the query. With a condition besides the limit, the last
     /// matching lines may be anywhere.
     fn scan_goal(&self) -> ScanGoal {
-        let has_conditions = self.since.is_some() || self.search.is_some() || self.peer.is_some();
+        let has_conditions = self.since.is_some()
+            || self.search.is_some()
+            || self.peer.is_some()
+            || !self.filter.is_empty();
         let lowest = self.folders.iter().map(|span| span.from).min().flatten();
         match (self.limit, lowest) {
             (Some(limit), _) if !has_conditions => ScanGoal::Last(limit),
@@ -164,6 +170,7 @@ impl Selection<'_> {
             let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
             if query.since.is_some_and(|since| run.batch.timestamp < since)
                 || query.peer.is_some_and(|peer| !is_with(peer))
+                || !query.filter.has_author(&run.batch.username, &log.author)
             {
                 continue;
             }
@@ -172,12 +179,42 @@ impl Selection<'_> {
             {
                 continue;
             }
-            match &self.search {
-                None => visit(run)?,
-                Some(text) => for_each_match(&run, text, visit)?,
+            match (&self.search, &query.filter.pattern) {
+                (None, None) => {
+                    if !query.filter.is_empty() {
+                        run.missing = None;
+                    }
+                    visit(run)?;
+                }
+                _ => self.for_each_match(&run, visit)?,
             }
         }
         merge.damage.into_iter().for_each(report_damage);
+        Ok(())
+    }
+
+    /// Calls `visit` for each line of `run` that contains what the query searches for.
+    fn for_each_match(
+        &self,
+        run: &LineRun<'_>,
+        visit: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for (i, line) in (0..).zip(run.text.split_inclusive('\n')) {
+            let text = line.strip_suffix('\n').unwrap_or(line);
+            let is_match = self.query.filter.is_found_in(text)
+                && (self.search.as_deref()).is_none_or(|search| contains_text(line, search));
+            if is_match {
+                visit(LineRun {
+                    folder_index: run.folder_index,
+                    batch: run.batch,
+                    local: run.local,
+                    first_index: run.first_index + i,
+                    line_count: 1,
+                    text: line,
+                    missing: None,
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -243,6 +280,7 @@ impl Selection<'_> {
         let logs = self.index.emptied_logs().filter(|(log, _, lamport)| {
             let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
             self.search.is_none()
+                && query.filter.is_empty()
                 && query.peer.is_none_or(is_with)
                 && query
                     .since
@@ -286,28 +324,11 @@ fn drop_lines_before(run: &mut LineRun<'_>, from: &LineKey) -> bool {
     true
 }
 
-/// Calls `visit` for each line of `run` that contains `text`. `text` must be in lower case.
-fn for_each_match(
-    run: &LineRun<'_>,
-    text: &str,
-    visit: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    for (i, line) in (0..).zip(run.text.split_inclusive('\n')) {
-        let lower = line.to_lowercase();
-        let mut parts = lower.as_bytes().windows(text.len().max(1));
-        if parts.any(|part| part == text.as_bytes()) {
-            visit(LineRun {
-                folder_index: run.folder_index,
-                batch: run.batch,
-                local: run.local,
-                first_index: run.first_index + i,
-                line_count: 1,
-                text: line,
-                missing: None,
-            })?;
-        }
-    }
-    Ok(())
+/// Whether `line` contains `text`, which is in lower case.
+fn contains_text(line: &str, text: &str) -> bool {
+    let lower = line.to_lowercase();
+    let mut parts = lower.as_bytes().windows(text.len().max(1));
+    parts.any(|part| part == text.as_bytes())
 }
 
 /// The notice that lines are missing before or in `run`; `None` if no lines are missing. The notice

@@ -11,6 +11,7 @@ use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
 use p2pchat::shell::config::reading::Reading;
 use p2pchat::shell::config::subcommand::Subcommand;
 use p2pchat::shell::config::values::{Color, Verbosity};
+use p2pchat::ui::line_filter::LineFilter;
 
 use super::support::{ALICE_ENV, parse_line, parsed, refusal, rooms};
 
@@ -51,6 +52,7 @@ fn an_empty_command_line_gives_the_defaults() {
         directory: Some(PathBuf::from("/home/alice/.local/state/p2pchat")),
         json: false,
         line_format: None,
+        filter: LineFilter::default(),
         count: None,
         wait_ms: None,
         need: None,
@@ -306,6 +308,7 @@ fn options_of_a_part_not_built_are_refused() {
         ("--dht", cfg!(feature = "dht"), "dht"),
         ("--lsnp", cfg!(feature = "guests"), "guests"),
         ("--go-room", cfg!(feature = "guests"), "guests"),
+        ("--match=x", cfg!(feature = "match"), "match"),
     ];
     for (option, is_built, feature) in rows {
         for (line, file) in [(option, None), ("", Some(option))] {

@@ -187,7 +187,7 @@ impl Frontend {
                     return self.print_guest_line(notice);
                 }
                 self.record_outcome(&notice);
-                if self.awaits_last_lines() {
+                if self.awaits_last_lines() && self.filter.has_notice(&notice) {
                     self.print_event(EventKind::Notice(notice));
                 }
             }
@@ -221,28 +221,31 @@ impl Frontend {
         }
     }
 
-    /// Prints lines, at most as many as `listen --count` has left.
-    fn print_chat(&mut self, mut chat: ChatLines, cursor: Option<FolderCursor>) {
+    /// Prints the selected lines, at most as many as `listen --count` has left.
+    fn print_chat(&mut self, chat: ChatLines, cursor: Option<FolderCursor>) {
         let limit = self.exit_policy.remaining_lines();
         if limit == Some(0) || self.is_drained() {
             return;
         }
-        let count = chat.count();
-        let lines = limit.map_or(count, |limit| limit.min(count));
-        if lines < count {
-            chat.truncate_lines(lines);
-        }
         let log = chat.log.clone();
-        let sequence = chat.sequence + lines.saturating_sub(1);
-        self.print_event(EventKind::Chat { chat, cursor: None });
+        let selected = self.filter.select(chat, limit);
+        let (lines, last, is_whole) = (
+            selected.count(),
+            selected.last_sequence(),
+            selected.is_whole,
+        );
+        for chat in selected.runs {
+            self.print_event(EventKind::Chat { chat, cursor: None });
+        }
         if let Some(cursor) = cursor {
             let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
-            if lines == count {
+            if is_whole {
                 self.record_printed(folder, cursor, lines);
             }
         }
-        if log.target.recipient() == Some(self.own_id) && self.marks_read() {
+        let is_to_us = log.target.recipient() == Some(self.own_id);
+        if let Some(sequence) = last.filter(|_| is_to_us && self.marks_read()) {
             let mark = Command::MarkRead { log, sequence };
             self.outgoing.push_back(Request {
                 id: None,

@@ -28,6 +28,7 @@ use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
 use crate::ui::guests::lsnp_commands::LsnpCommands;
 use crate::ui::json;
+use crate::ui::line_filter::LineFilter;
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{DeliveryReport, FolderCursor, Ready};
 
@@ -52,6 +53,8 @@ pub struct Frontend {
     pub stderr: Stderr,
     /// Requests without an answer.
     pub pending: PendingRequests,
+    /// Which lines of the transcript are printed.
+    pub(super) filter: LineFilter,
     /// How far stdout has taken the lines of each folder.
     pub(super) printed: Printed,
     /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
@@ -159,10 +162,13 @@ impl Frontend {
                 .map(TypedLinesFile::new),
             keeps_typed_direct: options.history_direct,
             exit_policy: parts.exit_policy,
-            printed: Printed::new(match parts.renderer.has_line_format() {
-                true => OutputUnit::Byte,
-                false => OutputUnit::Line,
-            }),
+            printed: Printed::new(
+                match parts.renderer.has_line_format() || !options.filter.is_empty() {
+                    true => OutputUnit::Byte,
+                    false => OutputUnit::Line,
+                },
+            ),
+            filter: options.filter.clone(),
             renderer: parts.renderer,
             stderr: Stderr::new(options.verbosity),
             pending: PendingRequests::new(parts.run),

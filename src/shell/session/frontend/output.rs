@@ -58,7 +58,8 @@ impl Frontend {
 
     /// Prints a line of a guest, unless `listen --count` has no more left.
     pub(super) fn print_guest_line(&mut self, notice: Arc<Notice>) {
-        if self.exit_policy.remaining_lines() != Some(0) && !self.is_drained() {
+        let has_room = self.exit_policy.remaining_lines() != Some(0) && !self.is_drained();
+        if has_room && self.filter.has_notice(&notice) {
             self.print_event(EventKind::Notice(notice));
             self.exit_policy.record_printed_lines(1);
         }

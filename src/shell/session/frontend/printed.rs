@@ -42,7 +42,7 @@ pub enum OutputUnit {
     /// Lines. Each line of the history is one.
     #[default]
     Line,
-    /// Bytes, because lines of the history are printed without line ends, or not all of them.
+    /// Bytes, because not each line of the history is printed as one line.
     Byte,
 }
 
