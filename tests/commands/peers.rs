@@ -359,3 +359,106 @@ fn a_peer_that_does_not_answer_is_listed_as_gone() {
         });
     }
 }
+
+/// `--expect` says who is missing: 75, and 0 if all are here, this program included.
+#[test]
+fn expected_peers_must_be_here() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&bob, "carol");
+    wait_joined(&carol, "bob");
+    let id = run(&lo, "carol", &["whoami"]).out[1].replace("id: ", "");
+    let file = lo.host.folder("expected");
+    let path = file.to_str().expect("a path");
+    let peers = |text: &str, more: &[&str]| {
+        fs::write(&file, text).expect("a file");
+        run(
+            &lo,
+            "alice",
+            &[&["peers", "-W", "1", "--expect", path], more].concat(),
+        )
+    };
+    let outcome = peers(&format!("bob\r\n\n@{id}\nalice\n"), &[]);
+    outcome.assert_code(0);
+    assert_eq!(
+        (outcome.out.len(), outcome.err.len()),
+        (2, 0),
+        "{outcome:?}"
+    );
+    for more in [&["--json"][..], &["-q"]] {
+        let outcome = peers("dave\nbob\nbob~aaaa\nguest/zed", more);
+        outcome.assert_code(75);
+        let missing =
+            ["dave", "bob~aaaa", "guest/zed"].map(|name| format!("p2pchat: missing: @{name}"));
+        assert_eq!(outcome.err, missing, "{outcome:?}");
+        assert_eq!(outcome.out.len(), 2, "{outcome:?}");
+    }
+    // Nobody is here at all.
+    let outcome = peers("bob\n", &["-m", "none"]);
+    outcome.assert_code(69);
+    assert_eq!(
+        outcome.err.last().map(|line| &line[..]),
+        Some("p2pchat: missing: @bob")
+    );
+    peers("alice\n", &["-m", "none"]).assert_code(0);
+    // Beside a running program, which knows them.
+    let _alice = lo.start("alice", &["listen"]);
+    peers("dave\nbob\n", &[]).assert_code(75);
+    peers("carol\nbob\nalice\n", &[]).assert_code(0);
+}
+
+/// A beacon does not make an expected peer be here, and a bad file is refused.
+#[test]
+fn an_expected_peer_must_prove_its_key() {
+    let Some(lo) = Loopback::new() else { return };
+    let file = lo.host.folder("expected");
+    let path = file.to_str().expect("a path");
+    let arguments = ["peers", "-W", "1", "--expect", path];
+    lo.host.namespace.ip("route add 224.0.0.1 dev lo");
+    // Dave's host accepts connections, and his program never answers.
+    let inside = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        (socket, TcpListener::bind("127.0.0.1:0").expect("a port"))
+    };
+    let (socket, listener) = lo.host.namespace.inside(inside);
+    let beacon = Beacon {
+        kind: BeaconKind::Discover,
+        peer: Identity::from_seed(&[7; 32]).id(),
+        nick: Nick::new_or_placeholder("dave"),
+        port: listener.local_addr().expect("an address").port(),
+        run: 1,
+        counter: 1,
+        interval_ms: 10_000,
+        transient: false,
+        room_hashes: Vec::new(),
+        has_more_rooms: true,
+    };
+    let bytes = beacon.encode(&NetworkTag::OPEN, None, &[0; 24]);
+    fs::write(&file, "dave\n").expect("a file");
+    let alice = lo.spawn("alice", &arguments);
+    for _ in 0..10 {
+        socket.send_to(&bytes, "224.0.0.1:9999").expect("a group");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let outcome = finish(alice, b"");
+    outcome.assert_code(75);
+    assert!(outcome.out[0].contains("\tknown\t"), "{outcome:?}");
+    assert_eq!(outcome.err, ["p2pchat: missing: @dave"]);
+    let peers = |text: &[u8]| {
+        fs::write(&file, text).expect("a file");
+        run(&lo, "alice", &arguments)
+    };
+    for (text, sentence) in [
+        (&b"bob\n# a comment\n"[..], "line 2: `# a comment`"),
+        (b"a b\n", "line 1: `a b`"),
+        (b"\xff\n", "expected: "),
+        (&vec![b'\n'; 256 * 1024 + 1], "larger than 256 KiB"),
+    ] {
+        let outcome = peers(text);
+        outcome.assert_code(78);
+        assert!(outcome.err[0].contains(sentence), "{outcome:?}");
+    }
+    let outcome = run(&lo, "alice", &["peers", "--expect", "/nonexistent"]);
+    outcome.assert_code(78);
+}

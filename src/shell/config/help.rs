@@ -26,6 +26,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text
     --from NAME          print only lines of NAME  --match REGEX  with a match
+    --expect FILE        peers: who must be here, a name or id a line; else 75
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
     --drain              listen: print what came since the last run, and end
     --seek end|start     listen: skip all stored lines | print them all, first

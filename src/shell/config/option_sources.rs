@@ -52,7 +52,10 @@ impl OptionSources {
         let home = absolute_path_variable(env, "HOME");
         for i in 0..self.file.len() {
             let option = &self.file[i];
-            let is_path = matches!(option.id, OptionId::Dir | OptionId::SecretFile);
+            let is_path = matches!(
+                option.id,
+                OptionId::Dir | OptionId::SecretFile | OptionId::Expect
+            );
             let value = option.value.as_deref().map(OsStr::as_bytes);
             let Some(rest) = value
                 .filter(|_| is_path)

@@ -91,6 +91,8 @@ pub enum OptionId {
     Match,
     /// The author of printed lines.
     From,
+    /// The file of the peers that must be here.
+    Expect,
 }
 
 impl OptionId {
@@ -270,6 +272,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "as in `--match '^(ERROR|FATAL)'`; (?i) before it: in either case of letters"),
     valued_option(OptionId::From, 0, "--from", "NAME", PRINTING_COMMANDS,
         "as in `--from bob`, bob~k7mq, or an id"),
+    valued_option(OptionId::Expect, 0, "--expect", "FILE", &[Peers],
+        "the names or ids of those who must be here, one a line"),
 ];
 
 const _: () = {

@@ -103,6 +103,8 @@ pub struct Options {
     pub json: bool,
     /// The form in which chat lines are printed. `None` with `--json`.
     pub line_format: Option<LineFormat>,
+    /// `peers`: the file of those who must be here.
+    pub expect_file: Option<PathBuf>,
     /// Which chat lines are printed.
     pub filter: LineFilter,
     /// `listen`: the number of chat lines after which the command ends. `history`: how many of the
@@ -260,6 +262,7 @@ pub fn parse(
         directory: choose_directory(&sources, env)?,
         json,
         line_format,
+        expect_file: sources.last_value(OptionId::Expect, values::parse_path)?,
         filter: LineFilter {
             author: sources.last_value(OptionId::From, values::parse_author)?,
             pattern: sources.last_value(OptionId::Match, values::parse_line_pattern)?,

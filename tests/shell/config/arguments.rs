@@ -53,6 +53,7 @@ fn an_empty_command_line_gives_the_defaults() {
         json: false,
         line_format: None,
         filter: LineFilter::default(),
+        expect_file: None,
         count: None,
         wait_ms: None,
         need: None,

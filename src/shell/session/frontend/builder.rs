@@ -16,6 +16,7 @@ use crate::shell::os::signals::Signals;
 use crate::shell::session::frontend::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, Retention, SessionMode,
 };
+use crate::shell::session::frontend::expected_peers::ExpectedPeers;
 use crate::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFormat};
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::identity_file::random_u64;
@@ -98,6 +99,9 @@ impl FrontendBuilder {
 
     fn build(&mut self, own: &Peer, uptime_ms: u64) -> Result<Frontend, Failure> {
         let options = &self.options;
+        let expected_peers = (options.expect_file.as_ref())
+            .map(|path| ExpectedPeers::read(path, own))
+            .transpose()?;
         let is_stdout_terminal = io::stdout().is_terminal();
         let has_editor = self.mode == SessionMode::Chat
             && io::stdin().is_terminal()
@@ -136,6 +140,7 @@ impl FrontendBuilder {
             text,
             to_peer: options.to_peer.clone(),
             resolve_timeout_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
+            expected_peers,
         }))
     }
 

@@ -116,6 +116,8 @@ pub struct ExitPolicy {
     has_key_mismatch: bool,
     /// Whether a peer was linked at any time during the run.
     has_linked: bool,
+    /// Whether all peers of `peers --expect` are here; `None`: unknown, or nobody is expected.
+    has_all_expected: Option<bool>,
 }
 
 impl ExitPolicy {
@@ -146,6 +148,7 @@ impl ExitPolicy {
             has_refused: false,
             has_key_mismatch: false,
             has_linked: false,
+            has_all_expected: None,
         }
     }
 
@@ -201,6 +204,11 @@ impl ExitPolicy {
     /// Records that a peer is linked. If delivery then fails, the exit status is 75 instead of 69.
     pub fn record_linked_peer(&mut self) {
         self.has_linked = true;
+    }
+
+    /// Records whether all peers of `peers --expect` are here.
+    pub fn record_expected(&mut self, has_all: bool) {
+        self.has_all_expected = Some(has_all);
     }
 
     /// Records that the required peers have acknowledged all lines.
@@ -315,10 +323,14 @@ impl ExitPolicy {
                 self.exit_unless_refused(ExitStatus::TimedOut, None)
             }
             SessionMode::Listen => self.exit_unless_refused(ExitStatus::Success, None),
-            SessionMode::Peers if self.has_linked => {
-                self.exit_unless_refused(ExitStatus::Success, None)
+            SessionMode::Peers => {
+                let status = match (self.has_all_expected, self.has_linked) {
+                    (Some(true), _) | (None, true) => ExitStatus::Success,
+                    (Some(false), true) => ExitStatus::PartialDelivery,
+                    (_, false) => ExitStatus::NoPeer,
+                };
+                self.exit_unless_refused(status, None)
             }
-            SessionMode::Peers => self.exit_unless_refused(ExitStatus::NoPeer, None),
             // What is stored is printed.
             SessionMode::Drain if !self.has_linked => {
                 self.exit_unless_refused(ExitStatus::Success, None)

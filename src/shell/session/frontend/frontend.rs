@@ -16,6 +16,7 @@ use crate::shell::os::signals::Signal;
 use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
 use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
+use crate::shell::session::frontend::expected_peers::ExpectedPeers;
 use crate::shell::session::frontend::pending::PendingRequests;
 use crate::shell::session::frontend::printed::{OutputUnit, Printed};
 use crate::shell::session::frontend::renderer::Renderer;
@@ -71,6 +72,8 @@ pub struct Frontend {
     pub(super) keeps_typed_direct: bool,
     /// Option --need: how many peers must acknowledge the lines.
     pub(super) required_peers: Option<u64>,
+    /// The peers that must be here: `peers --expect`.
+    pub(super) expected_peers: Option<ExpectedPeers>,
     /// What the session is asked to emit.
     pub(super) listen: Listen,
     /// Whether stdin was a terminal at the start. Stays true after a hangup.
@@ -137,6 +140,8 @@ pub struct FrontendParts<'a> {
     pub to_peer: Option<PeerSelector>,
     /// Time limit for finding a recipient, in milliseconds.
     pub resolve_timeout_ms: u64,
+    /// See [`Frontend::expected_peers`].
+    pub expected_peers: Option<ExpectedPeers>,
 }
 
 impl Frontend {
@@ -177,6 +182,7 @@ impl Frontend {
             input_format: parts.input_format,
             lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
+            expected_peers: parts.expected_peers,
             listen: Listen {
                 folder: None,
                 after: None,

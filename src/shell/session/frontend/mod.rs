@@ -5,6 +5,7 @@ pub mod command_queue;
 pub mod drain;
 pub mod events;
 pub mod exit_policy;
+pub mod expected_peers;
 #[allow(clippy::module_inception)]
 pub mod frontend;
 pub mod input;

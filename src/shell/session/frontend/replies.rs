@@ -21,6 +21,9 @@ impl Frontend {
                 self.record_peers(notice);
             }
         }
+        if lists_peers(&pending.kind) && self.exit_policy.mode == SessionMode::Peers {
+            self.check_expected(&reply);
+        }
         if self.renderer.is_json() {
             return self.print_json_reply(reply, pending.user_id, stored);
         }
@@ -72,6 +75,20 @@ impl Frontend {
         }
         if !out.is_empty() {
             self.print_lines(out);
+        }
+    }
+
+    /// Names the expected peers that are not here, and records whether there are any.
+    fn check_expected(&mut self, reply: &[EventKind]) {
+        let Some(expected) = &self.expected_peers else {
+            return;
+        };
+        let (peers, guests) = listed(reply);
+        let missing = expected.missing(&peers, &guests).into_iter();
+        let missing: Vec<String> = missing.map(|name| format!("missing: {name}")).collect();
+        self.exit_policy.record_expected(missing.is_empty());
+        for sentence in missing {
+            self.warn(&sentence);
         }
     }
 
