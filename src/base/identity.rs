@@ -9,8 +9,6 @@ use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::domain;
-
 /// An Ed25519 public key (RFC 8032), which identifies a peer. The text form of the key is unpadded
 /// lower-case base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,15 +42,6 @@ impl PeerId {
         VerifyingKey::from_bytes(&self.0)
             .ok()
             .filter(|key| !key.is_weak())
-    }
-
-    /// The fingerprint of the key, for users to compare: 160 bits of the key's hash, as ten
-    /// groups of four hex digits.
-    pub fn fingerprint(&self) -> String {
-        let hash = Hash::of(&[domain::FINGERPRINT, &self.0]);
-        let hex = HEXLOWER.encode(&hash.0[..20]);
-        let groups: Vec<&str> = (0..10).map(|i| &hex[i * 4..i * 4 + 4]).collect();
-        groups.join(" ")
     }
 }
 
@@ -133,8 +122,8 @@ impl<'de> Deserialize<'de> for PeerId {
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// Hashes the concatenation of the parts. The first part must be one of the [`domain`]
-    /// prefixes.
+    /// Hashes the concatenation of the parts. The first part must be a prefix of
+    /// [`domain`](super::domain).
     pub fn of(parts: &[&[u8]]) -> Hash {
         let mut hasher = Sha256::new();
         for part in parts {

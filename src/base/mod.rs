@@ -21,3 +21,4 @@ pub mod request_id;
 pub mod table;
 pub mod text;
 pub mod time;
+pub mod trust;

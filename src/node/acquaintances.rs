@@ -26,10 +26,10 @@ impl Acquaintances {
     pub fn record(&mut self, known: &KnownPeer) {
         let entry = self.0.get_or_insert_with(known.id, || Acquaintance {
             first_seen: known.first_seen,
-            is_bound: known.is_bound,
+            is_bound: known.is_bound(),
         });
         entry.first_seen = entry.first_seen.min(known.first_seen);
-        entry.is_bound |= known.is_bound;
+        entry.is_bound |= known.is_bound();
     }
 
     /// Forgets a peer.

@@ -186,6 +186,16 @@ impl Node {
         self.logs.resume_state(&self.ctx)
     }
 
+    /// The peers that are linked or reachable through others, under their present names.
+    pub fn present_peers(&self) -> Vec<Peer> {
+        self.ctx.reachable_peers()
+    }
+
+    /// Whether the peer is linked, and says that its key ends with its program.
+    pub fn is_ephemeral(&self, peer: &PeerId) -> bool {
+        self.ctx.link_to(peer).is_some_and(|link| link.is_ephemeral)
+    }
+
     /// Our key and the name that we claim.
     pub fn own_peer(&self) -> Peer {
         self.ctx.own_peer()

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use crate::shell::commands::history::run_history;
 use crate::shell::commands::keygen::run_keygen;
 use crate::shell::commands::print::print_text;
+use crate::shell::commands::trust::run_trust;
 use crate::shell::commands::whoami::run_whoami;
 #[cfg(feature = "invite")]
 use crate::shell::commands::{invite::run_invite, join::run_join};
@@ -51,7 +52,7 @@ pub fn main() -> ExitStatus {
 fn check_descriptors(subcommand: Subcommand) -> Result<(), Failure> {
     let wanted = match subcommand {
         Subcommand::Help | Subcommand::Version | Subcommand::Keygen => return Ok(()),
-        Subcommand::Whoami | Subcommand::History => READER_DESCRIPTORS,
+        Subcommand::Whoami | Subcommand::History | Subcommand::Trust => READER_DESCRIPTORS,
         _ => SESSION_DESCRIPTORS,
     };
     let available = count_available(wanted);
@@ -88,6 +89,7 @@ fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
         Subcommand::Invite => run_invite(&options),
         Subcommand::Join => run_join(&options),
         Subcommand::Whoami => run_whoami(&options),
+        Subcommand::Trust => run_trust(&options),
         Subcommand::History => run_history(&options),
         Subcommand::Chat => run_session(options, SessionMode::Chat),
         Subcommand::Send => run_session(options, SessionMode::Send),

@@ -4,6 +4,7 @@ use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
+use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify};
 
 /// What a typed line requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub enum UserCommand {
     Code,
     /// Dial a peer at this address or connection code, or look up this id.
     Connect(String),
+    /// List known peers, or change what is known of one.
+    Trust(TrustCommand),
     /// Show [`HELP`].
     Help,
     /// Leave all rooms and end the program.
@@ -62,6 +65,8 @@ pub const HELP: &str = "\
 /search TEXT      stored lines of all rooms with this text
 /code             your connection code, for --peer and /connect
 /connect CODE     link with a peer at its code, HOST[:PORT], or @ID (--dht)
+/trust [NAME]     whom you know; bind a name to its key; also forget NAME
+/verify NAME [FP] its fingerprint; compare the one that was read to you
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
@@ -96,6 +101,8 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
             Err("/connect needs a code or an address: /connect 10.0.0.7".into())
         }
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
+        "trust" => parse_trust(argument).map(UserCommand::Trust),
+        "verify" => parse_verify(argument).map(UserCommand::Trust),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "lsnp" if HAS_GUESTS => {
             parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it)))

@@ -13,6 +13,7 @@ use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
 };
+use super::trust_command::{TrustEntry, format_trust};
 use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
@@ -22,6 +23,7 @@ use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
+use crate::base::trust::fingerprint::Fingerprint;
 
 /// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose
 /// `content` is an array.
@@ -39,6 +41,7 @@ pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
         }
         EventKind::Notice(notice) => append_notice(notice, out),
         EventKind::Own { own, code } => append_own(own, code, out),
+        EventKind::Trust(entry) => append_trust(entry, out),
         EventKind::Help(text) => {
             let mut line = JsonLine::new("help", out);
             line.string("content", text);
@@ -221,6 +224,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Rooms => "/rooms".to_owned(),
         UserCommand::Code => "/code".to_owned(),
         UserCommand::Connect(text) => format!("/connect {text}"),
+        UserCommand::Trust(command) => format!("/trust {}", format_trust(command)),
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
         UserCommand::SendToRoom {
@@ -421,8 +425,22 @@ pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
 pub fn append_own(own: &Peer, code: &str, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("self", out);
     line.peer(own);
-    line.string("fingerprint", &own.id.fingerprint());
+    line.string("fingerprint", &Fingerprint::of(&own.id).to_string());
     line.string("code", code);
+    line.finish();
+}
+
+/// Appends a known peer.
+pub fn append_trust(entry: &TrustEntry, out: &mut Vec<u8>) {
+    let known = &entry.known;
+    let mut line = JsonLine::new("trust", out);
+    line.peer(&Peer {
+        id: known.id,
+        nick: known.nick.clone(),
+    });
+    line.string("state", entry.state.as_str());
+    line.raw("since", format_args!("\"{}\"", known.first_seen));
+    line.string("fingerprint", &Fingerprint::of(&known.id).to_string());
     line.finish();
 }
 

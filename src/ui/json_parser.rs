@@ -7,6 +7,7 @@ use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::{FlapKind, Notice};
+use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::hex;
@@ -16,7 +17,8 @@ use crate::base::lines::Lines;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
-use crate::base::time::TenthsMs;
+use crate::base::time::{TenthsMs, WallTime};
+use crate::base::trust::level::TrustLevel;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
 use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
@@ -24,6 +26,7 @@ use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, Ready, SessionEvent, Status, StoredLines,
 };
+use crate::ui::trust_command::{TrustEntry, TrustState};
 
 /// A request that cannot be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,6 +272,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             own: parse_peer(&fields)?,
             code: fields.text("code")?.to_owned(),
         },
+        "trust" => EventKind::Trust(parse_trust_entry(&fields)?),
         "known" => EventKind::Known(parse_peer(&fields)?),
         "delivery" => EventKind::Delivery(DeliveryReport {
             has_linked_peer: fields.flag("linked")?,
@@ -316,6 +320,21 @@ fn parse_peer(fields: &Fields<'_>) -> Option<Peer> {
         id: fields.id("sender")?,
         nick: fields.nick("username")?,
     })
+}
+
+fn parse_trust_entry(fields: &Fields<'_>) -> Option<TrustEntry> {
+    let Peer { id, nick } = parse_peer(fields)?;
+    let state = TrustState::parse(fields.text("state")?)?;
+    let known = KnownPeer {
+        nick,
+        id,
+        first_seen: WallTime::parse(fields.text("since")?)?,
+        trust: match state {
+            TrustState::Known(trust) => trust,
+            TrustState::Forgotten => TrustLevel::Seen,
+        },
+    };
+    Some(TrustEntry { known, state })
 }
 
 fn parse_rooms(fields: &Fields<'_>) -> Option<Vec<Room>> {

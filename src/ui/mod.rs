@@ -16,5 +16,6 @@ pub mod sanitize;
 pub mod session_event;
 pub mod tables;
 pub mod text;
+pub mod trust_command;
 pub mod undelivered;
 pub mod wrap;

@@ -14,6 +14,7 @@ use crate::base::lines::count_line_ends;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
+use crate::ui::trust_command::TrustEntry;
 
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
 pub const PROTOCOL_VERSION: u64 = 2;
@@ -63,6 +64,8 @@ pub enum EventKind {
         /// Our connection code.
         code: String,
     },
+    /// A known peer, as a part of the answer to /trust and /verify.
+    Trust(TrustEntry),
     /// The name of a peer that has just become known.
     Known(Peer),
     /// How far the lines of the session are delivered. Emitted only after a `finish` request.

@@ -6,10 +6,14 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::{GuestInfo, guest_name};
 use crate::base::name::Room;
+use crate::base::trust::fingerprint::Fingerprint;
 use crate::ui::sanitize::sanitize;
+use crate::ui::trust_command::TrustEntry;
 
 /// The heading of `p2pchat peers` at a terminal.
 const PEER_HEADING: [&str; 7] = ["NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS"];
+/// The heading of `p2pchat trust list` at a terminal.
+const TRUST_HEADING: [&str; 4] = ["NAME", "ID", "STATE", "FIRST SEEN"];
 /// Length of an id in a table for a person. A selector accepts such a prefix.
 const SHORT_ID_CHARS: usize = 8;
 /// Number of blanks between two columns.
@@ -89,8 +93,13 @@ pub fn format_peer_table(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
         row[1].truncate(SHORT_ID_CHARS);
         table.push(row);
     }
+    align(&table)
+}
+
+/// Pads the cells of each column to the same width.
+fn align<const N: usize>(table: &[[String; N]]) -> String {
     let mut out = String::new();
-    for row in &table {
+    for row in table {
         for (column, cell) in row.iter().enumerate() {
             let cells = table.iter().map(|row| row[column].width());
             let width = cells.max().unwrap_or(0) + COLUMN_GAP;
@@ -152,11 +161,57 @@ pub fn format_room_list(rooms: &[Room]) -> String {
     rooms.iter().enumerate().map(line).collect()
 }
 
+/// Formats the answer of `p2pchat trust` to a script: name~abcd, id, state, and when the peer was
+/// first seen, separated by TAB.
+pub fn format_trust_rows(entries: &[TrustEntry]) -> String {
+    let rows = entries.iter().map(|entry| trust_columns(entry).join("\t"));
+    rows.map(|row| row + "\n").collect()
+}
+
+/// Formats the answer of `p2pchat trust` to a person, with a heading and short ids. Empty without
+/// entries.
+pub fn format_trust_table(entries: &[TrustEntry]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let mut table = vec![TRUST_HEADING.map(str::to_owned)];
+    for entry in entries {
+        let mut row = trust_columns(entry);
+        row[1].truncate(SHORT_ID_CHARS);
+        table.push(row);
+    }
+    align(&table)
+}
+
+fn trust_columns(entry: &TrustEntry) -> [String; TRUST_HEADING.len()] {
+    let known = &entry.known;
+    [
+        format!("{}~{}", known.nick, known.id.short()),
+        known.id.to_string(),
+        entry.state.as_str().to_owned(),
+        known.first_seen.to_string(),
+    ]
+}
+
+/// Formats a part of the answer to /trust and /verify.
+pub fn format_trust_entry(entry: &TrustEntry) -> String {
+    let known = &entry.known;
+    let since = known.first_seen.to_string();
+    let day = since.split('T').next().unwrap_or(&since);
+    format!(
+        "{}~{}: {}, first seen {day}, fingerprint {}\n",
+        known.nick,
+        known.id.short(),
+        entry.state.as_str(),
+        Fingerprint::of(&known.id)
+    )
+}
+
 /// Formats the answer to `whoami` and /code. `code` is the connection code.
 pub fn format_own(own: &Peer, code: &str) -> String {
     format!(
         "name: {own}\nid: {}\nfingerprint: {}\ncode: {code}\n",
         own.id,
-        own.id.fingerprint()
+        Fingerprint::of(&own.id)
     )
 }

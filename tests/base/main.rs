@@ -6,6 +6,7 @@ mod batch_content;
 mod batches;
 mod control_chars;
 mod error_code;
+mod fingerprint;
 mod hex;
 mod identity;
 mod name;

@@ -1,6 +1,7 @@
 //! The bytes of batches and identities, pinned by the files in `tests/vectors`.
 use p2pchat::base::batch::Batch;
 use p2pchat::base::identity::{Identity, PeerId};
+use p2pchat::base::trust::fingerprint::Fingerprint;
 
 use crate::batches;
 use crate::vector_files::{Vector, shown_lines, vector, vectors};
@@ -57,7 +58,7 @@ fn identities() {
         vector.check("id", &id.to_string());
         vector.check_bytes("noise_secret", &identity.noise_secret());
         vector.check_bytes("noise_public", &id.noise_key().expect("a key"));
-        vector.check("fingerprint", &id.fingerprint());
+        vector.check("fingerprint", &Fingerprint::of(&id).to_string());
         assert_eq!(vector.text("id").parse::<PeerId>(), Ok(id));
     }
 }

@@ -43,6 +43,7 @@ mod stalled_stdout;
 mod streams;
 mod sync;
 mod takeover;
+mod trust;
 mod unbuilt;
 
 use std::fs;

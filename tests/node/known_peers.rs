@@ -5,6 +5,7 @@ use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::name::{Nick, PeerSelector};
 use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::node::membership::known_peers::{KnownPeers, ResolvedPeer};
 
 fn id(seed: u8) -> PeerId {
@@ -23,7 +24,11 @@ fn known(nick: &str, seed: u8, bound: bool) -> KnownPeer {
         nick: Nick::new(nick).unwrap(),
         id: id(seed),
         first_seen: WallTime(0),
-        is_bound: bound,
+        trust: if bound {
+            TrustLevel::Bound
+        } else {
+            TrustLevel::Seen
+        },
     }
 }
 

@@ -10,6 +10,7 @@ use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::node::context::ResumeState;
 use p2pchat::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use p2pchat::shell::config::failure::Failure;
@@ -244,7 +245,7 @@ fn known_peer(nick: &str, seed: u8) -> KnownPeer {
         nick: Nick::new(nick).unwrap(),
         id: Identity::from_seed(&[seed; 32]).id(),
         first_seen: WallTime(1_795_256_464_123 + seed as i64),
-        is_bound: false,
+        trust: TrustLevel::Seen,
     }
 }
 
@@ -336,9 +337,9 @@ fn a_start_compacts_known_peers() {
     let opened = open_state_dir(&folder.0);
     let list = opened.state_dir.read_known_peers(&mut Vec::new()).unwrap();
     assert_eq!(list.len(), 2 + KEYS_PER_NAME_MAX + 1);
-    assert!(list[1].nick.as_str() == "carol" && list[1].is_bound);
-    assert!(list[0].id == alice.id && list[0].is_bound);
-    assert!(list.last().unwrap().is_bound);
+    assert!(list[1].nick.as_str() == "carol" && list[1].is_bound());
+    assert!(list[0].id == alice.id && list[0].is_bound());
+    assert!(list.last().unwrap().is_bound());
     assert_eq!(opened.known_peers, list);
     let compacted = fs::read_to_string(&path).unwrap();
     assert_eq!(compacted.lines().count(), 4 + list.len(), "{compacted}");

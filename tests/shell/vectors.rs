@@ -17,6 +17,7 @@ use p2pchat::base::range::LogRange;
 use p2pchat::base::request_id::RequestId;
 use p2pchat::base::table::SortedMap;
 use p2pchat::base::time::{ReaderStart, WallTime};
+use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::node::context::ResumeState;
 use p2pchat::node::replication::receipts::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use p2pchat::node::standing::{Rank, Standing};
@@ -24,7 +25,8 @@ use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::state::core_files::CoreFile;
 use p2pchat::shell::state::known_peers_file::{
-    append_known_peer, read_and_compact_known_peers, read_known_peers,
+    KNOWN_PEERS_FILE_MAX_BYTES, append_known_peer, edit_known_peers, read_and_compact_known_peers,
+    read_known_peers,
 };
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
 use p2pchat::shell::store::quota::StoreLimits;
@@ -192,15 +194,15 @@ fn printed_backlog() -> PrintedBacklog {
 }
 
 fn known_peers() -> [KnownPeer; 2] {
-    let known = |name, id, first_seen, is_bound| KnownPeer {
+    let known = |name, id, first_seen, trust| KnownPeer {
         nick: Nick::new(name).expect("a name"),
         id,
         first_seen: time(first_seen),
-        is_bound,
+        trust,
     };
     [
-        known("bob", id(2), "2026-11-21T10:31:04.123Z", true),
-        known("carol", id(3), "2026-11-21T10:31:05.000Z", false),
+        known("bob", id(2), "2026-11-21T10:31:04.123Z", TrustLevel::Bound),
+        known("carol", id(3), "2026-11-21T10:31:05.000Z", TrustLevel::Seen),
     ]
 }
 
@@ -543,6 +545,39 @@ fn known_peers_are_appended_to_an_edited_file() {
     let mut warnings = Vec::new();
     let read = read_known_peers(&folder.0, &mut warnings).expect("known peers");
     assert_eq!((read, warnings), (known_peers().to_vec(), Vec::new()));
+}
+
+/// A verified name has one more word. An edit changes only the lines that it means.
+#[test]
+fn known_peers_are_edited() {
+    let folder = TempDir::new();
+    let file = folder.0.join("known_peers");
+    let peers = fs::read_to_string(path("state/known_peers")).expect("text");
+    fs::write(&file, format!("# friends\n{peers}no peer\n{peers}")).expect("written");
+    let [bob, carol] = known_peers();
+    let verified = KnownPeer {
+        trust: TrustLevel::Verified,
+        ..bob.clone()
+    };
+    let change = |known: &KnownPeer| match *known == bob {
+        true => Some(verified.clone()),
+        false => None,
+    };
+    assert!(edit_known_peers(&folder.0, &change, Some(&carol)).expect("written"));
+    let (bobs, carols) = peers.split_once('\n').expect("two lines");
+    let expected = format!("# friends\n{bobs} verified\nno peer\n{bobs} verified\n{carols}");
+    assert_eq!(fs::read_to_string(&file).expect("text"), expected);
+    let read = read_known_peers(&folder.0, &mut Vec::new()).expect("known peers");
+    assert_eq!(read, [verified.clone(), carol.clone()]);
+
+    // A full file is not changed.
+    let full = "#\n".repeat(KNOWN_PEERS_FILE_MAX_BYTES as usize / 2);
+    fs::write(&file, &full).expect("written");
+    assert!(!edit_known_peers(&folder.0, &change, Some(&carol)).expect("unchanged"));
+    assert_eq!(
+        fs::metadata(&file).expect("a file").len(),
+        full.len() as u64
+    );
 }
 
 /// A start writes a file with many surplus lines anew. All other lines stay.

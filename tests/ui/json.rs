@@ -8,6 +8,7 @@ use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::control_chars::is_control;
 use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::fingerprint::Fingerprint;
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::request::{Request, RequestKind};
 use p2pchat::ui::session_event::EventKind;
@@ -128,7 +129,7 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
             "{{\"type\":\"ready\",{sender},\"port\":9999}}\n\
              {{\"type\":\"error\",\"code\":\"line\",\"content\":\"no \\u202e\"}}\n\
              {{\"type\":\"self\",{sender},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
-            id.fingerprint()
+            Fingerprint::of(&id)
         )
     );
 }

@@ -10,5 +10,6 @@ mod sanitize;
 mod support;
 mod tables;
 mod text;
+mod trust_command;
 mod undelivered;
 mod wrap;

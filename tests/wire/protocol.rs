@@ -15,13 +15,15 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 38] = [
+const UNNAMED: [&str; 40] = [
     "BLOCK",
     "CHECK_CHARS",
     "CHECK_DIGITS",
     "CONTROL_MAX_BYTES",
     "DEFAULT_PORT",
+    "FINGERPRINT_BYTES",
     "GATEWAY_PORT",
+    "GROUP_DIGITS",
     "HEADER_BYTES",
     "HEX_DIGITS",
     "HOST_MAX_BYTES",

@@ -11,6 +11,7 @@ use crate::base::guests::service::Service;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;
+use crate::base::trust::level::TrustLevel;
 
 /// An action that the core requests from the shell. The shell executes outputs in order.
 #[derive(Debug)]
@@ -84,6 +85,13 @@ pub struct KnownPeer {
     pub id: PeerId,
     /// When the peer first claimed the name, by our wall clock.
     pub first_seen: WallTime,
-    /// Has the user bound the name to this key, by a direct message or a connection code?
-    pub is_bound: bool,
+    /// How far the user trusts that the name belongs to this key.
+    pub trust: TrustLevel,
+}
+
+impl KnownPeer {
+    /// Whether the user has bound the name to this key.
+    pub fn is_bound(&self) -> bool {
+        self.trust >= TrustLevel::Bound
+    }
 }

@@ -3,12 +3,23 @@ use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 
 /// Warns that `peer` uses a name that the user has bound to the key `bound`. Says how to write to
-/// `peer` nevertheless.
+/// `peer` nevertheless, and how to accept its key.
 pub fn bound_name_warning(peer: &Peer, bound: &PeerId) -> String {
     format!(
         "WARNING: {peer} IS NOT the {}~{} that you know: another key uses this name; to write to \
-         it: @{peer}",
+         it: @{peer}; if the key has changed: p2pchat trust add {} {}",
         peer.nick,
-        bound.short()
+        bound.short(),
+        quote_for_shell(peer.nick.as_str()),
+        peer.id
     )
+}
+
+/// Quotes a word that a user may copy to a shell. A name may contain `$`, `;` and quotes.
+fn quote_for_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }

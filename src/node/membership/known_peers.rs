@@ -8,6 +8,7 @@ use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};
+use crate::base::trust::level::TrustLevel;
 use crate::node::acquaintances::Acquaintances;
 use crate::node::context::Context;
 use crate::node::standing::{Rank, Standing, UsageTable, source_of};
@@ -81,7 +82,7 @@ impl KnownPeers {
         for known in list {
             let of_name = known_peers.by_nick.get_or_default(known.nick.clone());
             match of_name.iter_mut().find(|other| other.id == known.id) {
-                Some(other) => other.is_bound |= known.is_bound,
+                Some(other) => other.trust = other.trust.max(known.trust),
                 None => of_name.push(known),
             }
         }
@@ -114,7 +115,7 @@ impl KnownPeers {
             return peer.nick.clone();
         }
         let clash = clash_notice(peer, of_name);
-        let unbound_count = of_name.iter().filter(|known| !known.is_bound).count();
+        let unbound_count = of_name.iter().filter(|known| !known.is_bound()).count();
         if self.claims.len() >= CLAIMING_KEYS_MAX && !self.claims.contains_key(&peer.id) {
             self.claims
                 .retain(|id, _| ctx.stream_by_peer.contains_key(id));
@@ -155,7 +156,7 @@ impl KnownPeers {
             id: peer.id,
             standing,
         });
-        self.record(ctx, peer, false);
+        self.record(ctx, peer, TrustLevel::Seen);
     }
 
     /// Forgets a new name of the host that brought the most, if it brought more than the host of
@@ -192,25 +193,25 @@ impl KnownPeers {
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
         let is_bound =
-            known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound));
+            known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound()));
         if !is_bound && peer.nick.as_str() != "?" && !is_ephemeral(ctx, &peer.id) {
             // The key may be known or linked under another name, so this claim may be new.
             self.observe(ctx, peer);
-            self.record(ctx, peer, true);
+            self.record(ctx, peer, TrustLevel::Bound);
         }
     }
 
-    fn record(&mut self, ctx: &mut Context, peer: &Peer, is_bound: bool) {
+    fn record(&mut self, ctx: &mut Context, peer: &Peer, trust: TrustLevel) {
         let known = self.by_nick.get_or_default(peer.nick.clone());
         let mut entry = KnownPeer {
             nick: peer.nick.clone(),
             id: peer.id,
             first_seen: ctx.now.wall,
-            is_bound,
+            trust,
         };
         match known.iter_mut().find(|other| other.id == peer.id) {
             Some(other) => {
-                other.is_bound |= is_bound;
+                other.trust = other.trust.max(trust);
                 entry.first_seen = other.first_seen;
             }
             None => known.push(entry.clone()),
@@ -233,11 +234,11 @@ impl KnownPeers {
         let known = self.by_nick.values().flatten();
         for known in known.filter(|known| selector.matches(&known.nick, &known.id)) {
             match found.iter_mut().find(|(id, ..)| **id == known.id) {
-                Some((.., bound)) => *bound |= known.is_bound,
+                Some((.., bound)) => *bound |= known.is_bound(),
                 // A present peer that claims a new name is not found by its old name. A bound name
                 // is an exception.
-                None if known.is_bound || !is_present(present, &known.id) => {
-                    found.push((&known.id, &known.nick, known.is_bound));
+                None if known.is_bound() || !is_present(present, &known.id) => {
+                    found.push((&known.id, &known.nick, known.is_bound()));
                 }
                 None => {}
             }
@@ -281,13 +282,13 @@ fn is_ephemeral(ctx: &Context, id: &PeerId) -> bool {
 /// The notice that a peer claims a name known for other keys. Names the key that is bound to the
 /// name, or else the first one. `None`: the name is new.
 fn clash_notice(peer: &Peer, of_name: &[KnownPeer]) -> Option<Notice> {
-    let bound = of_name.iter().find(|known| known.is_bound);
+    let bound = of_name.iter().find(|known| known.is_bound());
     let known = bound.or(of_name.first())?;
     Some(Notice::KeyMismatch {
         peer: peer.clone(),
         known_id: known.id,
         first_seen: known.first_seen,
-        is_bound: known.is_bound,
+        is_bound: known.is_bound(),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;
+use crate::base::trust::level::TrustLevel;
 use crate::shell::ipc::attach::request_known_peers;
 use crate::shell::state::known_peers_file::{append_known_peer, read_known_peers};
 
@@ -20,7 +21,7 @@ pub fn bind(directory: Option<&Path>, peer: &Peer, now: WallTime) -> Option<Stri
         Err(failure) => return Some(format!("{peer} is not bound: {failure}")),
     };
     let mut of_name = known.iter().filter(|known| known.nick == peer.nick);
-    if of_name.any(|known| known.is_bound && known.id != peer.id) {
+    if of_name.any(|known| known.is_bound() && known.id != peer.id) {
         return Some(format!(
             "{peer} is not bound: known_peers binds {} to another key",
             peer.nick
@@ -30,7 +31,7 @@ pub fn bind(directory: Option<&Path>, peer: &Peer, now: WallTime) -> Option<Stri
         nick: peer.nick.clone(),
         id: peer.id,
         first_seen: now,
-        is_bound: true,
+        trust: TrustLevel::Bound,
     };
     match append_known_peer(directory, &entry) {
         Ok(true) => {

@@ -8,4 +8,5 @@ pub mod invite;
 pub mod join;
 pub mod keygen;
 pub mod print;
+pub mod trust;
 pub mod whoami;

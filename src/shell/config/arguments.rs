@@ -17,7 +17,7 @@ use crate::shell::config::subcommand::Subcommand;
 pub const OPTION_REPEATS_MAX: usize = 64;
 
 /// Commands that are planned but do not exist yet. The error for such a command says so.
-const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
+const PLANNED_COMMANDS: &[&str] = &["doctor"];
 
 /// One option, as given on the command line or in the options file.
 pub struct ParsedOption {
@@ -35,7 +35,8 @@ pub struct ParsedArguments {
     pub subcommand: Subcommand,
     /// All options, in the order given.
     pub options: Vec<ParsedOption>,
-    /// The words of TEXT, which is the message to send; for `join`, the code.
+    /// The words of TEXT, which is the message to send; for `join`, the code; for `trust`, what to
+    /// do.
     pub text: Vec<OsString>,
 }
 
@@ -69,8 +70,8 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             }
         } else if has_command {
             parsed.text.push(word);
-            // Options may follow a code. In a message, they are words of it.
-            if parsed.subcommand != Subcommand::Join {
+            // Options may follow a code or a name. In a message, they are words of it.
+            if !matches!(parsed.subcommand, Subcommand::Join | Subcommand::Trust) {
                 parsed.text.extend(words.by_ref());
             }
         } else {
@@ -79,7 +80,10 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         }
     }
     if let Some(word) = parsed.text.first()
-        && !matches!(parsed.subcommand, Subcommand::Send | Subcommand::Join)
+        && !matches!(
+            parsed.subcommand,
+            Subcommand::Send | Subcommand::Join | Subcommand::Trust
+        )
     {
         return Err(Failure::usage(format!(
             "{} takes no TEXT, but {} was given; to say something: p2pchat send hello",

@@ -5,7 +5,7 @@ pub const USAGE_TEXT: &str = "\
 p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin, and wait until it arrived
 p2pchat listen [OPTIONS]         print the transcript; stdin is not read
-p2pchat peers | history          list the peers | print the stored lines
+p2pchat peers | history | trust  who is here | stored lines | who has which key
 p2pchat sync                     exchange all lines with those who are here
 p2pchat whoami [--qr] | keygen   print name, id, code | a new network secret
 p2pchat invite | join CODE       hand the network secret to a newcomer | get it

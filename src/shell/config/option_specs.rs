@@ -3,7 +3,7 @@
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
-    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Whoami,
+    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Trust, Whoami,
 };
 
 /// Names one option. The discriminant is the index of the option's row in [`OPTION_SPECS`].
@@ -152,14 +152,15 @@ pub struct OptionSpec {
 
 const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync];
 const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Sync];
-const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
+const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Trust];
 /// The commands that use an identity and the network.
 const IDENTITY_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join,
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join, Trust,
 ];
 /// The commands that may keep their state in memory: `sync` would have nothing to exchange.
-const EPHEMERAL_COMMANDS: &[Subcommand] =
-    &[Chat, Send, Listen, Peers, History, Whoami, Invite, Join];
+const EPHEMERAL_COMMANDS: &[Subcommand] = &[
+    Chat, Send, Listen, Peers, History, Whoami, Invite, Join, Trust,
+];
 const LISTENING_COMMANDS: &[Subcommand] =
     &[Chat, Send, Listen, Peers, History, Sync, Whoami, Invite];
 const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync, Invite, Join];
@@ -169,7 +170,7 @@ const PRINTING_COMMANDS: &[Subcommand] = &[Chat, Listen, History];
 /// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
 /// none is typed.
 pub const ALL_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Sync, Whoami, Keygen, Invite, Join,
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Keygen, Invite, Join, Trust,
 ];
 
 const fn valued_option(

@@ -17,6 +17,8 @@ pub enum Subcommand {
     History,
     /// Print our name, id, fingerprint and connection code.
     Whoami,
+    /// List or change the known peers.
+    Trust,
     /// Print a new network secret.
     Keygen,
     /// Hand the network secret to a newcomer.
@@ -41,6 +43,7 @@ impl Subcommand {
             Subcommand::Sync => "sync",
             Subcommand::History => "history",
             Subcommand::Whoami => "whoami",
+            Subcommand::Trust => "trust",
             Subcommand::Keygen => "keygen",
             Subcommand::Invite => "invite",
             Subcommand::Join => "join",

@@ -1,12 +1,14 @@
 //! Attaches to the program that runs in a state directory, or takes the directory's lock if none
 //! runs.
 use std::fs::File;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::base::error_code::Refusal;
+use crate::base::event::notice::Notice;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::option_specs::OptionId;
@@ -18,6 +20,7 @@ use crate::shell::session::frontend::builder::FrontendBuilder;
 use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::{create_directory, lock_directory};
 use crate::shell::stdio::stderr::print_sentence;
+use crate::ui::command::UserCommand;
 use crate::ui::json;
 use crate::ui::json_parser::parse_event;
 use crate::ui::request::{Request, RequestKind};
@@ -26,6 +29,9 @@ use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 /// Minimum time that a client waits for the server's `ready` event, in milliseconds. Applies even
 /// if `-W` gives a shorter time.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
+
+/// Maximum length of the answer to a command, in bytes. The rest is not read.
+const ANSWER_MAX_BYTES: u64 = 4 << 20;
 
 /// Maximum length of the server's first event, in bytes.
 const READY_MAX_BYTES: usize = 16 * 1024;
@@ -78,7 +84,8 @@ pub fn attach_or_lock(
     }
 }
 
-fn unresponsive_failure(directory: &Path) -> Failure {
+/// The failure of a command whose directory is in use by a program that does not answer.
+pub fn unresponsive_failure(directory: &Path) -> Failure {
     Failure::new(
         ExitStatus::GeneralError,
         format!(
@@ -167,6 +174,66 @@ fn request(directory: &Path, kind: RequestKind) {
     };
     // A program that does not answer reads the files when it starts again.
     let _ = send();
+}
+
+/// Has the program that runs in `directory` execute a command. Returns the events of the answer, or
+/// why the command was refused. `None`: no program accepts the connection, or it ends before the
+/// answer.
+///
+/// # Errors
+/// Exit status 78: another user's program runs there. 1: the program does not answer.
+pub fn execute(
+    directory: &Path,
+    command: UserCommand,
+) -> Result<Option<Result<Vec<EventKind>, Refusal>>, Failure> {
+    let Some((mut stream, ready)) = connect(directory, RESPONSE_TIMEOUT_MIN_MS)? else {
+        return Ok(None);
+    };
+    let mut line = Vec::new();
+    json::append_request(
+        &Request {
+            id: Some("1".to_owned()),
+            kind: command.into(),
+        },
+        &mut line,
+    );
+    let timeout = Some(Duration::from_millis(RESPONSE_TIMEOUT_MS));
+    let sent = stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(timeout))
+        .and_then(|()| stream.write_all(&line));
+    if sent.is_err() {
+        return Ok(None);
+    }
+    let mut events = Vec::new();
+    let mut lines = BufReader::new(stream.take(ANSWER_MAX_BYTES));
+    loop {
+        line.clear();
+        match lines.read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(unresponsive_failure(directory));
+            }
+            Err(_) => return Ok(None),
+        }
+        let event = parse_event(&line, Some(ready.me.id));
+        let Some(kind) = event.filter(|it| it.id.is_some()).map(|it| it.kind) else {
+            continue;
+        };
+        match kind {
+            EventKind::Done(_) => return Ok(Some(Ok(events))),
+            EventKind::Notice(notice) => {
+                if let Notice::Error { code, content } = &*notice {
+                    return Ok(Some(Err(Refusal {
+                        code: *code,
+                        content: content.clone(),
+                    })));
+                }
+            }
+            kind => events.push(kind),
+        }
+    }
 }
 
 /// The first event of a server to a new client, or why there is none.

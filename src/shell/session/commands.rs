@@ -23,6 +23,7 @@ use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
+use crate::ui::trust_command::TrustEntry;
 use crate::wire::code::{Endpoint, parse_peer};
 
 /// Maximum number of lines in the answer to /history.
@@ -163,6 +164,7 @@ impl Session {
                 let rooms = self.enter_rooms(around).clone();
                 self.reply(Notice::Rooms(rooms).into(), sink);
             }
+            UserCommand::Trust(command) => return Some(SessionAction::Trust(command)),
             UserCommand::Code => return Some(SessionAction::Code),
             UserCommand::Connect(text) => match parse_peer(&text) {
                 Ok(endpoints) => return Some(SessionAction::Dial(endpoints)),
@@ -190,6 +192,22 @@ impl Session {
                 let content = format!("the interfaces cannot be listed: {error}");
                 self.refuse(ErrorCode::Failed, content, sink);
             }
+        }
+    }
+
+    /// Answers a command about known peers.
+    pub fn finish_trust(
+        &mut self,
+        result: Result<Vec<TrustEntry>, Refusal>,
+        sink: &mut dyn EventSink,
+    ) {
+        match result {
+            Ok(entries) => {
+                for entry in entries {
+                    self.reply(EventKind::Trust(entry), sink);
+                }
+            }
+            Err(Refusal { code, content }) => self.refuse(code, content, sink),
         }
     }
 

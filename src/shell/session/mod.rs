@@ -11,3 +11,4 @@ pub mod resend;
 #[allow(clippy::module_inception)]
 pub mod session;
 pub mod transcript;
+pub mod trust;

@@ -21,6 +21,7 @@ use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status, StoredLines,
 };
+use crate::ui::trust_command::TrustCommand;
 use crate::wire::code::Endpoint;
 
 /// What a session wants from the event loop.
@@ -62,6 +63,8 @@ pub enum SessionAction {
     ReloadKnownPeers,
     /// Add static peers.
     Dial(Vec<Endpoint>),
+    /// List or change the known peers. Answered by [`Session::finish_trust`].
+    Trust(TrustCommand),
     /// Tell the connection code. Answered by [`Session::finish_code`].
     Code,
 }

@@ -1,5 +1,6 @@
-//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`. A peer may
-//! have several lines, and is bound if one of them says `bound`. Users may edit the file.
+//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`, and then
+//! perhaps `verified`. A peer may have several lines, of which the highest level counts. Users may
+//! edit the file.
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -8,6 +9,7 @@ use crate::base::event::output::KnownPeer;
 use crate::base::name::Nick;
 use crate::base::table::SortedMap;
 use crate::base::time::WallTime;
+use crate::base::trust::level::TrustLevel;
 use crate::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use crate::shell::config::failure::Failure;
 use crate::shell::os::file::{self, Access};
@@ -99,6 +101,53 @@ pub fn append_known_peer(directory: &Path, known: &KnownPeer) -> io::Result<bool
     Ok(true)
 }
 
+/// Changes the peers of the file. For each line about a peer, `change` returns what the line shall
+/// say, or `None` if it shall be removed. All other lines stay, unless they are too long to be
+/// read. The peer `added` gets a line at the end. Returns false if the file is full; it is then
+/// unchanged.
+///
+/// A program that appends at the same time may lose its line. So only the program that runs in the
+/// directory may call this, or one that has locked the directory.
+///
+/// # Errors
+/// The file can't be read or written. The old file stays.
+pub fn edit_known_peers(
+    directory: &Path,
+    change: &dyn Fn(&KnownPeer) -> Option<KnownPeer>,
+    added: Option<&KnownPeer>,
+) -> io::Result<bool> {
+    let path = directory.join(KNOWN_PEERS_FILE);
+    let mut text = Vec::new();
+    if let Some(old) = file::if_exists(file::open_regular(&path, Access::Read))? {
+        for_each_line(&old, &mut |line| {
+            match parse_line(line) {
+                FileLine::Peer(peer, _) => match change(&peer) {
+                    None => return,
+                    Some(changed) if changed != peer => {
+                        return text.extend_from_slice(format_line(&changed).as_bytes());
+                    }
+                    Some(_) => {}
+                },
+                FileLine::Malformed if line == OVERLONG_LINE => return,
+                FileLine::Comment | FileLine::Malformed => {}
+            }
+            text.extend_from_slice(line.trim_ascii_end());
+            text.push(b'\n');
+        })?;
+    }
+    let added = added.map(format_line).unwrap_or_default();
+    if !added.is_empty() && (text.len() + added.len()) as u64 > KNOWN_PEERS_FILE_MAX_BYTES {
+        return Ok(false);
+    }
+    text.extend_from_slice(added.as_bytes());
+    file::replace_file(&path, &mut |new| {
+        new.write_all(&text)?;
+        // A file system may write the name before the content.
+        new.sync_all()
+    })?;
+    Ok(true)
+}
+
 /// The peers that the file lists, within the bounds.
 #[derive(Default)]
 struct KnownPeerList {
@@ -138,11 +187,11 @@ impl KnownPeerList {
     /// Adds a peer. Returns false if its line repeats an earlier one or exceeds a bound.
     fn add(&mut self, peer: KnownPeer) -> bool {
         let of_name = self.of_name.get_or_default(peer.nick.clone());
-        let unbound = of_name.iter().filter(|at| !self.peers[**at].is_bound);
+        let unbound = of_name.iter().filter(|at| !self.peers[**at].is_bound());
         let has_place = unbound.count() < KEYS_PER_NAME_MAX && self.peers.len() < KNOWN_PEERS_MAX;
         if let Some(at) = of_name.iter().find(|at| self.peers[**at].id == peer.id) {
-            self.peers[*at].is_bound |= peer.is_bound;
-        } else if peer.is_bound || has_place {
+            self.peers[*at].trust = self.peers[*at].trust.max(peer.trust);
+        } else if peer.is_bound() || has_place {
             of_name.push(self.peers.len());
             self.peers.push(peer);
             return true;
@@ -175,7 +224,7 @@ impl KnownPeerList {
                 let is_next = |kept: &&KnownPeer| (&kept.nick, kept.id) == (&peer.nick, peer.id);
                 let kept = left.next_if(is_next);
                 let is_whole = *words == Words::Unknown;
-                if let Some(kept) = kept.filter(|kept| !is_whole || kept.is_bound) {
+                if let Some(kept) = kept.filter(|kept| !is_whole || kept.is_bound()) {
                     text.extend_from_slice(format_line(kept).as_bytes());
                 }
                 if !is_whole {
@@ -219,8 +268,12 @@ fn parse_line(line: &[u8]) -> FileLine {
 }
 
 fn format_line(known: &KnownPeer) -> String {
-    let bound = if known.is_bound { " bound" } else { "" };
-    format!("{} {} {}{bound}\n", known.nick, known.id, known.first_seen)
+    let words = match known.trust {
+        TrustLevel::Seen => "",
+        TrustLevel::Bound => " bound",
+        TrustLevel::Verified => " bound verified",
+    };
+    format!("{} {} {}{words}\n", known.nick, known.id, known.first_seen)
 }
 
 /// Calls `visit` for each line from the beginning of the file. Of a line that is too long, passes
@@ -266,12 +319,16 @@ fn parse_known_peer(line: &str) -> Option<(KnownPeer, Words)> {
         nick: Nick::new(columns.next()?).ok()?,
         id: columns.next()?.parse().ok()?,
         first_seen: WallTime::parse(columns.next()?)?,
-        is_bound: false,
+        trust: TrustLevel::Seen,
     };
     let mut word = columns.next();
     if word == Some("bound") {
-        peer.is_bound = true;
+        peer.trust = TrustLevel::Bound;
         word = columns.next();
+        if word == Some("verified") {
+            peer.trust = TrustLevel::Verified;
+            word = columns.next();
+        }
     }
     let words = match word {
         None => Words::Known,

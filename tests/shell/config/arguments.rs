@@ -268,7 +268,6 @@ fn every_refusal_names_a_remedy() {
         ("keygen hello", "takes no TEXT"),
         ("chat", "no command"),
         // Commands and targets that do not exist yet.
-        ("trust list", "not built"),
         ("doctor", "not built"),
         ("send -t @b/b hi", "it is @name"),
         ("history -t @b/b", "it is @name"),

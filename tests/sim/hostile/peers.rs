@@ -100,7 +100,7 @@ fn a_wrong_key_at_a_static_peer_is_reported_and_not_linked() {
     lan.add_candidate(alice, carols, Some(id));
     lan.run_until_linked(alice, carol, 100);
     let known = &lan.peers[alice].known_peers;
-    assert!(known.iter().any(|known| known.id == id && known.is_bound));
+    assert!(known.iter().any(|known| known.id == id && known.is_bound()));
     lan.run_for(10_000);
     assert_eq!(lan.peers[alice].error_count("key"), 0);
     lan.stop(carol);

@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::batch::LogId;
-use crate::base::error_code::ErrorCode;
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::command::Command;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
+use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
+use crate::shell::session::trust::{NO_KNOWN_PEERS, TrustSurroundings, execute_trust};
 use crate::ui::request::Listen;
 use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
+use crate::ui::trust_command::TrustCommand;
 
 impl EventLoop {
     /// The first event of a session.
@@ -167,6 +170,7 @@ impl EventLoop {
                     self.with_session(key, |session, _, sink| session.refuse_endpoints(why, sink));
                 }
             }
+            SessionAction::Trust(command) => self.execute_trust(key, &command),
             SessionAction::Code => {
                 let ready = self.ready();
                 let Ready { port, mapped, .. } = ready;
@@ -180,6 +184,33 @@ impl EventLoop {
         self.with_session(key, |session, _, sink| session.finish_action(sink));
         self.current_session = None;
         self.handle_resolved();
+    }
+
+    /// Executes a command about known peers, and passes the changed peers to the core.
+    fn execute_trust(&mut self, key: SessionKey, command: &TrustCommand) {
+        let present = self.node.present_peers();
+        let is_ephemeral = |id: &PeerId| self.node.is_ephemeral(id);
+        let around = TrustSurroundings {
+            own_id: Some(self.node.own_peer().id),
+            ephemeral: present
+                .iter()
+                .map(|it| it.id)
+                .filter(is_ephemeral)
+                .collect(),
+            present,
+            now: self.now.wall,
+        };
+        let result = match self.state.directory() {
+            Some(directory) => execute_trust(directory, command, &around),
+            None => Err(Refusal {
+                code: ErrorCode::Failed,
+                content: NO_KNOWN_PEERS.to_owned(),
+            }),
+        };
+        if result.is_ok() && *command != TrustCommand::List {
+            self.reload_known_peers();
+        }
+        self.with_session(key, |session, _, sink| session.finish_trust(result, sink));
     }
 
     fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {

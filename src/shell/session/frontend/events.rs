@@ -211,6 +211,7 @@ impl Frontend {
             | EventKind::Ready(_)
             | EventKind::Help(_)
             | EventKind::Own { .. }
+            | EventKind::Trust(_)
             | EventKind::Done(_) => {}
         }
     }

@@ -154,6 +154,7 @@ impl Renderer {
                 _ => return self.append_text(kind, today, out),
             },
             EventKind::Help(text) => text.clone(),
+            EventKind::Trust(entry) => tables::format_trust_entry(entry),
             EventKind::Own { own, code } => tables::format_own(own, code),
             kind => return self.append_text(kind, today, out),
         };

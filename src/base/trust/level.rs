@@ -1,0 +1,40 @@
+//! How far the user trusts that a name belongs to a key.
+use std::str::FromStr;
+
+/// How far the user trusts that a name belongs to a key. A later level contains the earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TrustLevel {
+    /// The key has claimed the name, over an authenticated link.
+    #[default]
+    Seen,
+    /// The user has bound the name to the key: by a direct message, a connection code, an invite or
+    /// a command.
+    Bound,
+    /// The user has also compared the key's fingerprint.
+    Verified,
+}
+
+impl TrustLevel {
+    /// The word for this level.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrustLevel::Seen => "seen",
+            TrustLevel::Bound => "bound",
+            TrustLevel::Verified => "verified",
+        }
+    }
+}
+
+/// The text is not the word of any [`TrustLevel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseTrustLevelError;
+
+impl FromStr for TrustLevel {
+    type Err = ParseTrustLevelError;
+    fn from_str(word: &str) -> Result<TrustLevel, ParseTrustLevelError> {
+        [TrustLevel::Seen, TrustLevel::Bound, TrustLevel::Verified]
+            .into_iter()
+            .find(|level| level.as_str() == word)
+            .ok_or(ParseTrustLevelError)
+    }
+}

@@ -1,0 +1,3 @@
+//! How far the user trusts a key, and how people compare keys.
+pub mod fingerprint;
+pub mod level;

@@ -1,0 +1,263 @@
+//! Executes commands about known peers: changes the file `known_peers`. The program that runs in
+//! the directory does so, or a command that has locked the directory.
+use std::path::Path;
+
+use crate::base::error_code::{ErrorCode, Refusal};
+use crate::base::event::output::KnownPeer;
+use crate::base::event::peer::Peer;
+use crate::base::identity::PeerId;
+use crate::base::name::{Nick, PeerSelector};
+use crate::base::time::WallTime;
+use crate::base::trust::fingerprint::Fingerprint;
+use crate::base::trust::level::TrustLevel;
+use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
+use crate::shell::state::known_peers_file::{edit_known_peers, read_known_peers};
+use crate::ui::trust_command::{TrustCommand, TrustEntry, TrustState};
+use crate::wire::code::parse_peer;
+
+/// Refuses a command about known peers in a program without a directory.
+pub const NO_KNOWN_PEERS: &str =
+    "with --ephemeral there are no known peers: choose a directory with --dir";
+
+/// What a command about known peers needs to know beside the file.
+#[derive(Default)]
+pub struct TrustSurroundings {
+    /// Our key, if it is known.
+    pub own_id: Option<PeerId>,
+    /// The peers that are linked or reachable through others.
+    pub present: Vec<Peer>,
+    /// Those of them whose keys end with their programs.
+    pub ephemeral: Vec<PeerId>,
+    /// The wall time.
+    pub now: WallTime,
+}
+
+/// Executes a command. Returns the peers that it lists or has changed.
+///
+/// # Errors
+/// The command is refused. [`ErrorCode::WrongKey`]: the fingerprint is not that of the peer.
+pub fn execute_trust(
+    directory: &Path,
+    command: &TrustCommand,
+    around: &TrustSurroundings,
+) -> Result<Vec<TrustEntry>, Refusal> {
+    let known = read_known_peers(directory, &mut Vec::new())
+        .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?;
+    let edit = TrustEdit {
+        directory,
+        known,
+        around,
+    };
+    match command {
+        TrustCommand::List => Ok(edit.known.into_iter().map(TrustEntry::from).collect()),
+        TrustCommand::Add { nick, key } => edit.bind(nick, parse_key(key)?, TrustLevel::Bound),
+        TrustCommand::Bind(selector) => match edit.resolve(selector)? {
+            // The user accepts the key that is present.
+            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => {
+                edit.bind(&peer.nick, peer.id, TrustLevel::Bound)
+            }
+            ResolvedPeer::Ambiguous(peers) => Err(ambiguous(selector, &peers)),
+            ResolvedPeer::NotFound => Err(unknown(selector)),
+        },
+        TrustCommand::Forget(selector) => edit.forget(selector),
+        TrustCommand::Verify {
+            selector,
+            fingerprint,
+        } => edit.verify(selector, fingerprint.as_ref()),
+    }
+}
+
+/// One execution.
+struct TrustEdit<'a> {
+    directory: &'a Path,
+    known: Vec<KnownPeer>,
+    around: &'a TrustSurroundings,
+}
+
+impl TrustEdit<'_> {
+    /// The peer that the selector means.
+    fn resolve(&self, selector: &PeerSelector) -> Result<ResolvedPeer, Refusal> {
+        let known = KnownPeers::new(self.known.clone());
+        match known.resolve(selector, &self.around.present) {
+            ResolvedPeer::Unique(peer) if peer.nick.as_str() == "?" => Err(refuse(
+                ErrorCode::Target,
+                format!(
+                    "no name of {} is known: trust add NAME {}",
+                    peer.id, peer.id
+                ),
+            )),
+            resolved => Ok(resolved),
+        }
+    }
+
+    /// Binds the name to the key. From now on it means no other key.
+    fn bind(&self, nick: &Nick, id: PeerId, trust: TrustLevel) -> Result<Vec<TrustEntry>, Refusal> {
+        if self.around.own_id == Some(id) {
+            return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
+        }
+        if self.around.ephemeral.contains(&id) {
+            return Err(refuse(
+                ErrorCode::Target,
+                format!("{nick} is not bound: its key ends with its program (--ephemeral)"),
+            ));
+        }
+        let of_key = |known: &&KnownPeer| known.nick == *nick && known.id == id;
+        let earlier = self.known.iter().find(of_key);
+        let entry = KnownPeer {
+            nick: nick.clone(),
+            id,
+            first_seen: earlier.map_or(self.around.now, |known| known.first_seen),
+            trust: earlier.map_or(trust, |known| known.trust.max(trust)),
+        };
+        let lower = nick.as_str().to_lowercase();
+        self.edit(
+            &|known| {
+                let mut changed = known.clone();
+                if of_key(&known) {
+                    changed.trust = entry.trust;
+                } else if known.id != id && known.nick.as_str().to_lowercase() == lower {
+                    changed.trust = TrustLevel::Seen;
+                }
+                Some(changed)
+            },
+            Some(&entry).filter(|_| earlier.is_none()),
+        )?;
+        Ok(vec![entry.into()])
+    }
+
+    /// Forgets one peer, under all its names that the selector matches.
+    fn forget(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
+        let matches = |known: &&KnownPeer| selector.matches(&known.nick, &known.id);
+        let mut peers: Vec<Peer> = Vec::new();
+        for known in self.known.iter().filter(matches) {
+            if !peers.iter().any(|peer| peer.id == known.id) {
+                peers.push(peer_of(known));
+            }
+        }
+        let id = match &peers[..] {
+            [] => return Err(unknown(selector)),
+            [peer] => peer.id,
+            peers => return Err(ambiguous(selector, peers)),
+        };
+        let is_forgotten = |known: &&KnownPeer| known.id == id && matches(known);
+        self.edit(
+            &|known| (!is_forgotten(&known)).then(|| known.clone()),
+            None,
+        )?;
+        let forgotten = self
+            .known
+            .iter()
+            .filter(is_forgotten)
+            .map(|known| TrustEntry {
+                known: known.clone(),
+                state: TrustState::Forgotten,
+            });
+        Ok(forgotten.collect())
+    }
+
+    /// Compares a fingerprint with those of the peers that the selector may mean. Without one,
+    /// returns the peers to compare.
+    fn verify(
+        &self,
+        selector: &PeerSelector,
+        fingerprint: Option<&Fingerprint>,
+    ) -> Result<Vec<TrustEntry>, Refusal> {
+        let (peers, bound) = match self.resolve(selector)? {
+            ResolvedPeer::Unique(peer) => (vec![peer], None),
+            ResolvedPeer::KeyMismatch { peer, bound } => (vec![peer], Some(bound)),
+            ResolvedPeer::Ambiguous(peers) => (peers, None),
+            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        };
+        let Some(fingerprint) = fingerprint else {
+            return Ok(peers
+                .iter()
+                .map(|peer| self.entry_of(peer).into())
+                .collect());
+        };
+        let is_read = |id: &PeerId| Fingerprint::of(id) == *fingerprint;
+        let bound = bound.filter(is_read);
+        match peers
+            .iter()
+            .find(|peer| is_read(&peer.id) || bound.is_some())
+        {
+            Some(peer) => self.bind(&peer.nick, bound.unwrap_or(peer.id), TrustLevel::Verified),
+            None if peers.len() > 1 => Err(ambiguous(selector, &peers)),
+            None => Err(refuse(
+                ErrorCode::WrongKey,
+                format!(
+                    "WARNING: THE FINGERPRINT IS NOT that of {}: another key, or another person; \
+                     nothing was changed",
+                    peers.first().map_or_else(String::new, Peer::to_string)
+                ),
+            )),
+        }
+    }
+
+    /// What is known of a peer under its present name.
+    fn entry_of(&self, peer: &Peer) -> KnownPeer {
+        let mut known = self.known.iter();
+        let known = known.find(|known| known.id == peer.id && known.nick == peer.nick);
+        known.cloned().unwrap_or_else(|| KnownPeer {
+            nick: peer.nick.clone(),
+            id: peer.id,
+            first_seen: self.around.now,
+            trust: TrustLevel::Seen,
+        })
+    }
+
+    fn edit(
+        &self,
+        change: &dyn Fn(&KnownPeer) -> Option<KnownPeer>,
+        added: Option<&KnownPeer>,
+    ) -> Result<(), Refusal> {
+        let why = match edit_known_peers(self.directory, change, added) {
+            Ok(true) => return Ok(()),
+            Ok(false) => "it is full: trust forget some".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let path = self.directory.join("known_peers");
+        Err(refuse(
+            ErrorCode::Failed,
+            format!("{}: nothing was changed: {why}", path.display()),
+        ))
+    }
+}
+
+/// Parses an id or a connection code.
+fn parse_key(text: &str) -> Result<PeerId, Refusal> {
+    let id = text.strip_prefix('@').unwrap_or(text).parse().ok();
+    let of_code = || {
+        let endpoints = parse_peer(text).map_err(|error| error.to_string())?;
+        let id = endpoints.first().and_then(|endpoint| endpoint.peer);
+        id.ok_or_else(|| "is neither an id nor a code, as `p2pchat whoami` shows them".to_owned())
+    };
+    let id = id.map_or_else(of_code, Ok);
+    let id = id.and_then(|id: PeerId| match id.verifying_key() {
+        Some(_) => Ok(id),
+        None => Err("is no key".to_owned()),
+    });
+    id.map_err(|why| refuse(ErrorCode::InvalidLine, format!("{text} {why}")))
+}
+
+fn refuse(code: ErrorCode, content: String) -> Refusal {
+    Refusal { code, content }
+}
+
+fn unknown(selector: &PeerSelector) -> Refusal {
+    refuse(
+        ErrorCode::Target,
+        format!("{selector} is nobody known; `p2pchat trust list` lists who is"),
+    )
+}
+
+fn ambiguous(selector: &PeerSelector, peers: &[Peer]) -> Refusal {
+    let candidates = ambiguity_message(peers);
+    refuse(ErrorCode::Target, format!("{selector} {candidates}"))
+}
+
+fn peer_of(known: &KnownPeer) -> Peer {
+    Peer {
+        id: known.id,
+        nick: known.nick.clone(),
+    }
+}

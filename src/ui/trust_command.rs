@@ -1,0 +1,147 @@
+//! Commands about known peers: `/trust` and `/verify` at the terminal, `p2pchat trust` in a shell.
+use crate::base::event::output::KnownPeer;
+use crate::base::name::{NICK_RULE, Nick, PeerSelector};
+use crate::base::trust::fingerprint::Fingerprint;
+use crate::base::trust::level::TrustLevel;
+
+/// What a user requests about known peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustCommand {
+    /// List the known peers.
+    List,
+    /// Bind a name to a key.
+    Add {
+        /// The name.
+        nick: Nick,
+        /// The id or the connection code, as the user typed it.
+        key: String,
+    },
+    /// Bind the name of a known or present peer to its key.
+    Bind(PeerSelector),
+    /// Forget a known peer.
+    Forget(PeerSelector),
+    /// Compare a fingerprint that a person read out. If it is the same, bind the name to the key.
+    Verify {
+        /// The peer.
+        selector: PeerSelector,
+        /// What was read out. `None`: show the fingerprint to compare.
+        fingerprint: Option<Fingerprint>,
+    },
+}
+
+/// What has become of a known peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustState {
+    /// The peer is known.
+    Known(TrustLevel),
+    /// The peer was forgotten.
+    Forgotten,
+}
+
+impl TrustState {
+    /// The word for this state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrustState::Known(level) => level.as_str(),
+            TrustState::Forgotten => "forgotten",
+        }
+    }
+
+    /// Parses the word for a state.
+    pub fn parse(word: &str) -> Option<TrustState> {
+        match word {
+            "forgotten" => Some(TrustState::Forgotten),
+            word => word.parse().ok().map(TrustState::Known),
+        }
+    }
+}
+
+/// A row of the answer to a [`TrustCommand`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustEntry {
+    /// The peer.
+    pub known: KnownPeer,
+    /// What has become of it.
+    pub state: TrustState,
+}
+
+impl From<KnownPeer> for TrustEntry {
+    fn from(known: KnownPeer) -> TrustEntry {
+        let state = TrustState::Known(known.trust);
+        TrustEntry { known, state }
+    }
+}
+
+/// Parses what follows /trust: `list`, `add NAME KEY`, `forget NAME`, `verify NAME [FINGERPRINT]`
+/// or a name. A peer whose name is one of these words is meant by `@list`.
+///
+/// # Errors
+/// It is none of these. The error is a sentence for the user.
+pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
+    let (word, argument) = split_word(text);
+    match word {
+        "" | "list" if argument.is_empty() => Ok(TrustCommand::List),
+        "add" => match split_word(argument) {
+            (name, key) if !key.is_empty() => Ok(TrustCommand::Add {
+                nick: Nick::new(name)
+                    .map_err(|error| format!("the name {name} {error}; {NICK_RULE}"))?,
+                key: key.to_owned(),
+            }),
+            _ => Err("trust add needs a name, and the id or the code of its key".to_owned()),
+        },
+        "forget" if argument.is_empty() => Err("trust forget needs a name or an id".to_owned()),
+        "forget" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
+        "verify" => parse_verify(argument),
+        _ => Ok(TrustCommand::Bind(parse_selector(text)?)),
+    }
+}
+
+/// Parses what follows /verify: a name, and perhaps a fingerprint.
+///
+/// # Errors
+/// The name is invalid, or the fingerprint is none. The error is a sentence for the user.
+pub fn parse_verify(text: &str) -> Result<TrustCommand, String> {
+    let (name, fingerprint) = split_word(text);
+    if name.is_empty() {
+        return Err("verify needs a name, and the fingerprint that was read out".to_owned());
+    }
+    let fingerprint = match fingerprint {
+        "" => None,
+        typed => {
+            Some(Fingerprint::parse(typed).map_err(|error| format!("the fingerprint {error}"))?)
+        }
+    };
+    Ok(TrustCommand::Verify {
+        selector: parse_selector(name)?,
+        fingerprint,
+    })
+}
+
+/// Formats the command as [`parse_trust`] reads it, after `/trust `.
+pub fn format_trust(command: &TrustCommand) -> String {
+    match command {
+        TrustCommand::List => "list".to_owned(),
+        TrustCommand::Add { nick, key } => format!("add {nick} {key}"),
+        TrustCommand::Bind(selector) => selector.to_string(),
+        TrustCommand::Forget(selector) => format!("forget {selector}"),
+        TrustCommand::Verify {
+            selector,
+            fingerprint: Some(fingerprint),
+        } => format!("verify {selector} {fingerprint}"),
+        TrustCommand::Verify { selector, .. } => format!("verify {selector}"),
+    }
+}
+
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+fn parse_selector(text: &str) -> Result<PeerSelector, String> {
+    let selector = PeerSelector::parse(text).map_err(|error| format!("the name {text} {error}"))?;
+    match selector.guest_name() {
+        None => Ok(selector),
+        Some(_) => Err(format!("{selector} is a guest, and guests have no keys")),
+    }
+}

@@ -1,0 +1,301 @@
+//! `p2pchat trust`: who is known by which key, with and without a running program.
+use std::fs;
+
+use p2pchat::base::identity::{Identity, PeerId};
+use p2pchat::base::trust::fingerprint::Fingerprint;
+
+use super::hosts::host::Loopback;
+use super::hosts::program::Program;
+use super::{Outcome, TIMEOUT, finish, run, wait_joined, wait_line};
+
+fn id(seed: u8) -> PeerId {
+    Identity::from_seed(&[seed; 32]).id()
+}
+
+fn fingerprint(seed: u8) -> String {
+    Fingerprint::of(&id(seed)).to_string()
+}
+
+/// Runs `p2pchat trust` for alice.
+fn trust(lo: &Loopback, arguments: &[&str]) -> Outcome {
+    run(lo, "alice", &[&["trust"][..], arguments].concat())
+}
+
+/// The file `known_peers` of alice.
+fn known_peers(lo: &Loopback) -> String {
+    fs::read_to_string(lo.host.folder("alice").join("known_peers")).expect("a file")
+}
+
+/// The rows of a list, without the times.
+fn rows(outcome: &Outcome) -> Vec<String> {
+    outcome.assert_code(0);
+    let row = |line: &String| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        assert!(cells[3].ends_with('Z'), "{line}");
+        cells[..3].join(" ")
+    };
+    outcome.out.iter().map(row).collect()
+}
+
+fn row(name: &str, seed: u8, state: &str) -> String {
+    let id = id(seed);
+    format!("{name}~{} {id} {state}", id.short())
+}
+
+/// The only line of stderr.
+fn sentence(outcome: &Outcome, code: i32) -> &str {
+    outcome.assert_code(code);
+    assert_eq!(outcome.err.len(), 1, "{outcome:?}");
+    &outcome.err[0]
+}
+
+/// `trust add` binds, `list` lists, `verify` compares and `forget` forgets; all without a running
+/// program, and the file stays as its user wrote it otherwise.
+#[test]
+fn names_are_bound_verified_and_forgotten() {
+    let Some(lo) = Loopback::new() else { return };
+    assert_eq!(trust(&lo, &["list"]).out, Vec::<String>::new());
+    let bob = id(2).to_string();
+    let added = trust(&lo, &["add", "bob", &bob]);
+    assert_eq!(rows(&added), [row("bob", 2, "bound")]);
+    let path = lo.host.folder("alice").join("known_peers");
+    let text = format!("# friends\n{}no peer\n", known_peers(&lo));
+    fs::write(&path, text).expect("a file");
+
+    // Either case of letters; each group has a check digit.
+    let read_out = fingerprint(2).to_uppercase();
+    assert_eq!(
+        rows(&trust(&lo, &["verify", "@BOB", &read_out])),
+        [row("bob", 2, "verified")]
+    );
+    assert_eq!(rows(&trust(&lo, &[])), [row("bob", 2, "verified")]);
+    let line = format!("bob {bob} ");
+    assert!(known_peers(&lo).starts_with(&format!("# friends\n{line}")));
+    assert!(known_peers(&lo).ends_with(" bound verified\nno peer\n"));
+    let code = format!("{bob}@10.0.0.7:9999");
+    assert_eq!(
+        rows(&trust(&lo, &["add", "bob", &code])),
+        [row("bob", 2, "verified")]
+    );
+
+    assert_eq!(
+        rows(&trust(&lo, &["forget", "bob"])),
+        [row("bob", 2, "forgotten")]
+    );
+    assert_eq!(known_peers(&lo), "# friends\nno peer\n");
+    let unknown = "p2pchat: @bob is nobody known; `p2pchat trust list` lists who is";
+    assert_eq!(sentence(&trust(&lo, &["forget", "bob"]), 1), unknown);
+    let read_out = fingerprint(2);
+    assert_eq!(
+        sentence(&trust(&lo, &["verify", "bob", &read_out]), 1),
+        unknown
+    );
+}
+
+/// Another fingerprint is 77 and changes nothing; a misread one is 2, and the group is named.
+#[test]
+fn a_wrong_fingerprint_verifies_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    let before = known_peers(&lo);
+    let outcome = trust(&lo, &["verify", "bob", &fingerprint(3)]);
+    let warning = sentence(&outcome, 77);
+    assert!(
+        warning.contains("THE FINGERPRINT IS NOT that of bob~"),
+        "{warning}"
+    );
+    let mut groups: Vec<String> = fingerprint(2).split(' ').map(str::to_owned).collect();
+    let third = if groups[2].starts_with('0') { "1" } else { "0" };
+    groups[2].replace_range(..1, third);
+    let misread: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let outcome = trust(&lo, &[&["verify", "bob"][..], &misread].concat());
+    assert!(
+        sentence(&outcome, 2).ends_with("was misread: group 3 does not fit its check digit"),
+        "{outcome:?}"
+    );
+    // An earlier version showed no check digits.
+    let short: String = fingerprint(3).split(' ').map(|group| &group[..4]).collect();
+    sentence(&trust(&lo, &["verify", "bob", &short]), 77);
+    assert_eq!(known_peers(&lo), before);
+}
+
+/// A name that two keys bear is refused, with the candidates. An id, or a part of it, tells.
+#[test]
+fn a_name_of_two_is_forgotten_by_its_id() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    trust(&lo, &["add", "bob", &id(3).to_string()]).assert_code(0);
+    // The name means the key that was bound last.
+    let both = [row("bob", 2, "seen"), row("bob", 3, "bound")];
+    assert_eq!(rows(&trust(&lo, &["list"])), both);
+    let outcome = trust(&lo, &["forget", "bob"]);
+    let (second, third) = (id(2).short(), id(3).short());
+    assert_eq!(
+        sentence(&outcome, 1),
+        format!("p2pchat: @bob could be @bob~{second} or @bob~{third}")
+    );
+    assert_eq!(
+        rows(&trust(&lo, &["forget", &id(2).to_string()])),
+        [row("bob", 2, "forgotten")]
+    );
+    let rest = format!("bob~{third}");
+    assert_eq!(
+        rows(&trust(&lo, &["forget", &rest])),
+        [row("bob", 3, "forgotten")]
+    );
+    assert_eq!(known_peers(&lo), "");
+}
+
+/// Wrong usage is 2, and says what is right. Without a directory nobody is known.
+#[test]
+fn wrong_usage_of_trust_is_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let usage = "p2pchat: trust takes list, add NAME ID, forget NAME, or verify NAME FINGERPRINT";
+    for arguments in [&["lst"][..], &["verify", "bob"]] {
+        assert_eq!(sentence(&trust(&lo, arguments), 2), usage);
+    }
+    for arguments in [
+        &["add"][..],
+        &["add", "bob"],
+        &["add", "b~b", &id(2).to_string()],
+        &["add", "bob", "nokey"],
+        &["add", "bob", &"a".repeat(52)],
+        &["forget"],
+        &["verify", "bob", "12345"],
+        &["forget", "guest/bob"],
+        &["list", "-n", "1"],
+    ] {
+        sentence(&trust(&lo, arguments), 2);
+    }
+    let outcome = trust(&lo, &["list", "--ephemeral"]);
+    assert!(sentence(&outcome, 2).contains("--ephemeral"), "{outcome:?}");
+    let own = run(&lo, "alice", &["whoami"]).out[1].clone();
+    let outcome = trust(&lo, &["add", "me", &own["id: ".len()..]]);
+    assert_eq!(sentence(&outcome, 1), "p2pchat: that is you");
+}
+
+/// With --json each peer is an object, with its fingerprint.
+#[test]
+fn trust_speaks_json() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = id(2);
+    let outcome = trust(&lo, &["--json", "add", "bob", &bob.to_string()]);
+    outcome.assert_code(0);
+    let begin = format!(
+        r#"{{"type":"trust","sender":"{bob}","username":"bob","name":"bob~{}","state":"bound","since":"20"#,
+        bob.short()
+    );
+    let end = format!(r#"Z","fingerprint":"{}"}}"#, fingerprint(2));
+    assert!(
+        outcome.out[0].starts_with(&begin) && outcome.out[0].ends_with(&end),
+        "{outcome:?}"
+    );
+    assert_eq!(trust(&lo, &["list", "--json"]).out, outcome.out);
+}
+
+/// Says something to bob, and returns the outcome.
+fn write_to_bob(lo: &Loopback) -> Outcome {
+    run(lo, "alice", &["send", "-t", "@bob", "-W", "10", "psst"])
+}
+
+/// Beside a running program: it lists whom it has seen, and takes up each change at once. Bob's key
+/// changes, so a message to him is refused (77) until the command in the warning is run.
+#[test]
+fn a_changed_key_needs_trust() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let bob = lo.start("bob", &[]);
+    wait_joined(&alice, "bob");
+    write_to_bob(&lo).assert_code(0);
+    let listed = trust(&lo, &["list"]);
+    assert!(rows(&listed)[0].ends_with(" bound"), "{listed:?}");
+    finish(bob, b"").assert_code(0);
+    wait_line(&alice, " left");
+
+    let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
+    let bob = lo.start("bob", &[&dir]);
+    wait_joined(&bob, "alice");
+    let refused = write_to_bob(&lo);
+    refused.assert_code(77);
+    let warning = refused
+        .err
+        .iter()
+        .find_map(|line| line.split_once(": p2pchat trust "));
+    let command: Vec<&str> = warning.expect("a command").1.split(' ').collect();
+    assert!(rows(&trust(&lo, &command))[0].ends_with(" bound"));
+    write_to_bob(&lo).assert_code(0);
+    wait_line(&bob, ": psst");
+    let listed = rows(&trust(&lo, &["list"]));
+    assert!(
+        listed[0].ends_with(" seen") && listed[1].ends_with(" bound"),
+        "{listed:?}"
+    );
+
+    // What a person reads out at the other end.
+    let read_out = run(&lo, "bob", &[&dir, "whoami"]).out[2].clone();
+    let outcome = trust(&lo, &["verify", "bob", &read_out["fingerprint: ".len()..]]);
+    assert!(rows(&outcome)[0].ends_with(" verified"));
+    sentence(&trust(&lo, &["verify", "bob", &fingerprint(7)]), 77);
+    sentence(&trust(&lo, &["forget", "nobody"]), 1);
+}
+
+/// Whoever is forgotten is a stranger to the running program: the name may be claimed by any key.
+#[test]
+fn a_running_program_forgets() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    trust(&lo, &["forget", "bob"]).assert_code(0);
+    let bob = lo.start("bob", &[]);
+    wait_joined(&bob, "alice");
+    write_to_bob(&lo).assert_code(0);
+    let warnings = alice.err.all();
+    assert!(
+        !warnings.iter().any(|line| line.contains("key")),
+        "{warnings:?}"
+    );
+}
+
+/// At the terminal, /trust and /verify do the same, and answer with the fingerprint.
+#[test]
+fn trust_can_be_typed() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--commands"]);
+    alice.wait_ready();
+    let bob = id(2);
+    let answer = |alice: &mut Program, command: &str, what: &str| {
+        alice.say(command);
+        alice.err.wait_for(TIMEOUT, |line| line.contains(what))
+    };
+    let command = format!("/trust add bob {bob}");
+    let line = answer(&mut alice, &command, ": bound, first seen ");
+    assert!(
+        line.ends_with(&format!(", fingerprint {}", fingerprint(2))),
+        "{line}"
+    );
+    let command = format!("/verify bob {}", fingerprint(2));
+    answer(&mut alice, &command, ": verified, first seen ");
+    answer(&mut alice, "/Verify bob", &fingerprint(2));
+    answer(&mut alice, "/trust forget bob", ": forgotten, first seen ");
+    answer(&mut alice, "/trust bob", "@bob is nobody known");
+}
+
+/// An ephemeral program knows nobody, and the name of an ephemeral peer is not bound: its key never
+/// comes back.
+#[test]
+fn ephemeral_keys_are_not_trusted() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut carol = lo.start("carol", &["--ephemeral", "--commands"]);
+    carol.wait_ready();
+    carol.say("/trust list");
+    carol.err.wait_for(TIMEOUT, |line| {
+        line.contains("with --ephemeral there are no known peers")
+    });
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "carol");
+    alice.say("/trust carol");
+    alice.err.wait_for(TIMEOUT, |line| {
+        line.contains("carol is not bound: its key ends with")
+    });
+}
