@@ -4,6 +4,7 @@ use crate::base::event::output::KnownPeer;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::WallTime;
+use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::node::standing::{Rank, Standing};
 
 /// What is known of one peer.
@@ -11,8 +12,8 @@ use crate::node::standing::{Rank, Standing};
 struct Acquaintance {
     /// When we were first linked with the peer.
     first_seen: WallTime,
-    /// Whether the user bound one of the peer's names to its key.
-    is_bound: bool,
+    /// The highest level of trust in one of the peer's names.
+    trust: TrustLevel,
 }
 
 /// The known peers by key. An index of
@@ -26,10 +27,10 @@ impl Acquaintances {
     pub fn record(&mut self, known: &KnownPeer) {
         let entry = self.0.get_or_insert_with(known.id, || Acquaintance {
             first_seen: known.first_seen,
-            is_bound: known.is_bound(),
+            trust: known.trust,
         });
         entry.first_seen = entry.first_seen.min(known.first_seen);
-        entry.is_bound |= known.is_bound();
+        entry.trust = entry.trust.max(known.trust);
     }
 
     /// Forgets a peer.
@@ -45,8 +46,21 @@ impl Acquaintances {
     /// How much this peer counts, if its source is unknown.
     pub fn standing(&self, peer: &PeerId, now: WallTime) -> Standing {
         match self.0.get(peer) {
-            Some(known) => Standing::of_linked(known.first_seen, known.is_bound, now),
+            Some(known) => {
+                let is_bound = known.trust >= TrustLevel::Bound;
+                Standing::of_linked(known.first_seen, is_bound, now)
+            }
             None => Standing::of_rank(Rank::Unknown),
+        }
+    }
+
+    /// How well the peer is known, as users see it.
+    pub fn familiarity(&self, peer: &PeerId, now: WallTime) -> Familiarity {
+        let is_verified = |it: &Acquaintance| it.trust == TrustLevel::Verified;
+        match self.0.get(peer).is_some_and(is_verified) {
+            true => Familiarity::Verified,
+            false if self.standing(peer, now).rank >= Rank::Known => Familiarity::Known,
+            false => Familiarity::New,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
+use crate::base::trust::level::Familiarity;
 use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
 use crate::node::guest_table::GuestTable;
@@ -243,6 +244,11 @@ impl Context {
             id: self.own_id(),
             nick: self.nick.clone(),
         }
+    }
+
+    /// How well the peer is known, as users see it.
+    pub fn familiarity(&self, peer: &PeerId) -> Familiarity {
+        self.acquaintances.familiarity(peer, self.now.wall)
     }
 
     /// The id of the next stream to dial.

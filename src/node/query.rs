@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::LogId;
-use crate::base::event::peer::Peer;
+use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::membership::roster;
 use crate::node::node::Node;
 use crate::node::replication::{delivery, fork_repair, sync::sync_state};
 use crate::node::standing::Standing;
@@ -189,6 +190,11 @@ impl Node {
     /// The peers that are linked or reachable through others, under their present names.
     pub fn present_peers(&self) -> Vec<Peer> {
         self.ctx.reachable_peers()
+    }
+
+    /// All peers, as `peers` and /users show them.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        roster::list_peers(&self.ctx, &self.dialer)
     }
 
     /// Whether the peer is linked, and says that its key ends with its program.

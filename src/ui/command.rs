@@ -4,7 +4,7 @@ use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
-use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify};
+use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
 
 /// What a typed line requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub const HELP: &str = "\
 /connect CODE     link with a peer at its code, HOST[:PORT], or @ID (--dht)
 /trust [NAME]     whom you know; bind a name to its key; also forget NAME
 /verify NAME [FP] its fingerprint; compare the one that was read to you
+/whois NAME       key, fingerprint and whereabouts of somebody
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
@@ -103,6 +104,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
         "trust" => parse_trust(argument).map(UserCommand::Trust),
         "verify" => parse_verify(argument).map(UserCommand::Trust),
+        "whois" => parse_whois(argument).map(UserCommand::Trust),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "lsnp" if HAS_GUESTS => {
             parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it)))

@@ -581,5 +581,6 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
         line.string("via", &via.to_string());
         line.raw("via_sender", format_args!("\"{}\"", via.id));
     }
+    line.string("trust", view.familiarity.as_str());
     line.finish();
 }

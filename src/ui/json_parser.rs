@@ -18,7 +18,7 @@ use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::time::{TenthsMs, WallTime};
-use crate::base::trust::level::TrustLevel;
+use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
 use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
@@ -476,6 +476,7 @@ fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
             id,
             nick: Nick::new_or_placeholder(name.rsplit_once('~').map_or(name, |(nick, _)| nick)),
         }),
+        familiarity: Familiarity::parse(fields.text("trust").unwrap_or_default()),
         state: parse_state(fields.text("state")?)?,
         rtt: fields.raw("rtt_ms").and_then(parse_tenths),
         rooms: parse_rooms(fields)?,

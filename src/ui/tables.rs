@@ -11,7 +11,11 @@ use crate::ui::sanitize::sanitize;
 use crate::ui::trust_command::TrustEntry;
 
 /// The heading of `p2pchat peers` at a terminal.
-const PEER_HEADING: [&str; 7] = ["NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS"];
+const PEER_HEADING: [&str; 8] = [
+    "NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS", "KEY",
+];
+/// Number of columns that a script gets. The last one is for people.
+const SCRIPT_COLUMNS: usize = 7;
 /// The heading of `p2pchat trust list` at a terminal.
 const TRUST_HEADING: [&str; 4] = ["NAME", "ID", "STATE", "FIRST SEEN"];
 /// Length of an id in a table for a person. A selector accepts such a prefix.
@@ -38,8 +42,8 @@ fn format_shared_rooms(rooms: &[Room]) -> String {
     names.join(",")
 }
 
-/// The columns of a row: name, id, address, found, state, round trip in ms, and rooms. `-` stands
-/// for a missing value.
+/// The columns of a row: name, id, address, found, state, round trip in ms, rooms, and how well the
+/// key is known. `-` stands for a missing value.
 type Row = [String; PEER_HEADING.len()];
 
 /// Formats the rows of `p2pchat peers`: the columns name~abcd, id, address, found, state, round
@@ -47,7 +51,7 @@ type Row = [String; PEER_HEADING.len()];
 pub fn format_peer_rows(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let mut out = String::new();
     for row in rows(peers, guests) {
-        out.push_str(&row.join("\t"));
+        out.push_str(&row[..SCRIPT_COLUMNS].join("\t"));
         out.push('\n');
     }
     out
@@ -67,6 +71,7 @@ fn peer_columns(info: &PeerInfo) -> Row {
         info.state.as_str().into(),
         format_rtt(info),
         format_shared_rooms(&info.rooms),
+        info.familiarity.as_str().into(),
     ]
 }
 
@@ -79,6 +84,7 @@ fn guest_columns(info: &GuestInfo) -> Row {
         PeerState::of_guest(info.is_gone).as_str().into(),
         "-".into(),
         format_shared_rooms(&info.rooms),
+        "-".into(),
     ]
 }
 
@@ -122,13 +128,17 @@ pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let widths = rows.iter().map(|[name, ..]| name.chars().count());
     let width = widths.max().unwrap_or(0);
     let mut out = String::new();
-    for [name, _, address, _, state, rtt, rooms] in &rows {
+    for [name, _, address, _, state, rtt, rooms, key] in &rows {
+        let key = match &**key {
+            "-" => String::new(),
+            key => format!("  ({key})"),
+        };
         let rtt = match &**rtt {
             "-" => String::new(),
             ms => format!("  {ms} ms"),
         };
         out.push_str(&format!(
-            "{name:width$}  {state:6}  {rooms}  {address}{rtt}\n"
+            "{name:width$}  {state:6}  {rooms}  {address}{rtt}{key}\n"
         ));
     }
     out
@@ -191,6 +201,23 @@ fn trust_columns(entry: &TrustEntry) -> [String; TRUST_HEADING.len()] {
         entry.state.as_str().to_owned(),
         known.first_seen.to_string(),
     ]
+}
+
+/// Formats the answer to /whois: what is known of each key, and where the peer is now.
+pub fn format_whois(entries: &[TrustEntry], peers: &[PeerInfo]) -> String {
+    let mut out = String::new();
+    for entry in entries {
+        let id = entry.known.id;
+        out += &format_trust_entry(entry);
+        out += &format!("id: {id}\n");
+        let here = peers.iter().filter(|info| info.peer.id == id);
+        let here: Vec<PeerInfo> = here.cloned().collect();
+        match here.is_empty() {
+            true => out += "not here\n",
+            false => out += &format_users(&here, &[]),
+        }
+    }
+    out
 }
 
 /// Formats a part of the answer to /trust and /verify.

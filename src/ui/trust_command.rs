@@ -16,6 +16,8 @@ pub enum TrustCommand {
         /// The id or the connection code, as the user typed it.
         key: String,
     },
+    /// Show what is known of a peer, and where it is.
+    Whois(PeerSelector),
     /// Bind the name of a known or present peer to its key.
     Bind(PeerSelector),
     /// Forget a known peer.
@@ -27,6 +29,17 @@ pub enum TrustCommand {
         /// What was read out. `None`: show the fingerprint to compare.
         fingerprint: Option<Fingerprint>,
     },
+}
+
+impl TrustCommand {
+    /// Whether the command changes the known peers.
+    pub fn changes_known_peers(&self) -> bool {
+        match self {
+            TrustCommand::Add { .. } | TrustCommand::Bind(_) | TrustCommand::Forget(_) => true,
+            TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
+            TrustCommand::List | TrustCommand::Whois(_) => false,
+        }
+    }
 }
 
 /// What has become of a known peer.
@@ -72,8 +85,8 @@ impl From<KnownPeer> for TrustEntry {
     }
 }
 
-/// Parses what follows /trust: `list`, `add NAME KEY`, `forget NAME`, `verify NAME [FINGERPRINT]`
-/// or a name. A peer whose name is one of these words is meant by `@list`.
+/// Parses what follows /trust: `list`, `add NAME KEY`, `forget NAME`, `verify NAME [FINGERPRINT]`,
+/// `whois NAME` or a name. A peer whose name is one of these words is meant by `@list`.
 ///
 /// # Errors
 /// It is none of these. The error is a sentence for the user.
@@ -92,6 +105,7 @@ pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
         "forget" if argument.is_empty() => Err("trust forget needs a name or an id".to_owned()),
         "forget" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
         "verify" => parse_verify(argument),
+        "whois" => parse_whois(argument),
         _ => Ok(TrustCommand::Bind(parse_selector(text)?)),
     }
 }
@@ -117,11 +131,23 @@ pub fn parse_verify(text: &str) -> Result<TrustCommand, String> {
     })
 }
 
+/// Parses what follows /whois: a name.
+///
+/// # Errors
+/// The name is missing or invalid. The error is a sentence for the user.
+pub fn parse_whois(text: &str) -> Result<TrustCommand, String> {
+    match text {
+        "" => Err("whois needs a name".to_owned()),
+        name => Ok(TrustCommand::Whois(parse_selector(name)?)),
+    }
+}
+
 /// Formats the command as [`parse_trust`] reads it, after `/trust `.
 pub fn format_trust(command: &TrustCommand) -> String {
     match command {
         TrustCommand::List => "list".to_owned(),
         TrustCommand::Add { nick, key } => format!("add {nick} {key}"),
+        TrustCommand::Whois(selector) => format!("whois {selector}"),
         TrustCommand::Bind(selector) => selector.to_string(),
         TrustCommand::Forget(selector) => format!("forget {selector}"),
         TrustCommand::Verify {

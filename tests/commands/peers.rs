@@ -63,7 +63,7 @@ fn peers_prints_json_objects() {
     let (short, trip) = (&id[..4], &row["rtt_ms"]);
     assert!(trip.as_f64().is_some_and(|ms| ms >= 0.0), "{row}");
     let expected = format!(
-        r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"]}}"##,
+        r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"],"trust":"new"}}"##,
         bob.wait_ready()
     );
     assert_eq!(outcome.out[0], expected);

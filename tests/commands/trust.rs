@@ -281,6 +281,60 @@ fn trust_can_be_typed() {
     answer(&mut alice, "/trust bob", "@bob is nobody known");
 }
 
+/// /whois tells the key and the whereabouts, and marks how well the key is known: so do /users and
+/// peers. A stranger is new, until its fingerprint is compared.
+#[test]
+fn whois_tells_how_well_a_key_is_known() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--commands"]);
+    let bob = lo.start("bob", &[]);
+    wait_joined(&alice, "bob");
+    let whoami = run(&lo, "bob", &["whoami"]).out;
+    let of_bob = |key: &str| {
+        whoami
+            .iter()
+            .find_map(|line| line.strip_prefix(key))
+            .expect(key)
+    };
+    let (name, id, fingerprint) = (of_bob("name: "), of_bob("id: "), of_bob("fingerprint: "));
+    let ends = |alice: &Program, end: &str| {
+        alice.err.wait_for(TIMEOUT, |line| {
+            line.starts_with(name) && line.ends_with(end)
+        });
+    };
+    alice.say("/whois bob");
+    ends(&alice, &format!(", fingerprint {fingerprint}"));
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line == format!("id: {id}"));
+    ends(&alice, " ms  (new)");
+    alice.say(&format!("/verify bob {fingerprint}"));
+    alice.say("/users");
+    ends(&alice, " ms  (verified)");
+    let peers = run(&lo, "alice", &["peers", "--json"]);
+    assert!(
+        peers.out[0].ends_with(r#","trust":"verified"}"#),
+        "{peers:?}"
+    );
+
+    finish(bob, b"").assert_code(0);
+    alice.say("/whois bob");
+    alice.err.wait_for(TIMEOUT, |line| {
+        line == "not here" || line.contains("  gone  ")
+    });
+    alice.say("/whois nobody");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("@nobody is nobody known"));
+    // Without a directory, those who are here are known.
+    let mut carol = lo.start("carol", &["--ephemeral", "--commands"]);
+    wait_joined(&carol, "alice");
+    carol.say("/whois alice");
+    carol.err.wait_for(TIMEOUT, |line| {
+        line.starts_with("alice~") && line.ends_with("  (new)")
+    });
+}
+
 /// An ephemeral program knows nobody, and the name of an ephemeral peer is not bound: its key never
 /// comes back.
 #[test]

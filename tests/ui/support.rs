@@ -10,6 +10,7 @@ use p2pchat::base::interface::FoundVia;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::{TenthsMs, WallTime};
+use p2pchat::base::trust::level::Familiarity;
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
 use p2pchat::ui::text::TextRenderer;
@@ -157,6 +158,7 @@ pub fn bob_info() -> PeerInfo {
         address: Some("10.0.0.7:9999".parse().unwrap()),
         found_via: FoundVia::Multicast,
         via: None,
+        familiarity: Familiarity::Known,
         state: PeerState::Linked,
         rtt: Some(TenthsMs(3)),
         rooms: vec![Room::general(), Room::new("ops").unwrap()],

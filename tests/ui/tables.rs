@@ -35,15 +35,15 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
     assert_eq!(
         tables::format_peer_table(&[bob_info(), wide], &[]),
         format!(
-            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS\n\
-             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops\n\
-             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops\n"
+            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS          KEY\n\
+             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops  known\n\
+             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops  known\n"
         )
     );
     assert_eq!(tables::format_peer_table(&[], &[]), "");
     assert_eq!(
         tables::format_users(&[bob_info()], &[]),
-        format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
+        format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms  (known)\n")
     );
     let rooms = tables::format_room_list(&bob_info().rooms);
     assert_eq!(rooms, "#general  (current)\n#ops\n");

@@ -17,6 +17,7 @@ fn a_command_parses_back_from_its_text() {
         "verify @bob".to_owned(),
         format!("verify @bob~abcd {}", Fingerprint::of(&id)),
         "@bob".to_owned(),
+        "whois @bob".to_owned(),
         // A peer whose name is a word of the command.
         "@list".to_owned(),
     ] {

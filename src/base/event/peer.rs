@@ -6,6 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::name::{Nick, Room};
 use crate::base::time::TenthsMs;
+use crate::base::trust::level::Familiarity;
 
 /// A peer: its key and the name that it claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct PeerInfo {
     /// The linked peer through which this peer is reachable. `None` if this peer is linked, or
     /// known only by its beacon.
     pub via: Option<Peer>,
+    /// How well the peer is known.
+    pub familiarity: Familiarity,
     /// Is the peer linked, known or gone?
     pub state: PeerState,
     /// Round-trip time of the link. `None` without a link, or before the first measurement.

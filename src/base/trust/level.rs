@@ -25,6 +25,38 @@ impl TrustLevel {
     }
 }
 
+/// How well a peer is known. Names alone prove nothing, so users see this beside them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Familiarity {
+    /// The peer was first linked less than a day ago, or never.
+    #[default]
+    New,
+    /// The peer has been known for a day, or the user has bound its name.
+    Known,
+    /// The user has compared the fingerprint of its key.
+    Verified,
+}
+
+impl Familiarity {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Familiarity::New => "new",
+            Familiarity::Known => "known",
+            Familiarity::Verified => "verified",
+        }
+    }
+
+    /// Parses the word. An unknown one is [`Familiarity::New`].
+    pub fn parse(word: &str) -> Familiarity {
+        match word {
+            "known" => Familiarity::Known,
+            "verified" => Familiarity::Verified,
+            _ => Familiarity::New,
+        }
+    }
+}
+
 /// The text is not the word of any [`TrustLevel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseTrustLevelError;

@@ -41,7 +41,7 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let command = parse_trust(&text).map_err(Failure::usage)?;
     // A mistyped word would otherwise be taken for the name of a peer to bind.
     let is_whole = match &command {
-        TrustCommand::Bind(_) => false,
+        TrustCommand::Bind(_) | TrustCommand::Whois(_) => false,
         TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
         _ => true,
     };
@@ -54,7 +54,7 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let result = match command {
         TrustCommand::List => {
             check_directory(directory)?;
-            execute_trust(directory, &command, &TrustSurroundings::default())
+            execute_trust(Some(directory), &command, &TrustSurroundings::default())
         }
         _ => change(options, directory, &command)?,
     };
@@ -88,7 +88,7 @@ fn change(
                 now: Clock::start().now().wall,
                 ..TrustSurroundings::default()
             };
-            return Ok(execute_trust(directory, command, &around));
+            return Ok(execute_trust(Some(directory), command, &around));
         }
         let request = UserCommand::Trust(command.clone());
         if let Some(answer) = attach::execute(directory, request)? {

@@ -5,7 +5,7 @@ use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::command::Command;
 use crate::base::event::notice::{Notice, ResolvedRecipient};
-use crate::base::event::peer::Peer;
+use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::guests::guest::GuestLines;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
@@ -195,16 +195,20 @@ impl Session {
         }
     }
 
-    /// Answers a command about known peers.
+    /// Answers a command about known peers. `peers`: those of them that are here, for /whois.
     pub fn finish_trust(
         &mut self,
         result: Result<Vec<TrustEntry>, Refusal>,
+        peers: Vec<PeerInfo>,
         sink: &mut dyn EventSink,
     ) {
         match result {
             Ok(entries) => {
                 for entry in entries {
                     self.reply(EventKind::Trust(entry), sink);
+                }
+                if !peers.is_empty() {
+                    self.reply(Notice::Peers(peers).into(), sink);
                 }
             }
             Err(Refusal { code, content }) => self.refuse(code, content, sink),

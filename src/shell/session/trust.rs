@@ -32,23 +32,30 @@ pub struct TrustSurroundings {
     pub now: WallTime,
 }
 
-/// Executes a command. Returns the peers that it lists or has changed.
+/// Executes a command. Returns the peers that it lists or has changed. `directory`: where the known
+/// peers are stored; `None` with --ephemeral.
 ///
 /// # Errors
 /// The command is refused. [`ErrorCode::WrongKey`]: the fingerprint is not that of the peer.
 pub fn execute_trust(
-    directory: &Path,
+    directory: Option<&Path>,
     command: &TrustCommand,
     around: &TrustSurroundings,
 ) -> Result<Vec<TrustEntry>, Refusal> {
-    let known = read_known_peers(directory, &mut Vec::new())
-        .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?;
+    let known = match directory {
+        Some(directory) => read_known_peers(directory, &mut Vec::new())
+            .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?,
+        None => Vec::new(),
+    };
     let edit = TrustEdit {
         directory,
         known,
         around,
     };
     match command {
+        TrustCommand::List if directory.is_none() => {
+            Err(refuse(ErrorCode::Failed, NO_KNOWN_PEERS.to_owned()))
+        }
         TrustCommand::List => Ok(edit.known.into_iter().map(TrustEntry::from).collect()),
         TrustCommand::Add { nick, key } => edit.bind(nick, parse_key(key)?, TrustLevel::Bound),
         TrustCommand::Bind(selector) => match edit.resolve(selector)? {
@@ -59,6 +66,7 @@ pub fn execute_trust(
             ResolvedPeer::Ambiguous(peers) => Err(ambiguous(selector, &peers)),
             ResolvedPeer::NotFound => Err(unknown(selector)),
         },
+        TrustCommand::Whois(selector) => edit.describe(selector),
         TrustCommand::Forget(selector) => edit.forget(selector),
         TrustCommand::Verify {
             selector,
@@ -69,7 +77,7 @@ pub fn execute_trust(
 
 /// One execution.
 struct TrustEdit<'a> {
-    directory: &'a Path,
+    directory: Option<&'a Path>,
     known: Vec<KnownPeer>,
     around: &'a TrustSurroundings,
 }
@@ -193,6 +201,23 @@ impl TrustEdit<'_> {
         }
     }
 
+    /// Returns what is known of the peer that the selector means. If its key has changed, returns
+    /// the present key and the bound one.
+    fn describe(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
+        let (peer, bound) = match self.resolve(selector)? {
+            ResolvedPeer::Unique(peer) => (peer, None),
+            ResolvedPeer::KeyMismatch { peer, bound } => (peer, Some(bound)),
+            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
+            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        };
+        let bound = bound.map(|id| Peer {
+            id,
+            nick: peer.nick.clone(),
+        });
+        let peers = [Some(&peer), bound.as_ref()].into_iter().flatten();
+        Ok(peers.map(|peer| self.entry_of(peer).into()).collect())
+    }
+
     /// What is known of a peer under its present name.
     fn entry_of(&self, peer: &Peer) -> KnownPeer {
         let mut known = self.known.iter();
@@ -210,12 +235,15 @@ impl TrustEdit<'_> {
         change: &dyn Fn(&KnownPeer) -> Option<KnownPeer>,
         added: Option<&KnownPeer>,
     ) -> Result<(), Refusal> {
-        let why = match edit_known_peers(self.directory, change, added) {
+        let Some(directory) = self.directory else {
+            return Err(refuse(ErrorCode::Failed, NO_KNOWN_PEERS.to_owned()));
+        };
+        let why = match edit_known_peers(directory, change, added) {
             Ok(true) => return Ok(()),
             Ok(false) => "it is full: trust forget some".to_owned(),
             Err(error) => error.to_string(),
         };
-        let path = self.directory.join("known_peers");
+        let path = directory.join("known_peers");
         Err(refuse(
             ErrorCode::Failed,
             format!("{}: nothing was changed: {why}", path.display()),

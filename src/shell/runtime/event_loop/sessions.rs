@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::batch::LogId;
-use crate::base::error_code::{ErrorCode, Refusal};
+use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
@@ -16,7 +16,7 @@ use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
-use crate::shell::session::trust::{NO_KNOWN_PEERS, TrustSurroundings, execute_trust};
+use crate::shell::session::trust::{TrustSurroundings, execute_trust};
 use crate::ui::request::Listen;
 use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
 use crate::ui::trust_command::TrustCommand;
@@ -200,17 +200,18 @@ impl EventLoop {
             present,
             now: self.now.wall,
         };
-        let result = match self.state.directory() {
-            Some(directory) => execute_trust(directory, command, &around),
-            None => Err(Refusal {
-                code: ErrorCode::Failed,
-                content: NO_KNOWN_PEERS.to_owned(),
-            }),
-        };
-        if result.is_ok() && *command != TrustCommand::List {
+        let result = execute_trust(self.state.directory(), command, &around);
+        if result.is_ok() && command.changes_known_peers() {
             self.reload_known_peers();
         }
-        self.with_session(key, |session, _, sink| session.finish_trust(result, sink));
+        let mut peers = Vec::new();
+        if let (TrustCommand::Whois(_), Ok(entries)) = (command, &result) {
+            peers = self.node.peers();
+            peers.retain(|info| entries.iter().any(|entry| entry.known.id == info.peer.id));
+        }
+        self.with_session(key, |session, _, sink| {
+            session.finish_trust(result, peers, sink);
+        });
     }
 
     fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {

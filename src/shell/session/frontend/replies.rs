@@ -11,6 +11,7 @@ use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
 use crate::ui::session_event::{Done, EventKind, SessionEvent, StoredLines};
 use crate::ui::tables;
+use crate::ui::trust_command::{TrustCommand, TrustEntry};
 
 impl Frontend {
     /// Shows the answer to a request.
@@ -39,6 +40,11 @@ impl Frontend {
                 return self.print_lines(table.into_bytes());
             }
             return self.show_message(table.into_bytes());
+        }
+        if let RequestKind::Command(UserCommand::Trust(TrustCommand::Whois(_))) = pending.kind {
+            let entries: Vec<TrustEntry> = reply.iter().filter_map(trust_entry).collect();
+            let whois = tables::format_whois(&entries, &listed(&reply).0);
+            return self.show_message(whois.into_bytes());
         }
         for kind in &reply {
             self.renderer.append_reply(kind, self.today, &mut out);
@@ -119,6 +125,13 @@ fn lists_peers(kind: &RequestKind) -> bool {
             Command::Peers | Command::Lsnp(LsnpRequest::List)
         ))
     )
+}
+
+fn trust_entry(kind: &EventKind) -> Option<TrustEntry> {
+    match kind {
+        EventKind::Trust(entry) => Some(entry.clone()),
+        _ => None,
+    }
 }
 
 /// The peers and the guests in a reply. A reply from another program has one event for each.
