@@ -74,7 +74,8 @@ pub const HELP: &str = "\
 /quit             leave
 //TEXT            say a line that begins with /
 keys: C-a C-e C-b C-f M-b M-f move; C-u C-k C-w M-d delete, C-y puts it back;
-      up, down, C-r: earlier lines; C-l clears the screen, C-c the line; C-d leaves
+      up, down, C-r: earlier lines; C-l clears the screen, C-c the line;
+      C-z stops, C-d leaves; several pasted lines ask what to do with them
 ";
 
 /// Parses a line from the terminal, or from a pipe with `--commands`. A line without a leading `/`

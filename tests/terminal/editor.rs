@@ -276,3 +276,150 @@ fn typed_lines_outlast_the_program() {
     carol.assert_exit(0);
     assert!(!lo.host.folder("carol").exists());
 }
+
+/// Several pasted lines are said or edited after a question only, and a pasted command acts only
+/// after Enter.
+#[test]
+fn pasted_lines_are_said_after_a_question() {
+    let Some((_lo, mut alice, bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let pty = &alice.pty;
+    let paste = |text: &str| pty.type_keys(["\x1b[200~", text, "\x1b[201~"].concat());
+    assert!(pty.with_screen(|screen| screen.marks_paste));
+    paste("/quit\r");
+    pty.wait_last_row("#general> /quit", 15);
+    pty.type_keys("\x03");
+    paste("first\r/quit\r\rlast\r");
+    pty.wait_last_row("4 lines pasted: (s)ay all, (e)dit each, (c)ancel?", 50);
+    pty.type_keys("\rs");
+    wait_message(&bob, "/quit");
+    wait_message(&bob, "last");
+    pty.wait_last_row("#general>", 10);
+    // A long line of a paste is refused by its number; the others are said.
+    let long = "x".repeat(17_000);
+    paste(&["short", &long, "end"].join("\r"));
+    pty.wait_screen("the question", |screen| {
+        screen
+            .last()
+            .unwrap_or_default()
+            .starts_with("3 lines pasted")
+    });
+    pty.resize(20, 12);
+    pty.wait_last_row("3 lines pasted: (s)", 19);
+    pty.resize(60, 12);
+    pty.type_keys("s");
+    wait_message(&bob, "end");
+    pty.wait_row("p2pchat: pasted line 2: ");
+    pty.type_keys("/me ");
+    paste("waves\r/me bows");
+    pty.wait_last_row("2 lines pasted: (e)dit each, (c)ancel?", 39);
+    pty.type_keys("e");
+    pty.wait_last_row("#general> /me waves", 19);
+    pty.type_keys("\r");
+    pty.wait_last_row("#general> /me bows", 18);
+    pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with("left"));
+    let lines = bob.out.all();
+    let texts: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.split_once(" alice~").map(|(_, rest)| rest))
+        .filter_map(|rest| rest.split_once(": ").or_else(|| rest.split_once(' ')))
+        .map(|(_, text)| text)
+        .filter(|text| !["joined", "left"].contains(text))
+        .collect();
+    assert_eq!(
+        texts,
+        ["first", "/quit", "", "last", "short", "end", "waves"]
+    );
+}
+
+/// Ctrl-Z stops the program under a shell, which finds the terminal as it was; `fg` continues it
+/// with its half-typed line.
+#[test]
+fn ctrl_z_stops_and_fg_continues() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut shell = lo.host.command("setsid");
+    shell.args([
+        "--ctty",
+        "bash",
+        "--norc",
+        "--noprofile",
+        "--noediting",
+        "-i",
+    ]);
+    shell.env("PS1", "shell$ ").env("P2PCHAT_USERNAME", "alice");
+    shell.env("P2PCHAT_DIR", lo.host.folder("alice"));
+    let mut shell = AtTerminal::run(shell, |_| {});
+    let pty = &shell.pty;
+    pty.wait_last_row("shell$", 7);
+    pty.type_keys(format!(
+        "{} --interface lo\n",
+        env!("CARGO_BIN_EXE_p2pchat")
+    ));
+    pty.wait_last_row("#general>", 10);
+    let raw = pty.stty(&["-g"]);
+    pty.type_keys("half");
+    pty.wait_last_row("#general> half", 14);
+    for _ in 0..2 {
+        pty.type_keys("\x1a");
+        pty.wait_last_row("shell$", 7);
+        assert!(!pty.with_screen(|screen| screen.marks_paste));
+        assert_ne!(pty.stty(&["-g"]), raw);
+        pty.type_keys("fg\n");
+        pty.wait_last_row("#general> half", 14);
+        wait_until("raw mode again", TIMEOUT, || pty.stty(&["-g"]) == raw);
+        assert!(pty.with_screen(|screen| screen.marks_paste));
+    }
+    pty.type_keys(" a line\r");
+    pty.wait_row("alice: half a line");
+    pty.type_keys("\x04");
+    pty.wait_last_row("shell$", 7);
+    pty.type_keys("exit\n");
+    assert_eq!(shell.wait_code(), Some(0));
+}
+
+/// Ctrl-Z where no shell could continue the program does nothing.
+#[test]
+fn ctrl_z_without_a_shell_goes_on() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    alice.pty.type_keys("half\x1a");
+    alice.pty.type_keys(" a line");
+    alice.pty.wait_last_row("#general> half a line", 21);
+    assert_ne!(alice.pty.stty(&["-g"]), alice.modes_before);
+    alice.pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+}
+
+/// A dumb terminal, and one without a name, get plain lines without escape sequences, and their
+/// own editing of lines.
+#[test]
+fn a_dumb_terminal_gets_plain_lines() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut bob = lo.start("bob", &[]);
+    for term in ["dumb", ""] {
+        let mut command = command(&lo.host, "alice", &[]);
+        command.env("TERM", term);
+        let mut alice = AtTerminal::run(command, |command| {
+            command.env("TERM", term);
+        });
+        alice.pty.wait_row("* bob joined");
+        assert_eq!(alice.pty.stty(&["-g"]), alice.modes_before);
+        bob.say("hello");
+        alice.pty.wait_row("bob: hello");
+        alice.pty.type_keys("typed\n");
+        wait_message(&bob, "typed");
+        alice.pty.type_keys("/quit\n");
+        assert_eq!(alice.wait_code(), Some(0));
+        let (styles, unknown) = alice
+            .pty
+            .with_screen(|screen| (screen.styles.clone(), screen.unknown.clone()));
+        assert!(
+            styles.is_empty() && unknown.is_empty(),
+            "{styles:?} {unknown:?}"
+        );
+        assert!(!alice.pty.with_screen(|screen| screen.marks_paste));
+    }
+}

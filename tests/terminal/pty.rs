@@ -181,7 +181,8 @@ impl AtTerminal {
     pub fn run(mut command: Command, streams: impl FnOnce(&mut Command)) -> AtTerminal {
         let pty = Pty::new();
         let modes_before = pty.stty(&["-g"]);
-        command.env("TZ", "UTC").env_remove("NO_COLOR");
+        command.env("TZ", "UTC").env("TERM", "xterm");
+        command.env_remove("NO_COLOR");
         command.stdin(pty.stdio()).stdout(pty.stdio());
         command.stderr(pty.stdio());
         streams(&mut command);
@@ -224,6 +225,7 @@ impl AtTerminal {
         assert_eq!(self.wait_code(), Some(code));
         self.pty.wait_last_row("", 0);
         assert_eq!(self.pty.stty(&["-g"]), self.modes_before);
+        assert!(!self.pty.with_screen(|screen| screen.marks_paste));
         let unknown = self.pty.with_screen(|screen| screen.unknown.clone());
         assert!(unknown.is_empty(), "{unknown:?}");
     }

@@ -14,6 +14,8 @@ pub struct Screen {
     column: usize,
     /// Bytes of a sequence or character that is incomplete.
     pending: Vec<u8>,
+    /// Whether the terminal marks what is pasted (DECSET 2004).
+    pub marks_paste: bool,
     /// The parameters of every SGR sequence (colour, bold).
     pub styles: Vec<String>,
     /// Every sequence and control character that the program should never send.
@@ -30,6 +32,7 @@ impl Screen {
             row: 0,
             column: 0,
             pending: Vec::new(),
+            marks_paste: false,
             styles: Vec::new(),
             unknown: Vec::new(),
         }
@@ -108,6 +111,7 @@ impl Screen {
     fn sequence(&mut self, last: u8, numbers: &str) {
         let count = numbers.parse::<usize>().unwrap_or(1);
         match (last, numbers) {
+            (b'h' | b'l', "?2004") => self.marks_paste = last == b'h',
             (b'm', _) => self.styles.push(numbers.to_owned()),
             (b'C', _) => self.column = (self.column + count).min(self.columns - 1),
             (b'J', "" | "0") => {

@@ -2,9 +2,10 @@
 use std::io::Write;
 
 use p2pchat::base::lines::LINE_MAX_BYTES;
-use p2pchat::ui::editor::keys::KeyDecoder;
+use p2pchat::ui::editor::keys::{KeyDecoder, TerminalInput};
 use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
 use p2pchat::ui::editor::line_history::{HISTORY_MAX_BYTES, HISTORY_MAX_LINES};
+use p2pchat::ui::editor::paste::{PASTE_MAX_BYTES, Paste};
 use p2pchat::ui::editor::terminal::Terminal;
 use termion::event::Key;
 use unicode_width::UnicodeWidthStr as _;
@@ -260,12 +261,113 @@ fn a_long_line_scrolls_sideways() {
 
 /// The keys that the decoder finds in these reads.
 fn keys(reads: &[&[u8]]) -> Vec<Key> {
+    let inputs = inputs(reads).into_iter();
+    inputs
+        .map(|input| match input {
+            TerminalInput::Key(key) => key,
+            TerminalInput::Paste(paste) => panic!("{paste:?}"),
+        })
+        .collect()
+}
+
+/// The keys and pastes that the decoder finds in these reads.
+fn inputs(reads: &[&[u8]]) -> Vec<TerminalInput> {
     let mut decoder = KeyDecoder::default();
-    let mut keys = Vec::new();
+    let mut inputs = Vec::new();
     for read in reads {
-        decoder.feed(read, |key| keys.push(key));
+        decoder.feed(read, |input| inputs.push(input));
     }
-    keys
+    inputs
+}
+
+/// Pastes this text.
+fn paste(editor: &mut LineEditor, text: &str) -> EditOutcome {
+    editor.handle_input(TerminalInput::Paste(Paste {
+        text: text.to_owned(),
+        is_cut: false,
+    }))
+}
+
+/// A paste is one input wherever reads cut it, and its length is bounded.
+#[test]
+fn a_paste_is_one_bounded_input() {
+    let pasted = |text: &str, is_cut| {
+        let text = text.to_owned();
+        TerminalInput::Paste(Paste { text, is_cut })
+    };
+    let key = |c| TerminalInput::Key(Key::Char(c));
+    let expected = [key('a'), pasted("/quit\r\x1b[Aé\u{fffd}", false), key('b')];
+    let bytes = b"a\x1b[200~/quit\r\x1b[A\xc3\xa9\xff\x1b[201~b";
+    assert_eq!(inputs(&[bytes]), expected);
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    // A read of one Esc byte is the key.
+    assert_eq!(
+        inputs(&[&single[..2].concat(), &single[2..].concat()]),
+        expected
+    );
+    for cut in 2..bytes.len() {
+        assert_eq!(inputs(&[&bytes[..cut], &bytes[cut..]]), expected, "{cut}");
+    }
+    assert_eq!(inputs(&[b"\x1b[200~\x1b[201~"]), [pasted("", false)]);
+    let whole = "x".repeat(PASTE_MAX_BYTES);
+    for (more, is_cut) in [("", false), ("y", true), (&*"y".repeat(100_000), true)] {
+        let bytes = ["\x1b[200~", &whole, more, "\x1b[201~"].concat();
+        let is_bounded = inputs(&[bytes.as_bytes()]) == [pasted(&whole, is_cut)];
+        assert!(is_bounded, "{} bytes", bytes.len());
+    }
+}
+
+/// One pasted line is inserted, without control characters. Several lines ask.
+#[test]
+fn several_pasted_lines_ask_what_to_do() {
+    let lines = |lines: &[&str]| {
+        EditOutcome::PastedLines(lines.iter().map(|line| (*line).to_owned()).collect())
+    };
+    let mut editor = LineEditor::default();
+    type_text(&mut editor, "ac");
+    editor.handle_key(Key::Left);
+    paste(&mut editor, "b\x1b[2J\x07\u{9b}\tx\r\n");
+    assert_eq!(submit(&mut editor), "ab[2J\txc", "its line end is no Enter");
+
+    // Say all: as text, whatever it begins with. No other key answers.
+    paste(&mut editor, "/quit\r\n\n//x\ry\n\n");
+    assert_eq!(
+        editor.prompt().unwrap(),
+        "4 lines pasted: (s)ay all, (e)dit each, (c)ancel? "
+    );
+    assert_eq!(editor.visible_line(40).text, "");
+    for key in [Key::Char('\n'), Key::Char('x'), Key::Ctrl('d'), Key::Up] {
+        assert_eq!(editor.handle_key(key), EditOutcome::Rejected);
+    }
+    assert_eq!(paste(&mut editor, "a\nb"), EditOutcome::Rejected);
+    let said = editor.handle_key(Key::Char('s'));
+    assert_eq!(said, lines(&["/quit", "", "//x", "y"]));
+    assert!(editor.is_empty() && editor.prompt().is_none());
+
+    // Into typed text: the lines after the first would not go where a command goes.
+    type_text(&mut editor, "/msg bob !");
+    editor.handle_key(Key::Left);
+    paste(&mut editor, "one\n\ntwo");
+    assert_eq!(
+        editor.prompt().unwrap(),
+        "3 lines pasted: (e)dit each, (c)ancel? "
+    );
+    assert_eq!(editor.handle_key(Key::Char('s')), EditOutcome::Rejected);
+    assert_eq!(editor.handle_key(Key::Char('c')), EditOutcome::Edited);
+    assert_eq!(editor.visible_line(40).text, "/msg bob !");
+    paste(&mut editor, "one\n\ntwo");
+    editor.handle_key(Key::Char('e'));
+    assert_eq!(submit(&mut editor), "/msg bob one");
+    assert_eq!(submit(&mut editor), "two!");
+    assert!(editor.is_empty());
+
+    // Ctrl-C drops the lines that are still to be edited.
+    paste(&mut editor, "one\ntwo\nthree");
+    editor.handle_key(Key::Char('e'));
+    assert_eq!(submit(&mut editor), "one");
+    editor.handle_key(Key::Ctrl('c'));
+    assert!(editor.is_empty());
+    assert_eq!(editor.handle_key(Key::Ctrl('c')), EditOutcome::Interrupt);
 }
 
 /// Sequences of common terminals become keys, wherever a read cuts them.
@@ -302,7 +404,7 @@ fn escape_sequences_are_decoded_across_reads() {
 /// Unknown and endless sequences are skipped without a panic or unbounded memory.
 #[test]
 fn the_key_decoder_accepts_any_bytes() {
-    let odd = b"\x1b[999~\x1b[<1;;3M\x1b[1;;2M\x1b[M\x1b[200~a\x1b[;~\x1b[300A";
+    let odd = b"\x1b[999~\x1b[<1;;3M\x1b[1;;2M\x1b[M\x1b[201~a\x1b[;~\x1b[300A";
     assert_eq!(keys(&[odd]), [Key::Char('a')]);
     let endless = [b"\x1b[".as_slice(), &[b'1'; 100_000], b"~x"].concat();
     assert_eq!(keys(&[&endless]), [Key::Char('x')]);
@@ -313,7 +415,7 @@ fn the_key_decoder_accepts_any_bytes() {
             b"\x1b[[O<;0129~MAmZ\xc3\xa9\xffx"[(state >> 24) as usize % 19]
         })
         .collect();
-    assert!(!keys(&[&noise]).is_empty());
+    assert!(!inputs(&[&noise]).is_empty());
 }
 
 /// A screen of unlimited height: rows of cells, a cursor, and the escape sequences in use.
@@ -351,6 +453,7 @@ impl Screen {
             .unwrap()
             .split_at(sequence.len() - 2)
         {
+            ("?2004", "h" | "l") => {}
             ("", "J") => {
                 self.rows.truncate(self.row + 1);
                 if let Some(row) = self.rows.get_mut(self.row) {
@@ -431,5 +534,5 @@ fn output_is_printed_above_the_line_being_typed() {
     assert_eq!((rows[6].as_str(), row), ("> <reen", 6));
     terminal.close(b"bye\n").unwrap();
     let last = std::mem::take(terminal.writer_mut()).0.concat();
-    assert_eq!(last, b"\r\x1b[Jbye\r\n");
+    assert_eq!(last, b"\r\x1b[Jbye\r\n\x1b[?2004l");
 }

@@ -213,8 +213,8 @@ fn run_key_reader(file: &File, sender: &EventSender) {
         if n == 0 {
             return;
         }
-        decoder.feed(buffer.get(..n).unwrap_or_default(), |key| {
-            is_open = is_open && sender.send(StdinEvent::Key(key));
+        decoder.feed(buffer.get(..n).unwrap_or_default(), |input| {
+            is_open = is_open && sender.send(StdinEvent::Typed(input));
         });
         sender.shared.set_read_state(ReadState::Idle);
     }

@@ -1,10 +1,18 @@
 //! The terminal: raw mode of stdin, and the width.
-use std::io;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, write};
+
+use crate::ui::editor::terminal::PASTE_MARKS_OFF;
 
 /// The modes that the terminal had before raw mode.
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
@@ -48,6 +56,22 @@ fn make_raw(modes: &mut Termios) {
     modes.output_flags = output_flags;
 }
 
+/// How long a stop signal that the program sends itself may take to arrive.
+const STOP_DELAY: Duration = Duration::from_millis(20);
+
+/// Restores the modes that the terminal had before raw mode, and stops the process group (SIGTSTP),
+/// as Ctrl-Z does outside raw mode. Returns when the program continues. The caller then calls
+/// [`reenter_raw_mode`].
+pub fn suspend() {
+    if let Some(original) = ORIGINAL_TERMIOS.get() {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));
+        let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+        // Another thread may receive the signal, so that this one goes on until all are stopped.
+        // It must not set raw mode before.
+        sleep(STOP_DELAY);
+    }
+}
+
 /// Sets raw mode again, if the program uses raw mode. Call this when the stopped program continues
 /// (SIGCONT), because the user's command shell changes the modes while the program is stopped.
 pub fn reenter_raw_mode() {
@@ -75,7 +99,20 @@ pub fn restore() {
     {
         // Ignore an error: a terminal that is gone needs no restoring.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));
+        // The end of a session has switched the marks off. A panic has not. A terminal that takes
+        // no bytes must not delay the end.
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+        if stdout.is_terminal() && poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
+            let _ = write(stdout.as_fd(), PASTE_MARKS_OFF);
+        }
     }
+}
+
+/// Whether the terminal understands no escape sequences, or nobody says that it does: $TERM is
+/// `dumb`, empty or missing.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb")
 }
 
 /// The width of the terminal in columns; 0 without a terminal.

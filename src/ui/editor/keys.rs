@@ -4,14 +4,57 @@
 //! The decoder therefore passes only safe sequences to the parser.
 use termion::event::{Event, Key, parse_event};
 
+use crate::ui::editor::paste::{PASTE_MAX_BYTES, Paste};
+
 /// Maximum number of buffered bytes of an incomplete control sequence. In a longer sequence, the
 /// bytes between this limit and the final byte are dropped.
 const SEQUENCE_MAX_BYTES: usize = 16;
+
+/// The terminal sends this sequence before a pasted text.
+const PASTE_START: &[u8] = b"\x1b[200~";
+/// The terminal sends this sequence after a pasted text.
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+/// What comes from a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TerminalInput {
+    /// A key was pressed.
+    Key(Key),
+    /// A text was pasted.
+    Paste(Paste),
+}
 
 /// Decodes bytes into keys. Buffers a sequence of bytes until all its bytes have arrived.
 #[derive(Debug, Default)]
 pub struct KeyDecoder {
     pending: Vec<u8>,
+    /// The bytes of a paste that has not ended yet.
+    pasted: Option<PastedBytes>,
+}
+
+/// The bytes of a paste. The last ones may begin [`PASTE_END`].
+#[derive(Debug, Default)]
+struct PastedBytes {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl PastedBytes {
+    /// Adds a byte. Returns the text if this byte ends the paste.
+    fn push(&mut self, byte: u8) -> Option<Paste> {
+        self.bytes.push(byte);
+        if let Some(text) = self.bytes.strip_suffix(PASTE_END) {
+            return Some(Paste {
+                text: String::from_utf8_lossy(text).into_owned(),
+                is_cut: self.is_cut,
+            });
+        }
+        if self.bytes.len() >= PASTE_MAX_BYTES + PASTE_END.len() {
+            self.bytes.remove(PASTE_MAX_BYTES);
+            self.is_cut = true;
+        }
+        None
+    }
 }
 
 /// The result of decoding the pending bytes.
@@ -27,27 +70,39 @@ enum KeyStep {
 }
 
 impl KeyDecoder {
-    /// Decodes the bytes of one read from the terminal. Calls `each` with every key.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Key)) {
+    /// Decodes the bytes of one read from the terminal. Calls `each` with every key and paste.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(TerminalInput)) {
         for (i, byte) in bytes.iter().enumerate() {
             // An Esc byte at the end of a read is the Esc key. But if the next read begins with
             // `[` or `O`, that Esc byte began a sequence.
             if i == 0 && self.pending == [0x1b] && !matches!(byte, b'[' | b'O') {
                 self.pending.clear();
-                each(Key::Esc);
+                each(TerminalInput::Key(Key::Esc));
             }
             self.push(*byte, &mut each);
         }
     }
 
-    fn push(&mut self, byte: u8, each: &mut impl FnMut(Key)) {
+    fn push(&mut self, byte: u8, each: &mut impl FnMut(TerminalInput)) {
+        if let Some(pasted) = &mut self.pasted {
+            if let Some(paste) = pasted.push(byte) {
+                self.pasted = None;
+                each(TerminalInput::Paste(paste));
+            }
+            return;
+        }
         self.pending.push(byte);
+        if self.pending == PASTE_START {
+            self.pending.clear();
+            self.pasted = Some(PastedBytes::default());
+            return;
+        }
         match decode_step(&self.pending) {
-            KeyStep::Key(key) => each(key),
+            KeyStep::Key(key) => each(TerminalInput::Key(key)),
             KeyStep::Ignored => {}
             KeyStep::Restart(key) => {
                 self.pending.clear();
-                each(key);
+                each(TerminalInput::Key(key));
                 return self.push(byte, each);
             }
             KeyStep::Incomplete => {

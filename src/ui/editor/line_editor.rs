@@ -1,9 +1,13 @@
 //! The line editor: takes keys, returns lines. The keys are those of readline's emacs mode.
+use std::collections::VecDeque;
+
 use termion::event::Key;
 
 use crate::ui::editor::edited_text::{EditedText, Movement, VisibleLine};
 use crate::ui::editor::history_search::{HistorySearch, SearchStep};
+use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_history::LineHistory;
+use crate::ui::editor::paste::{Paste, PasteAnswer, PasteQuestion};
 
 /// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +17,15 @@ pub enum EditOutcome {
     /// Enter was pressed. The line is not empty and has at most
     /// [`LINE_MAX_BYTES`](crate::base::lines::LINE_MAX_BYTES) bytes.
     Line(String),
+    /// Several pasted lines are to be said as text, also those that begin with `/`. A line may be
+    /// too long.
+    PastedLines(VecDeque<String>),
     /// Ctrl-C on an empty line.
     Interrupt,
     /// Ctrl-D on an empty line.
     EndOfInput,
+    /// Ctrl-Z: stop the program.
+    Suspend,
     /// Ctrl-L: clear the screen, and draw the line on its first row.
     ClearScreen,
     /// The key had no effect, for example because the line is full.
@@ -30,6 +39,10 @@ pub struct LineEditor {
     history: LineHistory,
     /// The search in the history. `None`: the line is edited.
     search: Option<HistorySearch>,
+    /// Pasted lines, while the user is asked what to do with them.
+    question: Option<PasteQuestion>,
+    /// Pasted lines to edit after the edited one.
+    queued: VecDeque<String>,
     /// What Ctrl-Y inserts: the text that was deleted last.
     killed: String,
     /// Whether the last key deleted into [`LineEditor::killed`]. The next such key then adds to it.
@@ -47,18 +60,97 @@ impl LineEditor {
         lines.iter().for_each(|line| self.history.push(line));
     }
 
+    /// Whether the prompt is a question, which the next key answers.
+    pub fn is_asking(&self) -> bool {
+        self.question.is_some()
+    }
+
     /// What stands before the line in place of the prompt. `None`: the prompt.
     pub fn prompt(&self) -> Option<String> {
-        self.search.as_ref().map(HistorySearch::prompt)
+        match &self.question {
+            Some(question) => Some(question.prompt()),
+            None => self.search.as_ref().map(HistorySearch::prompt),
+        }
     }
 
     /// See [`EditedText::visible_line`].
     pub fn visible_line(&mut self, width: usize) -> VisibleLine {
-        self.text.visible_line(width)
+        match self.question.is_some() {
+            true => VisibleLine::default(),
+            false => self.text.visible_line(width),
+        }
+    }
+
+    /// Applies a key or a paste to the line.
+    pub fn handle_input(&mut self, input: TerminalInput) -> EditOutcome {
+        match input {
+            TerminalInput::Key(key) => self.handle_key(key),
+            TerminalInput::Paste(paste) => self.paste(&paste),
+        }
+    }
+
+    /// Inserts a pasted line, or asks what to do with several lines.
+    fn paste(&mut self, paste: &Paste) -> EditOutcome {
+        if self.question.is_some() {
+            return EditOutcome::Rejected;
+        }
+        (self.search, self.is_killing) = (None, false);
+        let mut lines = VecDeque::from(paste.lines());
+        if lines.len() == 1 {
+            return self.insert(&lines.pop_front().unwrap_or_default());
+        }
+        let before = self.text.before_cursor();
+        if let Some(first) = lines.front_mut() {
+            first.insert_str(0, &before);
+        }
+        if let Some(last) = lines.back_mut() {
+            last.push_str(&self.text.after_cursor());
+        }
+        self.question = Some(PasteQuestion {
+            lines,
+            can_say_all: before.is_empty() && self.queued.is_empty(),
+            is_cut: paste.is_cut,
+        });
+        EditOutcome::Edited
+    }
+
+    fn answer(&mut self, question: PasteQuestion, key: Key) -> EditOutcome {
+        match question.answer(key) {
+            None => {
+                self.question = Some(question);
+                return EditOutcome::Rejected;
+            }
+            Some(PasteAnswer::Cancel) => {}
+            Some(PasteAnswer::SayAll) => {
+                self.replace("");
+                return EditOutcome::PastedLines(question.lines);
+            }
+            Some(PasteAnswer::Edit) => {
+                for line in question.lines.into_iter().rev() {
+                    self.queued.push_front(line);
+                }
+                self.edit_next();
+            }
+        }
+        EditOutcome::Edited
+    }
+
+    /// Begins to edit the next of the pasted lines. Empty ones cannot be said.
+    fn edit_next(&mut self) {
+        self.replace("");
+        while self.text.is_empty() {
+            let Some(next) = self.queued.pop_front() else {
+                return;
+            };
+            self.text.replace(&next);
+        }
     }
 
     /// Applies a key to the line.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
+        if let Some(question) = self.question.take() {
+            return self.answer(question, key);
+        }
         if let Some(mut search) = self.search.take() {
             match search.handle_key(key, &mut self.history, &mut self.text) {
                 SearchStep::Continued => {
@@ -83,12 +175,16 @@ impl LineEditor {
             Key::Char('\n') => return self.enter(),
             Key::Char(c) => return self.insert(c.encode_utf8(&mut [0; 4])),
             Key::Ctrl('c') if is_empty => return EditOutcome::Interrupt,
-            Key::Ctrl('c') => self.replace(""),
+            Key::Ctrl('c') => {
+                self.queued.clear();
+                self.replace("");
+            }
             Key::Ctrl('d') if is_empty => return EditOutcome::EndOfInput,
             Key::Delete | Key::Ctrl('d') => drop(self.text.remove(Movement::Right)),
             Key::Backspace | Key::Ctrl('h') => drop(self.text.remove(Movement::Left)),
             Key::Ctrl('y') => return self.yank(),
             Key::Ctrl('r') => self.search = Some(HistorySearch::new(self.text.text())),
+            Key::Ctrl('z') => return EditOutcome::Suspend,
             Key::Ctrl('l') => return EditOutcome::ClearScreen,
             Key::Up | Key::Ctrl('p') => {
                 let older = self.history.older(&self.text.text()).map(str::to_owned);
@@ -136,12 +232,12 @@ impl LineEditor {
     }
 
     fn enter(&mut self) -> EditOutcome {
-        if self.text.is_empty() {
+        let line = self.text.text();
+        self.edit_next();
+        if line.is_empty() {
             return EditOutcome::Edited;
         }
-        let line = self.text.text();
         self.history.push(&line);
-        self.replace("");
         EditOutcome::Line(line)
     }
 

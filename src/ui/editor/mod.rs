@@ -4,4 +4,5 @@ pub mod history_search;
 pub mod keys;
 pub mod line_editor;
 pub mod line_history;
+pub mod paste;
 pub mod terminal;

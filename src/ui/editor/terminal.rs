@@ -17,7 +17,14 @@ pub struct Terminal<W> {
     writer: W,
     columns: usize,
     prompt: String,
+    /// Whether the terminal was asked to mark what is pasted.
+    marks_paste: bool,
 }
+
+/// Asks the terminal to mark the beginning and the end of what is pasted.
+const PASTE_MARKS_ON: &[u8] = b"\x1b[?2004h";
+/// Ends [`PASTE_MARKS_ON`].
+pub const PASTE_MARKS_OFF: &[u8] = b"\x1b[?2004l";
 
 impl<W: Write> Terminal<W> {
     /// Creates a terminal. `columns` is its width, 0 if unknown.
@@ -26,6 +33,7 @@ impl<W: Write> Terminal<W> {
             writer,
             columns: screen_columns(columns),
             prompt: "> ".into(),
+            marks_paste: false,
         }
     }
 
@@ -51,16 +59,22 @@ impl<W: Write> Terminal<W> {
     /// The error of the writer.
     pub fn redraw(&mut self, transcript: &[u8], editor: &mut LineEditor) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + transcript.len() / 32 + 256);
+        if !std::mem::replace(&mut self.marks_paste, true) {
+            out.extend_from_slice(PASTE_MARKS_ON);
+        }
         write_transcript(transcript, &mut out);
         // A long prompt on a narrow screen would leave no room to type.
         let prompt = match editor.prompt() {
             Some(prompt) => sanitize(&prompt).into_owned(),
             None => self.prompt.clone(),
         };
-        let prompt = if prompt.width() * 2 > self.columns {
-            "> "
-        } else {
-            prompt.as_str()
+        let prompt = match editor.is_asking() {
+            // A question has one column for each byte.
+            true => prompt
+                .get(..self.columns.saturating_sub(1))
+                .unwrap_or(&prompt),
+            false if prompt.width() * 2 > self.columns => "> ",
+            false => &prompt,
         };
         let prompt_width = prompt.width();
         // The last column stays empty. Terminals differ in where they put the cursor after a
@@ -96,6 +110,9 @@ impl<W: Write> Terminal<W> {
     pub fn close(&mut self, transcript: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + 64);
         write_transcript(transcript, &mut out);
+        if std::mem::take(&mut self.marks_paste) {
+            out.extend_from_slice(PASTE_MARKS_OFF);
+        }
         self.writer.write_all(&out)?;
         self.writer.flush()
     }

@@ -41,6 +41,11 @@ enum Awaited {
 pub struct LsnpCommands(Option<Awaited>);
 
 impl LsnpCommands {
+    /// Whether the next line is the answer to a question.
+    pub fn is_asking(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Handles a typed line.
     pub fn handle_line(&mut self, line: &str) -> LsnpLine {
         if let Some(awaited) = self.0.take() {

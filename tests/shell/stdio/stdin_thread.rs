@@ -13,6 +13,7 @@ use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, LineRules, Lines};
 use p2pchat::shell::stdio::line_splitter::LineBlock;
 use p2pchat::shell::stdio::stdin_event::StdinEvent;
 use p2pchat::shell::stdio::stdin_thread::StdinThread;
+use p2pchat::ui::editor::keys::TerminalInput;
 use termion::event::Key;
 
 use super::support::{PATIENCE, counter, pipe, wait};
@@ -264,7 +265,7 @@ fn keys_arrive_one_by_one() {
     drop(writer);
     for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {
         match events.recv_timeout(PATIENCE).unwrap() {
-            StdinEvent::Key(key) => assert_eq!(key, expected),
+            StdinEvent::Typed(input) => assert_eq!(input, TerminalInput::Key(expected)),
             other => panic!("{other:?}"),
         }
     }

@@ -106,6 +106,7 @@ impl FrontendBuilder {
         let has_editor = self.mode == SessionMode::Chat
             && io::stdin().is_terminal()
             && is_stdout_terminal
+            && !terminal::is_dumb()
             && !options.json;
         let stdout = self.open_stdout()?;
         // A chat goes on without a reader, because it also sends.
@@ -230,8 +231,13 @@ impl FrontendBuilder {
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
     let renderer = match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
-        (false, true) => Renderer::for_terminal(own, options.color != Color::Never)
-            .with_screen(terminal::width_columns()),
+        (false, true) => {
+            let has_color = match options.color {
+                Color::Auto => !terminal::is_dumb(),
+                color => color == Color::Always,
+            };
+            Renderer::for_terminal(own, has_color).with_screen(terminal::width_columns())
+        }
         (false, false) if options.color == Color::Always => Renderer::for_terminal(own, true),
         (false, false) => Renderer::for_pipe(own),
     };

@@ -352,7 +352,7 @@ impl Frontend {
 
     /// Sets raw mode and the width again, after this program was stopped and continues. The shell
     /// has changed the modes, and the terminal may have another size.
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();
     }

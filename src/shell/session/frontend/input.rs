@@ -92,7 +92,7 @@ impl Frontend {
         match event {
             StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
             StdinEvent::Lines(block) => self.blocked_input = Some(block),
-            StdinEvent::Key(key) => self.handle_key(key),
+            StdinEvent::Typed(input) => self.handle_typed(input),
             // A terminal fails when it hangs up. The end of input follows, and is handled below.
             StdinEvent::Failed(_) if self.is_stdin_terminal => {}
             StdinEvent::Failed(error) => {

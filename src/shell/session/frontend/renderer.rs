@@ -1,13 +1,12 @@
 //! Renders events as text or JSON. On a terminal with an editor, events appear above the editor's
 //! line.
-use termion::event::Key;
-
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::shell::os::time_zone::local_time_zone;
+use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
 use crate::ui::editor::terminal::{Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
@@ -190,11 +189,22 @@ impl Renderer {
         }
     }
 
-    /// Passes a key to the editor. Rejects the key if there is no editor.
-    pub fn handle_key(&mut self, key: Key) -> EditOutcome {
-        self.editor_line
-            .as_mut()
-            .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
+    /// Passes input to the editor. Rejects the input if there is no editor.
+    pub fn handle_input(&mut self, input: TerminalInput) -> EditOutcome {
+        match &mut self.editor_line {
+            Some(line) => line.editor.handle_input(input),
+            None => EditOutcome::Rejected,
+        }
+    }
+
+    /// Returns the bytes that clear the editor's line until the next
+    /// [`Renderer::compose_output`].
+    pub fn hide_editor(&mut self) -> Vec<u8> {
+        let Some(line) = &mut self.editor_line else {
+            return Vec::new();
+        };
+        let _ = line.terminal.close(&[]);
+        std::mem::take(line.terminal.writer_mut())
     }
 
     /// Returns the bytes that show `lines`. On a screen, breaks lines that are too long. With an
@@ -220,10 +230,8 @@ impl Renderer {
 
     /// Removes the editor. Returns the bytes that clear the editor's line.
     pub fn close_editor(&mut self) -> Vec<u8> {
-        let Some(mut line) = self.editor_line.take() else {
-            return Vec::new();
-        };
-        let _ = line.terminal.close(&[]);
-        std::mem::take(line.terminal.writer_mut())
+        let clearing = self.hide_editor();
+        self.editor_line = None;
+        clearing
     }
 }

@@ -1,13 +1,20 @@
 //! The part of a frontend that a person at the editor uses: keys, typed lines, and their history.
-use termion::event::Key;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::base::guests::guest::HAS_GUESTS;
+use crate::base::lines::Lines;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::picture::read_picture;
+use crate::shell::stdio::terminal;
 use crate::ui::command::{self, UserCommand};
+use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::EditOutcome;
-use crate::ui::guests::lsnp_commands::LsnpLine;
+use crate::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
+
+/// How long the program waits before it stops until the terminal has taken all output.
+const SUSPEND_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Frontend {
     /// Recalls the lines that were typed in earlier runs.
@@ -41,12 +48,18 @@ impl Frontend {
         }
     }
 
-    pub(super) fn handle_key(&mut self, key: Key) {
-        match self.renderer.handle_key(key) {
+    /// Handles a key or a paste.
+    pub(super) fn handle_typed(&mut self, input: TerminalInput) {
+        match self.renderer.handle_input(input) {
             EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
             EditOutcome::ClearScreen => {
                 self.renderer.clear_screen();
                 self.redraw_editor();
+            }
+            EditOutcome::Suspend => self.suspend(),
+            EditOutcome::PastedLines(lines) => {
+                self.redraw_editor();
+                self.say_pasted(lines);
             }
             EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
             EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
@@ -55,6 +68,40 @@ impl Frontend {
                 self.handle_typed_line(&line);
             }
         }
+    }
+
+    /// Says each of the pasted lines as text.
+    fn say_pasted(&mut self, pasted: VecDeque<String>) {
+        if self
+            .lsnp_commands
+            .as_ref()
+            .is_some_and(LsnpCommands::is_asking)
+        {
+            return self.warn("nothing was said: the question above takes one line as its answer");
+        }
+        let mut lines = Lines::default();
+        for (i, line) in pasted.iter().enumerate() {
+            if let Err(error) = lines.push(line.as_bytes()) {
+                self.warn(&format!("pasted line {}: {error}", i + 1));
+            }
+        }
+        if !lines.is_empty() {
+            self.commands.push_lines(lines);
+        }
+    }
+
+    /// Stops the program until the user continues it (`fg`). The shell finds the terminal as it was.
+    fn suspend(&mut self) {
+        let deadline = Instant::now() + SUSPEND_FLUSH_TIMEOUT;
+        self.flush_stdout(deadline);
+        let clearing = self.renderer.hide_editor();
+        if let Some(stdout) = &self.stdout {
+            let _ = stdout.try_send(clearing);
+        }
+        self.flush_stdout(deadline);
+        terminal::suspend();
+        // Where no shell could continue the program, the system does not stop it.
+        self.resume();
     }
 
     fn handle_typed_line(&mut self, line: &str) {
