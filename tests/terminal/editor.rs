@@ -1,5 +1,6 @@
 //! The line editor: what is typed, redrawn and sent.
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -422,4 +423,46 @@ fn a_dumb_terminal_gets_plain_lines() {
         );
         assert!(!alice.pty.with_screen(|screen| screen.marks_paste));
     }
+}
+
+/// A burst of 10 000 lines neither garbles nor delays what is typed meanwhile.
+#[test]
+fn a_burst_of_lines_does_not_delay_typing() {
+    const LINES: usize = 10_000;
+    /// The longest time that a key may take to its place on the screen.
+    const ECHO_MAX: Duration = Duration::from_secs(2);
+    let Some((_lo, mut alice, mut bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let pty = &alice.pty;
+    let burst: String = (1..=LINES).map(|n| format!("burst {n}\n")).collect();
+    let mut longest = Duration::ZERO;
+    std::thread::scope(|scope| {
+        scope.spawn(|| bob.write(burst.as_bytes()));
+        pty.wait_row("bob: burst 1");
+        let typed = "typed while 10 000 lines come in";
+        for (i, key) in typed.char_indices() {
+            let start = Instant::now();
+            pty.type_keys(key.to_string());
+            let shown = format!("#general> {}", &typed[..=i]);
+            pty.wait_last_row(shown.trim_end(), 11 + i);
+            longest = longest.max(start.elapsed());
+        }
+    });
+    eprintln!("a key took at most {} ms", longest.as_millis());
+    assert!(longest < ECHO_MAX, "a key took {} ms", longest.as_millis());
+    pty.wait_row(&format!("bob: burst {LINES}"));
+    let lines = pty.with_screen(|screen| screen.lines());
+    let burst = lines
+        .iter()
+        .filter_map(|line| line.split_once("bob: burst "));
+    let numbers: Vec<String> = burst.map(|(_, number)| number.to_owned()).collect();
+    let expected: Vec<String> = (1..=LINES).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    let leftovers = lines.iter().filter(|line| line.contains("typed"));
+    assert_eq!(leftovers.count(), 1);
+    pty.type_keys("\r");
+    wait_message(&bob, "typed while 10 000 lines come in");
+    pty.type_keys("\x04");
+    alice.assert_exit(0);
 }

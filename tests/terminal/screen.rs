@@ -56,9 +56,11 @@ impl Screen {
 
     /// The row of the cursor, if all rows below it are empty.
     pub fn last(&self) -> Option<String> {
-        let lines = self.lines();
-        let below = lines.iter().skip(self.row + 1).all(String::is_empty);
-        lines.get(self.row).filter(|_| below).cloned()
+        let text = |line: &Vec<Option<char>>| line.iter().flatten().collect::<String>();
+        let mut lines = self.lines.iter().skip(self.row).map(text);
+        let last = lines.next()?;
+        let is_last = lines.all(|line| line.trim_end().is_empty());
+        is_last.then(|| last.trim_end().to_owned())
     }
 
     /// The column of the cursor, from 0.

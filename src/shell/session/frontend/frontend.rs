@@ -110,6 +110,8 @@ pub struct Frontend {
     pub(super) is_read_error_reported: bool,
     /// Replies for which stdout had no room. While replies wait here, no further input is handled.
     pub(super) pending_output: Vec<u8>,
+    /// Whether the editor's line has changed while stdout had no room.
+    pub(super) is_redraw_due: bool,
     /// The wait for stdout after the end of the run; `None` before this wait begins.
     pub(super) drain: Option<Drain>,
     /// The wall clock at the beginning of the turn.
@@ -213,6 +215,7 @@ impl Frontend {
             is_blocked: false,
             is_read_error_reported: false,
             pending_output: Vec::new(),
+            is_redraw_due: false,
             drain: None,
             today: WallTime::default(),
         };

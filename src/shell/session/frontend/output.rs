@@ -21,8 +21,9 @@ impl Frontend {
         let Some(stdout) = &self.stdout else {
             return;
         };
-        if !lines.is_empty() && (!self.pending_output.is_empty() || !stdout.can_accept()) {
+        if !self.pending_output.is_empty() || !stdout.can_accept() {
             self.pending_output.extend_from_slice(&lines);
+            self.is_redraw_due = true;
         } else {
             self.send_to_stdout(lines);
         }
@@ -136,7 +137,9 @@ impl Frontend {
         let Some(stdout) = &self.stdout else {
             return;
         };
-        if !self.pending_output.is_empty() && stdout.can_accept() {
+        let is_output_due = !self.pending_output.is_empty() || self.is_redraw_due;
+        if is_output_due && stdout.can_accept() {
+            self.is_redraw_due = false;
             let pending = std::mem::take(&mut self.pending_output);
             self.send_to_stdout(pending);
         }
