@@ -55,6 +55,7 @@ const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// The answer to /help.
 pub const HELP: &str = "\
+/help             list the commands
 /users            who is here (also /who, /names, /list)
 /join #ROOM       join a room and speak there
 /part [#ROOM]     leave a room (the current one)
@@ -75,7 +76,8 @@ pub const HELP: &str = "\
 //TEXT            say a line that begins with /
 keys: C-a C-e C-b C-f M-b M-f move; C-u C-k C-w M-d delete, C-y puts it back;
       up, down, C-r: earlier lines; C-l clears the screen, C-c the line;
-      C-z stops, C-d leaves; several pasted lines ask what to do with them
+      C-z stops, C-d leaves; Tab completes commands, names and rooms, a second
+      Tab lists them; several pasted lines ask what to do with them
 ";
 
 /// Parses a line from the terminal, or from a pipe with `--commands`. A line without a leading `/`

@@ -75,6 +75,21 @@ impl DisplayNames {
         }
     }
 
+    /// The names of all recorded peers, each followed by `~abcd` if it is ambiguous.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let known = self.known.iter();
+        let peers = known.filter(|(id, _)| !self.by_id.contains_key(*id));
+        let peers = peers.chain(self.by_id.iter());
+        peers
+            .filter(|(_, nick)| nick.as_str() != "?")
+            .map(|(id, nick)| {
+                self.display_name(&Peer {
+                    id: *id,
+                    nick: nick.clone(),
+                })
+            })
+    }
+
     /// Formats a target as `#room` or `@alice~x2fe`. If no name of the recipient is recorded, `?`
     /// stands for the name: `@?~x2fe`.
     pub fn display_target(&self, target: &Target) -> String {

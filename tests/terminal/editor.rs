@@ -425,6 +425,33 @@ fn a_dumb_terminal_gets_plain_lines() {
     }
 }
 
+/// Tab completes commands, rooms and the names of peers; a second Tab lists several candidates
+/// above the line.
+#[test]
+fn tab_completes_names_rooms_and_commands() {
+    let Some((lo, mut alice, bob)) = alice_and_bob(&["-r", "general", "-r", "games"]) else {
+        return;
+    };
+    let bobby = lo.start("bobby", &[]);
+    let pty = &alice.pty;
+    pty.wait_row("* bobby joined");
+    pty.type_keys("bo\t");
+    pty.wait_last_row("#general> bob", 13);
+    pty.type_keys("\t\t");
+    pty.wait_row("bob  bobby");
+    pty.type_keys("b\thi\r");
+    bobby
+        .out
+        .wait_for(TIMEOUT, |line| line.ends_with(": bobby: hi"));
+    pty.type_keys("/ms\tbobb\tpsst\r");
+    bobby.out.wait_for(TIMEOUT, |line| line.ends_with(": psst"));
+    pty.type_keys("/part #ga\t");
+    pty.wait_last_row("#general> /part #games", 23);
+    pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+    drop(bob);
+}
+
 /// A burst of 10 000 lines neither garbles nor delays what is typed meanwhile.
 #[test]
 fn a_burst_of_lines_does_not_delay_typing() {

@@ -249,7 +249,7 @@ fn a_long_line_scrolls_sideways() {
             "some text is visible left of the cursor"
         );
     }
-    type_text(&mut editor, "日本語\t\u{202e}");
+    paste(&mut editor, "日本語\t\u{202e}");
     let view = editor.visible_line(40);
     assert_eq!(view.text, "012日本語\u{2409}\u{fffd}");
     assert_eq!((view.width, view.cursor), (11, 11));

@@ -1,6 +1,7 @@
 //! Presentation: the line editor, notices as text and JSON, and commands.
 
 mod command;
+mod completion;
 mod diagnostic;
 mod editor;
 #[cfg(feature = "guests")]

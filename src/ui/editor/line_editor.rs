@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use termion::event::Key;
 
+use crate::ui::editor::completion::{Completion, KnownWords};
 use crate::ui::editor::edited_text::{EditedText, Movement, VisibleLine};
 use crate::ui::editor::history_search::{HistorySearch, SearchStep};
 use crate::ui::editor::keys::TerminalInput;
@@ -24,6 +25,8 @@ pub enum EditOutcome {
     Interrupt,
     /// Ctrl-D on an empty line.
     EndOfInput,
+    /// Tab: call [`LineEditor::complete`].
+    Complete,
     /// Ctrl-Z: stop the program.
     Suspend,
     /// Ctrl-L: clear the screen, and draw the line on its first row.
@@ -47,6 +50,8 @@ pub struct LineEditor {
     killed: String,
     /// Whether the last key deleted into [`LineEditor::killed`]. The next such key then adds to it.
     is_killing: bool,
+    /// Whether the last key was a Tab that had nothing to add. The next Tab lists the candidates.
+    has_tabbed: bool,
 }
 
 impl LineEditor {
@@ -163,13 +168,19 @@ impl LineEditor {
         }
         let was_killing = std::mem::take(&mut self.is_killing);
         if let Some(movement) = movement_of(key) {
+            self.has_tabbed = false;
             self.text.move_cursor(movement);
             return EditOutcome::Edited;
         }
         if let Some(movement) = kill_of(key) {
+            self.has_tabbed = false;
             self.kill(movement, was_killing);
             return EditOutcome::Edited;
         }
+        if key == Key::Char('\t') {
+            return EditOutcome::Complete;
+        }
+        self.has_tabbed = false;
         let is_empty = self.text.is_empty();
         match key {
             Key::Char('\n') => return self.enter(),
@@ -197,6 +208,20 @@ impl LineEditor {
             _ => {}
         }
         EditOutcome::Edited
+    }
+
+    /// Completes the word before the cursor. Returns the line to print that lists the candidates,
+    /// if there are several and Tab was pressed twice.
+    pub fn complete(&mut self, words: &KnownWords) -> Option<String> {
+        let completion = Completion::find(&self.text.before_cursor(), words);
+        if let Some(text) = completion.common_text() {
+            self.text.remove_before(completion.word_chars);
+            self.text.insert(&text);
+            self.has_tabbed = false;
+            return None;
+        }
+        let is_second = std::mem::replace(&mut self.has_tabbed, true);
+        (is_second && !completion.candidates.is_empty()).then(|| completion.list())
     }
 
     fn insert(&mut self, text: &str) -> EditOutcome {

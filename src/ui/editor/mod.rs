@@ -1,4 +1,5 @@
 //! The line editor: decodes keys, edits a line, and draws it below the transcript.
+pub mod completion;
 pub mod edited_text;
 pub mod history_search;
 pub mod keys;

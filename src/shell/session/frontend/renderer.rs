@@ -6,6 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::shell::os::time_zone::local_time_zone;
+use crate::ui::editor::completion::KnownWords;
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
 use crate::ui::editor::terminal::{Terminal, screen_columns};
@@ -195,6 +196,20 @@ impl Renderer {
             Some(line) => line.editor.handle_input(input),
             None => EditOutcome::Rejected,
         }
+    }
+
+    /// Completes the word before the cursor: see [`LineEditor::complete`]. `rooms`: those that the
+    /// user is in.
+    pub fn complete(&mut self, rooms: &[Room]) -> Option<String> {
+        let line = self.editor_line.as_mut()?;
+        let names = match &self.format {
+            Format::Text(renderer) => renderer.names().names().collect(),
+            Format::Json => Vec::new(),
+        };
+        line.editor.complete(&KnownWords {
+            names,
+            rooms: rooms.iter().map(Room::to_string).collect(),
+        })
     }
 
     /// Returns the bytes that clear the editor's line until the next

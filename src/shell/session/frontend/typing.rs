@@ -56,6 +56,10 @@ impl Frontend {
                 self.renderer.clear_screen();
                 self.redraw_editor();
             }
+            EditOutcome::Complete => match self.renderer.complete(&self.rooms) {
+                Some(list) => self.print_lines(format!("{list}\n").into_bytes()),
+                None => self.redraw_editor(),
+            },
             EditOutcome::Suspend => self.suspend(),
             EditOutcome::PastedLines(lines) => {
                 self.redraw_editor();
