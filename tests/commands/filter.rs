@@ -1,6 +1,6 @@
 //! `--match` and `--from`: which chat lines are printed.
 use super::hosts::host::Loopback;
-use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line};
+use super::{finish, messages, run, wait_joined, wait_line};
 
 /// `listen` prints the lines that match, and nothing else. Only they count.
 #[cfg(feature = "match")]
@@ -41,7 +41,7 @@ fn lines_that_do_not_match_are_passed_over() {
     finish(lo.spawn("alice", &["send"]), b"one\n2\nthree\n").assert_code(0);
     wait_line(&bob, ": 2");
     bob.signal(nix::sys::signal::Signal::SIGTERM);
-    assert_eq!(bob.wait_code(TIMEOUT), 143);
+    assert_eq!(bob.wait_code(super::TIMEOUT), 143);
     run(&lo, "alice", &["send", "four"]).assert_code(69);
     let bob = lo.start("bob", &["listen", "--from", "alice"]);
     let _alice = lo.start("alice", &["listen"]);

@@ -94,7 +94,8 @@ impl Frontend {
         }
     }
 
-    /// Stops the program until the user continues it (`fg`). The shell finds the terminal as it was.
+    /// Stops the program until the user continues it (`fg`). The shell finds the terminal as it
+    /// was.
     fn suspend(&mut self) {
         let deadline = Instant::now() + SUSPEND_FLUSH_TIMEOUT;
         self.flush_stdout(deadline);
