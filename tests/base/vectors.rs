@@ -1,5 +1,6 @@
 //! The bytes of batches and identities, pinned by the files in `tests/vectors`.
 use p2pchat::base::batch::Batch;
+use p2pchat::base::batch_layout::identifying_parts;
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::trust::fingerprint::Fingerprint;
 
@@ -47,6 +48,19 @@ fn a_batch_whose_content_is_withheld() {
     let parsed = Batch::parse(json, &vector.network()).expect("a batch");
     vector.assert_fields(&parsed);
     assert!(parsed.is_withheld() && shown_lines(&parsed).is_empty());
+}
+
+/// A damaged line is recognised by its header or by its signature, with its content or without.
+#[test]
+fn the_parts_that_identify_a_batch() {
+    for vector in [&vectors("batch_room.txt")[0], &vector("batch_withheld.txt")] {
+        let json = vector.text("json");
+        let (header, rest) = json.split_once(",\"content").expect("a content");
+        let (_, signature) = rest.split_once(",\"signature\":\"").expect("a signature");
+        let parts = [header, signature.trim_end_matches("\"}")].map(str::as_bytes);
+        let found: Vec<&[u8]> = identifying_parts(json.as_bytes()).collect();
+        assert_eq!(found, parts);
+    }
 }
 
 #[test]
