@@ -78,12 +78,17 @@ impl GrenacheRoom {
         let guests = ctx.guests.present(GuestNetwork::Grenache);
         // Only what can be the name of a user, so that no guest makes a Grape refuse us.
         let named = guests.filter(|guest| guest.user == guest.nick.as_str() && !guest.is_unnamed());
-        let mut names: Vec<String> = named.map(|guest| guest.user.clone()).collect();
-        names.extend(ctx.guests.sought(ctx.now.time).map(str::to_owned));
+        let mut of_guests: Vec<&str> = named.map(|guest| guest.user.as_str()).collect();
+        of_guests.sort_unstable();
+        // No guest's name takes the place of one that our user looks for.
+        let mut names: Vec<String> = Vec::new();
+        for name in ctx.guests.sought(ctx.now.time).chain(of_guests) {
+            let is_new = name != ctx.nick.as_str() && !names.iter().any(|it| it == name);
+            if is_new && names.len() < RPC_NAMES_MAX {
+                names.push(name.to_owned());
+            }
+        }
         names.sort_unstable();
-        names.dedup();
-        names.retain(|name| name != ctx.nick.as_str());
-        names.truncate(RPC_NAMES_MAX);
         names
     }
 
@@ -91,7 +96,14 @@ impl GrenacheRoom {
     pub fn handle_found(&mut self, ctx: &mut Context, service: &str, addresses: &[SocketAddr]) {
         let now = ctx.now.time;
         let is_room = service == room_service(&GuestNetwork::Grenache.room(), None);
-        for address in addresses {
+        let is_sought = is_room || ctx.guests.sought(now).any(|name| name == service);
+        // A guest may claim any name. Our lines go to a service of that name on the guest's host
+        // only, unless our user looks for the name.
+        let is_of_guest = |address: &&SocketAddr| {
+            let mut guests = ctx.guests.present(GuestNetwork::Grenache);
+            is_sought || guests.any(|it| it.user == service && it.source == address.ip())
+        };
+        for address in addresses.iter().filter(is_of_guest) {
             self.destinations.record(now, service, is_room, *address);
         }
         self.dial_due(ctx);

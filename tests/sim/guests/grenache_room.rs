@@ -529,7 +529,7 @@ fn p2pchats_are_no_guests_of_each_other() {
 #[test]
 fn lying_grapes_cause_few_dials() {
     let (mut lan, alice) = service_of_alice(9);
-    let stream = client(&mut lan, alice, 1, host(1));
+    let stream = client(&mut lan, alice, 1, host(66));
     request(&mut lan, alice, stream, "alice", "bob", "hi");
     let low: Vec<SocketAddr> = (1..1_024)
         .map(|port| SocketAddr::from(([10, 0, 9, 66], port)))
@@ -554,6 +554,7 @@ fn lying_grapes_cause_few_dials() {
     let many: Vec<SocketAddr> = (0..200)
         .map(|n| SocketAddr::from(([10, 0, 8, n], 5_000)))
         .collect();
+    lan.send_direct(alice, "guest/bob", "psst");
     find(&mut lan, alice, "bob", &many);
     let dials = lan.network.dial_count - dials;
     assert!((50..=64).contains(&dials), "{dials}");
@@ -607,6 +608,42 @@ fn awaited_answers_are_bounded() {
     assert_eq!(lan.peers[alice].error_count("failed"), 44);
     lan.run_for(20_000);
     assert_eq!(lan.peers[alice].error_count("failed"), 300);
+}
+
+/// A guest who claims the name of a service makes alice's lines go to no other host than its own.
+/// Nor do guests keep a name that alice looks for from being looked up.
+#[test]
+fn claimed_names_lead_to_no_other_host() {
+    let (mut lan, alice) = service_of_alice(22);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "payments", "hi");
+    let payments = SocketAddr::from(([10, 0, 9, 2], 5_001));
+    find(&mut lan, alice, "payments", &[payments]);
+    assert_eq!(lan.network.dial_count, 0);
+    for n in 2..=12 {
+        let stream = client(&mut lan, alice, n, host(n as u8));
+        for name in ["a", "b", "c", "d"] {
+            request(
+                &mut lan,
+                alice,
+                stream,
+                "alice",
+                &format!("{name}{n}"),
+                "hi",
+            );
+        }
+    }
+    lan.send_direct(alice, "guest/payments", "psst");
+    lan.send_direct(alice, "guest/zoe", "psst");
+    lan.run_for(1);
+    let set = lan.peers[alice].services.last().expect("services");
+    let sought = set.iter().filter(|it| it.is_sought && !it.is_offered);
+    assert_eq!(sought.clone().count(), 32);
+    for name in ["payments", "zoe"] {
+        assert!(sought.clone().any(|it| it.name == name), "{name}");
+    }
+    find(&mut lan, alice, "payments", &[payments]);
+    assert_eq!(lan.network.dial_count, 1);
 }
 
 /// A dead address is dialed less and less often, and no longer once no Grape names it.
