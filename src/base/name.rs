@@ -215,7 +215,8 @@ impl fmt::Display for Room {
 ///
 /// The inner string has the form `name~prefix` in lower case. `prefix` is the beginning of an id.
 /// An empty `name` matches every name. An empty `prefix` matches every id. For a guest the string
-/// is `guest/name`, `guest/name@host` or `guest/name@host:port`, also in lower case.
+/// is `guest/name`, `guest/name@host` or `guest/name@host:port`, as the user has spelled it:
+/// other networks tell upper from lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
@@ -247,15 +248,17 @@ impl PeerSelector {
         let text = text.strip_prefix('@').unwrap_or(text);
         // The lower case of some letters has another spelling.
         check_spelling(text)?;
-        let text = text.to_lowercase();
-        if let Some(guest) = text.strip_prefix(GUEST_PREFIX) {
+        let head = text.get(..GUEST_PREFIX.len());
+        if head.is_some_and(|head| head.eq_ignore_ascii_case(GUEST_PREFIX)) {
+            let guest = text.get(GUEST_PREFIX.len()..).unwrap_or_default();
             let (name, host) = guest.split_once('@').unwrap_or((guest, ""));
             check_name(name, NICK_MAX_CHARS)?;
             if guest.len() > name.len() && parse_host(host).is_none() {
                 return Err(NameError::InvalidCharacter('@'));
             }
-            return Ok(PeerSelector(text));
+            return Ok(PeerSelector(format!("{GUEST_PREFIX}{guest}")));
         }
+        let text = text.to_lowercase();
         let (name, prefix) = match text.split_once('~') {
             Some((name, prefix)) if is_id_prefix(prefix) => (name, prefix),
             Some(_) => return Err(NameError::InvalidCharacter('~')),
@@ -272,8 +275,8 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
-    /// The name of the guest that the selector means, in lower case. `None`: the selector means a
-    /// peer.
+    /// The name of the guest that the selector means, as the user has spelled it. `None`: the
+    /// selector means a peer.
     pub fn guest_name(&self) -> Option<&str> {
         let guest = self.0.strip_prefix(GUEST_PREFIX)?;
         Some(guest.split_once('@').map_or(guest, |(name, _)| name))
@@ -282,7 +285,8 @@ impl PeerSelector {
     /// Does a guest with this name, who listens at this address, match the selector? Upper and
     /// lower case letters count as equal.
     pub fn matches_guest(&self, nick: &Nick, address: SocketAddr) -> bool {
-        if self.guest_name() != Some(&*nick.0.to_lowercase()) {
+        let name = self.guest_name().map(str::to_lowercase);
+        if name != Some(nick.0.to_lowercase()) {
             return false;
         }
         let host = self.0.split_once('@').map(|(_, host)| parse_host(host));

@@ -35,7 +35,7 @@ pub enum GuestEvent {
         /// The line.
         content: String,
     },
-    /// Our user sent the guest a direct message. Nobody acknowledges it.
+    /// Our user sent the guest a direct message. It may not have arrived.
     Received {
         /// Our user.
         author: PeerId,

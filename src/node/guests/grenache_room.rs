@@ -327,17 +327,26 @@ impl GrenacheRoom {
     }
 
     fn has_stream(&self, id: GuestId) -> bool {
-        self.stream_of(id).is_some()
+        self.streams_of(id).next().is_some()
     }
 
-    fn stream_of(&self, id: GuestId) -> Option<StreamId> {
-        let mut streams = self.streams.iter();
-        let is_its = |state: &RpcStream| {
+    fn streams_of(&self, id: GuestId) -> impl Iterator<Item = (StreamId, SocketAddr)> {
+        let is_its = move |state: &RpcStream| {
             let service = state.service.as_ref();
             service.is_some_and(|service| service.guest == Some(id))
         };
-        let (stream, _) = streams.find(|(_, state)| is_its(state))?;
-        Some(*stream)
+        let streams = self.streams.iter();
+        let its = streams.filter(move |(_, state)| is_its(state));
+        its.map(|(stream, state)| (*stream, state.address))
+    }
+
+    /// The stream for lines to one guest. Several services on a host may have its name: the one
+    /// at the address that is shown is meant.
+    fn stream_of(&self, ctx: &Context, id: GuestId) -> Option<StreamId> {
+        let shown = ctx.guests.get(id).map(|guest| guest.address);
+        let of_shown = self.streams_of(id).find(|(_, at)| Some(*at) == shown);
+        let (stream, _) = of_shown.or_else(|| self.streams_of(id).next())?;
+        Some(stream)
     }
 
     /// Queues lines for one guest, and shows them as sent.
@@ -396,7 +405,7 @@ impl GrenacheRoom {
                         self.request(ctx, stream, target.clone(), &text);
                     }
                 }
-                LineTarget::Guest(id) => match self.stream_of(id) {
+                LineTarget::Guest(id) => match self.stream_of(ctx, id) {
                     Some(stream) => self.request(ctx, stream, target, &text),
                     None => report_lost(ctx, id, "has gone"),
                 },

@@ -54,7 +54,10 @@ impl RpcDestinations {
         }
         if self.by_address.len() >= RPC_DESTINATIONS_MAX {
             let failed = self.by_address.iter();
-            let failed = failed.filter(|(_, it)| it.failures > 0 && !it.has_stream);
+            // One that may not be dialed yet keeps its place, so that this is not forgotten.
+            let failed = failed.filter(|(_, it)| {
+                it.failures > 0 && !it.has_stream && !it.is_peer && it.next_dial_at <= now
+            });
             let oldest = failed.min_by_key(|(_, it)| it.found_at);
             let Some(oldest) = oldest.map(|(address, _)| *address) else {
                 return;

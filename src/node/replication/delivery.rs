@@ -55,7 +55,8 @@ struct RoomLogDelivery {
     required_peers: u64,
     /// Whether a peer that is not transient stores all these lines.
     has_lasting_holder: bool,
-    /// Whether all these lines were sent to a guest. Guests acknowledge nothing.
+    /// Whether all these lines were sent to a guest. Only guests of Grenache acknowledge lines, and
+    /// for them only acknowledged ones count.
     was_sent_to_guest: bool,
     /// Whether guests are here, and some of these lines were sent to none of them.
     is_lacked_by_guests: bool,

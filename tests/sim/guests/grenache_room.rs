@@ -333,6 +333,24 @@ fn direct_messages_go_to_a_service() {
     assert_eq!(lan.peers[alice].error_count("failed"), 1);
 }
 
+/// Of two services with one name on a host, a message reaches the one whose address is shown.
+#[test]
+fn two_services_of_a_host_are_told_apart() {
+    let (mut lan, alice) = service_of_alice(23);
+    let stream = client(&mut lan, alice, 1, host(1));
+    request(&mut lan, alice, stream, "alice", "bob", "hi");
+    let mut services = [5_001, 5_002].map(|port| {
+        let address = SocketAddr::from(([10, 0, 9, 1], port));
+        Service::start(&mut lan, alice, "bob", address)
+    });
+    lan.send_direct(alice, "guest/bob@10.0.9.1:5002", "psst");
+    lan.run_for(100);
+    let counts = services
+        .each_mut()
+        .map(|service| service.requests(&mut lan, alice).len());
+    assert_eq!(counts, [0, 1]);
+}
+
 /// Streams that do not upgrade in time are closed, however slowly they speak; so is one that rests.
 #[test]
 fn slow_streams_are_closed() {
@@ -663,6 +681,21 @@ fn a_dead_address_is_forgotten() {
     assert!((5..=7).contains(&dials), "{dials}");
     lan.run_for(2_000_000);
     assert_eq!(lan.network.dial_count, dials);
+}
+
+/// A name is looked up as it is spelled, for services tell upper from lower case.
+#[test]
+fn names_are_looked_up_as_spelled() {
+    let (mut lan, alice) = service_of_alice(24);
+    lan.send_direct_within(alice, "Guest/Bob", "psst", 5_000);
+    let set = lan.peers[alice].services.last().expect("services");
+    assert!(set.iter().any(|it| it.name == "Bob" && it.is_sought));
+    let address = SocketAddr::from(([10, 0, 9, 1], 5_001));
+    let mut bob = Service::start(&mut lan, alice, "Bob", address);
+    lan.run_for(3_000);
+    lan.send_direct(alice, "guest/bob", "psst again");
+    lan.run_for(100);
+    assert_eq!(bob.requests(&mut lan, alice).len(), 2);
 }
 
 /// Names that our user looks for are few, and forgotten after a minute.
