@@ -126,26 +126,33 @@ fn members_of_a_closed_network_meet_by_the_dht() {
         .for_each(|it| drop(finish(it)));
 }
 
-/// Mallory has taken the address that alice's item names. A `send` to alice's id reaches nobody,
-/// and says why.
+/// Mallory has taken the address that alice's item names. A `send` to alice's id reaches nobody.
+/// A private address may just be mallory's, too, on bob's own LAN: then alice is only unreachable.
+/// Nobody else has a public address of alice.
 #[test]
 fn another_key_at_the_address_of_an_id_is_refused() {
-    let Some(lan) = Lan::new(3) else { return };
-    let dht = PrivateDht::start(&lan);
-    let id = format!("@{}", id_of(&lan, 0, "alice"));
-    let alice = lan.hosts[0].start("alice", &dht.options(&["-p", "9999", "-d"]));
-    wait_announced(&alice, 1);
-    finish(alice);
-    let mallory = lan.hosts[0].start("mallory", &["-m", "none", "-p", "9999"]);
-    let options = dht.options(&["--peer", &id, "-W", "5", "psst"]);
-    let mut bob = lan.hosts[1].spawn("bob", &[&["send"], &options[..]].concat());
-    assert_eq!(bob.wait_code(TIMEOUT), 77);
-    let lines = bob.err.wait_end(TIMEOUT);
-    assert!(
-        lines.iter().any(|line| line.contains("mallory")),
-        "{lines:?}"
-    );
-    assert!(!finish(mallory).iter().any(|line| line.contains("psst")));
+    for (address, code) in [("10.77.0.1/24", 69), ("203.0.113.1/24", 77)] {
+        let Some(lan) = Lan::new(3) else { return };
+        let dht = PrivateDht::start(&lan);
+        lan.readdress(0, 0, address);
+        for host in &lan.hosts {
+            host.namespace.ip("route replace 10.77.0.0/24 dev eth0");
+            host.namespace.ip("route replace 203.0.113.0/24 dev eth0");
+        }
+        let id = format!("@{}", id_of(&lan, 0, "alice"));
+        let alice = lan.hosts[0].start("alice", &dht.options(&["-p", "9999", "-d"]));
+        wait_announced(&alice, 1);
+        finish(alice);
+        let mallory = lan.hosts[0].start("mallory", &["-m", "none", "-p", "9999"]);
+        let options = dht.options(&["--peer", &id, "-W", "5", "psst"]);
+        let mut bob = lan.hosts[1].spawn("bob", &[&["send"], &options[..]].concat());
+        let ended = bob.wait_code(TIMEOUT);
+        let lines = bob.err.wait_end(TIMEOUT);
+        assert_eq!(ended, code, "{lines:?}");
+        let is_named = lines.iter().any(|line| line.contains("mallory"));
+        assert_eq!(is_named, code == 77, "{lines:?}");
+        assert!(!finish(mallory).iter().any(|line| line.contains("psst")));
+    }
 }
 
 /// A DHT whose nodes are all dead or silent delays neither the start nor the end. `/stats` says so.

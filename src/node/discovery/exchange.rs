@@ -246,6 +246,11 @@ enum Scope {
     Global,
 }
 
+/// Whether the address means the same host everywhere.
+pub fn is_global(address: IpAddr) -> bool {
+    scope(address.to_canonical()) == Scope::Global
+}
+
 fn scope(address: IpAddr) -> Scope {
     let (is_link_local, is_private) = match address {
         IpAddr::V4(ip) => {

@@ -15,6 +15,7 @@ use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, Backoff};
 use crate::node::discovery::candidates::Candidate;
+use crate::node::discovery::exchange::is_global;
 
 /// The peer expected at a static address.
 #[derive(Clone, Copy)]
@@ -107,6 +108,12 @@ impl StaticPeer {
             true => FoundVia::Dht,
             false => FoundVia::Static,
         }
+    }
+
+    /// Whether it is an error that another peer answers at this address. If the address was looked
+    /// up, it need not be: the private addresses of a peer elsewhere may be those of our neighbours.
+    fn is_mismatch_an_error(&self) -> bool {
+        self.found_via() != FoundVia::Dht || is_global(self.candidate.address.ip())
     }
 
     /// Records that the dial to this address became a link to this peer.
@@ -239,11 +246,13 @@ fn resolve_unreachable(static_peers: &mut [StaticPeer], ctx: &mut Context, faile
     ctx.emit(Output::Resolve { endpoint });
 }
 
-/// Records that this peer answered a dial, although another peer is pinned at the address.
+/// Records that this peer answered a dial, although another peer is pinned at the address. Where
+/// that is no error, the address is just unreachable.
 pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: Peer) {
     for static_peer in static_peers {
         if static_peer.dialing == Some(stream)
             && !matches!(static_peer.mismatch, Mismatch::Reported)
+            && static_peer.is_mismatch_an_error()
         {
             static_peer.mismatch = Mismatch::Seen(peer.clone());
         }
