@@ -52,8 +52,7 @@ pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// The bytes after the signature.
 const SIGNATURE_END: &str = "\"}";
-/// The JSON before the checksum of a stored batch. The bytes after it are those of
-/// [`SIGNATURE_END`].
+/// The JSON before the checksum of a stored batch. The bytes of `SIGNATURE_END` follow it.
 const CHECK_FIELD: &str = ",\"check\":\"";
 /// Number of hex digits in that checksum. It is the beginning of a hash, and detects damage. A
 /// damaged line passes for undamaged with a probability of 2^-32.
@@ -115,10 +114,11 @@ pub struct LocalFields {
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Is the batch history? History is never printed as news. The lines of a room are history if
-    /// they were published before the room's reader began. Our own lines of an earlier run are
-    /// history too.
+    /// Is the batch history, which is never printed as news? So are lines of a room from before its
+    /// first reader began, and our own lines of an earlier run.
     pub backfill: bool,
+    /// When it was published, by our wall clock, if it is history for one reader here, not for all.
+    pub published: Option<WallTime>,
 }
 
 /// Where the content of a batch is.
@@ -398,6 +398,9 @@ impl Batch {
         if local.backfill {
             tail.push_str(",\"backfill\":true");
         }
+        if let Some(published) = local.published {
+            tail.push_str(&format!(",\"published\":\"{published}\""));
+        }
         if let Some(request) = &self.request {
             tail.push_str(",\"request\":");
             tail.push_str(request.as_str());
@@ -592,5 +595,6 @@ fn local_fields(fields: &BatchFields) -> LocalFields {
         late: fields.late.unwrap_or(false),
         before_start: fields.before.unwrap_or(false),
         backfill: fields.backfill.unwrap_or(false),
+        published: fields.published.and_then(WallTime::parse_exact),
     }
 }

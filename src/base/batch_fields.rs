@@ -48,6 +48,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) before: Option<bool>,
     #[serde(default, deserialize_with = "required_value")]
     pub(super) backfill: Option<bool>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) published: Option<&'a str>,
     #[serde(borrow, default, deserialize_with = "required_value")]
     pub(super) request: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "required_value")]
@@ -82,6 +84,7 @@ impl<'a> BatchFields<'a> {
             || self.late.is_some()
             || self.before.is_some()
             || self.backfill.is_some()
+            || self.published.is_some()
             || self.request.is_some()
             || self.plain.is_some()
             || self.check.is_some()

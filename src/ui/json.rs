@@ -206,7 +206,10 @@ fn append_listen(listen: &Listen, out: &mut Vec<u8>) {
     if let Some(after) = &listen.after {
         line.cursor("after", after);
     }
-    line.raw("reader", listen.is_reader);
+    match &listen.reader_name {
+        Some(name) => line.string("reader", name.as_str()),
+        None => line.raw("reader", listen.is_reader),
+    }
     line.raw("batch", listen.is_batch);
     line.raw("echo", listen.has_echo);
     line.raw("only_new", listen.only_new);

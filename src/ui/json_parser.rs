@@ -122,7 +122,12 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
                 named => named.flatten(),
             },
             after: fields.cursor("after"),
-            is_reader: fields.flag("reader").unwrap_or(false),
+            is_reader: fields.flag("reader").unwrap_or(false) || fields.text("reader").is_some(),
+            reader_name: match fields.text("reader").map(Nick::new) {
+                None => None,
+                Some(Ok(name)) => Some(name),
+                Some(Err(_)) => return Err(missing("reader")),
+            },
             is_batch: fields.flag("batch").unwrap_or(false),
             has_echo: fields.flag("echo").unwrap_or(true),
             only_new: fields.flag("only_new").unwrap_or(false),

@@ -1,6 +1,6 @@
 //! The requests that a session takes. Every request is one JSON line; many can also be typed.
 use crate::base::identity::PeerId;
-use crate::base::name::FolderName;
+use crate::base::name::{FolderName, Nick};
 use crate::ui::command::UserCommand;
 use crate::ui::session_event::FolderCursor;
 
@@ -76,6 +76,8 @@ pub struct Listen {
     /// Whether to act as the directory's reader. The reader begins after the printed lines, and
     /// reports further printed lines with [`RequestKind::Printed`].
     pub is_reader: bool,
+    /// The name of the reader. `None`: the directory's own.
+    pub reader_name: Option<Nick>,
     /// Whether to get the lines of a batch as one JSON line. Its `content` is then an array of
     /// lines.
     pub is_batch: bool,
@@ -96,6 +98,7 @@ impl Default for Listen {
             folder: None,
             after: None,
             is_reader: false,
+            reader_name: None,
             is_batch: false,
             has_echo: true,
             only_new: false,

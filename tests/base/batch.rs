@@ -241,6 +241,7 @@ fn a_batch_verifies_and_chains_without_its_content() {
         let mut stored = Vec::new();
         let local = LocalFields {
             late: true,
+            published: Some(WallTime(1_795_257_064_123)),
             ..LocalFields::default()
         };
         withheld.write_stored(local, &mut stored);

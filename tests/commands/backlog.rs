@@ -62,7 +62,7 @@ pub(super) fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Ite
         let folder = FolderName::parse(room).expect("a folder");
         store.open_folder(&folder).expect("a folder");
         if has_reader {
-            store.begin_reader(&folder, &Moment::default());
+            store.begin_reader(&folder, None, &Moment::default());
         }
     }
     for (n, (seed, room, lamport)) in lines.into_iter().enumerate() {

@@ -35,6 +35,7 @@ mod lsnp;
 mod newcomers;
 mod news;
 mod peers;
+mod readers;
 mod reload;
 mod restart;
 mod send;

@@ -70,6 +70,7 @@ impl Stored {
             network: vector.network(),
             batch: vector.sign(vector.get("sealed")),
             local: LocalFields {
+                published: None,
                 received: time(received),
                 late,
                 before_start,
@@ -284,9 +285,9 @@ fn write_directory(directory: &Path) {
         }
         if network == NetworkTag::OPEN {
             let general = FolderName::from(&Room::general());
-            store.begin_reader(&general, &reader_began());
+            store.begin_reader(&general, None, &reader_began());
             store
-                .record_printed(&general, printed(), Some(printed_backlog()))
+                .record_printed(&general, None, printed(), Some(printed_backlog()))
                 .expect("printed");
         }
     }
@@ -497,13 +498,16 @@ fn reader_and_waiting_lines_are_read() {
     assert_eq!(store.rooms_with_unacknowledged(), [Room::general()]);
     let general = FolderName::from(&Room::general());
     store.open_folder(&general).expect("a folder");
-    assert_eq!(store.printed_position(&general), Some(printed()));
-    assert_eq!(store.printed_backlogs(&general), [printed_backlog()]);
+    assert_eq!(store.printed_position(&general, None), Some(printed()));
+    assert_eq!(store.printed_backlogs(&general, None), [printed_backlog()]);
     let mut started = reader_began();
     started.boot_ms += 500;
-    let start = store.reader_start(&general, &started);
+    let start = store.reader_starts(&general, &started).first().copied();
     assert_eq!(start, Some(ReaderStart::SameBoot { at_ms: -500 }));
-    let start = store.reader_start(&general, &Moment::default());
+    let start = store
+        .reader_starts(&general, &Moment::default())
+        .first()
+        .copied();
     let wall = reader_began().wall;
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
 }

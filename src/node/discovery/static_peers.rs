@@ -111,7 +111,7 @@ impl StaticPeer {
     }
 
     /// Whether it is an error that another peer answers at this address. If the address was looked
-    /// up, it need not be: the private addresses of a peer elsewhere may be those of our neighbours.
+    /// up, it need not be: a private address of a peer elsewhere may be that of our neighbour.
     fn is_mismatch_an_error(&self) -> bool {
         self.found_via() != FoundVia::Dht || is_global(self.candidate.address.ip())
     }

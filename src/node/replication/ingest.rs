@@ -430,6 +430,7 @@ fn local_fields(ctx: &Context, verdict: Verdict) -> LocalFields {
         late: verdict.is_late,
         before_start: verdict.is_before_start,
         backfill: !verdict.is_news,
+        published: verdict.published.filter(|_| verdict.is_news),
     }
 }
 

@@ -104,23 +104,43 @@ pub struct Verdict {
     pub is_late: bool,
     /// The line was published before this program started.
     pub is_before_start: bool,
-    /// The line is news.
+    /// The line is news for the first reader of the room. If not, it is history for all.
     pub is_news: bool,
+    /// When the line was published, by our wall clock, if it is history for the last reader of the
+    /// room. The transcript of each reader compares it with the reader's beginning.
+    pub published: Option<WallTime>,
+}
+
+/// When the readers of a room began.
+#[derive(Clone, Copy)]
+struct Readers {
+    first: ReaderStart,
+    last: ReaderStart,
 }
 
 /// The readers of this directory.
 #[derive(Default)]
 pub struct News {
-    /// When each room's reader began. A room without an entry has no reader.
-    readers: SortedMap<Room, ReaderStart>,
+    /// When each room's readers began. A room without an entry has no reader.
+    readers: SortedMap<Room, Readers>,
     /// The parts of printed batches that the disk has damaged. The store bounds them.
     printed_parts: Vec<Box<[u8]>>,
 }
 
 impl News {
-    /// Records when the reader of a room began. Until this call, no line of the room is news.
+    /// Records when a reader of a room began. Until the first call, no line of the room is news.
     pub fn open_reader(&mut self, room: Room, start: ReaderStart) {
-        self.readers.insert(room, start);
+        let readers = Readers {
+            first: start,
+            last: start,
+        };
+        let readers = self.readers.get_or_insert_with(room, || readers);
+        if start.is_no_later_than(readers.first) {
+            readers.first = start;
+        }
+        if readers.last.is_no_later_than(start) {
+            readers.last = start;
+        }
     }
 
     /// Records parts of batches that were printed. These batches are no news when they come again.
@@ -151,19 +171,22 @@ impl News {
         let published_at = evidence.published_at(batch, ctx.now);
         // The user saw our own lines when typing them. A direct message concerns its recipient
         // whenever it was written.
+        let room = batch.log.target.room();
+        let readers = room.and_then(|room| self.readers.get(room));
+        let is_since =
+            |start: ReaderStart| is_at_or_after(start, published_at, batch.timestamp, ctx.now);
         let is_news = batch.log.author != ctx.own_id()
-            && match batch.log.target.room() {
-                None => true,
-                Some(room) => self.readers.get(room).is_some_and(|start| {
-                    is_at_or_after(*start, published_at, batch.timestamp, ctx.now)
-                        || self.follows_news(logs, batch, *start)
-                }),
-            }
+            && (room.is_none()
+                || readers.is_some_and(|readers| {
+                    is_since(readers.first) || self.follows_news(logs, batch, readers.first)
+                }))
             && !self.was_printed(batch);
+        let is_old_for_last = readers.is_some_and(|readers| !is_since(readers.last));
         Verdict {
             is_late: published_at < established_at.0.cast_signed(),
             is_before_start: published_at < 0,
             is_news,
+            published: is_old_for_last.then(|| published_wall(published_at, ctx.now)),
         }
     }
 
@@ -176,10 +199,16 @@ impl News {
                 ..batch.log.clone()
             };
             let mut ranges = logs.ranges_of_author(&log);
-            start.is_no_later_than(*other)
+            start.is_no_later_than(other.first)
                 && ranges.any(|range| range.news_from.is_some_and(|first| first <= batch.lamport))
         })
     }
+}
+
+/// The moment `published_at` on our wall clock; zero if it is unknown.
+fn published_wall(published_at: i64, now: Now) -> WallTime {
+    let age_ms = now.time.0.cast_signed().saturating_sub(published_at);
+    WallTime(now.wall.0.saturating_sub(age_ms).max(0))
 }
 
 /// Whether a line was published at or after the beginning of a reader. `published_at`: see

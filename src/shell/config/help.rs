@@ -28,6 +28,7 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
     --from NAME          print only lines of NAME  --match REGEX  with a match
     --expect FILE        peers: who must be here, a name or id a line; else 75
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
+    --as NAME            listen: as the reader NAME, which prints each line once
     --drain              listen: print what came since the last run, and end
     --seek end|start     listen: skip all stored lines | print them all, first
     --backlog N          first print N old lines  --need N  N peers must hold it

@@ -93,6 +93,8 @@ pub enum OptionId {
     From,
     /// The file of the peers that must be here.
     Expect,
+    /// The name of the reader.
+    As,
 }
 
 impl OptionId {
@@ -275,6 +277,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "as in `--from bob`, bob~k7mq, or an id"),
     valued_option(OptionId::Expect, 0, "--expect", "FILE", &[Peers],
         "the names or ids of those who must be here, one a line"),
+    valued_option(OptionId::As, 0, "--as", "NAME", &[Listen],
+        "the reader, as in `--as backup`: it prints each line once"),
 ];
 
 const _: () = {

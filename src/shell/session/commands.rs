@@ -92,7 +92,8 @@ impl Session {
                 end: backlog.end,
             });
             // If saving fails, the next run only prints these lines once more.
-            let _ = store.record_printed(folder, cursor.position, backlog);
+            let _ =
+                store.record_printed(folder, self.reader_name.as_ref(), cursor.position, backlog);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::guests::guest_event::GuestNotice;
-use crate::base::name::{FolderName, Room, Target};
+use crate::base::name::{FolderName, Nick, Room, Target};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Pending, Session, Surroundings, emit};
 use crate::shell::session::transcript::transcript::Transcript;
@@ -57,6 +57,16 @@ impl Session {
         self.is_listening() && self.is_reader
     }
 
+    /// The name of the reader that this session is, if it is one with a name.
+    pub fn reader_name(&self) -> Option<&Nick> {
+        self.reader_name.as_ref().filter(|_| self.is_reader)
+    }
+
+    /// Refuses the request to listen in execution.
+    pub fn refuse_listen(&mut self, why: String, sink: &mut dyn EventSink) {
+        self.refuse(ErrorCode::Failed, why, sink);
+    }
+
     /// Begins to emit the lines and changes of folders.
     pub fn listen(
         &mut self,
@@ -69,8 +79,10 @@ impl Session {
             let Refusal { code, content } = Refusal::not_in_room(Some(room), false);
             return self.refuse(code, content, sink);
         }
-        listen.is_reader &= self.is_local || !around.has_reader;
+        let is_own = listen.reader_name.is_none();
+        listen.is_reader &= self.is_local || !is_own || !around.has_reader;
         self.is_reader = listen.is_reader;
+        self.reader_name = listen.reader_name.clone();
         self.backlog = listen.backlog;
         let (own_id, is_local) = (self.own_id, self.is_local);
         let wake = self.history_worker.wake();
@@ -91,9 +103,9 @@ impl Session {
         if listen.seeks_end && listen.after.is_none() && self.is_reader {
             for folder in &folders {
                 // If saving fails, the next run prints the lines that this one skips.
-                let _ = around
-                    .store
-                    .record_printed(folder, around.store.end(folder), None);
+                let end = around.store.end(folder);
+                let reader = self.reader_name.as_ref();
+                let _ = around.store.record_printed(folder, reader, end, None);
             }
         }
         self.open_folders(&folders, listen.after, around.store);
@@ -121,7 +133,9 @@ impl Session {
         };
         for folder in folders {
             let printed = match self.is_reader {
-                true => store.printed_position(folder).unwrap_or_default(),
+                true => store
+                    .printed_position(folder, self.reader_name.as_ref())
+                    .unwrap_or_default(),
                 false => store.end(folder),
             };
             match after {
@@ -275,7 +289,7 @@ impl Session {
             && transcript.is_saving_positions()
         {
             for (folder, position) in transcript.take_skipped() {
-                let _ = store.record_printed(&folder, position, None);
+                let _ = store.record_printed(&folder, self.reader_name.as_ref(), position, None);
             }
         }
     }

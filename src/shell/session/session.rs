@@ -9,7 +9,7 @@ use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
-use crate::base::name::{FolderName, PeerSelector, Room, Target};
+use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;
@@ -77,8 +77,8 @@ pub struct Surroundings<'a> {
     pub can_accept: bool,
     /// The rooms of this process's session. A session that has not joined a room yet uses them.
     pub default_rooms: &'a [Room],
-    /// Whether this process prints the transcript. Its session is then the directory's reader, and
-    /// no client can be.
+    /// Whether this process prints the transcript as the directory's own reader. No client can then
+    /// be that reader.
     pub has_reader: bool,
 }
 
@@ -141,6 +141,8 @@ pub struct Session {
     pub(super) backlog: u64,
     /// Whether the session moves the position of the directory's reader.
     pub(super) is_reader: bool,
+    /// The name of the reader that this session is. `None`: the directory's own.
+    pub(super) reader_name: Option<Nick>,
     /// Whether this is the session of this process. It also shows lines that clients send.
     pub(super) is_local: bool,
     pub(super) requests: VecDeque<Request>,
@@ -175,6 +177,7 @@ impl Session {
             transcript: None,
             backlog: 0,
             is_reader: is_local,
+            reader_name: None,
             is_local,
             requests: VecDeque::new(),
             pending: Pending::None,

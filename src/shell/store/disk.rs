@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{FolderName, Room};
+use crate::base::name::{FolderName, Nick, Room};
 use crate::base::range::LogRanges;
 use crate::base::table::SortedMap;
 use crate::shell::os::clock::Moment;
@@ -156,7 +156,7 @@ impl DiskStore {
             network: self.network,
             segment_numbers: folder.segment_numbers.clone(),
             ranges,
-            printed: folder.reader.state().map(|state| state.printed),
+            printed: folder.readers.own().state().map(|state| state.printed),
             end: folder.end(),
             author_bytes: folder.author_bytes.clone(),
             known_damage: folder.lasting_damage.clone(),
@@ -241,7 +241,9 @@ impl DiskStore {
     /// [`crate::shell::store::store::Store::correct_readers`].
     pub fn correct_readers(&mut self, now: &Moment) {
         for folder in self.folders.values_mut() {
-            folder.reader.correct_wall(now);
+            for reader in folder.readers.iter_mut() {
+                reader.correct_wall(now);
+            }
         }
     }
 
@@ -252,11 +254,17 @@ impl DiskStore {
     pub fn record_printed(
         &mut self,
         name: &FolderName,
+        reader: Option<&Nick>,
         printed: Position,
         backlog: Option<PrintedBacklog>,
     ) -> io::Result<()> {
         match self.folders.get_mut(name) {
-            Some(folder) => folder.record_printed(printed, backlog, &mut self.fsync),
+            Some(folder) => {
+                let fsync = &mut self.fsync;
+                folder
+                    .readers
+                    .record_printed(reader, printed, backlog, fsync)
+            }
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -12,13 +12,12 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
-use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
 use crate::shell::store::audit::{Audit, DamagedSegment};
 use crate::shell::store::damage::{self, DamageOutcome, DamageReport};
+use crate::shell::store::folder_readers::FolderReaders;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
-use crate::shell::store::reader::{PrintedBacklog, Reader};
 use crate::shell::store::recovery;
 use crate::shell::store::segment::active_segment::ActiveSegment;
 use crate::shell::store::segment::frontier::{self, WantedLines};
@@ -64,8 +63,8 @@ pub struct Folder {
     pub first_segments: SortedMap<PeerId, u64>,
     /// The log that limited the last eviction. `None`: no log did.
     pub quota_block: Option<QuotaBlock>,
-    /// The reader of the folder.
-    pub reader: Reader,
+    /// The readers of the folder.
+    pub readers: FolderReaders,
     /// The marker for lines of ours that perhaps no other peer stores yet.
     pub unacknowledged: UnacknowledgedMarker,
     dir_sync_pending: SyncPending,
@@ -98,8 +97,8 @@ impl Folder {
         if name.room().is_some() {
             file::create_private_dir(&dir)?;
         }
-        let reader = Reader::load(&dir, name)?;
-        let printed = reader.state().map(|state| state.printed);
+        let readers = FolderReaders::load(&dir, name)?;
+        let printed = readers.own().state().map(|state| state.printed);
         let recovered = recovery::recover_folder(&dir, name, &network, printed)?;
         let mut folder = Folder {
             network,
@@ -110,7 +109,7 @@ impl Folder {
             max_lamport: recovered.max_lamport,
             first_segments: SortedMap::new(),
             quota_block: None,
-            reader,
+            readers,
             unacknowledged: UnacknowledgedMarker::load(&dir),
             dir_sync_pending: SyncPending::default(),
             damage: Vec::new(),
@@ -139,7 +138,11 @@ impl Folder {
                 folder.start_segment(ranges.as_slice(), segment_bytes)?;
             }
         }
-        folder.reader.limit_to(folder.end());
+        let end = folder.end();
+        folder
+            .readers
+            .iter_mut()
+            .for_each(|reader| reader.limit_to(end));
         Ok((folder, ranges))
     }
 
@@ -330,7 +333,9 @@ impl Folder {
             return Ok(());
         };
         segment.sync()?;
-        self.reader.sync()?;
+        for reader in self.readers.iter() {
+            reader.sync()?;
+        }
         File::open(&self.dir)?.sync_all()
     }
 
@@ -548,29 +553,6 @@ impl Folder {
             },
             _ => Position::default(),
         }
-    }
-
-    /// Begins the reader, unless it has begun. The reader does not print lines that are already
-    /// stored.
-    pub fn begin_reader(&mut self, now: &Moment) {
-        let end = self.end();
-        self.reader.begin(now, end);
-    }
-
-    /// Records that the lines before `printed` in the folder and those of `backlog` are printed.
-    ///
-    /// # Errors
-    /// The disk is full or broken. What was recorded before remains.
-    pub fn record_printed(
-        &mut self,
-        printed: Position,
-        backlog: Option<PrintedBacklog>,
-        fsync: &mut Fsync,
-    ) -> io::Result<()> {
-        if self.reader.record_printed(printed, backlog)? {
-            self.reader.request_sync(fsync);
-        }
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod damage;
 pub mod disk;
 pub mod eviction;
 pub mod folder;
+pub mod folder_readers;
 pub mod fsync;
 pub mod log_collector;
 pub mod memory;

@@ -1,14 +1,15 @@
 //! The file `reader` of a folder. It records when the directory's reader first came into the room,
-//! and which lines of the folder it has printed.
+//! and which lines of the folder it has printed. `reader.NAME` records the same of the reader NAME.
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::event::load::Position;
 use crate::base::line_key::LineKey;
-use crate::base::name::FolderName;
+use crate::base::name::{FolderName, Nick};
+use crate::base::table::SortedMap;
 use crate::base::text::decimal;
 use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::{CLOCK_STEP_MIN_MS, Moment};
@@ -16,6 +17,8 @@ use crate::shell::os::file::{self, Access};
 use crate::shell::store::fsync::{Fsync, SyncPending};
 
 const READER_FILE: &str = "reader";
+/// Maximum number of readers with a name in a directory. Each has a file in each folder.
+pub const NAMED_READERS_MAX: usize = 64;
 /// Length of the first line: a time of 24 characters, a boot id of 36, four numbers of 20 digits,
 /// five blanks and one line end. The length is fixed, so each write replaces the content in place.
 const STATE_LINE_BYTES: usize = 146;
@@ -143,7 +146,7 @@ impl ReaderState {
 
 /// The reader of one folder, and its file.
 pub struct Reader {
-    dir: PathBuf,
+    path: PathBuf,
     /// `None`: no reader has begun.
     state: Option<ReaderState>,
     /// The file, open for writing. `None` before the first write.
@@ -158,24 +161,54 @@ impl Reader {
     /// # Errors
     /// The file exists and can't be read.
     pub fn load(dir: &Path, name: &FolderName) -> io::Result<Reader> {
-        let mut text = Vec::new();
-        match file::open_regular(&dir.join(READER_FILE), Access::Read) {
-            Ok(mut file) => drop(file.read_to_end(&mut text)?),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
-            }
-            Err(error) => return Err(error),
-        }
-        let recorded = std::str::from_utf8(&text).ok().and_then(parse_state);
+        let reader = Reader::new(dir, name);
+        let recorded = read_state(&reader.path)?;
         Ok(Reader {
             state: recorded.or_else(|| ReaderState::initial(name)),
-            ..Reader::new(dir, name)
+            ..reader
         })
+    }
+
+    /// Reads the files `reader.NAME` in `dir`. Ignores malformed ones, and files beyond
+    /// [`NAMED_READERS_MAX`].
+    ///
+    /// # Errors
+    /// Such a file can't be read.
+    pub fn load_named(dir: &Path) -> io::Result<SortedMap<Nick, Reader>> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| {
+            let file = entry.file_name();
+            let name = file
+                .to_str()?
+                .strip_prefix(READER_FILE)?
+                .strip_prefix('.')?;
+            Nick::new(name).ok()
+        });
+        let mut readers = SortedMap::new();
+        for name in names.take(NAMED_READERS_MAX) {
+            let reader = Reader::named(dir, &name);
+            if let Some(state) = read_state(&reader.path)? {
+                let state = Some(state);
+                readers.insert(name, Reader { state, ..reader });
+            }
+        }
+        Ok(readers)
+    }
+
+    /// The reader NAME, which has not begun. Does not look for the file.
+    pub fn named(dir: &Path, name: &Nick) -> Reader {
+        Reader {
+            path: dir.join(format!("{READER_FILE}.{name}")),
+            state: None,
+            file: None,
+            sync_pending: SyncPending::default(),
+        }
     }
 
     /// The reader of a folder without a file. Does not look for the file.
     pub fn new(dir: &Path, name: &FolderName) -> Reader {
         Reader {
-            dir: dir.to_owned(),
+            path: dir.join(READER_FILE),
             state: ReaderState::initial(name),
             file: None,
             sync_pending: SyncPending::default(),
@@ -250,7 +283,7 @@ impl Reader {
 
     fn open_file(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(file::open_private_file(&self.dir.join(READER_FILE))?);
+            self.file = Some(file::open_private_file(&self.path)?);
         }
         Ok(())
     }
@@ -300,6 +333,17 @@ impl Reader {
     pub fn sync(&self) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
+}
+
+/// Reads the state from the file. `None`: the file is missing or malformed.
+fn read_state(path: &Path) -> io::Result<Option<ReaderState>> {
+    let mut text = Vec::new();
+    match file::open_regular(path, Access::Read) {
+        Ok(mut file) => drop(file.read_to_end(&mut text)?),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(std::str::from_utf8(&text).ok().and_then(parse_state))
 }
 
 fn parse_state(text: &str) -> Option<ReaderState> {

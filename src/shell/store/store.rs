@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{FolderName, Room};
+use crate::base::name::{FolderName, Nick, Room};
 use crate::base::range::LogRanges;
-use crate::base::time::ReaderStart;
+use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::Moment;
 use crate::shell::store::audit::{Audit, AuditRequest};
 use crate::shell::store::damage::DamageReport;
@@ -23,7 +23,7 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::folder::Folder;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::quota::StoreLimits;
-use crate::shell::store::reader::{PrintedBacklog, ReaderState};
+use crate::shell::store::reader::{PrintedBacklog, Reader, ReaderState};
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
@@ -219,42 +219,80 @@ impl Store {
         }
     }
 
-    /// The position after the printed lines of a folder. `None`: the folder was never printed.
-    pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
-        Some(self.reader(folder)?.printed)
+    /// The position after the lines of a folder that a reader has printed. `None`: it has not
+    /// begun there. Without a name, `reader` is the directory's own.
+    pub fn printed_position(&self, folder: &FolderName, reader: Option<&Nick>) -> Option<Position> {
+        Some(self.reader(folder, reader)?.printed)
     }
 
     /// The backlogs with printed lines beyond [`Store::printed_position`].
-    pub fn printed_backlogs(&self, folder: &FolderName) -> &[PrintedBacklog] {
-        let reader = self.reader(folder);
+    pub fn printed_backlogs(
+        &self,
+        folder: &FolderName,
+        reader: Option<&Nick>,
+    ) -> &[PrintedBacklog] {
+        let reader = self.reader(folder, reader);
         reader.map_or(&[], |reader| &reader.backlogs)
     }
 
-    /// What is recorded of the reader of a folder. `None`: no reader has begun.
-    fn reader(&self, folder: &FolderName) -> Option<&ReaderState> {
-        match &self.backend {
-            Backend::Disk(disk) => disk.folder(folder)?.reader.state(),
-            Backend::Memory(memory) => memory.reader(folder),
+    /// What is recorded of a reader of a folder. `None`: it has not begun.
+    fn reader(&self, folder: &FolderName, reader: Option<&Nick>) -> Option<&ReaderState> {
+        match (&self.backend, reader) {
+            (Backend::Disk(disk), _) => disk.folder(folder)?.readers.get(reader)?.state(),
+            (Backend::Memory(memory), None) => memory.reader(folder),
+            (Backend::Memory(_), Some(_)) => None,
         }
     }
 
-    /// Begins the reader of an open folder, unless it has begun. The new reader does not print the
-    /// lines that are already stored.
-    pub fn begin_reader(&mut self, folder: &FolderName, now: &Moment) {
-        match &mut self.backend {
-            Backend::Disk(disk) => {
-                if let Some(open) = disk.folder_mut(folder) {
-                    open.begin_reader(now);
-                }
+    /// Begins a reader of an open folder, unless it has begun. The new reader does not print the
+    /// lines that are already stored. Returns false if there are too many readers, or the store in
+    /// memory was to have one with a name.
+    pub fn begin_reader(
+        &mut self,
+        folder: &FolderName,
+        reader: Option<&Nick>,
+        now: &Moment,
+    ) -> bool {
+        match (&mut self.backend, reader) {
+            (Backend::Disk(disk), _) => {
+                let open = disk.folder_mut(folder);
+                open.is_some_and(|open| {
+                    let end = open.end();
+                    open.readers.begin(&open.dir, reader, now, end)
+                })
             }
-            Backend::Memory(memory) => memory.begin_reader(folder, now),
+            (Backend::Memory(memory), None) => {
+                memory.begin_reader(folder, now);
+                true
+            }
+            (Backend::Memory(_), Some(_)) => false,
         }
     }
 
-    /// When the reader of a folder began. `started` is when this program started. A time in the
-    /// same boot is relative to `started`. `None`: no reader has begun.
-    pub fn reader_start(&self, folder: &FolderName, started: &Moment) -> Option<ReaderStart> {
-        Some(self.reader(folder)?.start(started))
+    /// When the readers of a folder began, all that have. `started` is when this program started. A
+    /// time in the same boot is relative to `started`.
+    pub fn reader_starts(&self, folder: &FolderName, started: &Moment) -> Vec<ReaderStart> {
+        let states: Vec<&ReaderState> = match &self.backend {
+            Backend::Disk(disk) => {
+                let folder = disk.folder(folder).into_iter();
+                let readers = folder.flat_map(|folder| folder.readers.iter());
+                readers.filter_map(Reader::state).collect()
+            }
+            Backend::Memory(memory) => memory.reader(folder).into_iter().collect(),
+        };
+        states.iter().map(|state| state.start(started)).collect()
+    }
+
+    /// Whether a line of a folder, published at this time by our wall clock, is older than a
+    /// reader.
+    pub fn is_before_reader(
+        &self,
+        folder: &FolderName,
+        reader: Option<&Nick>,
+        published: WallTime,
+    ) -> bool {
+        let reader = self.reader(folder, reader);
+        reader.is_some_and(|reader| published < reader.began.wall)
     }
 
     /// Corrects the recorded start times of readers after the wall clock was set. Corrects only
@@ -274,13 +312,16 @@ impl Store {
     pub fn record_printed(
         &mut self,
         folder: &FolderName,
+        reader: Option<&Nick>,
         printed: Position,
         backlog: Option<PrintedBacklog>,
     ) -> io::Result<()> {
         match &mut self.backend {
-            Backend::Disk(disk) => disk.record_printed(folder, printed, backlog),
+            Backend::Disk(disk) => disk.record_printed(folder, reader, printed, backlog),
             Backend::Memory(memory) => {
-                memory.record_printed(folder, printed, backlog);
+                if reader.is_none() {
+                    memory.record_printed(folder, printed, backlog);
+                }
                 Ok(())
             }
         }

@@ -115,6 +115,7 @@ pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>)
         }
         // Local fields must make no difference to the history.
         let local = LocalFields {
+            published: None,
             received: WallTime(i as i64 * 77_777),
             late: i % 2 == 0,
             before_start: i % 5 == 0,

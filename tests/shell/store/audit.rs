@@ -127,7 +127,7 @@ fn a_printed_batch_is_known_after_an_audit() {
         boot_id: "6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a".to_owned(),
         boot_ms: 1_000,
     };
-    store.begin_reader(&general(), &now);
+    store.begin_reader(&general(), None, &now);
     let unprinted = carol.say(&["unprinted"]);
     core.save(&mut store, &unprinted);
     let path = &folder.segments(GENERAL)[0];

@@ -42,29 +42,29 @@ fn the_printed_position_survives_within_the_folder() {
     let room = general();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    assert_eq!(store.printed_position(&room), None);
-    store.begin_reader(&room, &Moment::default());
+    assert_eq!(store.printed_position(&room, None), None);
+    store.begin_reader(&room, None, &Moment::default());
     save(&mut store, &bob.say(&["one"]));
     let after_one = store.end(&room);
-    store.record_printed(&room, after_one, None).unwrap();
+    store.record_printed(&room, None, after_one, None).unwrap();
     save(&mut store, &bob.say(&["two"]));
     let after_two = store.end(&room);
     drop(store);
     let (mut store, _) = open(&folder);
-    let mut at = store.printed_position(&room).unwrap();
+    let mut at = store.printed_position(&room, None).unwrap();
     assert_eq!(at, after_one);
     assert_eq!(
         author_sequences(&read_all(&store, &mut at)),
         [(bob.id(), 2)]
     );
-    store.record_printed(&room, after_two, None).unwrap();
+    store.record_printed(&room, None, after_two, None).unwrap();
     drop(store);
     // A power cut loses the second line, and a peer sends it again.
     let path = folder.segments(GENERAL)[0].clone();
     let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
     cut.set_len(after_one.offset).unwrap();
     let (mut store, _) = open(&folder);
-    let mut at = store.printed_position(&room).unwrap();
+    let mut at = store.printed_position(&room, None).unwrap();
     assert_eq!(at, after_one);
     save(&mut store, bob.head.as_ref().unwrap());
     assert_eq!(

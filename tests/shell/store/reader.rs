@@ -33,19 +33,19 @@ fn a_reader_begins_once_at_the_end_of_the_folder() {
     let mut bob = Author::new(2);
     save(&mut store, &bob.say(&["old"]));
     let start = moment(1, 5_000, YEAR_2026_MS);
-    assert_eq!(store.reader_start(&room, &start), None);
+    assert_eq!(store.reader_starts(&room, &start).first().copied(), None);
     let end = store.end(&room);
-    store.begin_reader(&room, &start);
+    store.begin_reader(&room, None, &start);
     save(&mut store, &bob.say(&["new"]));
-    store.begin_reader(&room, &moment(1, 6_000, YEAR_2026_MS + 1_000));
-    assert_eq!(store.printed_position(&room), Some(end));
+    store.begin_reader(&room, None, &moment(1, 6_000, YEAR_2026_MS + 1_000));
+    assert_eq!(store.printed_position(&room, None), Some(end));
     // The next run, and a run in the same boot that started before the reader began.
     drop(store);
     let (store, _) = open(&folder);
-    assert_eq!(store.printed_position(&room), Some(end));
+    assert_eq!(store.printed_position(&room, None), Some(end));
     for (started, at_ms) in [(9_000, -4_000), (4_000, 1_000)] {
         let started = moment(1, started, 0);
-        let start = store.reader_start(&room, &started);
+        let start = store.reader_starts(&room, &started).first().copied();
         assert_eq!(start, Some(ReaderStart::SameBoot { at_ms }));
     }
 }
@@ -56,11 +56,14 @@ fn a_later_boot_knows_when_a_reader_began_by_the_wall_clock() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let room = general();
-    store.begin_reader(&room, &moment(1, 5_000, YEAR_2026_MS));
+    store.begin_reader(&room, None, &moment(1, 5_000, YEAR_2026_MS));
     drop(store);
     let (store, _) = open(&folder);
     let wall = WallTime(YEAR_2026_MS);
-    let start = store.reader_start(&room, &moment(2, 1_000, 0));
+    let start = store
+        .reader_starts(&room, &moment(2, 1_000, 0))
+        .first()
+        .copied();
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
 }
 
@@ -71,17 +74,20 @@ fn setting_the_wall_clock_corrects_the_beginning() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let room = general();
-    store.begin_reader(&room, &moment(1, 30_000, 30_000));
-    let printed = store.printed_position(&room);
+    store.begin_reader(&room, None, &moment(1, 30_000, 30_000));
+    let printed = store.printed_position(&room, None);
     store.correct_readers(&moment(1, 90_000, 90_000 + 500));
     store.correct_readers(&moment(1, 90_000, YEAR_2026_MS));
     store.correct_readers(&moment(2, 1_000, 0));
     drop(store);
     let (store, _) = open(&folder);
     let wall = WallTime(YEAR_2026_MS - 60_000);
-    let start = store.reader_start(&room, &moment(3, 0, 0));
+    let start = store
+        .reader_starts(&room, &moment(3, 0, 0))
+        .first()
+        .copied();
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
-    assert_eq!(store.printed_position(&room), printed);
+    assert_eq!(store.printed_position(&room, None), printed);
 }
 
 /// Correcting the beginning keeps the printed position that another program recorded meanwhile.
@@ -90,14 +96,14 @@ fn correcting_the_beginning_keeps_the_printed_position() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let room = general();
-    store.begin_reader(&room, &moment(1, 30_000, 30_000));
+    store.begin_reader(&room, None, &moment(1, 30_000, 30_000));
     save(&mut store, &Author::new(2).say(&["one"]));
     let (mut other, _) = open(&folder);
     let end = other.end(&room);
-    other.record_printed(&room, end, None).unwrap();
+    other.record_printed(&room, None, end, None).unwrap();
     store.correct_readers(&moment(1, 90_000, YEAR_2026_MS));
     let (reopened, _) = open(&folder);
-    assert_eq!(reopened.printed_position(&room), Some(end));
+    assert_eq!(reopened.printed_position(&room, None), Some(end));
 }
 
 /// A boot without an id equals no boot.
@@ -105,8 +111,11 @@ fn correcting_the_beginning_keeps_the_printed_position() {
 fn without_a_boot_id_only_the_wall_clock_counts() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    store.begin_reader(&general(), &Moment::default());
-    let start = store.reader_start(&general(), &Moment::default());
+    store.begin_reader(&general(), None, &Moment::default());
+    let start = store
+        .reader_starts(&general(), &Moment::default())
+        .first()
+        .copied();
     let wall = WallTime(0);
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
 }
@@ -122,13 +131,16 @@ fn direct_messages_always_have_a_reader() {
     let direct = FolderName::direct();
     for store in [&mut disk, &mut memory] {
         store.open_folder(&direct).unwrap();
-        let printed = store.printed_position(&direct);
+        let printed = store.printed_position(&direct, None);
         assert_eq!(printed, Some(Position::default()));
         store.open_folder(&general()).unwrap();
-        assert_eq!(store.printed_position(&general()), None);
-        store.begin_reader(&general(), &moment(1, 5_000, 0));
+        assert_eq!(store.printed_position(&general(), None), None);
+        store.begin_reader(&general(), None, &moment(1, 5_000, 0));
         store.open_folder(&general()).unwrap();
-        let start = store.reader_start(&general(), &moment(1, 7_000, 0));
+        let start = store
+            .reader_starts(&general(), &moment(1, 7_000, 0))
+            .first()
+            .copied();
         assert_eq!(start, Some(ReaderStart::SameBoot { at_ms: -2_000 }));
     }
 }
@@ -140,7 +152,7 @@ fn printed_backlogs_survive_up_to_a_limit() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let room = general();
-    store.begin_reader(&room, &Moment::default());
+    store.begin_reader(&room, None, &Moment::default());
     let mut bob = Author::new(2);
     let start = store.end(&room);
     let mut backlogs = Vec::new();
@@ -161,21 +173,23 @@ fn printed_backlogs_survive_up_to_a_limit() {
             ..backlog
         };
         for printed in [part, backlog, part] {
-            store.record_printed(&room, start, Some(printed)).unwrap();
+            store
+                .record_printed(&room, None, start, Some(printed))
+                .unwrap();
         }
-        assert!(store.printed_backlogs(&room).len() <= 8, "{round}");
+        assert!(store.printed_backlogs(&room, None).len() <= 8, "{round}");
     }
     backlogs.drain(..2);
     drop(store);
     let (mut store, _) = open(&folder);
-    assert_eq!(store.printed_backlogs(&room), backlogs);
+    assert_eq!(store.printed_backlogs(&room, None), backlogs);
     let reached = backlogs[6].folder_end;
-    store.record_printed(&room, reached, None).unwrap();
+    store.record_printed(&room, None, reached, None).unwrap();
     drop(store);
     let (mut store, _) = open(&folder);
-    assert_eq!(store.printed_backlogs(&room), &backlogs[7..]);
+    assert_eq!(store.printed_backlogs(&room, None), &backlogs[7..]);
     let end = store.end(&room);
-    store.record_printed(&room, end, None).unwrap();
+    store.record_printed(&room, None, end, None).unwrap();
     let text = std::fs::read(folder.segments("#general")[0].with_file_name("reader")).unwrap();
     assert_eq!(text.len(), 146);
 }

@@ -141,7 +141,7 @@ fn a_damaged_frontier_is_rebuilt_from_the_segment_before() {
         // The rebuilt frontier is valid at the next start.
         let (reopened, same) = open(&folder);
         assert_eq!(
-            (same, reopened.printed_position(&general())),
+            (same, reopened.printed_position(&general(), None)),
             (ranges, None)
         );
         let mut unknown = authors[0].log();
@@ -175,7 +175,7 @@ fn a_folder_of_garbage_opens_empty_and_accepts_batches() {
         save(&mut store, &bob.say(&["on"]));
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
         // Its reader begins anew.
-        assert_eq!(store.printed_position(&general()), None);
+        assert_eq!(store.printed_position(&general(), None), None);
         assert_eq!(read_all(&store, &mut Position::default()).len(), 1);
         fs::remove_dir_all(folder.room(GENERAL)).unwrap();
         fs::create_dir_all(folder.room(GENERAL)).unwrap();

@@ -29,6 +29,7 @@ fn a_saved_batch_is_read_back_with_its_local_fields() {
     let (mut store, ranges) = open(&folder);
     assert!(ranges.is_empty() && !store.existed_before(&general()));
     let local = LocalFields {
+        published: None,
         received: WallTime(5_000),
         late: true,
         before_start: true,

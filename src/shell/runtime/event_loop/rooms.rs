@@ -6,7 +6,7 @@ use crate::base::event::command::Command;
 use crate::base::event::input::Input;
 use crate::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor, Position};
 use crate::base::event::notice::Notice;
-use crate::base::name::{FolderName, Room};
+use crate::base::name::{FolderName, Nick, Room};
 use crate::base::range::LogRanges;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
@@ -66,8 +66,11 @@ impl EventLoop {
         let existed = self.store.existed_before(&folder);
         let room = folder.room();
         match &room {
-            Some(room) if self.will_print(room) => self.begin_reader(room),
-            Some(room) => self.open_reader(room),
+            Some(room) if self.will_print(room) => {
+                let reader = self.options.reading.reader.clone();
+                self.begin_reader(room, reader.as_ref());
+            }
+            Some(room) => self.open_readers(room),
             None => {}
         }
         if self.frontend.is_printing_transcript() {
@@ -87,18 +90,22 @@ impl EventLoop {
         self.options.rooms.contains(room) && self.frontend.is_printing_transcript()
     }
 
-    /// Begins the reader of a room, because somebody now reads the room. A reader that has already
-    /// begun stays unchanged. The room's folder must be open.
-    pub(super) fn begin_reader(&mut self, room: &Room) {
+    /// Begins a reader of a room, because somebody now reads the room. Without a name, `reader` is
+    /// the directory's own. A reader that has already begun stays unchanged. The room's folder must
+    /// be open. Returns false if there are too many readers.
+    pub(super) fn begin_reader(&mut self, room: &Room, reader: Option<&Nick>) -> bool {
         let now = self.clock.moment(self.now);
-        self.store.begin_reader(&room.into(), &now);
-        self.open_reader(room);
+        let has_begun = self.store.begin_reader(&room.into(), reader, &now);
+        self.open_readers(room);
+        has_begun
     }
 
-    /// Tells the core when the reader of a room began, if it has begun.
-    fn open_reader(&mut self, room: &Room) {
-        let start = self.store.reader_start(&room.into(), &self.clock.started());
-        if let Some(start) = start {
+    /// Tells the core when the readers of a room began, those that have begun.
+    fn open_readers(&mut self, room: &Room) {
+        let starts = self
+            .store
+            .reader_starts(&room.into(), &self.clock.started());
+        for start in starts {
             let room = room.clone();
             self.handle_input(Input::ReaderOpened { room, start });
         }

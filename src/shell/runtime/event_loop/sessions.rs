@@ -11,12 +11,13 @@ use crate::base::event::notice::Notice;
 use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::{FolderName, Nick, Room};
 use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::shell::session::trust::{TrustSurroundings, execute_trust};
+use crate::shell::store::reader::NAMED_READERS_MAX;
 use crate::ui::request::Listen;
 use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
 use crate::ui::trust_command::TrustCommand;
@@ -70,7 +71,7 @@ impl EventLoop {
 
     fn next_action(&mut self, key: SessionKey) -> Option<SessionAction> {
         let can_accept = self.can_accept();
-        let has_reader = self.frontend.is_printing_transcript();
+        let has_reader = self.has_own_reader();
         match key {
             SessionKey::Local => {
                 let mut around = Surroundings {
@@ -100,11 +101,12 @@ impl EventLoop {
         key: SessionKey,
         act: impl FnOnce(&mut Session, &mut Surroundings<'_>, &mut dyn EventSink),
     ) {
+        let has_reader = self.has_own_reader();
         let mut around = Surroundings {
             store: &mut self.store,
             can_accept: true,
             default_rooms: &[],
-            has_reader: self.frontend.is_printing_transcript(),
+            has_reader,
         };
         match key {
             SessionKey::Local => act(&mut self.session, &mut around, &mut self.frontend),
@@ -217,14 +219,35 @@ impl EventLoop {
     fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {
         self.open_room_or_notify(&room);
         let is_joined = self.node.joined_rooms().contains(&room);
-        let mut is_reader = false;
-        self.with_session(key, |session, _, _| is_reader = session.is_reader());
-        if is_joined && is_reader {
-            self.begin_reader(&room);
+        let mut reader = None;
+        self.with_session(key, |session, _, _| {
+            reader = session.is_reader().then(|| session.reader_name().cloned());
+        });
+        if let Some(name) = reader.filter(|_| is_joined) {
+            self.begin_reader(&room, name.as_ref());
         }
         self.with_session(key, |session, around, sink| {
             session.finish_join(room, after, is_joined, around.store, sink);
         });
+    }
+
+    /// Whether the session of this process is the directory's own reader.
+    fn has_own_reader(&self) -> bool {
+        self.frontend.is_printing_transcript() && self.options.reading.reader.is_none()
+    }
+
+    /// Whether another session than this one is the reader with this name.
+    fn is_reader_taken(&mut self, key: SessionKey, name: &Nick) -> bool {
+        let clients = self.ipc_server.keys().into_iter().map(SessionKey::Client);
+        let mut others: Vec<SessionKey> = [SessionKey::Local].into_iter().chain(clients).collect();
+        others.retain(|other| *other != key);
+        others.into_iter().any(|other| {
+            let mut is_taken = false;
+            self.with_session(other, |session, _, _| {
+                is_taken = session.is_listening() && session.reader_name() == Some(name);
+            });
+            is_taken
+        })
     }
 
     fn listen(&mut self, key: SessionKey, listen: Listen) {
@@ -235,11 +258,35 @@ impl EventLoop {
             });
         }
         rooms.retain(|room| self.node.joined_rooms().contains(room));
-        for room in &rooms {
-            self.begin_reader(room);
-        }
-        self.with_session(key, |session, around, sink| {
-            session.listen(listen, around, sink)
+        let name = listen.reader_name.as_ref();
+        let refusal = match name {
+            Some(name) if self.is_reader_taken(key, name) => Some(format!(
+                "the reader {name} listens already: end that program, or choose another name"
+            )),
+            Some(name) => {
+                let now = self.clock.moment(self.now);
+                let direct = FolderName::direct();
+                let mut has_begun = self.store.begin_reader(&direct, Some(name), &now);
+                for room in &rooms {
+                    has_begun &= self.begin_reader(room, Some(name));
+                }
+                (!has_begun).then(|| {
+                    format!(
+                        "the reader {name} cannot begin: there are {NAMED_READERS_MAX} others \
+                         already; remove the files reader.NAME of one that is not needed"
+                    )
+                })
+            }
+            None => {
+                for room in &rooms {
+                    self.begin_reader(room, None);
+                }
+                None
+            }
+        };
+        self.with_session(key, |session, around, sink| match refusal {
+            Some(why) => session.refuse_listen(why, sink),
+            None => session.listen(listen, around, sink),
         });
     }
 

@@ -4,6 +4,7 @@ use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerState;
 use crate::base::name::{FolderName, Room};
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -120,6 +121,9 @@ impl Frontend {
             self.rooms.retain(|other| other != room);
             self.renderer.set_current_room(self.rooms.first());
             self.exit_policy.record_refusal();
+        }
+        if matches!(pending.kind, RequestKind::Listen(_)) {
+            self.exit_policy.end(ExitStatus::GeneralError);
         }
         if code == ErrorCode::Room && !pending.line_numbers.is_empty() {
             let lines = pending.line_numbers.iter();

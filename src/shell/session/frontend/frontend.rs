@@ -189,6 +189,7 @@ impl Frontend {
                 folder: None,
                 after: None,
                 is_reader: true,
+                reader_name: options.reading.reader.clone(),
                 is_batch: true,
                 has_echo: options.echo,
                 only_new: options.count.is_some(),

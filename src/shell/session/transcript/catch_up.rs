@@ -50,10 +50,14 @@ impl Transcript {
                     return result;
                 }
                 let printed = match self.is_reader {
-                    true => store.printed_backlogs(&folder),
+                    true => store.printed_backlogs(&folder, self.reader_name.as_ref()),
                     false => &[],
                 };
-                self.emit_chunk((batches, printed), &folder, &cursor, sink);
+                let facts = batches
+                    .iter()
+                    .map(|entry| self.facts(store, &folder, entry));
+                let facts: Vec<BatchFacts> = facts.collect();
+                self.emit_chunk((batches, facts, printed), &folder, &cursor, sink);
                 self.cursors.insert(folder.clone(), cursor);
             }
             self.emit_backlog_end(&folder, sink);
@@ -109,17 +113,17 @@ impl Transcript {
     /// the progress after these batches.
     fn emit_chunk(
         &mut self,
-        (batches, printed): (Vec<StoredBatch>, &[PrintedBacklog]),
+        (batches, facts, printed): (Vec<StoredBatch>, Vec<BatchFacts>, &[PrintedBacklog]),
         folder: &FolderName,
         cursor: &FolderProgress,
         sink: &mut dyn EventSink,
     ) {
         let mut ends: Vec<Position> = batches.iter().skip(1).map(|next| next.position).collect();
         ends.push(cursor.position);
-        for (entry, end) in batches.iter().zip(ends) {
+        for ((entry, facts), end) in batches.iter().zip(facts).zip(ends) {
             let facts = BatchFacts {
                 is_from_earlier_run: entry.position < cursor.run_start,
-                ..self.facts(entry)
+                ..facts
             };
             let printing = self.decide(facts, self.only_new);
             self.is_saving_positions &= printing != Printing::NextRun;

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::LogId;
+use crate::base::batch::{LocalFields, LogId};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
-use crate::base::name::FolderName;
+use crate::base::name::{FolderName, Nick};
 use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::transcript::backlog_reader::BacklogReader;
@@ -57,6 +57,8 @@ pub struct Transcript {
     /// Whether the transcript is that of the directory's reader. It passes over lines that earlier
     /// runs have printed in a backlog.
     pub(super) is_reader: bool,
+    /// The name of the reader; `None`: the directory's own.
+    pub(super) reader_name: Option<Nick>,
     /// Whether lines that this identity sent are printed.
     has_echo: bool,
     /// Whether this run prints only lines that were published after the run's start. The next run
@@ -98,6 +100,7 @@ impl Transcript {
             own_id,
             cursors: SortedMap::new(),
             is_reader: listen.is_reader,
+            reader_name: listen.reader_name.clone(),
             has_echo: listen.has_echo,
             only_new: listen.only_new,
             shows_all_own,
@@ -195,7 +198,7 @@ impl Transcript {
             let is_printed = |entry: &StoredBatch| {
                 let facts = BatchFacts {
                     is_from_earlier_run: true,
-                    ..self.facts(entry)
+                    ..self.facts(store, folder, entry)
                 };
                 entry.position < end && self.decide(facts, false) == Printing::Print
             };
@@ -206,13 +209,25 @@ impl Transcript {
         false
     }
 
-    pub(super) fn facts(&self, entry: &StoredBatch) -> BatchFacts {
+    pub(super) fn facts(
+        &self,
+        store: &Store,
+        folder: &FolderName,
+        entry: &StoredBatch,
+    ) -> BatchFacts {
         BatchFacts {
             is_own: entry.batch.log.author == self.own_id,
-            is_backfill: entry.local.backfill,
+            is_backfill: self.is_history(store, folder, entry.local),
             is_before_start: entry.local.before_start,
             is_from_earlier_run: false,
         }
+    }
+
+    /// Whether a batch of the folder is older than the reader of this transcript.
+    fn is_history(&self, store: &Store, folder: &FolderName, local: LocalFields) -> bool {
+        let reader = self.reader_name.as_ref();
+        let is_before = |at| store.is_before_reader(folder, reader, at);
+        local.backfill || local.published.is_some_and(is_before)
     }
 
     /// Decides whether a batch is printed. `has_limit`: whether the run ends after a number of
@@ -316,7 +331,7 @@ impl Transcript {
         let resume = cursor.resume_at(position);
         let facts = BatchFacts {
             is_own: chat.is_own,
-            is_backfill: false,
+            is_backfill: self.is_history(store, folder, chat.local),
             is_before_start: chat.local.before_start,
             is_from_earlier_run: false,
         };
