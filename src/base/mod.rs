@@ -21,4 +21,5 @@ pub mod request_id;
 pub mod table;
 pub mod text;
 pub mod time;
+pub mod timing;
 pub mod trust;

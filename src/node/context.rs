@@ -17,6 +17,7 @@ use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
+use crate::base::timing::Timing;
 use crate::base::trust::level::Familiarity;
 use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
@@ -62,6 +63,8 @@ pub struct NodeConfig {
     pub is_ephemeral: bool,
     /// Whether to send beacons.
     pub beacons_enabled: bool,
+    /// How often to send beacons, and how long to wait for silent peers.
+    pub timing: Timing,
     /// How to speak LSNP. `None`: not at all.
     pub lsnp: Option<LsnpConfig>,
     /// Whether to speak the protocol of p2pchat in Go.
@@ -162,6 +165,8 @@ pub struct Context {
     pub transient: bool,
     /// Our key pair is stored nowhere.
     pub is_ephemeral: bool,
+    /// How often to send beacons, and how long to wait for silent peers.
+    pub timing: Timing,
     /// A random number that identifies this run of the program.
     pub run: u64,
     /// The usable interfaces.
@@ -213,6 +218,7 @@ impl Context {
             port: config.port,
             transient: config.transient,
             is_ephemeral: config.is_ephemeral,
+            timing: config.timing,
             run: rng.next_u64(),
             interfaces: Vec::new(),
             links: SortedMap::new(),

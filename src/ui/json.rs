@@ -96,6 +96,12 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
     if ready.speaks_lsnp {
         line.raw("lsnp", true);
     }
+    if let Some(interval_ms) = ready.timing.interval_ms {
+        line.raw("interval_ms", interval_ms);
+    }
+    if let Some(patience_ms) = ready.timing.patience_ms {
+        line.raw("patience_ms", patience_ms);
+    }
     if ready.speaks_go {
         line.raw("go", true);
     }

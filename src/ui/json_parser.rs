@@ -18,6 +18,7 @@ use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::time::{TenthsMs, WallTime};
+use crate::base::timing::Timing;
 use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
@@ -367,6 +368,10 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
         mapped: fields.text("mapped").and_then(|it| it.parse().ok()),
         speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
         speaks_go: fields.flag("go").unwrap_or(false),
+        timing: Timing {
+            interval_ms: fields.number("interval_ms"),
+            patience_ms: fields.number("patience_ms"),
+        },
         lsnp_room: fields.text("lsnp_room").and_then(Room::parse_canonical),
         grapes: fields.texts("grapes").unwrap_or_default(),
         uses_dht: fields.flag("dht").unwrap_or(false),

@@ -14,6 +14,7 @@ use crate::base::lines::count_line_ends;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::time::WallTime;
+use crate::base::timing::Timing;
 use crate::ui::trust_command::TrustEntry;
 
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
@@ -162,6 +163,8 @@ pub struct Ready {
     pub uses_dht: bool,
     /// Where it finds nodes of the DHT. Empty: the public one.
     pub dht_bootstrap: Vec<String>,
+    /// How often it sends beacons, and how long it waits for silent peers.
+    pub timing: Timing,
 }
 
 /// Where a listener continues in a folder. Clients get it as an opaque text.

@@ -44,6 +44,7 @@ mod stalled_stdout;
 mod streams;
 mod sync;
 mod takeover;
+mod timing;
 mod trust;
 mod unbuilt;
 

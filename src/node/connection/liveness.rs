@@ -5,6 +5,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::base::timing::Timing;
 use crate::node::connection::duplicate_identity::DuplicateIdentity;
 use crate::node::context::Context;
 use crate::node::link::{Link, PendingPing};
@@ -286,13 +287,19 @@ pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
     }
 }
 
-fn deadline(link: &Link) -> (Timer, Time) {
+/// When to ping the link, or to close it. The user's patience is divided between both waits as the
+/// default is.
+fn deadline(timing: &Timing, link: &Link) -> (Timer, Time) {
+    let default_ms = PING_AFTER_IDLE_MS + PONG_TIMEOUT_MS;
+    let patience_ms = timing.patience_ms.unwrap_or(default_ms);
+    let ping_after_ms = patience_ms * PING_AFTER_IDLE_MS / default_ms;
+    let pong_timeout_ms = patience_ms - ping_after_ms;
     match &link.pending_ping {
         Some(ping) => (
             Timer::Pong,
-            ping.sent_at.max(link.last_activity) + PONG_TIMEOUT_MS,
+            ping.sent_at.max(link.last_activity) + pong_timeout_ms,
         ),
-        None => (Timer::Ping, link.last_activity + PING_AFTER_IDLE_MS),
+        None => (Timer::Ping, link.last_activity + ping_after_ms),
     }
 }
 
@@ -302,7 +309,7 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let mut idle = Vec::new();
     let mut dead = Vec::new();
     for (stream, link) in &ctx.links {
-        match deadline(link) {
+        match deadline(&ctx.timing, link) {
             (Timer::Ping, at) if at <= now => idle.push(*stream),
             (_, at) if at <= now => dead.push(*stream),
             _ => {}
@@ -332,7 +339,7 @@ pub fn close_overflowed(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
 /// Adds the time at which each link is to be pinged or closed.
 pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
     for link in ctx.links.values() {
-        let (timer, at) = deadline(link);
+        let (timer, at) = deadline(&ctx.timing, link);
         deadlines.add(timer, at);
     }
 }

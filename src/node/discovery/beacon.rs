@@ -102,7 +102,7 @@ impl BeaconSchedule {
     pub fn dial_failed(&mut self, ctx: &mut Context) {
         if self.is_enabled {
             let soon = ctx.now.time + ctx.jitter(FAILED_DIAL_DELAY_MS);
-            let soon = soon.max(self.last_sent_at + UNLINKED_INTERVAL_MS);
+            let soon = soon.max(self.last_sent_at + unlinked_interval_ms(ctx));
             self.next_at = Some(self.next_at.map_or(soon, |at| at.min(soon)));
         }
     }
@@ -132,8 +132,8 @@ impl BeaconSchedule {
             let is_last = start.step + 1 == STARTUP_INTERVALS_MS.len();
             let interval = match is_last {
                 // The next beacon is one on all interfaces.
-                true => LINKED_INTERVAL_MS,
-                false => startup_interval_ms(start.step, discovered_peers),
+                true => longest_interval_ms(ctx),
+                false => startup_interval_ms(ctx, start.step, discovered_peers),
             };
             let interval = interval.max(shortest);
             start.step += 1;
@@ -169,9 +169,9 @@ impl BeaconSchedule {
 
     fn interval_ms(&self, ctx: &Context, discovered_peers: usize) -> u64 {
         match STARTUP_INTERVALS_MS.get(self.startup_step) {
-            Some(_) => startup_interval_ms(self.startup_step, discovered_peers),
-            None if ctx.stream_by_peer.is_empty() => UNLINKED_INTERVAL_MS,
-            None => LINKED_INTERVAL_MS,
+            Some(_) => startup_interval_ms(ctx, self.startup_step, discovered_peers),
+            None if ctx.stream_by_peer.is_empty() => unlinked_interval_ms(ctx),
+            None => longest_interval_ms(ctx),
         }
     }
 
@@ -213,8 +213,19 @@ impl BeaconSchedule {
     }
 }
 
+/// Longest time between two beacons, in milliseconds, unless many peers are discovered.
+fn longest_interval_ms(ctx: &Context) -> u64 {
+    ctx.timing.interval_ms.unwrap_or(LINKED_INTERVAL_MS)
+}
+
+/// The same while no peer is linked.
+fn unlinked_interval_ms(ctx: &Context) -> u64 {
+    longest_interval_ms(ctx) * UNLINKED_INTERVAL_MS / LINKED_INTERVAL_MS
+}
+
 /// Milliseconds from the beacon of this startup step to the next one.
-fn startup_interval_ms(step: usize, discovered_peers: usize) -> u64 {
+fn startup_interval_ms(ctx: &Context, step: usize, discovered_peers: usize) -> u64 {
     let interval = STARTUP_INTERVALS_MS.get(step).copied().unwrap_or_default();
+    let interval = interval.min(longest_interval_ms(ctx));
     interval.max(STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64)
 }

@@ -31,6 +31,8 @@ p2pchat invite | join CODE       hand the network secret to a newcomer | get it
     --as NAME            listen: as the reader NAME, which prints each line once
     --drain              listen: print what came since the last run, and end
     --seek end|start     listen: skip all stored lines | print them all, first
+    --interval SECONDS   longest between two beacons (10)  --patience SECONDS
+                         how long a silent peer counts as here (28)
     --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
     --history-direct     recall typed direct messages after a restart, too

@@ -95,6 +95,10 @@ pub enum OptionId {
     Expect,
     /// The name of the reader.
     As,
+    /// Longest time between two beacons, in seconds.
+    Interval,
+    /// How long a silent peer counts as here, in seconds.
+    Patience,
 }
 
 impl OptionId {
@@ -279,6 +283,10 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "the names or ids of those who must be here, one a line"),
     valued_option(OptionId::As, 0, "--as", "NAME", &[Listen],
         "the reader, as in `--as backup`: it prints each line once"),
+    valued_option(OptionId::Interval, 0, "--interval", "SECONDS", NETWORK_COMMANDS,
+        "as in `--interval 60`: the longest time between two beacons"),
+    valued_option(OptionId::Patience, 0, "--patience", "SECONDS", NETWORK_COMMANDS,
+        "as in `--patience 120`: how long a silent peer counts as here"),
 ];
 
 const _: () = {

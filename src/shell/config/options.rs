@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::guests::guest::GuestNetwork;
 use crate::base::name::{Nick, PeerSelector, Room};
+use crate::base::timing::Timing;
 use crate::shell::config::arguments::{
     OPTION_REPEATS_MAX, ParsedArguments, parse_arguments, parse_options_file, too_many_repeats,
 };
@@ -29,7 +30,7 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 12] = [
+const START_ONLY_OPTIONS: [OptionId; 14] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
@@ -42,6 +43,8 @@ const START_ONLY_OPTIONS: [OptionId; 12] = [
     OptionId::Grape,
     OptionId::Dht,
     OptionId::DhtBootstrap,
+    OptionId::Interval,
+    OptionId::Patience,
 ];
 
 /// Maximum number of Grapes. Each has a thread.
@@ -105,6 +108,8 @@ pub struct Options {
     pub line_format: Option<LineFormat>,
     /// `peers`: the file of those who must be here.
     pub expect_file: Option<PathBuf>,
+    /// How often to send beacons, and how long to wait for silent peers.
+    pub timing: Timing,
     /// Which chat lines are printed.
     pub filter: LineFilter,
     /// `listen`: the number of chat lines after which the command ends. `history`: how many of the
@@ -263,6 +268,10 @@ pub fn parse(
         json,
         line_format,
         expect_file: sources.last_value(OptionId::Expect, values::parse_path)?,
+        timing: Timing {
+            interval_ms: sources.last_value(OptionId::Interval, values::parse_interval_ms)?,
+            patience_ms: sources.last_value(OptionId::Patience, values::parse_patience_ms)?,
+        },
         filter: LineFilter {
             author: sources.last_value(OptionId::From, values::parse_author)?,
             pattern: sources.last_value(OptionId::Match, values::parse_line_pattern)?,

@@ -314,6 +314,33 @@ pub fn parse_wait_ms(value: &OsStr) -> Result<u64, String> {
         })
 }
 
+/// Parses the longest time between two beacons, from 1 to 180 seconds: others expect the next one
+/// within that. Returns milliseconds.
+///
+/// # Errors
+/// The value is not such a number.
+pub fn parse_interval_ms(value: &OsStr) -> Result<u64, String> {
+    parse_ms_within(value, 1, 180)
+}
+
+/// Parses how long a silent peer counts as here, from 3 seconds to an hour. Returns milliseconds.
+///
+/// # Errors
+/// The value is not such a number.
+pub fn parse_patience_ms(value: &OsStr) -> Result<u64, String> {
+    parse_ms_within(value, 3, 3600)
+}
+
+fn parse_ms_within(value: &OsStr, least: u64, most: u64) -> Result<u64, String> {
+    let text = require_utf8(value)?;
+    let ms = parse_seconds_as_ms(text);
+    ms.filter(|ms| (least * 1000..=most * 1000).contains(ms))
+        .ok_or_else(|| {
+            let shown = quote_truncated(text);
+            format!("{shown} is not a number of seconds from {least} to {most}")
+        })
+}
+
 /// Converts seconds to milliseconds, rounded up. A positive wait never becomes 0.
 fn parse_seconds_as_ms(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

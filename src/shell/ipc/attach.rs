@@ -307,6 +307,8 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Nat => options.nat == ready.maps_port,
             OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
             OptionId::GoRoom => options.go_room == ready.speaks_go,
+            OptionId::Interval => options.timing.interval_ms == ready.timing.interval_ms,
+            OptionId::Patience => options.timing.patience_ms == ready.timing.patience_ms,
             OptionId::LsnpRoom => options.lsnp_room == ready.lsnp_room,
             OptionId::Grape => options.grapes == ready.grapes,
             OptionId::Dht => options.dht == ready.uses_dht,

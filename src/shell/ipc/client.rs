@@ -264,6 +264,7 @@ impl Client {
         builder.options.grapes = ready.grapes;
         builder.options.dht = ready.uses_dht;
         builder.options.dht_bootstrap = ready.dht_bootstrap;
+        builder.options.timing = ready.timing;
         if let Some(ActiveFrontend { frontend, .. }) = &builder.existing {
             builder.options.rooms = frontend.rooms().to_vec();
         }

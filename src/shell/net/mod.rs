@@ -6,6 +6,7 @@ pub mod finders;
 pub mod http;
 pub mod interface_watch;
 pub mod interfaces;
+pub mod keepalive;
 pub mod lsnp;
 pub mod multicast;
 #[cfg(feature = "nat")]

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::event::stream_id::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;
+use crate::shell::net::keepalive::set_timeouts;
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
 use crate::shell::os::descriptors::{count_available, lacks_descriptors, reserve_descriptor};
 
@@ -34,19 +35,6 @@ const ACCEPTS_PER_TURN_MAX: usize = 32;
 /// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Time without traffic after which the kernel begins to probe a stream. If no probe is answered,
-/// the stream ends [`TCP_USER_TIMEOUT`] later. An idle stream whose path fails thus ends within
-/// 15 s.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-/// Time between two keepalive probes.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// Number of unanswered probes after which a stream ends. This number has no effect on kernels that
-/// apply [`TCP_USER_TIMEOUT`] to probes too.
-const KEEPALIVE_PROBES: u32 = 3;
-/// Longest time that sent bytes or probes may stay unacknowledged. After that time the stream ends
-/// (RFC 5482). A write during the probes stops the probes and restarts this timeout (Linux,
-/// tcp_timer.c).
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Maximum number of connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
 
@@ -124,6 +112,8 @@ pub struct TcpStreams {
     /// Limit of the number of streams: [`STREAMS_MAX`], or less if few descriptors are available.
     streams_max: usize,
     accepted_count: u64,
+    /// How long a silent peer counts as here. `None`: the default.
+    patience: Option<Duration>,
     first_token: usize,
     /// A descriptor that is given up to refuse a connection when no other is left.
     reserve: Option<OwnedFd>,
@@ -166,6 +156,7 @@ impl TcpStreams {
             streams_max: streams_max.max(STREAMS_MAX_MIN),
             readable: SortedSet::new(),
             accepted_count: 0,
+            patience: None,
             first_token,
             reserve: reserve_descriptor().ok(),
             shortage: Shortage::None,
@@ -305,6 +296,11 @@ impl TcpStreams {
         }
     }
 
+    /// Sets how long a silent peer counts as here on later streams. `None`: the default.
+    pub fn set_patience(&mut self, patience_ms: Option<u64>) {
+        self.patience = patience_ms.map(Duration::from_millis);
+    }
+
     fn insert(
         &mut self,
         registry: &Registry,
@@ -315,12 +311,7 @@ impl TcpStreams {
     ) -> io::Result<()> {
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        options.set_tcp_keepalive(&keepalive)?;
-        options.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+        set_timeouts(&options, self.patience)?;
         registry.register(
             &mut socket,
             self.token(stream),

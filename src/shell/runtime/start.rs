@@ -86,7 +86,8 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     )?;
     let keys = load_network_keys(options, &mut warnings)?;
     report_warnings(options, warnings);
-    let streams = poll_sources::open_listener(options.port, &builder.poll)?;
+    let mut streams = poll_sources::open_listener(options.port, &builder.poll)?;
+    streams.set_patience(options.timing.patience_ms);
     let own = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -111,6 +112,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
             repeat_room: options.lsnp_room.clone(),
         }),
         speaks_go: options.go_room,
+        timing: options.timing,
         uses_grapes: !options.grapes.is_empty(),
         network,
         psk: keys.as_ref().map(|keys| *keys.psk()),

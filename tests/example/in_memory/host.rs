@@ -63,6 +63,7 @@ impl Directory {
             is_ephemeral: false,
             lsnp: None,
             speaks_go: false,
+            timing: p2pchat::base::timing::Timing::default(),
             uses_grapes: false,
             beacons_enabled: true,
             known_peers: self.known_peers.clone(),

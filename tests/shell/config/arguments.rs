@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::timing::Timing;
 use p2pchat::shell::config::help::{USAGE_TEXT, VERSION_LINE};
 use p2pchat::shell::config::option_specs::OptionId;
 use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
@@ -54,6 +55,7 @@ fn an_empty_command_line_gives_the_defaults() {
         line_format: None,
         filter: LineFilter::default(),
         expect_file: None,
+        timing: Timing::default(),
         count: None,
         wait_ms: None,
         need: None,

@@ -252,6 +252,7 @@ impl SimPeer {
             is_ephemeral: self.is_ephemeral,
             lsnp: self.lsnp.clone(),
             speaks_go: self.speaks_go,
+            timing: p2pchat::base::timing::Timing::default(),
             uses_grapes: self.uses_grapes,
             beacons_enabled: self.beacons_enabled,
             known_peers: self.known_peers.clone(),

@@ -42,6 +42,7 @@ impl EventLoop {
             grapes: self.options.grapes.clone(),
             uses_dht: self.options.dht,
             dht_bootstrap: self.options.dht_bootstrap.clone(),
+            timing: self.options.timing,
         }
     }
 
