@@ -42,6 +42,8 @@ fn typed_lines_are_kept_in_a_bounded_file() {
         let len = std::fs::metadata(&path).unwrap().len();
         assert!(len <= 2 * HISTORY_MAX_BYTES as u64, "{len}");
     }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.split_terminator('\n').all(|line| line == long));
     file.append("last").unwrap();
     let lines = file.load().unwrap();
     assert!(lines.len() > 10 && lines.last().unwrap() == "last");
