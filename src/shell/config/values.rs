@@ -211,12 +211,21 @@ fn parse_endpoints_with(
 /// Parses the address of a node of the DHT, `HOST:PORT`.
 ///
 /// # Errors
-/// The value is no host with a port.
+/// The value is no host with a port, or an IPv6 address.
 pub fn parse_dht_node(value: &OsStr) -> Result<String, String> {
     let text = require_utf8(value)?;
     let endpoints = parse_endpoints(text).unwrap_or_default();
     // Without the port, the one of p2pchat would be added.
     match &endpoints[..] {
+        // An IPv6 address, perhaps with a zone: no name of a host has a colon.
+        [
+            Endpoint {
+                peer: None, host, ..
+            },
+        ] if host.contains(':') => Err(format!(
+            "{} is an IPv6 address: the DHT is reached by IPv4 only",
+            quote_truncated(text)
+        )),
         [Endpoint { peer: None, .. }] if text.ends_with(&endpoints[0].to_string()) => {
             Ok(text.to_owned())
         }

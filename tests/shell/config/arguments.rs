@@ -404,7 +404,11 @@ fn ids_and_nodes_of_the_dht_need_it() {
         let sentence = refusal(&format!("--dht --dht-bootstrap {node}"), None);
         assert!(sentence.contains("no node of the DHT"), "{sentence}");
     }
-    let nodes = "--dht-bootstrap [::1]:1 ".repeat(8);
+    for node in ["[2001:db8::1]:6881", "[fe80::1%eth0]:6881"] {
+        let sentence = refusal(&format!("--dht --dht-bootstrap {node}"), None);
+        assert!(sentence.contains("IPv4 only"), "{sentence}");
+    }
+    let nodes = "--dht-bootstrap 10.0.0.7:1 ".repeat(8);
     assert!(parse_line(&format!("--dht {nodes}"), ALICE_ENV, None).is_ok());
     let sentence = refusal(&format!("--dht {nodes} --dht-bootstrap a:1"), None);
     assert!(sentence.contains("more than 8 times"), "{sentence}");
