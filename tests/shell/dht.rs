@@ -11,11 +11,11 @@ use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::time::Time;
-use p2pchat::shell::net::finders::dht::{DhtConfig, DhtFinder};
+use p2pchat::shell::net::finders::dht::{DhtConfig, DhtFinder, ITEM_LIFE};
 use p2pchat::shell::net::finders::dht_node::DhtNode;
 use p2pchat::shell::net::finders::finders::Finders;
 use p2pchat::wire::code::ConnectionCode;
-use p2pchat::wire::dht::DhtItems;
+use p2pchat::wire::dht::{DhtItems, ItemName};
 
 use super::hosts::host::Host;
 use super::hosts::wait::wait_until;
@@ -38,6 +38,7 @@ fn config(seed: u8, bootstrap: &[String]) -> DhtConfig {
         announces: true,
         publish_interval: Duration::from_millis(500),
         check_interval: Duration::from_millis(100),
+        item_life: ITEM_LIFE,
         random: seed.into(),
     }
 }
@@ -51,15 +52,25 @@ fn finder(seed: u8, bootstrap: &[String]) -> Arc<DhtFinder> {
 struct Request {
     transaction: Vec<u8>,
     is_get: bool,
+    /// What a `get` asks for.
+    target: Option<Vec<u8>>,
+    /// The salt of an item that a `put` brings.
+    salt: Option<Vec<u8>>,
 }
 
 impl Request {
     fn parse(bytes: &[u8]) -> Option<Request> {
         let position = |text: &[u8]| bytes.windows(text.len()).position(|it| it == text);
         let transaction = position(b"1:t4:")? + 5;
+        let bytes_after = |text: &[u8], length: usize| {
+            let start = position(text)? + text.len();
+            Some(bytes.get(start..start + length)?.to_vec())
+        };
         Some(Request {
             transaction: bytes.get(transaction..transaction + 4)?.to_vec(),
             is_get: position(b"1:q3:get").is_some(),
+            target: bytes_after(b"6:target20:", 20),
+            salt: bytes_after(b"4:salt16:", 16),
         })
     }
 
@@ -237,7 +248,8 @@ fn addresses_are_published_again_when_two_of_five_nodes_die() {
     });
 }
 
-/// An old item is not taken over a newer one, whenever a node brings it.
+/// An old item is not taken over a newer one, whenever a node brings it, until nodes have forgotten
+/// the newer one: the clock of the peer may have gone back.
 #[test]
 fn an_old_sequence_is_not_taken_over_a_newer() {
     let Some(host) = Host::new(&[]) else { return };
@@ -270,6 +282,14 @@ fn an_old_sequence_is_not_taken_over_a_newer() {
         // What was found a short time ago is used again.
         assert_eq!(look_up(6, false), 5);
         assert_eq!(look_up(6, true), 6);
+        let mut config = config(3, &nodes.bootstrap());
+        config.item_life = Duration::ZERO;
+        let carols = DhtFinder::new(config);
+        for served in [5, 4] {
+            *sequence.lock().expect("no panic") = served;
+            let addresses = carols.look_up(identity(1).id(), true).expect("addresses");
+            assert_eq!(i64::from(addresses[0].port()), served);
+        }
     });
 }
 
@@ -454,5 +474,66 @@ fn a_port_mapping_is_published_at_once() {
         wait_first(&|address| address != external);
         *mapped.lock().expect("no panic") = Some(external);
         wait_first(&|address| address == external);
+    });
+}
+
+/// Mallory, a former member, spoils alice's item and her slot with the greatest sequence there is:
+/// nodes refuse a further one. Alice publishes in another slot.
+#[test]
+fn a_spoiled_item_and_slot_do_not_end_publishing() {
+    let Some(host) = Host::new(&[]) else { return };
+    host.add_card("10.0.0.1/24");
+    host.namespace.inside(|| {
+        let key = [9; 32];
+        let items = DhtItems::new(&identity(2), Some(&key));
+        let mut spoiled = vec![items.of_peer(identity(1).id())];
+        spoiled.extend(items.slots().into_iter().skip(3).take(1));
+        let code = ConnectionCode::new(identity(1).id(), &[SocketAddr::from(([10, 0, 0, 66], 9))]);
+        let spoiled = spoiled.into_iter().map(|name| {
+            let value = items.encode(&name, i64::MAX, &code);
+            let signature = items.sign(&name, i64::MAX, &value);
+            let salt = name.salt.map(|salt| salt.to_vec()).expect("a salt");
+            let target = MutableItem::target_from_key(&name.key.0, Some(&salt));
+            let fields = item_fields(name.key, i64::MAX, &value, &signature);
+            (salt, target.as_bytes().to_vec(), fields)
+        });
+        let spoiled: Vec<_> = spoiled.collect();
+        let (stored, storing) = mpsc::channel();
+        let nodes = FakeNodes::start(
+            1,
+            Box::new(move |_, request| {
+                let of_salt = |salt: &Vec<u8>| spoiled.iter().any(|it| it.0 == *salt);
+                let item = spoiled
+                    .iter()
+                    .find(|it| Some(&it.1) == request.target.as_ref());
+                let answer = match (&request.salt, item) {
+                    (Some(salt), _) if of_salt(salt) => [
+                        b"d1:eli302e3:olde1:t4:",
+                        &request.transaction[..],
+                        b"1:y1:ee",
+                    ]
+                    .concat(),
+                    (Some(salt), _) => {
+                        let _ = stored.send(salt.clone());
+                        request.respond(&id_field(&[7; 20]))
+                    }
+                    (None, Some((.., fields))) => request.respond(fields),
+                    (None, None) => {
+                        request.respond(&[id_field(&[7; 20]), b"5:token4:abcd".to_vec()].concat())
+                    }
+                };
+                (Duration::ZERO, answer)
+            }),
+        );
+        let mut config = config(1, &nodes.bootstrap());
+        config.items = DhtItems::new(&identity(1), Some(&key));
+        let alices = DhtFinder::new(config);
+        let mut finders = Finders::new(Arc::new(|| {}));
+        let work = move |reporter| alices.run(reporter);
+        finders.add(FoundVia::Dht, Box::new(work));
+        finders.start_due(Time(0), 0);
+        let salt = storing.recv_timeout(TIMEOUT).expect("another slot");
+        let is_slot = |name: &ItemName| name.salt.is_some_and(|it| it[..] == salt[..]);
+        assert!(items.slots().iter().any(is_slot));
     });
 }

@@ -110,7 +110,9 @@ fn add_dht(
     random: u64,
 ) -> Option<IdLookup> {
     use crate::base::interface::FoundVia;
-    use crate::shell::net::finders::dht::{CHECK_INTERVAL, DhtConfig, DhtFinder, PUBLISH_INTERVAL};
+    use crate::shell::net::finders::dht::{
+        CHECK_INTERVAL, DhtConfig, DhtFinder, ITEM_LIFE, PUBLISH_INTERVAL,
+    };
     use crate::wire::dht::DhtItems;
 
     if !options.dht {
@@ -126,6 +128,7 @@ fn add_dht(
         announces: !node.transient,
         publish_interval: PUBLISH_INTERVAL,
         check_interval: CHECK_INTERVAL,
+        item_life: ITEM_LIFE,
         random,
     });
     let in_thread = Arc::clone(&finder);

@@ -15,8 +15,10 @@ use crate::shell::os::clock::Clock;
 use crate::wire::code::ConnectionCode;
 use crate::wire::dht::{DhtItems, ItemName, next_sequence};
 
-/// How often the addresses are published. Nodes of the DHT forget an item after two hours.
+/// How often the addresses are published: well within [`ITEM_LIFE`].
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long nodes of the DHT keep an item.
+pub const ITEM_LIFE: Duration = Duration::from_secs(7_200);
 /// How often our addresses are compared with the published ones.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Time to the next attempt if the DHT fails. Each further attempt doubles it, up to
@@ -28,6 +30,8 @@ const RETRY_MAX: Duration = Duration::from_secs(600);
 const FRESH_TIME: Duration = Duration::from_secs(60);
 /// Number of slots that are read at the same time. Each query sends some 50 datagrams at once.
 const SLOTS_AT_ONCE: usize = 4;
+/// How far a sequence may be ahead of our clock, in seconds: clocks may be wrong by a day.
+const SEQUENCE_AHEAD_MAX_S: i64 = 86_400;
 /// Maximum number of peers whose codes are kept. Beyond it, the oldest is forgotten.
 const CODES_MAX: usize = 64;
 
@@ -51,6 +55,8 @@ pub struct DhtConfig {
     pub publish_interval: Duration,
     /// How often to look whether they have changed: [`CHECK_INTERVAL`].
     pub check_interval: Duration,
+    /// How long what was found of a peer outranks older items: [`ITEM_LIFE`].
+    pub item_life: Duration,
     /// A random number, by which a free slot is chosen.
     pub random: u64,
 }
@@ -148,18 +154,21 @@ impl DhtFinder {
         if let Some(code) = code {
             let own = self.config.items.of_peer(self.config.own);
             let of_own = node.get(std::slice::from_ref(&own))?;
-            of_own
-                .iter()
-                .try_for_each(|found| self.publish(&node, &own, found, code))?;
-            if let Some((slot, found)) = self.choose_slot(slots, &found) {
-                self.publish(&node, slot, found, code)?;
-            }
-            if let Some(reporter) = self.reporter.get() {
+            // Another member may have spoiled our item, or our slot. The other one still works.
+            let of_own = of_own.iter().map(|found| (&own, found));
+            let places = of_own.chain(self.choose_slot(slots, &found));
+            let puts: Vec<_> = places
+                .map(|(name, found)| self.publish(&node, name, found, code))
+                .collect();
+            if puts.iter().any(Result::is_ok)
+                && let Some(reporter) = self.reporter.get()
+            {
                 reporter.record_announced();
             }
             if is_first {
                 self.read_slots(&node, slots)?;
             }
+            puts.into_iter().collect::<Result<(), String>>()?;
         } else if self.config.announces {
             return Err("there is no address to publish".to_owned());
         }
@@ -203,7 +212,8 @@ impl DhtFinder {
     }
 
     /// The slot to publish in: our own, else any free one, else the one that was published longest
-    /// ago. Among many members, each takes another's slot in turn.
+    /// ago. Among many members, each takes another's slot in turn. A slot whose sequence is far in
+    /// the future comes last: it may not be possible to put a greater one.
     fn choose_slot<'a>(
         &self,
         slots: &'a [ItemName],
@@ -217,7 +227,8 @@ impl DhtFinder {
                 .code(name, found)
                 .is_some_and(|code| code.id == self.config.own);
             let sequence = found.newest.as_ref().map(|(sequence, _)| *sequence);
-            (!is_own, sequence)
+            let is_spoiled = sequence > Some(unix_s().saturating_add(SEQUENCE_AHEAD_MAX_S));
+            (is_spoiled, !is_own, sequence)
         })
     }
 
@@ -236,7 +247,7 @@ impl DhtFinder {
     }
 
     /// Looks up the addresses of a peer. What was found a short time ago is used again, unless
-    /// `is_requested`. An older item than the newest that was found in this run does not count.
+    /// `is_requested`. An older item than one that was found within [`ITEM_LIFE`] does not count.
     ///
     /// # Errors
     /// The DHT does not answer, or knows no address of this peer.
@@ -260,7 +271,7 @@ impl DhtFinder {
             Some((*sequence, self.code(&name, found)?))
         });
         if let Some((sequence, code)) = newest {
-            memory.record(sequence, code);
+            memory.record(sequence, code, self.config.item_life);
             self.reporter
                 .get()
                 .into_iter()
@@ -273,12 +284,13 @@ impl DhtFinder {
 }
 
 impl Memory {
-    /// Keeps a code, unless it is older than the one of the same peer that is known.
-    fn record(&mut self, sequence: i64, code: ConnectionCode) {
+    /// Keeps a code, unless one of the same peer with a greater sequence was found within `life`.
+    /// After that, the peer's clock went back, or that item is lost.
+    fn record(&mut self, sequence: i64, code: ConnectionCode, life: Duration) {
         let position = self.codes.iter().position(|it| it.code.id == code.id);
         let known = position.map(|index| self.codes.remove(index));
         let newest = match known {
-            Some(known) if known.sequence > sequence => known,
+            Some(known) if known.sequence > sequence && known.found_at.elapsed() < life => known,
             _ => FoundCode {
                 sequence,
                 code,
