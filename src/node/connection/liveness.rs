@@ -223,7 +223,7 @@ pub fn link_up(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// Probes all links, and from now on each new one. Once a peer has answered its [`PROBES`], all
+/// Probes all links, and from now on each new one. Once a peer has answered its `PROBES`, all
 /// that it offers and requests because of what we sent before has arrived.
 pub fn probe_all(ctx: &mut Context) {
     ctx.probes_links = true;

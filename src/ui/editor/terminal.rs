@@ -23,7 +23,7 @@ pub struct Terminal<W> {
 
 /// Asks the terminal to mark the beginning and the end of what is pasted.
 const PASTE_MARKS_ON: &[u8] = b"\x1b[?2004h";
-/// Ends [`PASTE_MARKS_ON`].
+/// Ends `PASTE_MARKS_ON`.
 pub const PASTE_MARKS_OFF: &[u8] = b"\x1b[?2004l";
 
 impl<W: Write> Terminal<W> {

@@ -142,7 +142,7 @@ pub struct FrontendParts<'a> {
     pub to_peer: Option<PeerSelector>,
     /// Time limit for finding a recipient, in milliseconds.
     pub resolve_timeout_ms: u64,
-    /// See [`Frontend::expected_peers`].
+    /// See `Frontend::expected_peers`.
     pub expected_peers: Option<ExpectedPeers>,
 }
 
