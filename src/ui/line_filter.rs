@@ -163,7 +163,9 @@ impl LineFilter {
                 username,
                 ..
             } => author.matches(username, id),
-            _ => author.guest_name() == Some(&*guest.nick.as_str().to_lowercase()),
+            _ => author
+                .guest_name()
+                .is_some_and(|name| name.to_lowercase() == guest.nick.as_str().to_lowercase()),
         };
         match &guest.event {
             GuestEvent::Posted { content, .. }
