@@ -11,7 +11,7 @@ use crate::shell::commands::whoami::run_whoami;
 use crate::shell::commands::{invite::run_invite, join::run_join};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
-use crate::shell::config::help::{USAGE_TEXT, VERSION_LINE};
+use crate::shell::config::help::{VERSION_LINE, help};
 use crate::shell::config::options;
 use crate::shell::config::options::Options;
 use crate::shell::config::subcommand::Subcommand;
@@ -83,7 +83,7 @@ use run_invite as run_join;
 fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
     check_descriptors(options.subcommand)?;
     match options.subcommand {
-        Subcommand::Help => print_text(USAGE_TEXT),
+        Subcommand::Help => print_text(&help(options.help_on)),
         Subcommand::Version => print_text(VERSION_LINE),
         Subcommand::Keygen => run_keygen(),
         Subcommand::Invite => run_invite(&options),

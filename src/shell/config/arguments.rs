@@ -38,6 +38,8 @@ pub struct ParsedArguments {
     /// The words of TEXT, which is the message to send; for `join`, the code; for `trust`, what to
     /// do.
     pub text: Vec<OsString>,
+    /// With -h, the command on which help is wanted; [`Subcommand::Chat`]: on the whole program.
+    pub help_on: Subcommand,
 }
 
 /// Parses the arguments that follow the program's name. At -h or -V the parser stops, and ignores
@@ -51,6 +53,7 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         subcommand: Subcommand::Chat,
         options: Vec::new(),
         text: Vec::new(),
+        help_on: Subcommand::Chat,
     };
     let mut has_command = false;
     let mut words = args.into_iter();
@@ -62,7 +65,15 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             parse_option(&word, &mut words, &mut parsed.options)?;
             for option in parsed.options.iter().skip(first_new) {
                 match option.id {
-                    OptionId::Help => parsed.subcommand = Subcommand::Help,
+                    OptionId::Help => {
+                        // As in `send --help`, or `--help send`.
+                        let later = words.find_map(|word| parse_subcommand(&word).ok());
+                        parsed.help_on = match parsed.subcommand {
+                            Subcommand::Chat => later.unwrap_or(Subcommand::Chat),
+                            command => command,
+                        };
+                        parsed.subcommand = Subcommand::Help;
+                    }
                     OptionId::Version => parsed.subcommand = Subcommand::Version,
                     _ => continue,
                 }

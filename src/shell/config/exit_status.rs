@@ -42,3 +42,31 @@ impl ExitStatus {
         self as u8
     }
 }
+
+/// All exit statuses in the help and the man page, and what they mean there.
+pub const EXIT_STATUS_SPECS: &[(ExitStatus, &str)] = &[
+    (ExitStatus::Success, "done, all delivered"),
+    (
+        ExitStatus::GeneralError,
+        "failed: a line was refused, nobody or two bear that name, I/O",
+    ),
+    (ExitStatus::UsageError, "wrong usage"),
+    (ExitStatus::NoPeer, "nobody was linked in time"),
+    (
+        ExitStatus::PartialDelivery,
+        "not everyone needed has it yet, or is here",
+    ),
+    (
+        ExitStatus::KeyMismatch,
+        "a key is not the one bound to that name",
+    ),
+    (
+        ExitStatus::ConfigError,
+        "bad identity, directory, options or secret file",
+    ),
+    (ExitStatus::TimedOut, "listen -W ran out before -n lines"),
+    (ExitStatus::Hangup, "hung up"),
+    (ExitStatus::Interrupted, "interrupted"),
+    (ExitStatus::StdoutClosed, "stdout was closed"),
+    (ExitStatus::Terminated, "terminated"),
+];

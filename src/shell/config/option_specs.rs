@@ -1,5 +1,4 @@
-//! Table of all options: their spellings, whether each takes a value, and which commands accept
-//! it.
+//! Table of all options: their spellings, values, meanings, and which commands accept each.
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
@@ -154,6 +153,24 @@ pub struct OptionSpec {
     pub subcommands: &'static [Subcommand],
     /// An example or advice. The message about a missing value ends with it. Empty for a flag.
     pub hint: &'static str,
+    /// What the option does: help, man page and completions show it.
+    pub about: &'static str,
+}
+
+impl OptionSpec {
+    /// The option as the help shows it, as `-u, --username NAME`. Without a letter, its place is
+    /// blank.
+    pub fn spelling(&self) -> String {
+        let mut spelling = match self.short {
+            Some(letter) => format!("-{}, {}", char::from(letter), self.long),
+            None => format!("    {}", self.long),
+        };
+        if let Some(value_name) = self.value_name {
+            spelling += " ";
+            spelling += value_name;
+        }
+        spelling
+    }
 }
 
 const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync];
@@ -186,6 +203,7 @@ const fn valued_option(
     value_name: &'static str,
     subcommands: &'static [Subcommand],
     hint: &'static str,
+    about: &'static str,
 ) -> OptionSpec {
     OptionSpec {
         id,
@@ -194,6 +212,7 @@ const fn valued_option(
         value_name: Some(value_name),
         subcommands,
         hint,
+        about,
     }
 }
 
@@ -202,6 +221,7 @@ const fn flag(
     short: u8,
     long: &'static str,
     subcommands: &'static [Subcommand],
+    about: &'static str,
 ) -> OptionSpec {
     OptionSpec {
         id,
@@ -210,6 +230,7 @@ const fn flag(
         value_name: None,
         subcommands,
         hint: "",
+        about,
     }
 }
 
@@ -217,76 +238,121 @@ const fn flag(
 #[rustfmt::skip]
 pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Username, b'u', "--username", "NAME", IDENTITY_COMMANDS,
-        "as in `-u alice`"),
+        "as in `-u alice`",
+        "your name ($P2PCHAT_USERNAME, $USER, $LOGNAME, host)"),
     valued_option(OptionId::Port, b'p', "--port", "PORT", LISTENING_COMMANDS,
-        "as in `-p 9999`; 0 is any free one"),
+        "as in `-p 9999`; 0 is any free one",
+        "TCP port (9999, else any free one); 0: any free one"),
     valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", IDENTITY_COMMANDS,
-        "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
+        "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello",
+        "group of beacons (224.0.0.1:9999), or none"),
     valued_option(OptionId::Room, b'r', "--room", "ROOM", ROOM_COMMANDS,
-        "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+        "quote '#ops', for a shell takes an unquoted # for a comment, or write ops",
+        "room, repeatable; you speak in the first (#general)"),
     valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History],
         "a peer, as in `-t @bob`, or a room, as in `-t '#ops'` (quote it, for a shell takes an \
-         unquoted # for a comment) or `-r ops`"),
+         unquoted # for a comment) or `-r ops`",
+        "send to a peer (@NAME) or '#ROOM'; history: only this"),
     valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS,
         "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it; with --dht also \
-         `--peer @ID`"),
+         `--peer @ID`",
+        "a peer to dial, or its code; repeatable"),
     valued_option(OptionId::Interface, 0, "--interface", "NAME", IDENTITY_COMMANDS,
-        "as in `--interface eth0`"),
+        "as in `--interface eth0`",
+        "use only this interface; repeatable"),
     valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", IDENTITY_COMMANDS,
-        "`p2pchat keygen > FILE` makes one"),
+        "`p2pchat keygen > FILE` makes one",
+        "file with the network secret ($P2PCHAT_SECRET_FILE)"),
     valued_option(OptionId::Dir, 0, "--dir", "DIR", IDENTITY_COMMANDS,
-        "the directory for identity, known peers and lines"),
-    flag(OptionId::Ephemeral, 0, "--ephemeral", EPHEMERAL_COMMANDS),
-    flag(OptionId::Json, 0, "--json", ALL_BUT_KEYGEN),
-    valued_option(OptionId::Count, b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
-    valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", WAITING_COMMANDS, "as in `-W 2.5`"),
+        "the directory for identity, known peers and lines",
+        "state ($P2PCHAT_DIR, else ~/.local/state/p2pchat)"),
+    flag(OptionId::Ephemeral, 0, "--ephemeral", EPHEMERAL_COMMANDS,
+        "keep identity and lines in memory only"),
+    flag(OptionId::Json, 0, "--json", ALL_BUT_KEYGEN,
+        "JSON lines in and out"),
+    valued_option(OptionId::Count, b'n', "--count", "N", &[Listen, History], "as in `-n 1`",
+        "listen: stop after N lines; history: the last N"),
+    valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", WAITING_COMMANDS, "as in `-W 2.5`",
+        "time for delivery (10), for listening, to look (2)"),
     valued_option(OptionId::Need, 0, "--need", "N", &[Send],
-        "as in `--need 2`; 0: stored is enough"),
+        "as in `--need 2`; 0: stored is enough",
+        "how many peers must hold it (all in the room)"),
     valued_option(OptionId::Backlog, 0, "--backlog", "N", TRANSCRIPT_COMMANDS,
-        "as in `--backlog 20`"),
-    flag(OptionId::NoEcho, 0, "--no-echo", TRANSCRIPT_COMMANDS),
-    flag(OptionId::Commands, 0, "--commands", &[Chat]),
-    valued_option(OptionId::Color, 0, "--color", "WHEN", ALL_BUT_KEYGEN, "auto, always or never"),
-    flag(OptionId::Quiet, b'q', "--quiet", ALL_COMMANDS),
-    flag(OptionId::Debug, b'd', "--debug", ALL_COMMANDS),
-    flag(OptionId::Help, b'h', "--help", ALL_COMMANDS),
-    flag(OptionId::Version, b'V', "--version", ALL_COMMANDS),
-    flag(OptionId::Qr, 0, "--qr", &[Whoami]),
+        "as in `--backlog 20`",
+        "first print the last N stored lines"),
+    flag(OptionId::NoEcho, 0, "--no-echo", TRANSCRIPT_COMMANDS,
+        "do not print own lines"),
+    flag(OptionId::Commands, 0, "--commands", &[Chat],
+        "obey piped lines that begin with /"),
+    valued_option(OptionId::Color, 0, "--color", "WHEN", ALL_BUT_KEYGEN, "auto, always or never",
+        "auto, always or never; NO_COLOR is honoured"),
+    flag(OptionId::Quiet, b'q', "--quiet", ALL_COMMANDS,
+        "only failures on stderr"),
+    flag(OptionId::Debug, b'd', "--debug", ALL_COMMANDS,
+        "links, counters and retried errors on stderr"),
+    flag(OptionId::Help, b'h', "--help", ALL_COMMANDS,
+        "this, or the help on a command: p2pchat send --help"),
+    flag(OptionId::Version, b'V', "--version", ALL_COMMANDS,
+        "print the version"),
+    flag(OptionId::Qr, 0, "--qr", &[Whoami],
+        "also print the code as a picture"),
     valued_option(OptionId::Since, 0, "--since", "TIME", &[History],
-        "as in `--since 2h`, or 2026-11-21"),
-    valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`"),
-    flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send]),
-    flag(OptionId::Lsnp, 0, "--lsnp", NETWORK_COMMANDS),
+        "as in `--since 2h`, or 2026-11-21",
+        "only lines since 2026-11-21, or 2h ago"),
+    valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`",
+        "only lines with this text"),
+    flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send],
+        "send bytes that are not UTF-8 as U+FFFD"),
+    flag(OptionId::Lsnp, 0, "--lsnp", NETWORK_COMMANDS,
+        "speak LSNP, in the clear; its people are guests of #lsnp"),
     valued_option(OptionId::LsnpRoom, 0, "--lsnp-room", "ROOM", NETWORK_COMMANDS,
-        "as in `--lsnp-room ops`"),
-    flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS),
-    flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS),
-    flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS),
+        "as in `--lsnp-room ops`",
+        "repeat the lines of LSNP's guests in ROOM"),
+    flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS,
+        "have the gateway map the TCP port, for peers outside"),
+    flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS,
+        "speak to p2pchat in Go, in the clear, in #p2pchat-go"),
+    flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS,
+        "do not use multicast DNS"),
     valued_option(OptionId::Scan, 0, "--scan", "CIDR", NETWORK_COMMANDS,
-        "as in `--scan 10.0.0.0/24`, or `--scan own`"),
+        "as in `--scan 10.0.0.0/24`, or `--scan own`",
+        "dial the addresses of this subnet; own: of own ones"),
     valued_option(OptionId::Grape, 0, "--grape", "URL", NETWORK_COMMANDS,
-        "as in `--grape http://10.0.0.7:30001`"),
-    flag(OptionId::Dht, 0, "--dht", NETWORK_COMMANDS),
+        "as in `--grape http://10.0.0.7:30001`",
+        "meet peers at this Grape of Grenache; repeatable"),
+    flag(OptionId::Dht, 0, "--dht", NETWORK_COMMANDS,
+        "publish and look up addresses in BitTorrent's DHT"),
     valued_option(OptionId::DhtBootstrap, 0, "--dht-bootstrap", "HOST:PORT", NETWORK_COMMANDS,
-        "as in `--dht-bootstrap 10.0.0.7:6881`"),
+        "as in `--dht-bootstrap 10.0.0.7:6881`",
+        "node of the DHT to begin with; repeatable"),
     valued_option(OptionId::Format, b'F', "--format", "FORMAT", PRINTING_COMMANDS,
-        "as in `-F '%T %n: %m\\n'`"),
-    flag(OptionId::HistoryDirect, 0, "--history-direct", &[Chat]),
-    flag(OptionId::Drain, 0, "--drain", &[Listen]),
+        "as in `-F '%T %n: %m\\n'`",
+        "print lines so: %T time %r room %n name %i id %m text %s sequence %% \\n \\t \\0; no line end of its own"),
+    flag(OptionId::HistoryDirect, 0, "--history-direct", &[Chat],
+        "recall typed direct messages after a restart, too"),
+    flag(OptionId::Drain, 0, "--drain", &[Listen],
+        "print what came since the last run, and end"),
     valued_option(OptionId::Seek, 0, "--seek", "WHERE", &[Listen],
-        "`end` skips all that is stored, `start` prints it all"),
+        "`end` skips all that is stored, `start` prints it all",
+        "end: skip all stored lines first; start: print them"),
     valued_option(OptionId::Match, 0, "--match", "REGEX", PRINTING_COMMANDS,
-        "as in `--match '^(ERROR|FATAL)'`; (?i) before it: in either case of letters"),
+        "as in `--match '^(ERROR|FATAL)'`; (?i) before it: in either case of letters",
+        "only lines with a match"),
     valued_option(OptionId::From, 0, "--from", "NAME", PRINTING_COMMANDS,
-        "as in `--from bob`, bob~k7mq, or an id"),
+        "as in `--from bob`, bob~k7mq, or an id",
+        "only lines of NAME, name~abcd or an id"),
     valued_option(OptionId::Expect, 0, "--expect", "FILE", &[Peers],
-        "the names or ids of those who must be here, one a line"),
+        "the names or ids of those who must be here, one a line",
+        "who must be here, a name or id a line; else 75"),
     valued_option(OptionId::As, 0, "--as", "NAME", &[Listen],
-        "the reader, as in `--as backup`: it prints each line once"),
+        "the reader, as in `--as backup`: it prints each line once",
+        "read as the reader NAME, which prints each line once"),
     valued_option(OptionId::Interval, 0, "--interval", "SECONDS", NETWORK_COMMANDS,
-        "as in `--interval 60`: the longest time between two beacons"),
+        "as in `--interval 60`: the longest time between two beacons",
+        "longest time between two beacons (10)"),
     valued_option(OptionId::Patience, 0, "--patience", "SECONDS", NETWORK_COMMANDS,
-        "as in `--patience 120`: how long a silent peer counts as here"),
+        "as in `--patience 120`: how long a silent peer counts as here",
+        "how long a silent peer counts as here (28)"),
 ];
 
 const _: () = {

@@ -57,6 +57,9 @@ const DHT_NODES_MAX: usize = 8;
 pub struct Options {
     /// The command.
     pub subcommand: Subcommand,
+    /// With [`Subcommand::Help`]: the command on which help is wanted. [`Subcommand::Chat`]: on the
+    /// whole program.
+    pub help_on: Subcommand,
     /// The name of this program's user.
     pub username: Nick,
     /// The options on the command line that take effect only when a program starts. If a program
@@ -198,6 +201,7 @@ pub fn parse(
         subcommand,
         options: parsed,
         text,
+        help_on,
     } = parse_arguments(args)?;
     let uses_options = !matches!(subcommand, Subcommand::Help | Subcommand::Version);
     let options_file = options_file.filter(|_| uses_options);
@@ -240,6 +244,7 @@ pub fn parse(
         .unwrap_or(Some(DEFAULT_MULTICAST_GROUP));
     Ok(Options {
         subcommand,
+        help_on,
         username,
         explicit: START_ONLY_OPTIONS
             .into_iter()

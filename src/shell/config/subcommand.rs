@@ -60,3 +60,74 @@ impl Subcommand {
         }
     }
 }
+
+/// A command in the help, the man page and the completions.
+pub struct CommandSpec {
+    /// Which command this is.
+    pub subcommand: Subcommand,
+    /// The words that follow its name, as `[TEXT…]`; empty if there are none.
+    pub arguments: &'static str,
+    /// What the command does, in one line of the help.
+    pub about: &'static str,
+    /// Whole command lines for a shell.
+    pub examples: &'static [&'static str],
+}
+
+/// All commands except the usage and the version, in the order of the help.
+#[rustfmt::skip]
+pub const COMMAND_SPECS: &[CommandSpec] = &[
+    CommandSpec { subcommand: Subcommand::Chat, arguments: "",
+        about: "chat; on pipes: say stdin, print the transcript",
+        examples: &["p2pchat -r ops", "p2pchat -u bob --ephemeral"] },
+    CommandSpec { subcommand: Subcommand::Send, arguments: "[TEXT…]",
+        about: "say TEXT, or stdin, and wait until it has arrived",
+        examples: &["p2pchat send -r ops the backup is done && echo somebody has it",
+            "tail -F /var/log/messages | p2pchat send -r ops",
+            "p2pchat send -t @alice the key is under the mat"] },
+    CommandSpec { subcommand: Subcommand::Listen, arguments: "",
+        about: "print the transcript; stdin is not read",
+        examples: &["p2pchat -q listen -r ops -n 1 --from alice",
+            "p2pchat listen --as backup --drain --json"] },
+    CommandSpec { subcommand: Subcommand::Peers, arguments: "",
+        about: "print who is here",
+        examples: &["p2pchat peers --expect hosts.txt"] },
+    CommandSpec { subcommand: Subcommand::Sync, arguments: "",
+        about: "exchange all lines with those who are here",
+        examples: &["p2pchat sync && poweroff"] },
+    CommandSpec { subcommand: Subcommand::History, arguments: "",
+        about: "print the stored lines",
+        examples: &["p2pchat history -r ops --since 2h"] },
+    CommandSpec { subcommand: Subcommand::Whoami, arguments: "",
+        about: "print own name, id, fingerprint and code",
+        examples: &["p2pchat whoami --qr"] },
+    CommandSpec { subcommand: Subcommand::Trust, arguments: "[ACTION…]",
+        about: "list who has which key; add, forget, verify",
+        examples: &["p2pchat trust", "p2pchat trust forget alice"] },
+    CommandSpec { subcommand: Subcommand::Keygen, arguments: "",
+        about: "print a new network secret",
+        examples: &["(umask 077; p2pchat keygen > lan.key)"] },
+    CommandSpec { subcommand: Subcommand::Invite, arguments: "",
+        about: "hand the network secret to a newcomer",
+        examples: &["p2pchat invite --secret-file lan.key"] },
+    CommandSpec { subcommand: Subcommand::Join, arguments: "CODE",
+        about: "get the network secret with a code",
+        examples: &["p2pchat join 7-lusab-babad --secret-file lan.key"] },
+];
+
+impl CommandSpec {
+    /// The command line without its options, as `p2pchat send [TEXT…]`.
+    pub fn usage(&self) -> String {
+        let mut usage = "p2pchat".to_owned();
+        let name = match self.subcommand {
+            Subcommand::Chat => "",
+            subcommand => subcommand.as_str(),
+        };
+        for word in [name, self.arguments] {
+            if !word.is_empty() {
+                usage += " ";
+                usage += word;
+            }
+        }
+        usage
+    }
+}

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::timing::Timing;
-use p2pchat::shell::config::help::{USAGE_TEXT, VERSION_LINE};
+use p2pchat::shell::config::exit_status::EXIT_STATUS_SPECS;
+use p2pchat::shell::config::help::{VERSION_LINE, command_help, help};
+use p2pchat::shell::config::option_specs::OPTION_SPECS;
 use p2pchat::shell::config::option_specs::OptionId;
 use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
 use p2pchat::shell::config::reading::Reading;
-use p2pchat::shell::config::subcommand::Subcommand;
+use p2pchat::shell::config::subcommand::{COMMAND_SPECS, Subcommand};
 use p2pchat::shell::config::values::{Color, Verbosity};
 use p2pchat::ui::line_filter::LineFilter;
 
@@ -31,6 +33,7 @@ fn explicit_lists_the_start_options_of_the_command_line() {
 fn an_empty_command_line_gives_the_defaults() {
     let options = parsed("");
     let expected = Options {
+        help_on: Subcommand::Chat,
         subcommand: Subcommand::Chat,
         username: Nick::new("alice").unwrap(),
         explicit: Vec::new(),
@@ -326,27 +329,65 @@ fn options_of_a_part_not_built_are_refused() {
     }
 }
 
-/// The help has at most two screens of 24 lines and 80 columns.
+/// The overview has at most two screens of 24 lines and 80 columns. It names every option, and
+/// describes those that no command's help describes.
 #[test]
-fn the_help_fits_two_screens_and_names_every_option() {
-    assert!(USAGE_TEXT.lines().count() <= 48);
-    for line in USAGE_TEXT.lines() {
-        assert!(line.chars().count() <= 80, "{line}");
-    }
-    for spec in p2pchat::shell::config::option_specs::OPTION_SPECS {
-        assert!(USAGE_TEXT.contains(spec.long), "{}", spec.long);
-        if let Some(short) = spec.short {
-            assert!(
-                USAGE_TEXT.contains(&format!("-{}, {}", short as char, spec.long)),
-                "{}",
-                spec.long
-            );
+fn the_help_fits_two_screens_and_names_everything() {
+    let overview = help(Subcommand::Chat);
+    assert!(overview.lines().count() <= 48, "{overview}");
+    for command in COMMAND_SPECS {
+        assert!(overview.contains(&format!("{}  ", command.usage())));
+        let text = help(command.subcommand);
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
         }
+        for example in command.examples {
+            assert!(command_help(command).contains(example));
+        }
+        for spec in OPTION_SPECS {
+            let is_built = spec.id.missing_feature().is_none();
+            let is_accepted = is_built && spec.subcommands.contains(&command.subcommand);
+            let row = format!("{}  ", spec.spelling());
+            let is_described = command_help(command).contains(&row);
+            assert_eq!(is_described, is_accepted, "{text}{row}");
+        }
+        for (status, about) in EXIT_STATUS_SPECS {
+            let row = format!("{} {about}", status.code());
+            assert!(text.replace("\n    ", " ").contains(&row), "{text}{row}");
+        }
+    }
+    for spec in OPTION_SPECS {
+        if spec.id.missing_feature().is_none() {
+            assert!(overview.contains(spec.long), "{}", spec.long);
+        }
+        let is_described = overview.contains(&format!("{}  ", spec.spelling()));
+        let is_of_chat_alone = spec.subcommands == [Subcommand::Chat];
+        assert!(is_described || !is_of_chat_alone, "{}", spec.long);
     }
     assert_eq!(
         VERSION_LINE,
         format!("p2pchat {}\n", env!("CARGO_PKG_VERSION"))
     );
+}
+
+/// Help on a command is had with the option on either side of it.
+#[test]
+fn a_command_has_a_help_of_its_own() {
+    for (line, on) in [
+        ("-h", Subcommand::Chat),
+        ("-r ops --help", Subcommand::Chat),
+        ("send --help", Subcommand::Send),
+        ("listen -r ops -h", Subcommand::Listen),
+        ("--help peers", Subcommand::Peers),
+        ("-h nonsense", Subcommand::Chat),
+        ("join -h", Subcommand::Join),
+    ] {
+        let options = parsed(line);
+        assert_eq!(options.subcommand, Subcommand::Help, "{line}");
+        assert_eq!(options.help_on, on, "{line}");
+    }
+    // A message may be about help.
+    assert_eq!(parsed("send try -h").subcommand, Subcommand::Send);
 }
 
 /// The URL of a Grape has a host and a port, and nothing that could change the request.
