@@ -15,6 +15,7 @@ pub mod request;
 pub mod sanitize;
 pub mod session_event;
 pub mod tables;
+pub mod terminal_text;
 pub mod text;
 pub mod trust_command;
 pub mod undelivered;

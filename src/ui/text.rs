@@ -1,12 +1,16 @@
 //! Renders notices as lines of the transcript, for a pipe or a terminal.
 use std::io::Write as _;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::display_names::DisplayNames;
 use super::line_format::{LineFields, LineFormat};
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines, EventKind};
+use super::terminal_text::day_line::format_day_line;
+use super::terminal_text::mention::find_mention;
+use super::terminal_text::palette::Palette;
 use crate::base::event::notice::{FlapKind, Notice};
 use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{HAS_GUESTS, guest_name};
@@ -18,7 +22,12 @@ use crate::base::time::WallTime;
 #[derive(Clone)]
 enum TextFormat {
     Pipe,
-    Terminal { zone: TimeZone, color: bool },
+    Terminal {
+        zone: TimeZone,
+        palette: Palette,
+        /// The day of the line above, which a day line has named. `None`: there is no line yet.
+        day: Option<Date>,
+    },
 }
 
 /// Renders notices as lines of the transcript.
@@ -28,8 +37,15 @@ pub struct TextRenderer {
     names: DisplayNames,
     /// At a terminal, lines of this room are shown without the room's name.
     current_room: Option<Room>,
+    own_id: PeerId,
+    /// Our own name, which is highlighted where others say it.
+    own_nick: Nick,
+    /// Whether a line for the user was rendered: see [`TextRenderer::take_alert`].
+    is_alert_due: bool,
     /// The text before each line of the batch being rendered.
     prefix: Vec<u8>,
+    /// The end of the style of these lines.
+    suffix: &'static str,
 }
 
 impl TextRenderer {
@@ -40,8 +56,10 @@ impl TextRenderer {
     }
 
     /// Creates a renderer for people. It shows `[10:31] bob: Hey there!`, with the time in `zone`.
-    pub fn for_terminal(own: &Peer, zone: TimeZone, color: bool) -> TextRenderer {
-        TextRenderer::new(TextFormat::Terminal { zone, color }, own)
+    /// A day line such as `--- Friday, 27 November 2026` comes before the first line of a day.
+    pub fn for_terminal(own: &Peer, zone: TimeZone, palette: Palette) -> TextRenderer {
+        let day = None;
+        TextRenderer::new(TextFormat::Terminal { zone, palette, day }, own)
     }
 
     fn new(format: TextFormat, own: &Peer) -> TextRenderer {
@@ -51,8 +69,25 @@ impl TextRenderer {
             format,
             names,
             current_room: None,
+            own_id: own.id,
+            own_nick: own.nick.clone(),
+            is_alert_due: false,
             prefix: Vec::new(),
+            suffix: "",
         }
+    }
+
+    /// Changes the colours. On a pipe there are none.
+    pub fn set_palette(&mut self, new: Palette) {
+        if let TextFormat::Terminal { palette, .. } = &mut self.format {
+            *palette = new;
+        }
+    }
+
+    /// Whether a line for the user was rendered since the last call: a direct message to us, or a
+    /// line that says our name. Lines of a backlog, and answers, do not count.
+    pub fn take_alert(&mut self) -> bool {
+        std::mem::take(&mut self.is_alert_due)
     }
 
     /// Sets the room whose lines are shown without the room's name at a terminal.
@@ -139,13 +174,15 @@ impl TextRenderer {
     /// Appends lines with their time of arrival. Late lines get the author's time instead. Lines of
     /// a backlog, and lines without [`ChatLines::arrival`], also get the author's time.
     ///
-    /// At a terminal, the author's time has a date if late lines arrived on another day. The other
-    /// lines with the author's time have a date if the author's day is not `today`.
+    /// `today`: the first line of all needs no day line if it is of this day.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
-        let (at, day) = shown_time(chat, today);
-        self.build_prefix(chat, at, day);
+        self.build_prefix(chat, today, out);
+        let is_own = chat.log.author == self.own_id;
+        let is_for_us = !is_own && chat.log.target.recipient() == Some(self.own_id);
+        let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
         for line in chat.text.split_terminator('\n') {
-            self.push_line(line, out);
+            let has_mention = self.push_line(line, !is_own, out);
+            self.is_alert_due |= is_news && (is_for_us || has_mention);
         }
     }
 
@@ -169,7 +206,7 @@ impl TextRenderer {
             nick: chat.username.clone(),
         };
         self.names.record(&author);
-        let (time, _) = shown_time(chat, WallTime::default());
+        let time = shown_time(chat);
         let target = self.names.display_target(&chat.log.target);
         let (name, id) = (author.to_string(), author.id.to_string());
         for (text, sequence) in chat.text.split_terminator('\n').zip(chat.sequence..) {
@@ -220,42 +257,105 @@ impl TextRenderer {
         format.append(&fields, out);
     }
 
-    fn push_line(&self, line: &str, out: &mut Vec<u8>) {
+    /// Appends a line. `is_foreign`: whether somebody else says it. At a terminal, our name is
+    /// highlighted in it. Returns whether the line says our name.
+    fn push_line(&self, line: &str, is_foreign: bool, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.prefix);
-        out.extend_from_slice(sanitize(line).as_bytes());
+        let has_mentions = is_foreign && matches!(self.format, TextFormat::Terminal { .. });
+        let (mut end, mut has_mention) = (0, false);
+        while has_mentions && let Some(name) = find_mention(line, self.own_nick.as_str(), end) {
+            out.extend_from_slice(sanitize(&line[end..name.start]).as_bytes());
+            end = name.end;
+            self.push_styled("7", "27", &sanitize(&line[name]), out);
+            has_mention = true;
+        }
+        out.extend_from_slice(sanitize(&line[end..]).as_bytes());
+        out.extend_from_slice(self.suffix.as_bytes());
         out.push(b'\n');
+        has_mention
     }
 
-    /// Sets [`TextRenderer::prefix`] for the lines of a batch: the time `at`, the target and the
-    /// author. For `today`, see [`TextRenderer::push_time_and_target`].
-    fn build_prefix(&mut self, chat: &ChatLines, at: WallTime, today: Option<WallTime>) {
-        let peer = Peer {
+    /// Appends text in a style, unless there are none. `on` and `off` are parameters of SGR.
+    fn push_styled(&self, on: &str, off: &str, text: &str, out: &mut Vec<u8>) {
+        // Writing to a `Vec` cannot fail.
+        let _ = match self.palette() {
+            Palette::None => write!(out, "{text}"),
+            _ if on.is_empty() => write!(out, "{text}"),
+            _ => write!(out, "\x1b[{on}m{text}\x1b[{off}m"),
+        };
+    }
+
+    fn palette(&self) -> Palette {
+        match &self.format {
+            TextFormat::Pipe => Palette::None,
+            TextFormat::Terminal { palette, .. } => *palette,
+        }
+    }
+
+    /// Sets [`TextRenderer::prefix`] for the lines of a batch: the time, the target and the author.
+    /// Appends a day line if it is due.
+    fn build_prefix(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
+        let author = Peer {
             id: chat.log.author,
             nick: chat.username.clone(),
         };
-        self.names.record(&peer);
+        self.names.record(&author);
+        let at = shown_time(chat);
+        self.push_day(at, today, out);
         let mut prefix = std::mem::take(&mut self.prefix);
         prefix.clear();
-        self.push_time_and_target(at, today, &chat.log.target, &mut prefix);
-        self.push_author(&peer, chat.action, &mut prefix);
+        let is_late = chat
+            .arrival
+            .is_some_and(|arrival| arrival.late && !arrival.is_backlog);
+        let recipient = chat.log.target.recipient();
+        let is_direct = recipient.is_some();
+        let palette = self.palette();
+        let style = palette.line_style(is_direct, is_late);
+        self.push_time(at, &mut prefix);
+        let recipient = match (&self.format, recipient) {
+            (TextFormat::Terminal { .. }, Some(recipient)) => {
+                Some(self.display_party(&recipient, None))
+            }
+            _ => {
+                self.push_target(&chat.log.target, &mut prefix);
+                None
+            }
+        };
+        if !style.is_empty() {
+            let _ = write!(prefix, "\x1b[{style}m");
+        }
+        let name = match recipient {
+            Some(_) => self.display_party(&author.id, Some(&author)),
+            None => self.display_name(&author),
+        };
+        let _ = prefix.write_all(if chat.action { b"** " } else { b"" });
+        match style.is_empty() {
+            true => self.push_styled(palette.name_style(&author.id), "0", &name, &mut prefix),
+            false => prefix.extend_from_slice(name.as_bytes()),
+        }
+        if let Some(recipient) = recipient {
+            let _ = write!(prefix, " → {recipient}");
+        }
+        let _ = prefix.write_all(if chat.action { b" " } else { b": " });
+        self.suffix = if style.is_empty() { "" } else { "\x1b[0m" };
         self.prefix = prefix;
     }
 
-    fn push_author(&self, peer: &Peer, action: bool, out: &mut Vec<u8>) {
-        let name = self.display_name(peer);
-        let (before, after) = if action { ("** ", " ") } else { ("", ": ") };
-        // Writing to a `Vec` cannot fail.
-        let _ = match &self.format {
-            TextFormat::Terminal { color: true, .. } => {
-                let color = 31 + peer.id.0[0] % 6;
-                write!(out, "{before}\x1b[{color}m{name}\x1b[0m{after}")
-            }
-            _ => write!(out, "{before}{name}{after}"),
-        };
+    /// The author or the recipient of a direct message. `peer`: with the name that he claims.
+    fn display_party(&self, id: &PeerId, peer: Option<&Peer>) -> String {
+        match (peer, self.names.nick(id)) {
+            _ if *id == self.own_id => "you".to_owned(),
+            (Some(peer), _) => self.display_name(peer),
+            (None, Some(nick)) => self.names.display_name(&Peer {
+                id: *id,
+                nick: nick.clone(),
+            }),
+            (None, None) => format!("?~{}", id.short()),
+        }
     }
 
     fn append_membership(
-        &self,
+        &mut self,
         room: &Room,
         peer: &Peer,
         at: WallTime,
@@ -279,6 +379,9 @@ impl TextRenderer {
             nick: old.clone(),
         };
         self.names.record(&before);
+        if peer.id == self.own_id {
+            self.own_nick = peer.nick.clone();
+        }
         let old_name = self.display_name(&before);
         self.names.record(peer);
         let sentence = format!("* {old_name} is now known as {}", self.display_name(peer));
@@ -306,12 +409,18 @@ impl TextRenderer {
 
     /// Appends a line that reports an event instead of a message. The sentence is dim if colours
     /// are on.
-    fn append_status_line(&self, target: &Target, at: WallTime, sentence: &str, out: &mut Vec<u8>) {
-        self.push_time_and_target(at, None, target, out);
-        let _ = match self.format {
-            TextFormat::Terminal { color: true, .. } => writeln!(out, "\x1b[2m{sentence}\x1b[0m"),
-            _ => writeln!(out, "{sentence}"),
-        };
+    fn append_status_line(
+        &mut self,
+        target: &Target,
+        at: WallTime,
+        sentence: &str,
+        out: &mut Vec<u8>,
+    ) {
+        self.push_day(at, at, out);
+        self.push_time(at, out);
+        self.push_target(target, out);
+        self.push_styled("2", "0", sentence, out);
+        out.push(b'\n');
     }
 
     fn append_guest_event(&mut self, notice: &GuestNotice, out: &mut Vec<u8>) {
@@ -319,7 +428,9 @@ impl TextRenderer {
             return;
         }
         let (at, name) = (notice.at, guest_name(&notice.nick));
+        let is_terminal = matches!(self.format, TextFormat::Terminal { .. });
         let target = match &notice.event {
+            GuestEvent::Received { .. } | GuestEvent::Wrote { .. } if is_terminal => String::new(),
             GuestEvent::Received { .. } => format!("@{name}"),
             GuestEvent::Wrote { recipient, .. } => {
                 self.names.display_target(&Target::Peer(*recipient))
@@ -329,14 +440,25 @@ impl TextRenderer {
                 self.shown_room(room)
             }
         };
-        self.push_time(at, None, out);
+        self.push_day(at, at, out);
+        self.push_time(at, out);
         if !target.is_empty() {
             let _ = write!(out, "{target} ");
         }
+        let mut style = "";
         let sentence = match &notice.event {
             GuestEvent::Joined(_) => format!("* {name} joined"),
             GuestEvent::Left(_) => format!("* {name} left"),
             GuestEvent::Remark { content, .. } => format!("- {name} {content}"),
+            GuestEvent::Wrote { content, .. } if is_terminal => {
+                style = self.palette().line_style(true, false);
+                self.is_alert_due = true;
+                format!("{name} → you: {content}")
+            }
+            GuestEvent::Received { content, .. } if is_terminal => {
+                style = self.palette().line_style(true, false);
+                format!("you → {name}: {content}")
+            }
             GuestEvent::Posted { content, .. } | GuestEvent::Wrote { content, .. } => {
                 format!("{name}: {content}")
             }
@@ -352,7 +474,8 @@ impl TextRenderer {
                 format!("{}: {content}", self.display_name(&author))
             }
         };
-        let _ = writeln!(out, "{}", sanitize(&sentence));
+        self.push_styled(style, "0", &sanitize(&sentence), out);
+        out.push(b'\n');
     }
 
     fn display_name(&self, peer: &Peer) -> String {
@@ -362,15 +485,7 @@ impl TextRenderer {
         }
     }
 
-    /// Appends the time `at` and the target. For `today`, see [`TextRenderer::push_time`].
-    fn push_time_and_target(
-        &self,
-        at: WallTime,
-        today: Option<WallTime>,
-        target: &Target,
-        out: &mut Vec<u8>,
-    ) {
-        self.push_time(at, today, out);
+    fn push_target(&self, target: &Target, out: &mut Vec<u8>) {
         let shown = match target {
             Target::Room(room) => self.shown_room(room),
             Target::Peer(_) => self.names.display_target(target),
@@ -390,48 +505,48 @@ impl TextRenderer {
         }
     }
 
-    /// Appends the time `at` and a blank. At a terminal, the date comes first if `at` is on another
-    /// day than `today`. Without `today`, no date is shown at a terminal.
-    fn push_time(&self, at: WallTime, today: Option<WallTime>, out: &mut Vec<u8>) {
-        // Writing to a `Vec` cannot fail.
-        let _ = match &self.format {
-            TextFormat::Pipe => write!(out, "{at} "),
-            TextFormat::Terminal { zone, color } => {
+    /// Appends the time `at` and a blank.
+    fn push_time(&self, at: WallTime, out: &mut Vec<u8>) {
+        match &self.format {
+            // Writing to a `Vec` cannot fail.
+            TextFormat::Pipe => drop(write!(out, "{at} ")),
+            TextFormat::Terminal { zone, .. } => {
                 let then = at.civil(zone);
-                let other_day =
-                    today.is_some_and(|now| now.0 > 0 && now.civil(zone).date() != then.date());
-                let day = if other_day {
-                    format!("{} ", then.date())
-                } else {
-                    String::new()
-                };
-                let (dim, off) = if *color {
-                    ("\x1b[2m", "\x1b[0m")
-                } else {
-                    ("", "")
-                };
-                write!(
-                    out,
-                    "{dim}[{day}{:02}:{:02}]{off} ",
-                    then.hour(),
-                    then.minute()
-                )
+                let time = format!("[{:02}:{:02}]", then.hour(), then.minute());
+                self.push_styled("2", "0", &time, out);
+                out.push(b' ');
             }
+        }
+    }
+
+    /// Appends a day line at a terminal, if `at` is on another day than the line above. The first
+    /// line of all needs none if it is of `today`. `today` is 1970 if the clock is not set.
+    fn push_day(&mut self, at: WallTime, today: WallTime, out: &mut Vec<u8>) {
+        let TextFormat::Terminal { zone, day, .. } = &mut self.format else {
+            return;
         };
+        let date = at.civil(zone).date();
+        let today = match today {
+            WallTime(1..) => today.civil(zone).date(),
+            _ => date,
+        };
+        if day.replace(date).unwrap_or(today) != date {
+            let line = format_day_line(date);
+            self.push_styled("2", "0", &line, out);
+            out.push(b'\n');
+        }
     }
 }
 
-/// The time to show of lines, and the day with which a terminal compares it: see
-/// [`TextRenderer::push_time`].
-fn shown_time(chat: &ChatLines, today: WallTime) -> (WallTime, Option<WallTime>) {
+/// The time to show of lines.
+fn shown_time(chat: &ChatLines) -> WallTime {
     match chat.arrival {
-        None
-        | Some(Arrival {
-            is_backlog: true, ..
-        }) => (chat.timestamp, Some(today)),
-        Some(Arrival { received, late, .. }) if late || received == WallTime::default() => {
-            (chat.timestamp, Some(received))
-        }
-        Some(Arrival { received, .. }) => (received, None),
+        Some(Arrival {
+            received,
+            late: false,
+            is_backlog: false,
+            ..
+        }) if received != WallTime::default() => received,
+        _ => chat.timestamp,
     }
 }

@@ -5,6 +5,7 @@ mod hosts;
 
 mod editor;
 mod exit;
+mod living;
 mod pty;
 mod screen;
 mod streams;
@@ -95,7 +96,7 @@ fn a_direct_message_read_at_a_terminal_is_reported_to_its_author() {
     let bob = lo.start("bob", &["listen", "--json"]);
     alice.pty.wait_row("* bob joined");
     let send = lo.spawn("bob", &["send", "-t", "@alice", "psst"]);
-    alice.pty.wait_row("bob: psst");
+    alice.pty.wait_row("bob → you: psst");
     let line = bob.out.wait_for(TIMEOUT, |line| line.contains("\"read\""));
     assert!(line.starts_with(r#"{"type":"read","target":"@"#), "{line}");
     drop(send);
@@ -105,6 +106,6 @@ fn a_direct_message_read_at_a_terminal_is_reported_to_its_author() {
     drop(bob);
     let bob = AtTerminal::chat(&lo, "bob", &[]);
     alice.pty.type_keys("/msg bob and now?\r");
-    bob.pty.wait_row("alice: and now?");
+    bob.pty.wait_row("alice → you: and now?");
     alice.pty.wait_row("* bob has read it");
 }

@@ -16,6 +16,8 @@ pub struct Screen {
     pending: Vec<u8>,
     /// Whether the terminal marks what is pasted (DECSET 2004).
     pub marks_paste: bool,
+    /// How often the bell rang.
+    pub bells: usize,
     /// The parameters of every SGR sequence (colour, bold).
     pub styles: Vec<String>,
     /// Every sequence and control character that the program should never send.
@@ -33,6 +35,7 @@ impl Screen {
             column: 0,
             pending: Vec::new(),
             marks_paste: false,
+            bells: 0,
             styles: Vec::new(),
             unknown: Vec::new(),
         }
@@ -83,7 +86,7 @@ impl Screen {
         match self.pending.as_slice() {
             b"\r" => self.column = 0,
             b"\n" => self.down(),
-            b"\x07" => {}
+            b"\x07" => self.bells += 1,
             b"\t" => {
                 let next = (self.column / 8 + 1) * 8;
                 self.column = next.min(self.columns - 1);

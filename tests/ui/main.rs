@@ -1,5 +1,6 @@
 //! Presentation: the line editor, notices as text and JSON, and commands.
 
+mod at_terminal;
 mod command;
 mod completion;
 mod diagnostic;

@@ -7,6 +7,7 @@ use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;
 use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
+use p2pchat::ui::terminal_text::palette::Palette;
 use p2pchat::ui::text::TextRenderer;
 
 use super::support::{
@@ -101,7 +102,7 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
 #[test]
 fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     let zone = TimeZone::fixed(Offset::constant(2));
-    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone.clone(), false);
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone.clone(), Palette::None);
     screen.set_current_room(Some(Room::general()));
     assert_eq!(
         rendered(&mut screen, &chat(bob_says(&["Hey there!"]))),
@@ -116,11 +117,17 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     });
     assert_eq!(
         rendered(&mut screen, &other),
-        format!("[2026-11-20 10:00] #ops ** BOB~{} waves\n", short(3))
+        format!(
+            "--- Friday, 20 November 2026\n[10:00] #ops ** BOB~{} waves\n",
+            short(3)
+        )
     );
     assert_eq!(
         rendered(&mut screen, &chat(bob_says(&["it's me"]))),
-        format!("[12:31] bob~{}: it's me\n", short(2)),
+        format!(
+            "--- Saturday, 21 November 2026\n[12:31] bob~{}: it's me\n",
+            short(2)
+        ),
         "once two peers are called bob, each has its id"
     );
     let mut names = DisplayNames::default();
@@ -130,7 +137,7 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     };
     names.record(&invalid_name);
     assert_eq!(names.display_name(&invalid_name), format!("?~{}", short(5)));
-    let mut colours = TextRenderer::for_terminal(&peer(1, "alice"), zone, true);
+    let mut colours = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::Basic);
     let line = rendered(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
     assert!(line.starts_with("\u{1b}[2m[12:31]\u{1b}[0m "), "{line:?}");
     assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
@@ -143,21 +150,22 @@ fn history_shows_the_signed_fields_only() {
         unreachable!("a chat");
     };
     let zone = jiff::tz::TimeZone::UTC;
-    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
-    let mut history = |today: &str| {
+    let history = |today: &str| {
+        let zone = zone.clone();
+        let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::None);
         let mut out = Vec::new();
         let lines = ChatLines::signed(&chat.batch, 0, "one\ntwo\u{1b}\n".to_owned());
         screen.append_chat(&lines, wall_time(today), &mut out);
         String::from_utf8(out).unwrap()
     };
-    // A line of another day has its date.
+    // A line of another day comes below its day.
     assert_eq!(
         history("2026-11-20T23:00:00Z"),
         "[08:00] #general bob: one\n[08:00] #general bob: two␛\n"
     );
     let yesterday = history("2026-11-21T01:00:00Z");
     assert!(
-        yesterday.starts_with("[2026-11-20 08:00] #general bob: one\n"),
+        yesterday.starts_with("--- Friday, 20 November 2026\n[08:00] #general bob: one\n"),
         "{yesterday}"
     );
     let mut out = Vec::new();
@@ -184,7 +192,7 @@ fn history_shows_the_signed_fields_only() {
 #[test]
 fn a_name_known_for_another_key_is_shown_with_an_id() {
     let zone = TimeZone::fixed(Offset::UTC);
-    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::None);
     let shown = |screen: &mut TextRenderer| rendered(screen, &chat(bob_says(&["hi"])));
     screen.record_known_name(identity(2).id(), &Nick::new("Bob").unwrap());
     assert!(shown(&mut screen).ends_with(" bob: hi\n"), "his own name");

@@ -98,6 +98,8 @@ pub enum OptionId {
     Interval,
     /// How long a silent peer counts as here, in seconds.
     Patience,
+    /// Ring no bell.
+    NoBell,
 }
 
 impl OptionId {
@@ -353,6 +355,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Patience, 0, "--patience", "SECONDS", NETWORK_COMMANDS,
         "as in `--patience 120`: how long a silent peer counts as here",
         "how long a silent peer counts as here (28)"),
+    flag(OptionId::NoBell, 0, "--no-bell", TRANSCRIPT_COMMANDS,
+        "ring no bell for direct messages, and for your name"),
 ];
 
 const _: () = {

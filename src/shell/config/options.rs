@@ -129,6 +129,8 @@ pub struct Options {
     pub reading: Reading,
     /// Whether the lines that this program sends are printed.
     pub echo: bool,
+    /// Whether the bell of the terminal rings for direct messages, and for lines that say our name.
+    pub has_bell: bool,
     /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
     /// Whether typed direct messages are kept in the file of typed lines, too.
@@ -289,6 +291,7 @@ pub fn parse(
             .unwrap_or(0),
         reading: Reading::choose(&sources)?,
         echo: !sources.has_flag(OptionId::NoEcho),
+        has_bell: !sources.has_flag(OptionId::NoBell),
         has_slash_commands: sources.has_flag(OptionId::Commands),
         history_direct: sources.has_flag(OptionId::HistoryDirect),
         is_lossy: sources.has_flag(OptionId::Lossy),

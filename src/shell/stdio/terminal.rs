@@ -12,7 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, write};
 
+use crate::shell::config::values::Color;
 use crate::ui::editor::terminal::PASTE_MARKS_OFF;
+use crate::ui::terminal_text::palette::Palette;
 
 /// The modes that the terminal had before raw mode.
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
@@ -113,6 +115,18 @@ pub fn restore() {
 /// `dumb`, empty or missing.
 pub fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb")
+}
+
+/// The colours to use. `$TERM` and `$COLORTERM` tell which the terminal has.
+pub fn palette(color: Color) -> Palette {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if color == Color::Never || color == Color::Auto && is_dumb() {
+        Palette::None
+    } else if variable("TERM").contains("256color") || !variable("COLORTERM").is_empty() {
+        Palette::Indexed
+    } else {
+        Palette::Basic
+    }
 }
 
 /// The width of the terminal in columns; 0 without a terminal.

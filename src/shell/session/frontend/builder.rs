@@ -13,6 +13,7 @@ use crate::shell::config::values::Color;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, wake, watch_stdout};
 use crate::shell::os::signals::Signals;
+use crate::shell::os::time_zone::local_time_zone;
 use crate::shell::session::frontend::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, Retention, SessionMode,
 };
@@ -229,18 +230,15 @@ impl FrontendBuilder {
 
 /// Creates the renderer for the events of a run. `is_terminal`: whether stdout is a terminal.
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
-    let renderer = match (options.json, is_terminal) {
+    let palette = terminal::palette(options.color);
+    let text = || Renderer::for_terminal(own, local_time_zone(), palette);
+    let mut renderer = match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
-        (false, true) => {
-            let has_color = match options.color {
-                Color::Auto => !terminal::is_dumb(),
-                color => color == Color::Always,
-            };
-            Renderer::for_terminal(own, has_color).with_screen(terminal::width_columns())
-        }
-        (false, false) if options.color == Color::Always => Renderer::for_terminal(own, true),
+        (false, true) => text().with_screen(terminal::width_columns()),
+        (false, false) if options.color == Color::Always => text(),
         (false, false) => Renderer::for_pipe(own),
     };
+    renderer.set_bell(options.has_bell);
     match &options.line_format {
         Some(format) => renderer.with_line_format(format.clone()),
         None => renderer,

@@ -170,7 +170,10 @@ impl Frontend {
             keeps_typed_direct: options.history_direct,
             exit_policy: parts.exit_policy,
             printed: Printed::new(
-                match parts.renderer.has_line_format() || !options.filter.is_empty() {
+                match parts.renderer.has_line_format()
+                    || parts.renderer.has_screen()
+                    || !options.filter.is_empty()
+                {
                     true => OutputUnit::Byte,
                     false => OutputUnit::Line,
                 },

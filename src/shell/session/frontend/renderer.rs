@@ -1,19 +1,26 @@
 //! Renders events as text or JSON. On a terminal with an editor, events appear above the editor's
 //! line.
+use jiff::tz::TimeZone;
+
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
-use crate::shell::os::time_zone::local_time_zone;
 use crate::ui::editor::completion::KnownWords;
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
 use crate::ui::editor::terminal::{Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
 use crate::ui::session_event::{EventKind, SessionEvent};
+use crate::ui::terminal_text::palette::Palette;
 use crate::ui::wrap::wrap_lines;
 use crate::ui::{json, tables, text};
+
+/// Least time between two rings of the bell, in milliseconds of the wall clock.
+const BELL_INTERVAL_MS: u64 = 1000;
+/// The character that rings the bell of a terminal.
+const BELL: u8 = 0x07;
 
 enum Format {
     /// Text. The renderer remembers names and the current room.
@@ -35,42 +42,55 @@ pub struct Renderer {
     /// The width of the screen, at whose right edge lines are broken. `None`: the output is no
     /// screen, or has JSON.
     columns: Option<usize>,
+    /// Whether the bell of a screen rings for direct messages, and for lines that say the user's
+    /// name.
+    has_bell: bool,
+    /// Whether the bell rings with the next output.
+    is_bell_due: bool,
+    /// When the bell has rung last.
+    last_bell: WallTime,
     editor_line: Option<Box<EditorLine>>,
 }
 
 impl Renderer {
-    /// A renderer that writes each event as one line of JSON.
-    pub fn json() -> Renderer {
+    fn new(format: Format) -> Renderer {
         Renderer {
-            format: Format::Json,
+            format,
             line_format: None,
             columns: None,
+            has_bell: false,
+            is_bell_due: false,
+            last_bell: WallTime::default(),
             editor_line: None,
         }
+    }
+
+    /// A renderer that writes each event as one line of JSON.
+    pub fn json() -> Renderer {
+        Renderer::new(Format::Json)
     }
 
     /// A renderer of text for scripts: UTC times, no colours.
     pub fn for_pipe(own: &Peer) -> Renderer {
-        Renderer {
-            format: Format::Text(Box::new(text::TextRenderer::for_pipe(own))),
-            line_format: None,
-            columns: None,
-            editor_line: None,
-        }
+        Renderer::new(Format::Text(Box::new(text::TextRenderer::for_pipe(own))))
     }
 
-    /// A renderer of text for a person at a terminal, with local times. `color`: whether to use
-    /// colours.
-    pub fn for_terminal(own: &Peer, color: bool) -> Renderer {
-        Renderer {
-            format: Format::Text(Box::new(text::TextRenderer::for_terminal(
-                own,
-                local_time_zone(),
-                color,
-            ))),
-            line_format: None,
-            columns: None,
-            editor_line: None,
+    /// A renderer of text for a person at a terminal, with times in `zone`.
+    pub fn for_terminal(own: &Peer, zone: TimeZone, palette: Palette) -> Renderer {
+        let renderer = text::TextRenderer::for_terminal(own, zone, palette);
+        Renderer::new(Format::Text(Box::new(renderer)))
+    }
+
+    /// Whether the bell of a screen rings for direct messages, and for lines that say the user's
+    /// name.
+    pub fn set_bell(&mut self, has_bell: bool) {
+        self.has_bell = has_bell;
+    }
+
+    /// Changes the colours.
+    pub fn set_palette(&mut self, palette: Palette) {
+        if let Format::Text(renderer) = &mut self.format {
+            renderer.set_palette(palette);
         }
     }
 
@@ -88,6 +108,11 @@ impl Renderer {
             columns: None,
             ..self
         }
+    }
+
+    /// Whether the output is a screen, on which a line of the transcript may take several rows.
+    pub fn has_screen(&self) -> bool {
+        self.columns.is_some()
     }
 
     /// Whether chat lines are printed in the user's own form.
@@ -129,7 +154,22 @@ impl Renderer {
         match (&mut self.format, &self.line_format) {
             (Format::Json, _) => json::append_event(event, false, out),
             (Format::Text(text), Some(format)) => text.append_formatted(format, &event.kind, out),
-            (Format::Text(_), None) => self.append_text(&event.kind, today, out),
+            (Format::Text(_), None) => {
+                self.append_text(&event.kind, today, out);
+                self.alert(today);
+            }
+        }
+    }
+
+    /// Lets the bell ring if a line for the user was rendered, and the bell has not just rung.
+    fn alert(&mut self, now: WallTime) {
+        let Format::Text(renderer) = &mut self.format else {
+            return;
+        };
+        let is_for_user = renderer.take_alert() && self.has_bell && self.columns.is_some();
+        if is_for_user && now.0.abs_diff(self.last_bell.0) >= BELL_INTERVAL_MS {
+            self.last_bell = now;
+            self.is_bell_due = true;
         }
     }
 
@@ -227,6 +267,9 @@ impl Renderer {
     pub fn compose_output(&mut self, mut lines: Vec<u8>) -> Vec<u8> {
         if let (Some(columns), Ok(text)) = (self.columns, std::str::from_utf8(&lines)) {
             lines = wrap_lines(text, columns).into_bytes();
+        }
+        if std::mem::take(&mut self.is_bell_due) {
+            lines.push(BELL);
         }
         let Some(line) = &mut self.editor_line else {
             return lines;
