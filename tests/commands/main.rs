@@ -24,6 +24,7 @@ mod format;
 mod go_room;
 #[cfg(feature = "grenache")]
 mod grenache;
+mod help;
 mod history;
 mod hostile;
 #[cfg(feature = "invite")]
