@@ -91,6 +91,7 @@ pub mod guest_table;
 pub mod guests;
 pub mod hybrid_clock;
 pub mod link;
+pub mod link_events;
 pub mod membership;
 #[allow(clippy::module_inception)]
 pub mod node;

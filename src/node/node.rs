@@ -4,19 +4,15 @@ use crate::base::event::command::Command;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
-use crate::base::event::peer::Peer;
-use crate::base::event::stream_id::StreamId;
 use crate::base::guests::lsnp::{LsnpInput, LsnpRequest};
-use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
-use crate::base::name::{FolderName, Nick, Target};
+use crate::base::name::{FolderName, Target};
 use crate::base::range::LogRanges;
 use crate::base::time::{Now, Time};
-use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::duplicate_identity::ReportedDuplicates;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
+use crate::node::connection::liveness::LinkEvent;
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::discovery::exchange::PeerExchange;
@@ -27,20 +23,18 @@ use crate::node::membership::profile::Profile;
 use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
-use crate::node::membership::routes::{Loss, Routes};
-use crate::node::peer_clock::PeerClock;
+use crate::node::membership::routes::Routes;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::publication::Publication;
 use crate::node::replication::logs::table::Logs;
 use crate::node::timer::{Deadlines, Timer};
-use crate::wire::message::Message;
 
 /// One peer of the network, without I/O. All work happens in [`Node::handle`].
 pub struct Node {
     pub(super) ctx: Context,
     pub(super) handshakes: Handshakes,
-    reported_duplicates: ReportedDuplicates,
+    pub(super) reported_duplicates: ReportedDuplicates,
     pub(super) known_peers: KnownPeers,
     pub(super) logs: Logs,
     pub(super) rooms: Rooms,
@@ -48,11 +42,11 @@ pub struct Node {
     pub(super) replication: Replication,
     pub(super) delivery_tracker: DeliveryTracker,
     pub(super) name_resolution: NameResolution,
-    presence: Presence,
+    pub(super) presence: Presence,
     pub(super) dialer: Dialer,
-    exchange: PeerExchange,
+    pub(super) exchange: PeerExchange,
     guests: Guests,
-    profile: Profile,
+    pub(super) profile: Profile,
     has_left: bool,
 }
 
@@ -393,205 +387,6 @@ impl Node {
         self.dialer.set_joined_rooms(&self.ctx, self.rooms.joined());
         for stream in self.ctx.streams() {
             self.update_shared_rooms(stream);
-        }
-    }
-
-    /// Passes link events to the features. Then handles the new events that the features cause,
-    /// until no event is left.
-    fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
-        while !events.is_empty() {
-            for event in std::mem::take(&mut events) {
-                match event {
-                    LinkEvent::Up(stream) => self.link_up(stream),
-                    LinkEvent::UnexpectedPeer(stream, peer) => {
-                        self.dialer.handle_unexpected_peer(stream, peer)
-                    }
-                    LinkEvent::Message(stream, message) => {
-                        self.handle_message(stream, message, &mut events)
-                    }
-                    LinkEvent::Batch(stream, bytes) => {
-                        let (ctx, logs) = (&mut self.ctx, &mut self.logs);
-                        let receipts = &mut self.delivery_tracker;
-                        let outcome = self
-                            .replication
-                            .handle_batch(ctx, logs, receipts, stream, bytes);
-                        if outcome.is_err() {
-                            liveness::close_violation(&mut self.ctx, stream, &mut events);
-                        }
-                    }
-                    LinkEvent::DuplicateIdentity(duplicate) => {
-                        if self.reported_duplicates.report(&mut self.ctx, duplicate) {
-                            self.logs.renew_incarnation(&mut self.ctx);
-                        }
-                    }
-                    LinkEvent::Down(link) => self.link_down(link, &mut events),
-                    LinkEvent::Failed(stream, failure) => {
-                        self.dialer
-                            .handle_dial_failed(&mut self.ctx, stream, failure)
-                    }
-                }
-            }
-        }
-    }
-
-    fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
-        let peer = link.peer;
-        if link.end == LinkEnd::Left {
-            self.routes.remove_peer(&mut self.ctx, &peer, link.run);
-        }
-        self.replication.link_down(link.stream);
-        self.replication.offer_to_carriers(&self.ctx, &self.logs);
-        self.presence.link_down(&self.ctx, &link);
-        if link.end != LinkEnd::Replaced {
-            self.update_presence(&peer);
-        }
-        let cause = match link.end {
-            LinkEnd::Replaced | LinkEnd::Pruned => Loss::Relay,
-            LinkEnd::Left => Loss::Left,
-            LinkEnd::Lost | LinkEnd::Unconfirmed => Loss::Member,
-        };
-        self.routes.record_loss(&self.ctx, &peer, cause);
-        for reachable in link.reachable.iter() {
-            self.routes.record_loss(&self.ctx, reachable, Loss::Relay);
-            self.update_presence(reachable);
-        }
-        self.schedule_route_updates();
-        let rooms = self.rooms.joined();
-        self.replication
-            .author_unlinked(&self.ctx, &self.logs, &peer, rooms);
-        self.replication
-            .select_sources(&self.ctx, &self.logs, &self.rooms);
-        self.dialer.link_down(&mut self.ctx, &link);
-        if link.end != LinkEnd::Replaced {
-            self.handshakes
-                .promote_deferred(&mut self.ctx, peer, events);
-        }
-    }
-
-    fn link_up(&mut self, stream: StreamId) {
-        let Some(peer) = self.ctx.links.get(&stream).map(|link| link.peer.clone()) else {
-            return;
-        };
-        if self.dialer.link_up(&mut self.ctx, stream, peer.id) {
-            self.known_peers.bind(&mut self.ctx, &peer);
-        }
-        self.exchange.link_up(&mut self.ctx, stream);
-        self.routes.link_up(&peer.id);
-        self.observe_peer(stream, peer);
-        self.delivery_tracker
-            .link_up(&self.ctx, &mut self.logs, stream);
-        self.rooms.link_up(&mut self.ctx, stream);
-        self.profile.link_up(&mut self.ctx, stream);
-        self.update_shared_rooms(stream);
-        self.replication.link_up(&self.ctx, &self.logs, stream);
-        self.replication.offer_to_carriers(&self.ctx, &self.logs);
-    }
-
-    /// Records that a peer claims a name. Returns the name under which the peer is shown.
-    fn observe_peer(&mut self, stream: StreamId, peer: Peer) -> Nick {
-        let nick = self.known_peers.observe(&mut self.ctx, &peer);
-        if let Some(link) = self.ctx.links.get_mut(&stream) {
-            link.peer.nick = nick.clone();
-        }
-        nick
-    }
-
-    fn update_shared_rooms(&mut self, stream: StreamId) {
-        let change = self.rooms.update_shared(&mut self.ctx, stream);
-        for room in &change.removed {
-            self.replication.room_unshared(stream, room);
-        }
-        for room in &change.added {
-            self.routes.room_shared(&mut self.ctx, stream, room);
-            self.replication
-                .room_shared(&mut self.ctx, &self.logs, stream, room);
-        }
-        let unreachable = self
-            .routes
-            .rooms_unshared(&mut self.ctx, stream, &change.removed);
-        if let Some(peer) = self.ctx.links.get(&stream).map(|link| link.peer.id) {
-            self.update_presence(&peer);
-        }
-        for peer in &unreachable {
-            self.update_presence(peer);
-        }
-        self.dialer.update_peer_rooms(&self.ctx, stream);
-    }
-
-    fn update_presence(&mut self, peer: &PeerId) {
-        self.presence
-            .update(&mut self.ctx, self.rooms.joined(), peer);
-        self.delivery_tracker
-            .peer_reachable(&mut self.ctx, &mut self.logs, peer);
-    }
-
-    fn schedule_route_updates(&mut self) {
-        for room in self.rooms.joined() {
-            self.routes.schedule_update(&self.ctx, room);
-        }
-    }
-
-    fn handle_message(&mut self, stream: StreamId, message: Message, events: &mut Vec<LinkEvent>) {
-        let ctx = &mut self.ctx;
-        let Some(link) = ctx.links.get(&stream) else {
-            return;
-        };
-        let peer = link.peer.id;
-        match message {
-            Message::Rooms { rooms } => {
-                self.rooms.handle_rooms(ctx, stream, rooms);
-                self.update_shared_rooms(stream);
-            }
-            Message::Have(have) => self.replication.handle_have(
-                ctx,
-                &mut self.logs,
-                &self.rooms,
-                &mut self.delivery_tracker,
-                stream,
-                have,
-            ),
-            Message::Want { target, logs } => self
-                .replication
-                .handle_want(ctx, &self.logs, stream, &target, &logs),
-            Message::Ping { nonce } => ctx.send(stream, &Message::Pong { nonce }),
-            Message::Pong { nonce } => {
-                liveness::handle_pong(ctx, stream, nonce);
-                self.handshakes.handle_pong(ctx, stream);
-            }
-            Message::Profile { username } => {
-                let nick = Nick::new_or_placeholder(&username);
-                let nick = self.observe_peer(stream, Peer { id: peer, nick });
-                self.presence.rename(&mut self.ctx, &peer, nick);
-                self.schedule_route_updates();
-            }
-            Message::Members(members) => {
-                for other in self.routes.handle_update(ctx, stream, members) {
-                    self.update_presence(&other);
-                    let (ctx, logs) = (&self.ctx, &self.logs);
-                    let rooms = self.rooms.joined();
-                    self.replication
-                        .offer_to_unreached(ctx, logs, &peer, &other, rooms);
-                    self.replication.offer_to_carriers_for(ctx, logs, &other);
-                    self.replication
-                        .repeat_receipts(ctx, logs, stream, &other, rooms);
-                }
-            }
-            Message::Clock {
-                peer: author,
-                run,
-                age,
-                wall,
-            } => {
-                let clock = PeerClock::new(ctx.now.time, age, wall);
-                ctx.author_clocks
-                    .record_relayed(author, AuthorClock { run, clock }, peer);
-            }
-            Message::Peers { peers } => {
-                self.exchange.handle_peers(ctx, stream, &peers);
-                self.dialer.handle_introductions(ctx, stream, &peers);
-            }
-            Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
-            Message::Hello(_) | Message::Unknown => {}
         }
     }
 }

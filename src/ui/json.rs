@@ -9,6 +9,7 @@ use super::guests::guest_json::{append_guest, append_guest_event};
 use super::guests::lsnp_commands;
 use super::json_fields::TROUBLE_SUFFIX;
 use super::json_line::JsonLine;
+use super::json_peers::{append_flaps, append_membership, append_peer, append_receipt};
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
@@ -18,11 +19,10 @@ use crate::base::batch::LogId;
 use crate::base::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
-use crate::base::event::notice::{FlapKind, Notice};
-use crate::base::event::peer::{Peer, PeerInfo};
+use crate::base::event::notice::Notice;
+use crate::base::event::peer::Peer;
 use crate::base::lines::Lines;
-use crate::base::name::{Nick, Room};
-use crate::base::time::WallTime;
+use crate::base::name::Room;
 use crate::base::trust::fingerprint::Fingerprint;
 
 /// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose
@@ -327,27 +327,6 @@ fn append_send(
     line.finish();
 }
 
-/// Appends a receipt as a JSON line. `kind` is `delivered` if `peer` stores the log up to
-/// `sequence`. `kind` is `read` if `peer` has shown the log up to `sequence`.
-fn append_receipt(
-    kind: &str,
-    log: &LogId,
-    sequence: u64,
-    peer: &Peer,
-    at: Option<WallTime>,
-    out: &mut Vec<u8>,
-) {
-    let mut line = JsonLine::new(kind, out);
-    line.log(log);
-    line.raw("sequence", sequence);
-    line.id(&peer.id);
-    if let Some(at) = at {
-        line.raw("timestamp", format_args!("\"{at}\""));
-        line.name(peer);
-    }
-    line.finish();
-}
-
 /// Appends a notice as one JSON line. Appends nothing for notices that no session emits.
 fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
@@ -461,45 +440,6 @@ pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
     line.finish();
 }
 
-fn append_membership(
-    kind: &str,
-    room: &Room,
-    peer: &Peer,
-    old: Option<&Nick>,
-    at: WallTime,
-    out: &mut Vec<u8>,
-) {
-    let mut line = JsonLine::new(kind, out);
-    line.raw("timestamp", format_args!("\"{at}\""));
-    line.string("target", room.as_str());
-    line.peer(peer);
-    if let Some(old) = old {
-        line.string("old", old.as_str());
-    }
-    line.finish();
-}
-
-fn append_flaps(
-    room: &Room,
-    peer: &Peer,
-    kind: FlapKind,
-    count: u64,
-    at: WallTime,
-    out: &mut Vec<u8>,
-) {
-    let mut line = JsonLine::new("presence", out);
-    line.raw("timestamp", format_args!("\"{at}\""));
-    line.string("target", room.as_str());
-    line.peer(peer);
-    let change = match kind {
-        FlapKind::Membership => "join",
-        FlapKind::Name => "nick",
-    };
-    line.string("change", change);
-    line.raw("count", count);
-    line.finish();
-}
-
 /// Appends each line as one JSON line. Only the last one has the cursor.
 fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(chat);
@@ -570,26 +510,4 @@ fn shared_fields(chat: &ChatLines) -> (Vec<u8>, Vec<u8>) {
     };
     tail.extend_from_slice(action);
     (head, tail)
-}
-
-fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
-    let mut line = JsonLine::new("peer", out);
-    line.peer(&view.peer);
-    match view.address {
-        Some(address) => line.string("address", &address.to_string()),
-        None => line.raw("address", "null"),
-    }
-    line.string("found", view.found_via.as_str());
-    line.string("state", view.state.as_str());
-    match view.rtt {
-        Some(rtt) => line.raw("rtt_ms", rtt),
-        None => line.raw("rtt_ms", "null"),
-    }
-    line.rooms(&view.rooms);
-    if let Some(via) = &view.via {
-        line.string("via", &via.to_string());
-        line.raw("via_sender", format_args!("\"{}\"", via.id));
-    }
-    line.string("trust", view.familiarity.as_str());
-    line.finish();
 }

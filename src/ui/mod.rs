@@ -9,6 +9,7 @@ pub mod json;
 pub mod json_fields;
 pub mod json_line;
 pub mod json_parser;
+pub mod json_peers;
 pub mod line_filter;
 pub mod line_format;
 pub mod request;

@@ -43,7 +43,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
     (
         "node",
         &[
-            &["query"],
+            &["link_events", "query"],
             &["node"],
             &["replication"],
             &["guests", "membership"],

@@ -1,0 +1,89 @@
+//! Renders what peers do, and who is here, as JSON lines.
+use super::json_line::JsonLine;
+use crate::base::batch::LogId;
+use crate::base::event::notice::FlapKind;
+use crate::base::event::peer::{Peer, PeerInfo};
+use crate::base::name::{Nick, Room};
+use crate::base::time::WallTime;
+
+pub(super) fn append_membership(
+    kind: &str,
+    room: &Room,
+    peer: &Peer,
+    old: Option<&Nick>,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let mut line = JsonLine::new(kind, out);
+    line.raw("timestamp", format_args!("\"{at}\""));
+    line.string("target", room.as_str());
+    line.peer(peer);
+    if let Some(old) = old {
+        line.string("old", old.as_str());
+    }
+    line.finish();
+}
+
+pub(super) fn append_flaps(
+    room: &Room,
+    peer: &Peer,
+    kind: FlapKind,
+    count: u64,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let mut line = JsonLine::new("presence", out);
+    line.raw("timestamp", format_args!("\"{at}\""));
+    line.string("target", room.as_str());
+    line.peer(peer);
+    let change = match kind {
+        FlapKind::Membership => "join",
+        FlapKind::Name => "nick",
+    };
+    line.string("change", change);
+    line.raw("count", count);
+    line.finish();
+}
+
+/// Appends a receipt as a JSON line. `kind` is `delivered` if `peer` stores the log up to
+/// `sequence`. `kind` is `read` if `peer` has shown the log up to `sequence`.
+pub(super) fn append_receipt(
+    kind: &str,
+    log: &LogId,
+    sequence: u64,
+    peer: &Peer,
+    at: Option<WallTime>,
+    out: &mut Vec<u8>,
+) {
+    let mut line = JsonLine::new(kind, out);
+    line.log(log);
+    line.raw("sequence", sequence);
+    line.id(&peer.id);
+    if let Some(at) = at {
+        line.raw("timestamp", format_args!("\"{at}\""));
+        line.name(peer);
+    }
+    line.finish();
+}
+
+pub(super) fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new("peer", out);
+    line.peer(&view.peer);
+    match view.address {
+        Some(address) => line.string("address", &address.to_string()),
+        None => line.raw("address", "null"),
+    }
+    line.string("found", view.found_via.as_str());
+    line.string("state", view.state.as_str());
+    match view.rtt {
+        Some(rtt) => line.raw("rtt_ms", rtt),
+        None => line.raw("rtt_ms", "null"),
+    }
+    line.rooms(&view.rooms);
+    if let Some(via) = &view.via {
+        line.string("via", &via.to_string());
+        line.raw("via_sender", format_args!("\"{}\"", via.id));
+    }
+    line.string("trust", view.familiarity.as_str());
+    line.finish();
+}
