@@ -15,6 +15,7 @@ pub mod line_key;
 pub mod lines;
 pub mod missing_lines;
 pub mod name;
+pub mod presence;
 pub mod range;
 pub mod republished_lines;
 pub mod request_id;

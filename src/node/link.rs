@@ -8,6 +8,7 @@ use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::presence::away::AwayText;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
@@ -59,6 +60,8 @@ pub struct Link {
     pub transient: bool,
     /// The peer says that its key ends with its program (`--ephemeral`).
     pub is_ephemeral: bool,
+    /// Why the peer's user is away. `None`: it is not, as far as the peer has said.
+    pub away: Option<AwayText>,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
     pub address: SocketAddr,
     /// The address at which our last dial reached the peer. `None` if only the peer dialed. The

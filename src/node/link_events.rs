@@ -4,6 +4,7 @@ use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
+use crate::base::presence::away::AwayText;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
@@ -180,6 +181,10 @@ impl Node {
                 let nick = self.observe_peer(stream, Peer { id: peer, nick });
                 self.presence.rename(&mut self.ctx, &peer, nick);
                 self.schedule_route_updates();
+            }
+            Message::Presence { away } => {
+                let away = away.as_deref().map(AwayText::cut);
+                self.presence.set_away(ctx, stream, away);
             }
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {

@@ -313,6 +313,7 @@ impl Node {
                 }
             }
             Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
+            Command::Away(away) => self.profile.set_away(ctx, away, self.rooms.joined()),
             Command::Peers => self.list_peers(),
             Command::Stats => {
                 let counters = self.stats();

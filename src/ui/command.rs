@@ -4,6 +4,7 @@ use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
+use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
 use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
 
 /// What a typed line requests.
@@ -53,6 +54,9 @@ pub enum UserCommand {
 /// Number of lines that /history shows by default. [`HELP`] contains the same number.
 const DEFAULT_HISTORY_LINES: u64 = 20;
 
+/// Refuses a command of a part that is left out.
+const NOT_BUILT: &str = "not part of this build: leave it out, or build with `--features presence`";
+
 /// The answer to /help.
 pub const HELP: &str = "\
 /help             list the commands
@@ -61,6 +65,8 @@ pub const HELP: &str = "\
 /part [#ROOM]     leave a room (the current one)
 /rooms            the rooms you are in
 /nick NAME        change your name
+/away [TEXT]      say that you are away, and why
+/back             say that you are back
 /me TEXT          say what you do
 /history [N]      the last N stored lines of this room (20)
 /search TEXT      stored lines of all rooms with this text
@@ -118,6 +124,14 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "part" => Ok(UserCommand::Core(Command::Part(Some(parse_room(
             argument,
         )?)))),
+        "away" | "back" if !HAS_PRESENCE => Err(NOT_BUILT.into()),
+        "away" if argument.len() > AWAY_TEXT_MAX_BYTES => Err(format!(
+            "the text is longer than {AWAY_TEXT_MAX_BYTES} bytes: shorten it"
+        )),
+        "away" => Ok(UserCommand::Core(Command::Away(Some(AwayText::cut(
+            argument,
+        ))))),
+        "back" => Ok(UserCommand::Core(Command::Away(None))),
         "nick" if argument.is_empty() => Err("/nick needs a name: /nick bob".into()),
         "nick" => match Nick::new(argument) {
             Ok(nick) => Ok(UserCommand::Core(Command::Nick(nick))),

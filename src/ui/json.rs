@@ -9,7 +9,9 @@ use super::guests::guest_json::{append_guest, append_guest_event};
 use super::guests::lsnp_commands;
 use super::json_fields::TROUBLE_SUFFIX;
 use super::json_line::JsonLine;
-use super::json_peers::{append_flaps, append_membership, append_peer, append_receipt};
+use super::json_peers::{
+    append_flaps, append_membership, append_peer, append_presence, append_receipt,
+};
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
@@ -259,6 +261,8 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::Part(Some(room)) => format!("/part {room}"),
             Command::Part(None) => "/part".to_owned(),
             Command::Nick(nick) => format!("/nick {nick}"),
+            Command::Away(Some(text)) => format!("/away {}", text.as_str()),
+            Command::Away(None) => "/back".to_owned(),
             Command::Peers => "/users".to_owned(),
             Command::Stats => "/stats".to_owned(),
             Command::AwaitDelivery {
@@ -338,6 +342,12 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             old,
             at,
         } => append_membership("nick", room, peer, Some(old), *at, out),
+        Notice::Presence {
+            room,
+            peer,
+            away,
+            at,
+        } => append_presence(room, peer, away.as_ref(), *at, out),
         Notice::Flapped {
             room,
             peer,

@@ -16,6 +16,7 @@ use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+use crate::base::presence::away::AwayText;
 use crate::base::request_id::RequestId;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::base::timing::Timing;
@@ -459,11 +460,22 @@ fn parse_notice(fields: &Fields<'_>, own: Option<PeerId>) -> Option<Notice> {
             old: fields.nick("old")?,
             at,
         },
+        "presence" if fields.number("count").is_none() => Notice::Presence {
+            room,
+            peer,
+            away: match fields.text("change")? {
+                "away" => Some(AwayText::cut(&parse_text(fields).ok()?)),
+                "back" => None,
+                _ => return None,
+            },
+            at,
+        },
         "presence" => Notice::Flapped {
             room,
             peer,
             kind: match fields.text("change")? {
                 "nick" => FlapKind::Name,
+                "away" => FlapKind::Away,
                 _ => FlapKind::Membership,
             },
             count: fields.number("count")?,
@@ -486,6 +498,7 @@ fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
             id,
             nick: Nick::new_or_placeholder(name.rsplit_once('~').map_or(name, |(nick, _)| nick)),
         }),
+        away: fields.text("away").map(AwayText::cut),
         familiarity: Familiarity::parse(fields.text("trust").unwrap_or_default()),
         state: parse_state(fields.text("state")?)?,
         rtt: fields.raw("rtt_ms").and_then(parse_tenths),

@@ -4,6 +4,7 @@ use crate::base::batch::LogId;
 use crate::base::event::notice::FlapKind;
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::name::{Nick, Room};
+use crate::base::presence::away::AwayText;
 use crate::base::time::WallTime;
 
 pub(super) fn append_membership(
@@ -39,9 +40,32 @@ pub(super) fn append_flaps(
     let change = match kind {
         FlapKind::Membership => "join",
         FlapKind::Name => "nick",
+        FlapKind::Away => "away",
     };
     line.string("change", change);
     line.raw("count", count);
+    line.finish();
+}
+
+/// Appends that a peer is away, with what it says as `content`; or that it is back.
+pub(super) fn append_presence(
+    room: &Room,
+    peer: &Peer,
+    away: Option<&AwayText>,
+    at: WallTime,
+    out: &mut Vec<u8>,
+) {
+    let mut line = JsonLine::new("presence", out);
+    line.raw("timestamp", format_args!("\"{at}\""));
+    line.string("target", room.as_str());
+    line.peer(peer);
+    match away {
+        Some(text) => {
+            line.string("change", "away");
+            line.string("content", text.as_str());
+        }
+        None => line.string("change", "back"),
+    }
     line.finish();
 }
 
@@ -85,5 +109,8 @@ pub(super) fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
         line.raw("via_sender", format_args!("\"{}\"", via.id));
     }
     line.string("trust", view.familiarity.as_str());
+    if let Some(away) = &view.away {
+        line.string("away", away.as_str());
+    }
     line.finish();
 }

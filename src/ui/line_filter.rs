@@ -150,6 +150,7 @@ impl LineFilter {
             | Notice::Left { .. }
             | Notice::Renamed { .. }
             | Notice::Flapped { .. }
+            | Notice::Presence { .. }
             | Notice::Gap { .. } => self.is_empty(),
             Notice::Guest(guest) => self.is_empty() || self.has_guest_line(guest),
             _ => true,

@@ -1,5 +1,6 @@
 //! Formats the answers to commands as tables.
 use std::borrow::Cow;
+use std::iter;
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -111,7 +112,7 @@ fn align<const N: usize>(table: &[[String; N]]) -> String {
             let width = cells.max().unwrap_or(0) + COLUMN_GAP;
             out.push_str(cell);
             if column + 1 < row.len() {
-                out.extend(std::iter::repeat_n(' ', width - cell.width()));
+                out.extend(iter::repeat_n(' ', width - cell.width()));
             }
         }
         out.push('\n');
@@ -128,7 +129,9 @@ pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let widths = rows.iter().map(|[name, ..]| name.chars().count());
     let width = widths.max().unwrap_or(0);
     let mut out = String::new();
-    for [name, _, address, _, state, rtt, rooms, key] in &rows {
+    let aways = peers.iter().map(|info| info.away.as_ref());
+    let aways = aways.chain(iter::repeat(None));
+    for ([name, _, address, _, state, rtt, rooms, key], away) in rows.iter().zip(aways) {
         let key = match &**key {
             "-" => String::new(),
             key => format!("  ({key})"),
@@ -137,8 +140,11 @@ pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
             "-" => String::new(),
             ms => format!("  {ms} ms"),
         };
+        let away = away.map_or_else(String::new, |it| {
+            format!("  ({})", sanitize(&it.to_string()))
+        });
         out.push_str(&format!(
-            "{name:width$}  {state:6}  {rooms}  {address}{rtt}{key}\n"
+            "{name:width$}  {state:6}  {rooms}  {address}{rtt}{key}{away}\n"
         ));
     }
     out

@@ -123,6 +123,18 @@ impl TextRenderer {
                 old,
                 at,
             } => self.append_rename(room, peer, old, *at, out),
+            Notice::Presence {
+                room,
+                peer,
+                away,
+                at,
+            } => {
+                self.names.record(peer);
+                let change = away
+                    .as_ref()
+                    .map_or("is back".into(), |it| format!("is {it}"));
+                self.append_membership(room, peer, *at, &sanitize(&change), out);
+            }
             Notice::Flapped {
                 room,
                 peer,
@@ -134,6 +146,7 @@ impl TextRenderer {
                 let changed = match kind {
                     FlapKind::Membership => "joined or left",
                     FlapKind::Name => "changed its name",
+                    FlapKind::Away => "went away or came back",
                 };
                 let change = format!("{changed} {count} times in the last minute");
                 self.append_membership(room, peer, *at, &change, out);

@@ -77,6 +77,12 @@ pub enum Message {
         /// The new name.
         username: String,
     },
+    /// The sender's user went away, or came back.
+    Presence {
+        /// Why the user is away. Absent: the user is back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        away: Option<String>,
+    },
     /// Introduces peers with which the sender is linked, so that the receiver can dial them.
     Peers {
         /// A [`ConnectionCode`](crate::wire::code::ConnectionCode) for each peer, at most
@@ -367,6 +373,7 @@ struct MessageFields {
     age: Option<u64>,
     wall: Option<WallTime>,
     username: Option<String>,
+    away: Option<String>,
     reason: Option<String>,
 }
 
@@ -394,6 +401,7 @@ impl MessageFields {
             "profile" => Message::Profile {
                 username: self.username?,
             },
+            "presence" => Message::Presence { away: self.away },
             "bye" => Message::Bye {
                 reason: ByeReason::parse(&self.reason?),
             },

@@ -184,3 +184,32 @@ fn rejoining_a_room_prints_missed_lines_once() {
         assert_eq!(messages(&finish(alice, b"").out), ["of bob", "again"]);
     }
 }
+
+/// Members of the room read who is away, who comes later, too, and nothing of it is stored. JSON has
+/// the text, and `peers` and /users say it.
+#[cfg(feature = "presence")]
+#[test]
+fn who_is_away_is_told_to_the_members_of_the_room() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    alice.say("/away out for lunch");
+    let line = wait_line(&bob, " is away: out for lunch");
+    assert!(
+        without_timestamp(&line).starts_with("#general * alice~"),
+        "{line}"
+    );
+    wait_line(&alice, " is away: out for lunch");
+    let carol = lo.start("carol", &["--json", "listen"]);
+    let line = wait_line(&carol, "\"change\":\"away\",\"content\":\"out for lunch\"}");
+    assert!(line.starts_with("{\"type\":\"presence\","), "{line}");
+    let listed = run(&lo, "bob", &["peers", "--json"]);
+    let is_away = |line: &&String| line.contains("\"away\":\"out for lunch\"");
+    assert_eq!(listed.out.iter().filter(is_away).count(), 1, "{listed:?}");
+    alice.say("/back");
+    wait_line(&bob, " is back");
+    wait_line(&carol, "\"change\":\"back\"}");
+    run(&lo, "bob", &["history"]).assert_code(0);
+    assert_eq!(run(&lo, "bob", &["history"]).out, Vec::<String>::new());
+}

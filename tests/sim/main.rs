@@ -5,6 +5,8 @@
 mod batches;
 mod support;
 
+#[cfg(feature = "presence")]
+mod away;
 mod clocks;
 mod discovery;
 mod duplicate_identity;

@@ -2,6 +2,8 @@
 
 use p2pchat::base::event::command::Command;
 use p2pchat::base::name::{Nick, Room};
+#[cfg(feature = "presence")]
+use p2pchat::base::presence::away::AwayText;
 use p2pchat::ui::command;
 use p2pchat::ui::command::UserCommand;
 
@@ -34,6 +36,15 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         ("/part", Core(Command::Part(None))),
         ("/part ops", Core(Command::Part(Some(ops)))),
         ("/nick bob", Core(Command::Nick(Nick::new("bob").unwrap()))),
+        #[cfg(feature = "presence")]
+        (
+            "/AWAY out for  lunch ",
+            Core(Command::Away(Some(AwayText::cut("out for  lunch")))),
+        ),
+        #[cfg(feature = "presence")]
+        ("/away", Core(Command::Away(Some(AwayText::default())))),
+        #[cfg(feature = "presence")]
+        ("/back", Core(Command::Away(None))),
         ("/history", History(20)),
         ("/History 3", History(3)),
         ("/search  two words ", Search("two words".into())),
@@ -58,5 +69,7 @@ fn typed_lines_are_parsed_as_text_or_commands() {
     ] {
         assert!(command::parse(line).is_err(), "{line}");
     }
+    let long = format!("/away {}", "x".repeat(401));
+    assert!(command::parse(&long).is_err());
     assert!(command::parse("/nonsense").unwrap_err().contains("/help"));
 }

@@ -16,7 +16,7 @@ use p2pchat::ui::{json, json_parser, tables};
 
 use super::support::{
     ChatFields, bob_info, bob_says, chat, event, flapped, general, identity, joined_and_left, peer,
-    say, short,
+    presence, say, short,
 };
 
 /// The JSON line of a notice.
@@ -182,6 +182,21 @@ fn events_as_json_have_the_form_of_the_contract() {
             event("presence", ",\"change\":\"nick\",\"count\":412"),
         ),
         (
+            flapped(&bob, FlapKind::Away, at),
+            event("presence", ",\"change\":\"away\",\"count\":412"),
+        ),
+        (
+            presence(&bob, Some("\u{1b}[2J\tlunch"), at),
+            event(
+                "presence",
+                ",\"change\":\"away\",\"content\":\"\\u001b[2J\\tlunch\"",
+            ),
+        ),
+        (
+            presence(&bob, None, at),
+            event("presence", ",\"change\":\"back\""),
+        ),
+        (
             delivered,
             format!(
                 "{{\"type\":\"delivered\",\"target\":\"#general\",\"incarnation\":\"000000000000009f\",\"sequence\":12,\"sender\":\"{id}\"}}\n"
@@ -195,6 +210,12 @@ fn events_as_json_have_the_form_of_the_contract() {
         ),
     ] {
         assert_eq!(as_json(&notice), line);
+        let own = Some(id);
+        let parsed = json_parser::parse_event(line.as_bytes(), own).expect("an event");
+        let EventKind::Notice(parsed) = parsed.kind else {
+            panic!("no notice: {line}");
+        };
+        assert_eq!(as_json(&parsed), line, "a client reads what it is told");
     }
 }
 

@@ -9,6 +9,7 @@ use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::presence::away::AwayText;
 use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::base::trust::level::Familiarity;
 use p2pchat::ui::command::UserCommand;
@@ -151,6 +152,16 @@ pub fn flapped(peer: &Peer, kind: FlapKind, at: WallTime) -> Notice {
     }
 }
 
+/// In `#general`, a peer is away, or back.
+pub fn presence(peer: &Peer, away: Option<&str>, at: WallTime) -> Notice {
+    Notice::Presence {
+        room: Room::general(),
+        peer: peer.clone(),
+        away: away.map(AwayText::cut),
+        at,
+    }
+}
+
 /// Bob, linked over multicast, in two rooms.
 pub fn bob_info() -> PeerInfo {
     PeerInfo {
@@ -158,6 +169,7 @@ pub fn bob_info() -> PeerInfo {
         address: Some("10.0.0.7:9999".parse().unwrap()),
         found_via: FoundVia::Multicast,
         via: None,
+        away: None,
         familiarity: Familiarity::Known,
         state: PeerState::Linked,
         rtt: Some(TenthsMs(3)),

@@ -11,8 +11,8 @@ use p2pchat::ui::terminal_text::palette::Palette;
 use p2pchat::ui::text::TextRenderer;
 
 use super::support::{
-    ChatFields, bob_says, chat, flapped, general, identity, joined_and_left, peer, rendered, short,
-    wall_time,
+    ChatFields, bob_says, chat, flapped, general, identity, joined_and_left, peer, presence,
+    rendered, short, wall_time,
 };
 
 /// A line is `TIME TARGET NAME: TEXT`, with full timestamps and short ids.
@@ -90,6 +90,16 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
             flapped(&bob, FlapKind::Name, at),
             format!("* bob~{b} changed its name 412 times in the last minute"),
         ),
+        (
+            flapped(&bob, FlapKind::Away, at),
+            format!("* bob~{b} went away or came back 412 times in the last minute"),
+        ),
+        (
+            presence(&bob, Some("a\u{1b}[2J\nb"), at),
+            format!("* bob~{b} is away: a\u{241b}[2J\u{240a}b"),
+        ),
+        (presence(&bob, Some(""), at), format!("* bob~{b} is away")),
+        (presence(&bob, None, at), format!("* bob~{b} is back")),
         (gap(7, 9), format!("- 3 lines of bob~{b} are missing")),
         (gap(7, 7), format!("- 1 line of bob~{b} is missing")),
     ] {

@@ -253,6 +253,14 @@ fn profile() {
 }
 
 #[test]
+fn presence() {
+    let vectors = vectors("presence.txt");
+    let away = Some(vectors[0].text("away").to_owned());
+    assert_message(&vectors[0], "json", Message::Presence { away });
+    assert_message(&vectors[1], "json", Message::Presence { away: None });
+}
+
+#[test]
 fn peers() {
     let vector = vector("peers.txt");
     let codes = vector.texts("peer").into_iter();

@@ -4,6 +4,7 @@ use crate::base::guests::guest::GuestLines;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, PeerSelector, Room, Target};
+use crate::base::presence::away::AwayText;
 use crate::base::request_id::RequestId;
 
 /// A request from a user or a script to the core.
@@ -42,6 +43,8 @@ pub enum Command {
     Part(Option<Room>),
     /// Change our name.
     Nick(Nick),
+    /// Say that the user is away, and why; or, with `None`, that the user is back.
+    Away(Option<AwayText>),
     /// List the linked, discovered and reachable peers. Answered by `Notice::Peers`, and
     /// `Notice::Guests`.
     Peers,

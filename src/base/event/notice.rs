@@ -10,6 +10,7 @@ use crate::base::guests::guest::{GuestId, GuestInfo};
 use crate::base::guests::guest_event::GuestNotice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::presence::away::AwayText;
 use crate::base::time::WallTime;
 
 /// What a flapping peer does again and again.
@@ -19,6 +20,8 @@ pub enum FlapKind {
     Membership,
     /// It changes its name.
     Name,
+    /// It goes away and comes back.
+    Away,
 }
 
 /// An event that the core reports to the sessions.
@@ -53,6 +56,17 @@ pub enum Notice {
         /// The previous name.
         old: Nick,
         /// When this program learned the new name.
+        at: WallTime,
+    },
+    /// A peer went away or came back. Reported once for each shared room.
+    Presence {
+        /// The room.
+        room: Room,
+        /// The peer.
+        peer: Peer,
+        /// Why it is away. `None`: it is back.
+        away: Option<AwayText>,
+        /// When this program learned it.
         at: WallTime,
     },
     /// A peer changed so often that not every change was shown. The present state follows, unless

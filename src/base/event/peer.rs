@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::name::{Nick, Room};
+use crate::base::presence::away::AwayText;
 use crate::base::time::TenthsMs;
 use crate::base::trust::level::Familiarity;
 
@@ -37,6 +38,8 @@ pub struct PeerInfo {
     /// The linked peer through which this peer is reachable. `None` if this peer is linked, or
     /// known only by its beacon.
     pub via: Option<Peer>,
+    /// Why the peer is away. `None`: it is not, as far as known.
+    pub away: Option<AwayText>,
     /// How well the peer is known.
     pub familiarity: Familiarity,
     /// Is the peer linked, known or gone?

@@ -115,6 +115,7 @@ impl PendingHandshake {
             mapped: None,
             handshake_started_at: self.started_at,
             established_at: now,
+            away: None,
             last_activity: now,
             last_receipt_sent: None,
             pending_ping: None,

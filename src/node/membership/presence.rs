@@ -6,8 +6,10 @@
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::{FlapKind, Notice};
 use crate::base::event::peer::Peer;
+use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
+use crate::base::presence::away::{AwayText, HAS_PRESENCE};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd};
@@ -21,8 +23,8 @@ use crate::node::timer::{Deadlines, Timer};
 const RETURN_TIMEOUT_MS: u64 = 6_000;
 /// The same in a partial mesh, where links are pruned and an update takes a second at each hop.
 const PARTIAL_MESH_RETURN_TIMEOUT_MS: u64 = 15_000;
-/// How many times in a minute a peer is shown as joined or left, or with a new name. A change in
-/// several rooms at once counts once.
+/// How many times in a minute a peer is shown as joined or left, with a new name, or away. A change
+/// in several rooms at once counts once.
 const CHANGES_SHOWN_MAX: u64 = 20;
 /// Maximum number of notices about joined and left peers in a minute, for all peers together. Each
 /// program of a LAN can restart, but a crowd of made-up peers is not shown.
@@ -48,6 +50,9 @@ struct PresentPeer {
     lost_at: Option<Time>,
     moves: FlapWindow<Whereabouts>,
     names: FlapWindow<Nick>,
+    /// Why the peer is shown as away. `None`: it is not.
+    away: Option<AwayText>,
+    aways: FlapWindow<Option<AwayText>>,
     /// The rooms in which the peer was while its changes were not shown.
     flap_rooms: SortedSet<Room>,
 }
@@ -61,6 +66,8 @@ impl PresentPeer {
             lost_at: None,
             moves: FlapWindow::new(CHANGES_SHOWN_MAX),
             names: FlapWindow::new(CHANGES_SHOWN_MAX),
+            away: None,
+            aways: FlapWindow::new(CHANGES_SHOWN_MAX),
             flap_rooms: SortedSet::new(),
         }
     }
@@ -96,7 +103,8 @@ impl PresentPeer {
     }
 
     fn is_forgettable(&self, now: Time) -> bool {
-        self.shown_run().is_none() && self.moves.is_over(now) && self.names.is_over(now)
+        let is_over = self.moves.is_over(now) && self.names.is_over(now) && self.aways.is_over(now);
+        self.shown_run().is_none() && is_over
     }
 }
 
@@ -208,13 +216,18 @@ impl Presence {
             notices += hide(ctx, present);
             present.shown.run = at.run;
         }
-        if present.shown.rooms.is_empty() {
+        let is_new = present.shown.rooms.is_empty();
+        if is_new {
             present.peer.nick = nick.clone();
+            present.away = None;
         }
         if present.return_deadline.is_none() {
             notices += notify_left(ctx, joined, present, &at.rooms);
         }
         notices += notify_joined(ctx, present, at.rooms);
+        if is_new {
+            show_away(ctx, present);
+        }
         self.rename(ctx, id, nick);
         notices
     }
@@ -239,6 +252,20 @@ impl Presence {
                 old: old.clone(),
                 at: ctx.now.wall,
             });
+        }
+    }
+
+    /// Records that a linked peer says that its user is away or back, and notifies our user in each
+    /// room where the peer is shown.
+    pub fn set_away(&mut self, ctx: &mut Context, stream: StreamId, away: Option<AwayText>) {
+        let link = ctx.links.get_mut(&stream).filter(|_| HAS_PRESENCE);
+        let Some(link) = link else {
+            return;
+        };
+        link.away = away;
+        let peer = link.peer.id;
+        if let Some(present) = self.peers.get_mut(&peer) {
+            show_away(ctx, present);
         }
     }
 
@@ -269,6 +296,11 @@ impl Presence {
             let is_overdue = present.return_deadline.is_some_and(|at| at <= now);
             let moves = present.moves.take_summary(now);
             let names = present.names.take_summary(now);
+            if let Some(count) = present.aways.take_summary(now) {
+                let rooms = &present.shown.rooms;
+                notify_flaps(ctx, &present.peer, rooms, FlapKind::Away, count);
+                show_away(ctx, present);
+            }
             if is_overdue || moves.is_some() || names.is_some() {
                 changed.push(*id);
             }
@@ -295,6 +327,7 @@ impl Presence {
             deadlines.add_some(Timer::AwaitReturn, present.return_deadline);
             deadlines.add_some(Timer::SummarizeFlaps, present.moves.summary_at());
             deadlines.add_some(Timer::SummarizeFlaps, present.names.summary_at());
+            deadlines.add_some(Timer::SummarizeFlaps, present.aways.summary_at());
         }
         deadlines.add_some(Timer::SummarizeFlaps, self.notices.summary_at());
     }
@@ -365,7 +398,32 @@ fn hide(ctx: &mut Context, present: &mut PresentPeer) -> u64 {
     notices
 }
 
-/// Tells the user in each room how often a peer joined or left, or changed its name.
+/// Notifies the user whether the peer is away, as its link says, in each room where it is shown.
+/// Without a link, what is shown stays.
+fn show_away(ctx: &mut Context, present: &mut PresentPeer) {
+    let Some(link) = ctx.link_to(&present.peer.id) else {
+        return;
+    };
+    let (now, away) = (ctx.now.time, link.away.clone());
+    if !present.aways.can_show(now) {
+        return present.aways.record_unshown(away, &present.away);
+    }
+    if present.away == away {
+        return;
+    }
+    present.aways.record_shown(now, 1);
+    present.away = away;
+    for room in &present.shown.rooms {
+        ctx.notify(Notice::Presence {
+            room: room.clone(),
+            peer: present.peer.clone(),
+            away: present.away.clone(),
+            at: ctx.now.wall,
+        });
+    }
+}
+
+/// Tells the user in each room how often a peer made such changes.
 fn notify_flaps(
     ctx: &mut Context,
     peer: &Peer,

@@ -281,6 +281,7 @@ impl Session {
                 }));
             }
             Command::Nick(_)
+            | Command::Away(_)
             | Command::Peers
             | Command::Stats
             | Command::Lsnp(_)

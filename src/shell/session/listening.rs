@@ -247,6 +247,7 @@ impl Session {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
             Notice::Renamed { room, .. } | Notice::Flapped { room, .. } => room,
+            Notice::Presence { room, .. } => room,
             Notice::Gap {
                 target: Target::Room(room),
                 ..

@@ -161,6 +161,13 @@ const BOUNDS: &[Bound] = &[
         measure: presence::notices_about_names,
     },
     Bound {
+        name: "notices about who is away",
+        flood: "a peer goes away and comes back every 10 ms",
+        measured: "notices in 4 s",
+        at_most: 21,
+        measure: presence::notices_about_away,
+    },
+    Bound {
         name: "notices about all peers",
         flood: "a peer advertises 4000 made-up members, and their loss",
         measured: "notices in 4 s",

@@ -6,7 +6,7 @@ mod claims;
 mod dials;
 mod findings;
 mod introductions;
-mod messages;
+pub mod messages;
 mod peers;
 mod presence;
 mod relays;

@@ -23,6 +23,7 @@ fn notice_count(lan: &Lan, who: PeerIndex) -> u64 {
                 | Notice::Left { .. }
                 | Notice::Renamed { .. }
                 | Notice::Flapped { .. }
+                | Notice::Presence { .. }
                 | Notice::Error { .. }
         )
     });
@@ -67,6 +68,12 @@ fn rename(lan: &mut Lan, mallory: &mut ScriptedPeer, n: u64) {
     mallory.send(lan, &Message::Profile { username });
 }
 
+/// Goes away, or each second time comes back.
+fn go_away(lan: &mut Lan, mallory: &mut ScriptedPeer, n: u64) {
+    let away = n.is_multiple_of(2).then(|| format!("reason {n}"));
+    mallory.send(lan, &Message::Presence { away });
+}
+
 /// Advertises `count` made-up members, from number `first` on, or that they are gone.
 pub fn advertise(lan: &mut Lan, mallory: &mut ScriptedPeer, first: u64, count: u64, is_here: bool) {
     let ids: Vec<PeerId> = (first..first + count).map(made_up_peer).collect();
@@ -105,6 +112,16 @@ pub fn notices_about_names(seed: u64) -> u64 {
     let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
     for n in 0..ROUNDS {
         rename(&mut lan, &mut mallory, n);
+        lan.run_for(10);
+    }
+    notice_count(&lan, alice)
+}
+
+/// Notices about a peer that goes away and comes back again and again.
+pub fn notices_about_away(seed: u64) -> u64 {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(seed);
+    for n in 0..ROUNDS {
+        go_away(&mut lan, &mut mallory, n);
         lan.run_for(10);
     }
     notice_count(&lan, alice)
@@ -221,6 +238,26 @@ fn names_that_change_too_often_are_summarized() {
         _ => None,
     });
     assert_eq!(names.last().as_deref(), Some("mallory99"));
+}
+
+/// After a minute, one sentence says how often a peer went away or came back. Whether it is there
+/// now is shown.
+#[cfg(feature = "presence")]
+#[test]
+fn who_goes_away_too_often_is_summarized() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(6);
+    for n in 0..99 {
+        go_away(&mut lan, &mut mallory, n);
+    }
+    let id = mallory.identity.id();
+    run_for_a_minute(&mut lan, &mut [mallory]);
+    assert_eq!(summaries(&lan, alice, id), [(FlapKind::Away, 99)]);
+    let notices = lan.peers[alice].notices_of_run();
+    let reasons = notices.filter_map(|notice| match notice {
+        Notice::Presence { away, .. } => away.as_ref().map(ToString::to_string),
+        _ => None,
+    });
+    assert_eq!(reasons.last().as_deref(), Some("away: reason 98"));
 }
 
 /// All programs of a large room restart at once, and each is shown as left and joined.

@@ -1,0 +1,2 @@
+//! What people say about themselves beside their names.
+pub mod away;
