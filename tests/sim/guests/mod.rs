@@ -2,6 +2,10 @@
 mod go_room;
 #[cfg(feature = "grenache")]
 mod grenache_room;
+#[cfg(feature = "grenache")]
+mod grenache_services;
+#[cfg(feature = "grenache")]
+mod grenache_support;
 mod lsnp;
 mod lsnp_floods;
 #[cfg(feature = "grenache")]
