@@ -10,7 +10,7 @@ use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, GuestProfile, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{Nick, PeerSelector, Room};
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::SortedMap;
 use crate::base::time::{Time, WallTime};
 
 /// Maximum number of guests of a network, gone ones included. A gone one makes place for a new one;
@@ -21,7 +21,7 @@ pub const GUESTS_PER_SOURCE_MAX: usize = 8;
 /// Maximum number of guests whose picture is kept.
 pub const GUEST_AVATARS_MAX: usize = 16;
 /// How long lines wait for a first guest before they count as delivered without one, from our
-/// first discovery, in milliseconds. And how often it is checked whether all direct messages left.
+/// first discovery, in milliseconds.
 pub const GUEST_WAIT_MS: u64 = 1_500;
 /// Maximum number of names of guests that our user looks for at a time.
 const GUESTS_SOUGHT_MAX: usize = 8;
@@ -132,12 +132,12 @@ pub struct GuestTable {
     published: Vec<Arc<Batch>>,
     /// Our lines in rooms of guests that were sent to a guest: the last pieces, in order.
     sent: SortedMap<LogId, Vec<RangeInclusive<u64>>>,
-    /// The networks in which direct messages wait to be sent to guests.
-    waiting_direct: SortedSet<GuestNetwork>,
     /// The names of guests that our user looks for, each with the time until when.
     sought: Vec<(String, Time)>,
     /// Until when the first guests are expected. `None`: no network was looked for yet.
     expected_until: Option<Time>,
+    /// Until when a service of Grenache is dialed. `None`: none is.
+    dialed_until: Option<Time>,
 }
 
 impl GuestTable {
@@ -308,14 +308,6 @@ impl GuestTable {
         }
     }
 
-    /// Records whether direct messages wait to be sent to guests of a network.
-    pub fn set_waiting_direct_lines(&mut self, network: GuestNetwork, is_waiting: bool) {
-        match is_waiting {
-            true => self.waiting_direct.insert(network),
-            false => self.waiting_direct.remove(&network),
-        };
-    }
-
     /// Records that our user looks for a guest of this name.
     pub fn seek(&mut self, name: &str, now: Time) {
         self.sought.retain(|(other, _)| other != name);
@@ -342,21 +334,24 @@ impl GuestTable {
         self.expected_until = self.expected_until.max(Some(until));
     }
 
-    /// Until when the first guests are expected. `None`: they are not any more.
-    pub fn expected_until(&self, now: Time) -> Option<Time> {
-        self.expected_until.filter(|until| now < *until)
+    /// Expects a guest until this time, as long as its service is dialed. `None`: none is dialed.
+    pub fn set_dialed_until(&mut self, until: Option<Time>) {
+        self.dialed_until = until;
     }
 
-    /// Until when to wait for guests that may get these lines, and when to ask again. `None`: no
-    /// longer. Whoever hears our first discoveries answers at once.
+    /// Until when first guests are expected. `None`: they are not any more.
+    pub fn expected_until(&self, now: Time) -> Option<Time> {
+        let until = self.expected_until.max(self.dialed_until);
+        until.filter(|until| now < *until)
+    }
+
+    /// Until when to wait for guests that may get these lines. `None`: no longer. Whoever hears our
+    /// first discoveries answers at once.
     pub fn unsettled_until(
         &self,
         lines: &[(&LogId, RangeInclusive<u64>)],
         now: Time,
     ) -> Option<Time> {
-        if !self.waiting_direct.is_empty() {
-            return Some(now + GUEST_WAIT_MS);
-        }
         let mut lines = lines.iter();
         let is_unsent = lines.any(|(log, lines)| self.is_unsent(log, lines));
         self.expected_until(now).filter(|_| is_unsent)

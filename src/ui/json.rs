@@ -405,6 +405,7 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
         // A session makes events of its own of these.
         Notice::Chat(_)
         | Notice::Resolved { .. }
+        | Notice::SentToGuest(_)
         | Notice::KeyMismatch { .. }
         | Notice::DuplicateIdentity { .. } => {}
         Notice::Error { code, content } => append_error(*code, content, out),

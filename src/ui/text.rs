@@ -174,6 +174,7 @@ impl TextRenderer {
             Notice::Peers(views) => views.iter().for_each(|view| self.names.record(&view.peer)),
             Notice::Chat(_)
             | Notice::Guests(_)
+            | Notice::SentToGuest(_)
             | Notice::Rooms(_)
             | Notice::Stats { .. }
             | Notice::Delivered { .. }

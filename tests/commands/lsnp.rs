@@ -244,6 +244,19 @@ fn send_reaches_guests_with_a_truthful_status() {
     run(&lo, "alice", &nobody).assert_code(1);
 }
 
+/// Lines that find no place among those that wait for a first guest are said to be dropped. The
+/// peers hold them all, so the run has not failed.
+#[test]
+fn lines_that_only_guests_miss_fail_no_run() {
+    let Some(lo) = Loopback::new() else { return };
+    let _carol = lo.start("carol", &["-r", "lsnp", "listen"]);
+    let bob = lo.spawn("bob", &["--lsnp", "send", "-r", "lsnp"]);
+    let outcome = finish(bob, "a line\n".repeat(5_000).as_bytes());
+    outcome.assert_code(0);
+    let dropped = |line: &&String| line.contains("lines were not sent to the guests of #lsnp");
+    assert!(outcome.err.iter().any(|line| dropped(&line)), "{outcome:?}");
+}
+
 /// `listen -n 1` ends with a guest's line, and `--lsnp-room` repeats it in a room, signed.
 #[test]
 fn lines_of_guests_are_repeated_and_counted() {

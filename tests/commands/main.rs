@@ -24,6 +24,8 @@ mod format;
 mod go_room;
 #[cfg(feature = "grenache")]
 mod grenache;
+#[cfg(feature = "grenache")]
+mod grenache_lines;
 mod help;
 mod history;
 mod hostile;

@@ -11,11 +11,12 @@ fn burst(line_bytes: usize) -> usize {
     (0..64).for_each(|_| lines.push(&line).expect("a line"));
     let mut own_lines = OwnLines::default();
     let direct = GuestLines {
+        request_id: 1,
         guest: GuestId(1),
         lines,
         action: false,
     };
-    own_lines.push_direct("alice", &direct);
+    assert_eq!(own_lines.push_direct("alice", &direct), 0);
     std::iter::from_fn(|| own_lines.pop(Time(0), 0)).count()
 }
 

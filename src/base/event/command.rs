@@ -22,7 +22,7 @@ pub enum Command {
         /// them again.
         request: Option<RequestId>,
     },
-    /// Send lines to one guest, in the clear.
+    /// Send lines to one guest, in the clear. Answered by `Notice::SentToGuest`.
     SendToGuest(GuestLines),
     /// Do what a user of LSNP requests.
     Lsnp(LsnpRequest),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::peer::{Peer, PeerInfo};
-use crate::base::guests::guest::{GuestId, GuestInfo};
+use crate::base::guests::guest::{GuestId, GuestInfo, GuestLinesResult};
 use crate::base::guests::guest_event::GuestNotice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -125,6 +125,8 @@ pub enum Notice {
     Guests(Vec<GuestInfo>),
     /// A guest did something.
     Guest(GuestNotice),
+    /// A part of the answer to `Command::SendToGuest`.
+    SentToGuest(GuestLinesResult),
     /// The answer to `Command::Resolve`.
     Resolved {
         /// The number from `Command::Resolve`.

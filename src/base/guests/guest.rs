@@ -50,6 +50,8 @@ pub struct GuestId(pub u64);
 /// Lines for one guest, to send in the clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestLines {
+    /// The number that each [`GuestLinesResult`] about these lines contains.
+    pub request_id: u64,
     /// The guest.
     pub guest: GuestId,
     /// The lines.
@@ -64,7 +66,24 @@ pub enum LineTarget {
     /// All guests of a room. The line has this place in our log.
     Room(LogId, u64),
     /// One guest.
-    Guest(GuestId),
+    Guest {
+        /// The guest.
+        id: GuestId,
+        /// The number of the request, from [`GuestLines::request_id`].
+        request_id: u64,
+    },
+}
+
+/// What became of lines for one guest. Each line is counted once, in one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestLinesResult {
+    /// The number of the request, from [`GuestLines::request_id`].
+    pub request_id: u64,
+    /// Number of lines.
+    pub lines: u64,
+    /// Whether they were sent or, where guests answer, taken. Else the reason, without a subject:
+    /// `guest/bob does not answer`.
+    pub result: Result<(), String>,
 }
 
 /// The name under which a guest is shown: `guest/zed`.

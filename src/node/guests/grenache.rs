@@ -109,7 +109,7 @@ impl Grenache {
         true
     }
 
-    /// Sends lines to one guest.
+    /// Sends lines to one guest. There are none in a closed network.
     pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
         if let Some(room) = &mut self.room {
             room.send_direct(ctx, lines);

@@ -16,11 +16,11 @@ use crate::base::name::Nick;
 use crate::base::table::SortedMap;
 use crate::node::context::Context;
 use crate::node::guest_table::{GUESTS_PER_SOURCE_MAX, GuestClaim};
-use crate::node::guests::own_lines::{OwnLine, OwnLines};
+use crate::node::guests::own_lines::{OwnLine, OwnLines, queue_direct};
 use crate::node::guests::rpc_destinations::RpcDestinations;
 use crate::node::guests::rpc_stream::{AwaitedAnswer, DialedService, RpcStream};
 use crate::node::guests::source_limits::SourceLimits;
-use crate::node::guests::visits::{end_visit, observe, show_direct};
+use crate::node::guests::visits::{end_visit, observe, refuse_direct, report_direct};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::grenache::grape::room_service;
 use crate::wire::grenache::rpc::{RpcRequest, parse_answer, write_answer, write_request};
@@ -41,8 +41,8 @@ const RPC_ANSWER_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds after its last request at which a guest counts as gone, unless we have a stream to
 /// its service.
 const RPC_GUEST_TIMEOUT_MS: u64 = 300_000;
-/// Milliseconds for which our lines wait for a first guest, from the start and from each service
-/// that is found. A Grape that has just lost another one needs 2.5 s.
+/// Milliseconds for which our lines wait for a first guest, from the start. A Grape that has just
+/// lost another one needs 2.5 s. They also wait while a service is dialed that is new.
 const RPC_WAIT_MS: u64 = 3_000;
 /// Maximum number of guests whose services are looked up.
 const RPC_NAMES_MAX: usize = 32;
@@ -53,6 +53,8 @@ pub struct GrenacheRoom {
     destinations: RpcDestinations,
     lines: OwnLines,
     limits: SourceLimits,
+    /// Whether a line in the room was lost since one was taken: then the user knows already.
+    has_reported_loss: bool,
 }
 
 impl GrenacheRoom {
@@ -65,6 +67,7 @@ impl GrenacheRoom {
             destinations: RpcDestinations::default(),
             lines: OwnLines::default(),
             limits: SourceLimits::default(),
+            has_reported_loss: false,
         }
     }
 
@@ -110,17 +113,17 @@ impl GrenacheRoom {
     }
 
     fn dial_due(&mut self, ctx: &mut Context) {
-        for (address, service) in self.destinations.take_due(ctx.now.time) {
+        for due in self.destinations.take_due(ctx.now.time) {
+            let address = due.address;
             let stream = ctx.next_dialed_stream();
             let (websocket, request) = WebSocket::client(address, ctx.random_bytes());
             let deadline = ctx.now.time + RPC_STREAM_TIMEOUT_MS;
-            let service = Some(DialedService::new(service));
+            let service = Some(DialedService::new(due.service, !due.has_failed));
             let mut state = RpcStream::new(address, websocket, service, deadline);
             // The request waits until the stream is connected.
             state.set_blocked(ctx, stream, true);
             state.write(ctx, stream, request);
             self.streams.insert(stream, state);
-            ctx.guests.expect_until(ctx.now.time + RPC_WAIT_MS);
             ctx.emit(Output::Dial {
                 stream,
                 address,
@@ -288,11 +291,47 @@ impl GrenacheRoom {
         if let Some(guest) = service.guest.and_then(|id| ctx.guests.get_mut(id)) {
             guest.last_heard = ctx.now.time;
         }
-        match target {
-            LineTarget::Room(log, sequence) if is_taken => ctx.guests.record_sent(&log, sequence),
-            LineTarget::Guest(id) if !is_taken => report_lost(ctx, id, "refused it"),
-            _ => {}
+        let result = match is_taken {
+            true => Ok(()),
+            false => Err("refused it"),
+        };
+        self.report(ctx, target, result);
+    }
+
+    /// Records whether a service took a line. The user hears of a line in the room once no service
+    /// can take it any more, but of one loss only until a line is taken.
+    fn report(&mut self, ctx: &mut Context, target: LineTarget, result: Result<(), &'static str>) {
+        match (&target, result) {
+            (LineTarget::Guest { id, request_id }, _) => {
+                report_direct(ctx, *id, *request_id, result);
+            }
+            (LineTarget::Room(log, sequence), Ok(())) => {
+                self.has_reported_loss = false;
+                ctx.guests.record_sent(log, *sequence);
+            }
+            (LineTarget::Room(log, sequence), Err(_)) => {
+                let is_lost = !self.has_reported_loss
+                    && !ctx.guests.was_sent(log, &(*sequence..=*sequence))
+                    && !self.is_awaited(&target);
+                if is_lost {
+                    self.has_reported_loss = true;
+                    ctx.notify(Notice::Error {
+                        code: ErrorCode::Guests,
+                        content: format!(
+                            "no guest of {} took a line: none of their services answers, or all \
+                             refuse",
+                            GuestNetwork::Grenache.room()
+                        ),
+                    });
+                }
+            }
         }
+    }
+
+    /// Whether a service may still take this line.
+    fn is_awaited(&self, target: &LineTarget) -> bool {
+        let mut services = self.streams.values().filter_map(|it| it.service.as_ref());
+        services.any(|service| service.awaited.iter().any(|it| it.target == *target))
     }
 
     fn close(&mut self, ctx: &mut Context, stream: StreamId, is_peer: bool) {
@@ -316,9 +355,7 @@ impl GrenacheRoom {
         self.destinations
             .record_end(ctx.now.time, &address, service.opened_at, is_peer);
         for AwaitedAnswer { target, .. } in service.awaited {
-            if let LineTarget::Guest(id) = target {
-                report_lost(ctx, id, "has gone");
-            }
+            self.report(ctx, target, Err("has gone"));
         }
         let guest = service.guest.filter(|id| !self.has_stream(*id));
         if let Some(id) = guest {
@@ -353,16 +390,11 @@ impl GrenacheRoom {
     pub fn send_direct(&mut self, ctx: &mut Context, direct: &GuestLines) {
         if !self.has_stream(direct.guest) {
             let name = ctx.guests.get(direct.guest).map(|guest| guest.name());
-            return ctx.notify(Notice::Error {
-                code: ErrorCode::Target,
-                content: format!(
-                    "not sent: no Grape knows a service of {}",
-                    name.unwrap_or_default()
-                ),
-            });
+            let why = format!("no Grape knows a service of {}", name.unwrap_or_default());
+            let count = direct.lines.iter().count() as u64;
+            return refuse_direct(ctx, direct.request_id, count, &why);
         }
-        self.lines.push_direct(ctx.nick.as_str(), direct);
-        show_direct(ctx, direct);
+        queue_direct(ctx, &mut self.lines, direct);
         self.send_waiting(ctx);
     }
 
@@ -378,12 +410,9 @@ impl GrenacheRoom {
         }
         self.send_waiting(ctx);
         self.lines.report_dropped(ctx, GuestNetwork::Grenache);
-        let mut services = self.streams.values().filter_map(|it| it.service.as_ref());
-        let is_direct = |it: &AwaitedAnswer| matches!(it.target, LineTarget::Guest(_));
-        let is_awaited = services.any(|service| service.awaited.iter().any(is_direct));
-        let has_waiting = is_awaited || self.lines.has_direct();
-        ctx.guests
-            .set_waiting_direct_lines(GuestNetwork::Grenache, has_waiting);
+        let expected = self.streams.values().filter(|it| it.is_expected());
+        let until = expected.filter_map(|it| it.deadline).max();
+        ctx.guests.set_dialed_until(until);
     }
 
     /// Number of services that take our lines now. Without one, they wait.
@@ -396,41 +425,44 @@ impl GrenacheRoom {
             && let Some(OwnLine { target, text }) =
                 self.lines.pop(ctx.now.time, self.reader_count())
         {
-            match target {
+            let streams: Vec<StreamId> = match &target {
                 LineTarget::Room(..) => {
-                    ctx.guests
-                        .expect_until(ctx.now.time + RPC_ANSWER_TIMEOUT_MS);
                     let ready = self.streams.iter().filter(|(_, state)| state.is_ready());
-                    for stream in ready.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                        self.request(ctx, stream, target.clone(), &text);
-                    }
+                    ready.map(|(stream, _)| *stream).collect()
                 }
-                LineTarget::Guest(id) => match self.stream_of(ctx, id) {
-                    Some(stream) => self.request(ctx, stream, target, &text),
-                    None => report_lost(ctx, id, "has gone"),
-                },
-            }
+                LineTarget::Guest { id, .. } => self.stream_of(ctx, *id).into_iter().collect(),
+            };
+            self.request(ctx, &streams, target, &text);
         }
     }
 
-    /// Sends a line to the service at the other end of a stream.
-    fn request(&mut self, ctx: &mut Context, stream: StreamId, target: LineTarget, text: &str) {
-        let (mask, id) = (ctx.random_bytes(), request_id(ctx));
+    /// Sends a line to the services at the other ends of these streams.
+    fn request(&mut self, ctx: &mut Context, streams: &[StreamId], target: LineTarget, text: &str) {
         let until = ctx.now.time + RPC_ANSWER_TIMEOUT_MS;
-        let Some(state) = self.streams.get_mut(&stream) else {
-            return;
-        };
-        let Some(service) = &mut state.service else {
-            return;
-        };
-        let message = write_request(&id, &service.name, ctx.nick.as_str(), text);
-        let oldest = service.push_awaited(AwaitedAnswer { id, target, until });
-        let bytes = state.websocket.text(&message, mask);
-        if let Some(LineTarget::Guest(id)) = oldest.map(|it| it.target) {
-            report_lost(ctx, id, "does not answer");
+        let (mut written, mut late) = (Vec::new(), Vec::new());
+        // All answers are awaited before the first stream may fail.
+        for stream in streams {
+            let (mask, id) = (ctx.random_bytes(), request_id(ctx));
+            if let Some(state) = self.streams.get_mut(stream)
+                && let Some(service) = &mut state.service
+            {
+                let message = write_request(&id, &service.name, ctx.nick.as_str(), text);
+                let target = target.clone();
+                late.extend(service.push_awaited(AwaitedAnswer { id, target, until }));
+                written.push((*stream, state.websocket.text(&message, mask)));
+            }
         }
-        if !state.write(ctx, stream, bytes) {
-            self.close(ctx, stream, false);
+        for AwaitedAnswer { target, .. } in late {
+            self.report(ctx, target, Err("does not answer"));
+        }
+        if written.is_empty() {
+            self.report(ctx, target, Err("has gone"));
+        }
+        for (stream, bytes) in written {
+            let state = self.streams.get_mut(&stream);
+            if state.is_some_and(|state| !state.write(ctx, stream, bytes)) {
+                self.close(ctx, stream, false);
+            }
         }
     }
 
@@ -479,13 +511,15 @@ impl GrenacheRoom {
         for stream in late.map(|(stream, _)| *stream).collect::<Vec<_>>() {
             self.close(ctx, stream, false);
         }
+        let mut late = Vec::new();
         let services = self.streams.values_mut();
         for service in services.filter_map(|state| state.service.as_mut()) {
-            while let Some(late) = service.awaited.pop_front_if(|it| it.until <= now) {
-                if let LineTarget::Guest(id) = late.target {
-                    report_lost(ctx, id, "does not answer");
-                }
+            while let Some(answer) = service.awaited.pop_front_if(|it| it.until <= now) {
+                late.push(answer.target);
             }
+        }
+        for target in late {
+            self.report(ctx, target, Err("does not answer"));
         }
         let silent = ctx.guests.present(GuestNetwork::Grenache);
         let silent = silent.filter(|guest| guest.last_heard + RPC_GUEST_TIMEOUT_MS <= now);
@@ -528,14 +562,4 @@ fn request_id(ctx: &mut Context) -> String {
     let (b, c) = rest.split_at(4);
     let (d, e) = low.split_at(4);
     [a, b, c, d, e].join("-")
-}
-
-/// Tells the user that a line for one guest has not arrived.
-fn report_lost(ctx: &mut Context, id: GuestId, why: &str) {
-    let name = ctx.guests.get(id).map(|guest| guest.name());
-    let name = name.unwrap_or_else(|| "its guest".to_owned());
-    ctx.notify(Notice::Error {
-        code: ErrorCode::Failed,
-        content: format!("a line was not delivered: {name} {why}"),
-    });
 }

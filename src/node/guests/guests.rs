@@ -15,7 +15,7 @@ use crate::node::discovery::dialer::Dialer;
 use crate::node::guests::go_room::GoRoom;
 use crate::node::guests::grenache::Grenache;
 use crate::node::guests::lsnp::LsnpGateway;
-use crate::node::guests::visits::report_unsent;
+use crate::node::guests::visits::{refuse_direct, report_direct};
 use crate::node::timer::Deadlines;
 use crate::wire::stream_protocol::StreamProtocol;
 
@@ -151,8 +151,14 @@ impl Guests {
     pub fn handle_lsnp_line(&mut self, ctx: &mut Context, line: &LineTarget, is_sent: bool) {
         match line {
             LineTarget::Room(log, sequence) if is_sent => ctx.guests.record_sent(log, *sequence),
-            LineTarget::Guest(id) if !is_sent => report_unsent(ctx, *id),
-            _ => {}
+            LineTarget::Room(..) => {}
+            LineTarget::Guest { id, request_id } => {
+                let result = match is_sent {
+                    true => Ok(()),
+                    false => Err("cannot be reached"),
+                };
+                report_direct(ctx, *id, *request_id, result);
+            }
         }
     }
 
@@ -170,25 +176,21 @@ impl Guests {
         }
     }
 
-    /// Sends lines to one guest.
+    /// Sends lines to one guest, or reports why they are not sent.
     pub fn send_direct(&mut self, ctx: &mut Context, lines: &GuestLines) {
         let network = ctx.guests.get(lines.guest).map(|guest| guest.network);
-        match network {
-            Some(GuestNetwork::Lsnp) => {
-                if let Some(lsnp) = self.lsnp_mut() {
-                    lsnp.send_direct(ctx, lines);
-                }
+        let why = match network {
+            Some(GuestNetwork::Lsnp) if let Some(lsnp) = self.lsnp_mut() => {
+                return lsnp.send_direct(ctx, lines);
             }
-            Some(GuestNetwork::Grenache) => {
-                if let Some(grenache) = self.grenache_mut() {
-                    grenache.send_direct(ctx, lines);
-                }
+            Some(GuestNetwork::Grenache) if let Some(grenache) = self.grenache_mut() => {
+                return grenache.send_direct(ctx, lines);
             }
-            Some(GuestNetwork::GoP2pchat) => {
-                refuse(ctx, "not sent: the p2pchat in Go knows no direct messages")
-            }
-            None => refuse(ctx, "not sent: the guest has left"),
-        }
+            Some(GuestNetwork::GoP2pchat) => "the p2pchat in Go knows no direct messages",
+            _ => "the guest has left",
+        };
+        let count = lines.lines.iter().count() as u64;
+        refuse_direct(ctx, lines.request_id, count, why);
     }
 
     /// Does what a user of LSNP requests. Returns false if this program does not speak LSNP.

@@ -19,9 +19,9 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::guest_table::{GUEST_PORT_MIN, GUEST_WAIT_MS, Guest, GuestClaim};
-use crate::node::guests::own_lines::{OwnLine, OwnLines};
+use crate::node::guests::own_lines::{OwnLine, OwnLines, queue_direct};
 use crate::node::guests::source_limits::SourceLimits;
-use crate::node::guests::visits::{end_visit, remark, report_unsent, show_direct};
+use crate::node::guests::visits::{end_visit, remark, report_direct};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::lsnp::{LSNP_LISTED_MAX, LsnpContent, LsnpMessage, user_name};
 
@@ -287,8 +287,7 @@ impl LsnpGateway {
 
     /// Queues lines for one guest, and shows them as sent.
     pub fn send_direct(&mut self, ctx: &mut Context, direct: &GuestLines) {
-        self.lines.push_direct(ctx.nick.as_str(), direct);
-        show_direct(ctx, direct);
+        queue_direct(ctx, &mut self.lines, direct);
         self.send_waiting(ctx);
     }
 
@@ -411,19 +410,16 @@ impl LsnpGateway {
                         self.send_line(ctx, *id, &content, Some(target.clone()));
                     }
                 }
-                LineTarget::Guest(id) => {
+                LineTarget::Guest { id, request_id } => {
                     let user = ctx.guests.get(id).map(|guest| guest.user.clone());
                     let (to, line) = (&*user.unwrap_or_default(), &*text);
                     let content = LsnpContent::Direct { to, line };
                     if !self.send_line(ctx, id, &content, Some(target)) {
-                        report_unsent(ctx, id);
+                        report_direct(ctx, id, request_id, Err("cannot be reached"));
                     }
                 }
             }
         }
-        let has_waiting = self.lines.has_direct();
-        ctx.guests
-            .set_waiting_direct_lines(GuestNetwork::Lsnp, has_waiting);
     }
 
     fn send_profile(&self, ctx: &mut Context, id: GuestId) {

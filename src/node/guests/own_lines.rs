@@ -10,6 +10,7 @@ use crate::base::guests::guest::{GuestLines, GuestNetwork, LineTarget};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
+use crate::node::guests::visits::{refuse_direct, show_direct};
 
 /// Number of lines that may leave at once.
 const GUEST_LINES_BURST: u64 = 32;
@@ -18,7 +19,7 @@ const GUEST_LINE_INTERVAL_MS: u64 = 20;
 /// Size of a line that counts as one more for each recipient, in bytes: few large lines to many
 /// guests would else take 134 MB in one turn.
 const GUEST_LINE_SHARE_BYTES: usize = 8192;
-/// Maximum number of lines that wait. Further ones are dropped, and the user is told.
+/// Maximum number of lines that wait. Further ones are not sent to guests, and the user is told.
 const GUEST_LINES_WAITING_MAX: usize = 4096;
 /// Maximum size of the waiting lines together, in bytes.
 const GUEST_LINES_WAITING_MAX_BYTES: usize = 1024 * 1024;
@@ -34,7 +35,7 @@ pub struct OwnLine {
 
 impl OwnLine {
     fn is_ready(&self, has_guests: bool) -> bool {
-        has_guests || matches!(self.target, LineTarget::Guest(_))
+        has_guests || matches!(self.target, LineTarget::Guest { .. })
     }
 }
 
@@ -58,22 +59,18 @@ impl Default for OwnLines {
 }
 
 impl OwnLines {
-    /// Whether a line for one guest waits.
-    pub fn has_direct(&self) -> bool {
-        self.queue.iter().any(|line| line.is_ready(false))
-    }
-
     /// Whether no line waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Tells the user how many lines found no place since the last call.
+    /// Tells the user how many lines for the room found no place since the last call. Peers may
+    /// store them, so this alone fails no run: the delivery counts them as sent to no guest.
     pub fn report_dropped(&mut self, ctx: &mut Context, network: GuestNetwork) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
             ctx.notify(Notice::Error {
-                code: ErrorCode::Failed,
+                code: ErrorCode::Guests,
                 content: format!(
                     "{dropped} lines were not sent to the guests of {}: too many wait already",
                     network.room()
@@ -87,7 +84,8 @@ impl OwnLines {
         let mut sequence = batch.sequence;
         batch.for_each_line(|line| {
             let target = LineTarget::Room(batch.log.clone(), sequence);
-            self.push(target, batch.username.as_str(), line, batch.action);
+            let is_queued = self.push(target, batch.username.as_str(), line, batch.action);
+            self.dropped += u64::from(!is_queued);
             sequence += 1;
         });
     }
@@ -98,32 +96,40 @@ impl OwnLines {
             LineTarget::Room(log, sequence) => refused
                 .iter()
                 .any(|batch| batch.log == *log && batch.contains_line(*sequence)),
-            LineTarget::Guest(_) => false,
+            LineTarget::Guest { .. } => false,
         };
         self.queue.retain(|line| !is_refused(line));
         self.queued_bytes = self.queue.iter().map(|line| line.text.len()).sum();
     }
 
-    /// Queues lines for one guest. `own`: our name.
-    pub fn push_direct(&mut self, own: &str, direct: &GuestLines) {
+    /// Queues lines for one guest. `own`: our name. Returns how many find no place.
+    pub fn push_direct(&mut self, own: &str, direct: &GuestLines) -> u64 {
+        let target = LineTarget::Guest {
+            id: direct.guest,
+            request_id: direct.request_id,
+        };
+        let mut dropped = 0;
         for line in direct.lines.iter() {
-            self.push(LineTarget::Guest(direct.guest), own, line, direct.action);
+            let is_queued = self.push(target.clone(), own, line, direct.action);
+            dropped += u64::from(!is_queued);
         }
+        dropped
     }
 
-    /// Queues a line. No foreign network knows actions, so one is told as text.
-    fn push(&mut self, target: LineTarget, own: &str, line: &str, action: bool) {
+    /// Queues a line. No foreign network knows actions, so one is told as text. Returns false if
+    /// there is no place.
+    fn push(&mut self, target: LineTarget, own: &str, line: &str, action: bool) -> bool {
         let text = match action {
             true => format!("* {own} {line}"),
             false => line.to_owned(),
         };
         let bytes = self.queued_bytes + text.len();
         if self.queue.len() >= GUEST_LINES_WAITING_MAX || bytes > GUEST_LINES_WAITING_MAX_BYTES {
-            self.dropped += 1;
-            return;
+            return false;
         }
         self.queued_bytes = bytes;
         self.queue.push_back(OwnLine { target, text });
+        true
     }
 
     /// Takes the next line that may leave now. `guests`: how many guests get a line for the room.
@@ -134,7 +140,7 @@ impl OwnLines {
         let line = self.queue.remove(at)?;
         let recipients = match line.target {
             LineTarget::Room(..) => guests,
-            LineTarget::Guest(_) => 1,
+            LineTarget::Guest { .. } => 1,
         };
         let shares = line.text.len() * recipients / GUEST_LINE_SHARE_BYTES;
         (0..=shares).for_each(|_| self.limiter.add());
@@ -148,4 +154,12 @@ impl OwnLines {
         let is_waiting = lines.any(|line| line.is_ready(has_guests));
         is_waiting.then(|| self.limiter.next_drain_at())
     }
+}
+
+/// Queues lines for one guest, and shows them as sent. Reports those that find no place.
+pub fn queue_direct(ctx: &mut Context, lines: &mut OwnLines, direct: &GuestLines) {
+    let dropped = lines.push_direct(ctx.nick.as_str(), direct);
+    show_direct(ctx, direct);
+    let why = "too many lines wait already";
+    refuse_direct(ctx, direct.request_id, dropped, why);
 }

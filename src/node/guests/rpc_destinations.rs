@@ -28,6 +28,16 @@ struct Destination {
     is_peer: bool,
 }
 
+/// An address to dial now.
+pub struct DueDial {
+    /// The address.
+    pub address: SocketAddr,
+    /// The service that may be there.
+    pub service: String,
+    /// Whether its last dial or stream failed.
+    pub has_failed: bool,
+}
+
 /// All addresses.
 #[derive(Default)]
 pub struct RpcDestinations {
@@ -77,7 +87,7 @@ impl RpcDestinations {
 
     /// Takes the addresses that may be dialed now, each with its service. They count as failed
     /// until [`RpcDestinations::record_end`] says otherwise.
-    pub fn take_due(&mut self, now: Time) -> Vec<(SocketAddr, String)> {
+    pub fn take_due(&mut self, now: Time) -> Vec<DueDial> {
         self.by_address
             .retain(|_, it| it.has_stream || it.found_at + RPC_DESTINATION_EXPIRY_MS > now);
         let mut due = Vec::new();
@@ -85,9 +95,13 @@ impl RpcDestinations {
             if !it.has_stream && !it.is_peer && it.next_dial_at <= now {
                 it.has_stream = true;
                 let doublings = it.failures.min(RPC_DIAL_DOUBLINGS_MAX);
+                due.push(DueDial {
+                    address: *address,
+                    service: it.service.clone(),
+                    has_failed: it.failures > 0,
+                });
                 it.next_dial_at = now + (RPC_DIAL_INTERVAL_MS << doublings);
                 it.failures = it.failures.saturating_add(1);
-                due.push((*address, it.service.clone()));
             }
         }
         due

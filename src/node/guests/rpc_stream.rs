@@ -29,6 +29,8 @@ pub struct AwaitedAnswer {
 pub struct DialedService {
     /// Its name.
     pub name: String,
+    /// Whether it may well answer: the last dial or stream of this address has not failed.
+    pub is_expected: bool,
     /// The guest, once the stream is open.
     pub guest: Option<GuestId>,
     /// When the stream was open.
@@ -39,9 +41,10 @@ pub struct DialedService {
 
 impl DialedService {
     /// A service that is dialed.
-    pub fn new(name: String) -> DialedService {
+    pub fn new(name: String, is_expected: bool) -> DialedService {
         DialedService {
             name,
+            is_expected,
             guest: None,
             opened_at: None,
             awaited: VecDeque::new(),
@@ -89,6 +92,12 @@ impl RpcStream {
             is_blocked: false,
             unsent: Vec::new(),
         }
+    }
+
+    /// Whether the service may soon take our lines: it is dialed, and has not failed before.
+    pub fn is_expected(&self) -> bool {
+        let service = self.service.as_ref();
+        service.is_some_and(|service| service.is_expected && service.opened_at.is_none())
     }
 
     /// Whether our lines can be sent there: we dialed the service, and it is upgraded.

@@ -1,7 +1,6 @@
 //! What all networks show of their guests.
-use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
-use crate::base::guests::guest::{GuestId, GuestLines};
+use crate::base::guests::guest::{GuestId, GuestLines, GuestLinesResult};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::node::context::Context;
 use crate::node::guest_table::GuestClaim;
@@ -44,16 +43,34 @@ pub fn end_visit(ctx: &mut Context, id: GuestId) {
     }
 }
 
-/// Tells our user that a line for a guest was not sent.
-pub fn report_unsent(ctx: &mut Context, id: GuestId) {
-    let why = match ctx.guests.get(id) {
-        Some(guest) => format!("there is no way to {}", guest.name()),
-        None => "its guest is gone".to_owned(),
-    };
-    ctx.notify(Notice::Error {
-        code: ErrorCode::Target,
-        content: format!("a line was not sent: {why}"),
+/// Reports what became of a line for one guest. `result`: if it was lost, the end of a sentence
+/// about the guest.
+pub fn report_direct(
+    ctx: &mut Context,
+    id: GuestId,
+    request_id: u64,
+    result: Result<(), &'static str>,
+) {
+    let result = result.map_err(|why| {
+        let name = ctx.guests.get(id).map(|guest| guest.name());
+        format!("{} {why}", name.as_deref().unwrap_or("its guest"))
     });
+    ctx.notify(Notice::SentToGuest(GuestLinesResult {
+        request_id,
+        lines: 1,
+        result,
+    }));
+}
+
+/// Reports that some lines for one guest are not sent. `why`: as [`GuestLinesResult::result`].
+pub fn refuse_direct(ctx: &mut Context, request_id: u64, lines: u64, why: &str) {
+    if lines > 0 {
+        ctx.notify(Notice::SentToGuest(GuestLinesResult {
+            request_id,
+            lines,
+            result: Err(why.to_owned()),
+        }));
+    }
 }
 
 /// Shows our user's lines for one guest as sent.

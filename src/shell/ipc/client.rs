@@ -18,7 +18,7 @@ use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::event_sink::EventSink as _;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
-use crate::shell::session::frontend::exit_policy::Retention;
+use crate::shell::session::frontend::exit_policy::{Retention, UnansweredLines};
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
 use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
@@ -36,6 +36,8 @@ const SERVER_TOKEN: Token = Token(4);
 const EVENT_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long a client waits for an answer of the server, in milliseconds.
 pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
+/// How long after `-W` the server may report that it has not found a guest, in milliseconds.
+const GUEST_REPORT_TIMEOUT_MS: u64 = 500;
 /// Time between two attempts to attach to a server or to lock the directory, in milliseconds.
 const RECONNECT_INTERVAL_MS: u64 = 5;
 
@@ -275,7 +277,8 @@ impl Client {
     /// no further turn: the run waits for an answer.
     fn next_deadline(&self, frontend: &Frontend, now: Time) -> Option<Time> {
         let answer = (!frontend.pending.is_empty()).then(|| self.answer_deadline(frontend));
-        let deadlines = [frontend.deadline(), self.unsent_deadline, answer];
+        let of_guests = guest_answer_deadline(frontend);
+        let deadlines = [frontend.deadline(), self.unsent_deadline, answer, of_guests];
         let future = deadlines.into_iter().flatten().filter(|at| *at > now);
         future.min()
     }
@@ -308,7 +311,10 @@ impl Client {
             abandon_server(frontend);
             self.unsent_deadline = None;
         } else if !has_ended && !frontend.is_blocked() && !frontend.pending.is_empty() {
-            return None;
+            let guests_until = guest_answer_deadline(frontend);
+            if guests_until.is_none_or(|at| at > now.time) {
+                return None;
+            }
         }
         frontend.poll_exit_status(now)
     }
@@ -329,6 +335,14 @@ impl Client {
             || pending.has_lines() && must_end;
         is_waiting && is_late || pending.has_lines() && self.is_unsent_over(now)
     }
+}
+
+/// Until when lines to guests may wait for an answer, if nothing else waits. The server reports at
+/// the end of `-W` that it has not found a guest, and this report takes a moment.
+fn guest_answer_deadline(frontend: &Frontend) -> Option<Time> {
+    let pending = &frontend.pending;
+    let waits = !pending.has_other() && pending.unanswered_lines() == UnansweredLines::ToGuests;
+    Some(frontend.deadline().filter(|_| waits)? + GUEST_REPORT_TIMEOUT_MS)
 }
 
 /// Passes the requests of the frontend to the server, as long as the connection has room.
@@ -366,9 +380,9 @@ fn cancel_direct(frontend: &mut Frontend) {
     if !frontend.exit_policy.has_ended() {
         return;
     }
-    for selector in frontend.pending.cancel_direct() {
+    for sentence in frontend.pending.cancel_direct() {
         frontend.exit_policy.record_refusal();
-        frontend.warn(&format!("not sent to {selector}: not found yet"));
+        frontend.warn(&sentence);
     }
 }
 

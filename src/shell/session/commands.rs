@@ -6,7 +6,6 @@ use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::command::Command;
 use crate::base::event::notice::{Notice, ResolvedRecipient};
 use crate::base::event::peer::{Peer, PeerInfo};
-use crate::base::guests::guest::GuestLines;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::request_id::RequestId;
@@ -407,11 +406,11 @@ impl Session {
         let pending = std::mem::replace(&mut self.pending, Pending::None);
         let Pending::Resolve {
             id,
+            search_id,
             lines,
             action,
             after,
             is_repeated,
-            ..
         } = pending
         else {
             return None;
@@ -420,12 +419,7 @@ impl Session {
         self.is_answered = false;
         match result {
             Ok(ResolvedRecipient::Guest(guest)) => {
-                let command = Command::SendToGuest(GuestLines {
-                    guest,
-                    lines,
-                    action,
-                });
-                Some(SessionAction::Command(command))
+                Some(self.send_to_guest(search_id, guest, lines, action))
             }
             Ok(ResolvedRecipient::Peer(peer, is_absent)) => {
                 if is_absent && !is_repeated {

@@ -66,7 +66,7 @@ impl Session {
             self.status = status;
             emit(sink, None, EventKind::Status(status));
         }
-        if !self.unconfirmed.is_empty() {
+        if !self.unconfirmed.is_empty() || !self.sent_guest_lines.is_empty() {
             return None;
         }
         let Finish {

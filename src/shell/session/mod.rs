@@ -4,6 +4,7 @@ pub mod commands;
 pub mod delivery;
 pub mod event_sink;
 pub mod frontend;
+pub mod guest_lines;
 pub mod history_query;
 pub mod history_worker;
 pub mod listening;

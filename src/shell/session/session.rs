@@ -119,6 +119,32 @@ pub(super) struct Unconfirmed {
     pub(super) head: Option<(LogId, u64)>,
 }
 
+/// Lines for one guest of which it is not known yet whether they arrive.
+pub(super) struct SentGuestLines {
+    /// The id of the client's request.
+    pub(super) id: Option<String>,
+    /// The number under which the core reports them.
+    pub(super) request_id: u64,
+    pub(super) count: u64,
+    /// How many of them the core has not reported yet.
+    pub(super) left: u64,
+    pub(super) lost: u64,
+    /// Why some were lost.
+    pub(super) why: String,
+}
+
+impl SentGuestLines {
+    /// A sentence that says which of the lines were lost, and why.
+    pub(super) fn loss(&self) -> String {
+        let why = &self.why;
+        match (self.lost, self.count) {
+            (1, 1) => format!("a line was not delivered: {why}"),
+            (lost, count) if lost == count => format!("{count} lines were not delivered: {why}"),
+            (lost, count) => format!("{lost} of {count} lines were not delivered: {why}"),
+        }
+    }
+}
+
 /// The request to report the delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Finish {
@@ -156,6 +182,9 @@ pub struct Session {
     /// answered, or will be answered later.
     pub(super) is_answered: bool,
     pub(super) unconfirmed: VecDeque<Unconfirmed>,
+    /// Lines for single guests of which it is not known yet whether they arrive. The queues of the
+    /// core bound their number.
+    pub(super) sent_guest_lines: Vec<SentGuestLines>,
     /// The lines whose delivery the session awaits. Each key is the log in which the lines were
     /// stored first: fork repair may have published them again in another one.
     pub(super) tracked_lines: SortedMap<LogId, StoredLines>,
@@ -185,6 +214,7 @@ impl Session {
             current_id: None,
             is_answered: false,
             unconfirmed: VecDeque::new(),
+            sent_guest_lines: Vec::new(),
             tracked_lines: SortedMap::new(),
             finish: None,
             status: Status::default(),
@@ -230,7 +260,7 @@ impl Session {
 
     /// Whether no answer is due.
     pub fn is_idle(&self) -> bool {
-        self.has_executed_all() && self.unconfirmed.is_empty()
+        self.has_executed_all() && self.unconfirmed.is_empty() && self.sent_guest_lines.is_empty()
     }
 
     /// Whether the session can act before the next event.

@@ -334,3 +334,80 @@ fn a_goodbye_is_said() {
     assert_eq!(bytes.first(), Some(&0x88), "{bytes:?}");
     assert!(lan.has_closed(alice, dave.stream));
 }
+
+/// A line in the room that no service takes is said to be lost once, until another one is taken.
+/// As long as one of them may still take it, nothing is lost.
+#[test]
+fn a_lost_line_is_said_once() {
+    let (mut lan, alice) = service_of_alice(25);
+    let addresses = [service_address(1), service_address(2)];
+    let mut services = addresses.map(|at| Service::start(&mut lan, alice, "p2pchat:grenache", at));
+    let mut say = |lan: &mut Lan, answers: [Option<&str>; 2]| {
+        lan.say_in(alice, "#grenache", "hi");
+        lan.run_for(100);
+        for (service, error) in services.iter_mut().zip(answers) {
+            let [request] = &service.requests(lan, alice)[..] else {
+                panic!("no request");
+            };
+            service.answer(lan, alice, &request.id, error);
+        }
+        lan.peers[alice].error_count("guests")
+    };
+    let refused = Some("ERR_BUSY");
+    assert_eq!(say(&mut lan, [refused, None]), 0);
+    assert_eq!(say(&mut lan, [refused, refused]), 1);
+    assert_eq!(say(&mut lan, [refused, refused]), 1);
+    assert_eq!(say(&mut lan, [None, refused]), 1);
+    lan.say_in(alice, "#grenache", "nobody answers");
+    lan.run_for(9_900);
+    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+    lan.run_for(200);
+    assert_eq!(lan.peers[alice].error_count("guests"), 2);
+    assert_eq!(lan.peers[alice].error_count("failed"), 0);
+}
+
+/// A service that reads nothing loses its stream with the line that does not fit any more. The line
+/// is not lost: the other service may take it.
+#[test]
+fn a_stream_that_ends_loses_no_line_of_others() {
+    let (mut lan, alice) = service_of_alice(26);
+    let addresses = [service_address(1), service_address(2)];
+    let mut services = addresses.map(|at| Service::start(&mut lan, alice, "p2pchat:grenache", at));
+    let [deaf, bob] = &mut services;
+    let stream = deaf.stream;
+    lan.feed(alice, Input::Blocked { stream });
+    let lines = vec!["x".repeat(16_000); 5];
+    lan.say_all(alice, p2pchat::Room::new("#grenache").ok(), &lines);
+    lan.run_for(100);
+    assert!(lan.has_closed(alice, stream));
+    assert_eq!(bob.requests(&mut lan, alice).len(), 5);
+    assert_eq!(lan.peers[alice].error_count("guests"), 0);
+}
+
+/// A message to a guest who is here does not wait for others of that name only because a line in
+/// the room has no answer yet, or an address is dialed that has failed before. It does while a new
+/// one is dialed.
+#[test]
+fn a_guest_who_is_here_is_found_at_once() {
+    let (mut lan, alice) = service_of_alice(27);
+    lan.run_for(3_000);
+    let mut bob = Service::start(&mut lan, alice, "p2pchat:grenache", service_address(1));
+    lan.send_direct(alice, "guest/bob", "hi");
+    find(&mut lan, alice, "bob", &[service_address(3)]);
+    let mut zed = Service::start(&mut lan, alice, "bob", service_address(2));
+    lan.run_for(5_000);
+    bob.requests(&mut lan, alice);
+    lan.say_in(alice, "#grenache", "hi all");
+    lan.run_for(100);
+    assert_eq!(zed.requests(&mut lan, alice).len(), 1);
+    find(&mut lan, alice, "bob", &[service_address(3)]);
+    lan.send_direct_within(alice, "guest/bob", "psst", 10_000);
+    lan.run_for(100);
+    assert_eq!(zed.requests(&mut lan, alice).len(), 1);
+    find(&mut lan, alice, "bob", &[service_address(4)]);
+    lan.send_direct_within(alice, "guest/bob", "psst again", 10_000);
+    lan.run_for(100);
+    assert_eq!(zed.requests(&mut lan, alice), []);
+    lan.run_for(5_000);
+    assert_eq!(zed.requests(&mut lan, alice).len(), 1);
+}

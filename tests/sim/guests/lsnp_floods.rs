@@ -204,7 +204,8 @@ fn waiting_lines_are_bounded() {
     let (mut lan, alice) = gateway(11, None);
     let texts: Vec<String> = (0..5_000).map(|n| format!("line {n}")).collect();
     lan.say_all(alice, p2pchat::Room::new("#lsnp").ok(), &texts);
-    assert_eq!(lan.peers[alice].error_count("failed"), 1);
+    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+    assert_eq!(lan.peers[alice].error_count("failed"), 0);
     lan.finish(alice, None);
     Foreigner::new("zed", 1).discover(&mut lan, alice);
     lan.run_for(200_000);
@@ -214,6 +215,23 @@ fn waiting_lines_are_bounded() {
         !lan.peers[alice].is_settled(),
         "the last lines were dropped"
     );
+}
+
+/// Lines for one guest that find no place are lost, and each of them is reported.
+#[test]
+fn direct_lines_without_a_place_are_reported() {
+    let (mut lan, alice) = gateway(16, None);
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    for _ in 0..90 {
+        lan.send_direct(alice, "@guest/zed", &"x".repeat(16_000));
+    }
+    let lost = lan.peers[alice].error_count("failed");
+    assert_eq!(lost, 9, "16 left at once, and 65 wait");
+    lan.finish(alice, Some(0));
+    assert!(!lan.peers[alice].is_settled());
+    lan.run_for(10_000);
+    assert!(lan.peers[alice].is_settled());
+    assert_eq!(lan.peers[alice].error_count("failed"), lost);
 }
 
 /// The size of the waiting lines together is bounded as well.

@@ -2,14 +2,14 @@
 //! invariants after each.
 use std::collections::VecDeque;
 
-use p2pchat::base::error_code::Refusal;
+use p2pchat::base::error_code::{ErrorCode, Refusal};
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor};
 use p2pchat::base::event::notice::{Notice, ResolvedRecipient};
 use p2pchat::base::event::output::Output;
 use p2pchat::base::event::peer::PeerState;
-use p2pchat::base::guests::guest::GuestLines;
+use p2pchat::base::guests::guest::{GuestLines, GuestLinesResult};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
 use p2pchat::node::save_barrier::SaveBarrier;
@@ -239,7 +239,9 @@ impl Lan {
                 let lines = self.peers[who].unaddressed.remove(&request_id);
                 match (lines, result) {
                     (Some(lines), Ok(ResolvedRecipient::Guest(guest))) => {
+                        self.peers[who].unsent_to_guests += lines.iter().count() as u64;
                         todo.push_back(Input::Command(Command::SendToGuest(GuestLines {
+                            request_id,
                             guest,
                             lines,
                             action: false,
@@ -257,6 +259,17 @@ impl Lan {
                     (_, Err(Refusal { code, content })) => {
                         self.record_notice(who, Notice::Error { code, content });
                     }
+                }
+            }
+            Output::Notice(Notice::SentToGuest(GuestLinesResult { lines, result, .. })) => {
+                let left = self.peers[who].unsent_to_guests.checked_sub(lines);
+                self.peers[who].unsent_to_guests = left.expect("no line is reported twice");
+                if let Err(content) = result {
+                    let code = ErrorCode::Failed;
+                    (0..lines).for_each(|_| {
+                        let content = content.clone();
+                        self.record_notice(who, Notice::Error { code, content });
+                    });
                 }
             }
             Output::Notice(notice) => self.record_notice(who, notice),

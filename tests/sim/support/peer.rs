@@ -148,6 +148,8 @@ pub struct SimPeer {
     pub inputs: u64,
     /// Direct lines whose recipient is not found yet, by the number of the search.
     pub unaddressed: BTreeMap<u64, Lines>,
+    /// Number of lines for single guests of which it is not known yet whether they arrive.
+    pub unsent_to_guests: u64,
     /// How often it has searched for a recipient.
     pub searches: u64,
     /// Whether the run waits for the delivery of its lines.
@@ -202,6 +204,7 @@ impl SimPeer {
             most_logs_of_a_load: 0,
             inputs: 0,
             unaddressed: BTreeMap::new(),
+            unsent_to_guests: 0,
             searches: 0,
             wait: Wait::None,
             dies_after_outputs: None,
@@ -237,6 +240,7 @@ impl SimPeer {
         self.run += 1;
         self.wait = Wait::None;
         self.unaddressed.clear();
+        self.unsent_to_guests = 0;
         (self.started_at_ms, self.clock_lag_ms) = (clock, 0);
         (self.frozen, self.stopped_reading, self.wake_at_ms) = (false, false, None);
         self.deferred.clear();
@@ -357,7 +361,8 @@ impl SimPeer {
             return None;
         };
         let delivery = node.delivery(required_peers);
-        if delivery.is_settled && self.unaddressed.is_empty() {
+        let is_answered = self.unaddressed.is_empty() && self.unsent_to_guests == 0;
+        if delivery.is_settled && is_answered {
             self.wait = Wait::Settled;
         }
         delivery.recheck_at

@@ -10,6 +10,7 @@ use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
+use crate::base::guests::guest::{GuestLinesResult, HAS_GUESTS};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::shell::net::own_code::connection_code;
@@ -323,6 +324,9 @@ impl EventLoop {
                 .push_back(ResolvedSearch { id, result });
             return;
         }
+        if let Notice::SentToGuest(of) = &notice {
+            return self.handle_guest_lines(of);
+        }
         let notice = Arc::new(notice);
         if let Some(key) = self.current_session.filter(|_| is_answer(&notice)) {
             return self.with_session(key, |session, around, sink| {
@@ -334,6 +338,23 @@ impl EventLoop {
             .handle_notice(&notice, false, store, &mut self.frontend);
         for (session, sink) in self.ipc_server.sessions_mut() {
             session.handle_notice(&notice, false, store, sink);
+        }
+    }
+
+    /// Passes what became of lines for a guest to the session that sent them. If that has ended,
+    /// the user of this process hears of lost ones.
+    fn handle_guest_lines(&mut self, of: &GuestLinesResult) {
+        if !HAS_GUESTS || self.session.handle_guest_lines(of, &mut self.frontend) {
+            return;
+        }
+        for (session, sink) in self.ipc_server.sessions_mut() {
+            if session.handle_guest_lines(of, sink) {
+                return;
+            }
+        }
+        if let Err(why) = &of.result {
+            let sentence = "what a session said that has ended was not delivered";
+            self.frontend.warn(&format!("{sentence}: {why}"));
         }
     }
 

@@ -8,6 +8,10 @@ pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
 /// How long a run waits for delivery if --wait is not given, in milliseconds.
 pub const DEFAULT_DELIVERY_WAIT_MS: u64 = 10_000;
 
+/// What a run says that ends before guests have answered.
+pub const GUESTS_DO_NOT_ANSWER: &str =
+    "no answer of a guest has come in time: whether the last lines arrived is unknown";
+
 /// The command that opened the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionMode {
@@ -54,6 +58,17 @@ pub enum Retention {
     Server,
     /// The lines are stored, and the next run in this directory sends them.
     NextRun,
+}
+
+/// Lines that the session has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnansweredLines {
+    /// There are none.
+    None,
+    /// All are for single guests, who have not answered.
+    ToGuests,
+    /// Some are not stored yet.
+    ToBeStored,
 }
 
 /// The end of a run: the exit status, and a sentence for stderr.
@@ -297,12 +312,12 @@ impl ExitPolicy {
         }
     }
 
-    /// Decides whether the run is over, and how; `None` while the run goes on. `is_all_stored`:
-    /// whether every line passed to the core is stored.
+    /// Decides whether the run is over, and how; `None` while the run goes on. `unanswered`: which
+    /// of the lines passed to the core are neither stored nor sent to their guest.
     pub fn decide(
         &mut self,
         now: Time,
-        is_all_stored: bool,
+        unanswered: UnansweredLines,
         report: &DeliveryReport,
     ) -> Option<Exit> {
         if let Some(status) = self.exit_status() {
@@ -335,9 +350,12 @@ impl ExitPolicy {
             SessionMode::Drain if !self.has_linked => {
                 self.exit_unless_refused(ExitStatus::Success, None)
             }
-            SessionMode::Chat | SessionMode::Send if !is_all_stored => Exit {
+            SessionMode::Chat | SessionMode::Send if unanswered != UnansweredLines::None => Exit {
                 status: ExitStatus::GeneralError,
-                message: Some("the last lines could not be stored, and are lost".to_owned()),
+                message: Some(match unanswered {
+                    UnansweredLines::ToGuests => GUESTS_DO_NOT_ANSWER.to_owned(),
+                    _ => "the last lines could not be stored, and are lost".to_owned(),
+                }),
             },
             SessionMode::Chat | SessionMode::Send | SessionMode::Sync | SessionMode::Drain => {
                 self.exit_undelivered(report)

@@ -8,6 +8,7 @@ use crate::base::hex;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::session::frontend::command_queue::{lines_of, sends_lines};
+use crate::shell::session::frontend::exit_policy::UnansweredLines;
 use crate::ui::command::UserCommand;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, FolderCursor, StoredLines, TRACKED_LOGS_MAX};
@@ -36,6 +37,8 @@ pub struct PendingRequest {
     /// is repeated, the search for a stored copy begins here.
     sent_after: FolderCursor,
     lines_bytes: usize,
+    /// Whether the request sends lines to one guest, who may not answer for long.
+    is_to_guest: bool,
     /// The parts of the answer that came already.
     pub reply: Vec<EventKind>,
 }
@@ -84,9 +87,19 @@ impl PendingRequests {
         self.queue.is_empty()
     }
 
-    /// Whether lines are not stored yet.
+    /// Whether lines are not stored, or not sent to their guest.
     pub fn has_lines(&self) -> bool {
         self.queue.iter().any(PendingRequest::sends_lines)
+    }
+
+    /// Which lines are not answered.
+    pub fn unanswered_lines(&self) -> UnansweredLines {
+        let mut with_lines = self.queue.iter().filter(|pending| pending.sends_lines());
+        match (self.has_lines(), with_lines.all(|it| it.is_to_guest)) {
+            (false, _) => UnansweredLines::None,
+            (true, true) => UnansweredLines::ToGuests,
+            (true, false) => UnansweredLines::ToBeStored,
+        }
     }
 
     /// Whether a request that sends no lines is unanswered.
@@ -133,6 +146,11 @@ impl PendingRequests {
     pub fn push(&mut self, kind: RequestKind, is_setup: bool, is_attached: bool) -> Request {
         self.last_id += 1;
         let lines_bytes = lines_len_bytes(&kind);
+        let is_to_guest = matches!(
+            &kind,
+            RequestKind::Command(UserCommand::SendToPeer { selector, .. })
+                if selector.guest_name().is_some()
+        );
         let kept = match is_attached || lines_bytes == 0 {
             true => kind.clone(),
             // Only the kind of the request is of interest then.
@@ -152,6 +170,7 @@ impl PendingRequests {
             line_numbers: Vec::new(),
             user_id: None,
             lines_bytes,
+            is_to_guest,
             reply: Vec::new(),
         });
         Request {
@@ -218,13 +237,17 @@ impl PendingRequests {
         self.lines_bytes = 0;
     }
 
-    /// Removes the direct messages whose recipient is not found yet. Returns their selectors.
+    /// Removes the direct messages whose recipient is not found yet, or has not answered yet.
+    /// Returns a sentence for each.
     pub fn cancel_direct(&mut self) -> Vec<String> {
         let mut cancelled = Vec::new();
         let lines_bytes = &mut self.lines_bytes;
         self.queue.retain(|pending| match &pending.kind {
             RequestKind::Command(UserCommand::SendToPeer { selector, .. }) => {
-                cancelled.push(selector.to_string());
+                cancelled.push(match pending.is_to_guest {
+                    true => format!("not delivered to {selector}: there is no answer yet"),
+                    false => format!("not sent to {selector}: not found yet"),
+                });
                 *lines_bytes -= pending.lines_bytes;
                 false
             }

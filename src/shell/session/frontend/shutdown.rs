@@ -5,7 +5,9 @@ use crate::base::name::FolderName;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::drain::Drain;
-use crate::shell::session::frontend::exit_policy::Retention;
+use crate::shell::session::frontend::exit_policy::{
+    GUESTS_DO_NOT_ANSWER, Retention, UnansweredLines,
+};
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::terminal;
@@ -41,16 +43,16 @@ impl Frontend {
         if self.is_unknown_delivery() && !self.exit_policy.has_ended() {
             return None;
         }
-        let is_all_stored = !self.pending.has_lines();
+        let unanswered = self.pending.unanswered_lines();
         if self.exit_policy.has_ended() && self.drain.is_none() {
-            self.report_unsent_input(is_all_stored);
+            self.report_unsent_input(unanswered);
             if let Some(message) = self.exit_policy.loss_warning(&self.delivery) {
                 self.warn(&message);
             }
         }
         let exit = self
             .exit_policy
-            .decide(now.time, is_all_stored, &self.delivery)?;
+            .decide(now.time, unanswered, &self.delivery)?;
         if let Some(message) = exit.message {
             self.warn(&message);
         }
@@ -105,9 +107,14 @@ impl Frontend {
 
     /// Warns if the run ends before all lines of stdin are sent. If the reader of stdout is gone,
     /// does not warn.
-    fn report_unsent_input(&mut self, is_all_stored: bool) {
+    fn report_unsent_input(&mut self, unanswered: UnansweredLines) {
         let was_reading = self.stdin.take().is_some_and(|stdin| stdin.stop());
+        let is_all_stored = unanswered != UnansweredLines::ToBeStored;
         let is_all_sent = is_all_stored && (self.has_quit || !self.commands.has_lines());
+        if unanswered == UnansweredLines::ToGuests {
+            self.exit_policy.record_refusal();
+            self.warn(GUESTS_DO_NOT_ANSWER);
+        }
         if !is_all_sent {
             self.exit_policy.record_refusal();
         }
