@@ -228,3 +228,14 @@ pub struct Now {
     /// The wall clock.
     pub wall: WallTime,
 }
+
+impl Now {
+    /// What the wall clock showed at an earlier time, unless it was set since.
+    pub fn wall_at(&self, earlier: Time) -> WallTime {
+        WallTime(
+            self.wall
+                .0
+                .saturating_sub_unsigned(self.time.ms_since(earlier)),
+        )
+    }
+}

@@ -54,6 +54,8 @@ impl Node {
 
     fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
         let peer = link.peer;
+        let found_via = self.dialer.found_via(link.stream, &peer);
+        self.gone_peers.link_down(&self.ctx, &link, found_via);
         if link.end == LinkEnd::Left {
             self.routes.remove_peer(&mut self.ctx, &peer, link.run);
         }

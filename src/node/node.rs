@@ -17,6 +17,7 @@ use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::discovery::exchange::PeerExchange;
 use crate::node::guests::guests::{GuestConfig, Guests};
+use crate::node::membership::gone_peers::GonePeers;
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
 use crate::node::membership::profile::Profile;
@@ -47,6 +48,7 @@ pub struct Node {
     pub(super) exchange: PeerExchange,
     guests: Guests,
     pub(super) profile: Profile,
+    pub(super) gone_peers: GonePeers,
     has_left: bool,
 }
 
@@ -86,6 +88,7 @@ impl Node {
             exchange: PeerExchange::default(),
             guests,
             profile: Profile::default(),
+            gone_peers: GonePeers::default(),
             has_left: false,
         }
     }
@@ -345,7 +348,7 @@ impl Node {
     fn list_peers(&mut self) {
         let ctx = &mut self.ctx;
         let guests = ctx.guests.list();
-        let peers = roster::list_peers(ctx, &self.dialer);
+        let peers = roster::list_peers(ctx, &self.dialer, &self.gone_peers);
         if !guests.is_empty() {
             ctx.notify(Notice::Guests(guests));
         }

@@ -194,7 +194,7 @@ impl Node {
 
     /// All peers, as `peers` and /users show them.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        roster::list_peers(&self.ctx, &self.dialer)
+        roster::list_peers(&self.ctx, &self.dialer, &self.gone_peers)
     }
 
     /// Whether the peer is linked, and says that its key ends with its program.

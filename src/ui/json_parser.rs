@@ -503,6 +503,7 @@ fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
         state: parse_state(fields.text("state")?)?,
         rtt: fields.raw("rtt_ms").and_then(parse_tenths),
         rooms: parse_rooms(fields)?,
+        last_seen: fields.time("last_seen"),
     })
 }
 

@@ -109,6 +109,9 @@ pub(super) fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
         line.raw("via_sender", format_args!("\"{}\"", via.id));
     }
     line.string("trust", view.familiarity.as_str());
+    if let Some(at) = view.last_seen {
+        line.raw("last_seen", format_args!("\"{at}\""));
+    }
     if let Some(away) = &view.away {
         line.string("away", away.as_str());
     }

@@ -12,11 +12,19 @@ use crate::ui::sanitize::sanitize;
 use crate::ui::trust_command::TrustEntry;
 
 /// The heading of `p2pchat peers` at a terminal.
-const PEER_HEADING: [&str; 8] = [
-    "NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS", "KEY",
+const PEER_HEADING: [&str; 9] = [
+    "NAME",
+    "ID",
+    "ADDRESS",
+    "FOUND",
+    "STATE",
+    "MS",
+    "ROOMS",
+    "LAST SEEN",
+    "KEY",
 ];
 /// Number of columns that a script gets. The last one is for people.
-const SCRIPT_COLUMNS: usize = 7;
+const SCRIPT_COLUMNS: usize = 8;
 /// The heading of `p2pchat trust list` at a terminal.
 const TRUST_HEADING: [&str; 4] = ["NAME", "ID", "STATE", "FIRST SEEN"];
 /// Length of an id in a table for a person. A selector accepts such a prefix.
@@ -43,12 +51,12 @@ fn format_shared_rooms(rooms: &[Room]) -> String {
     names.join(",")
 }
 
-/// The columns of a row: name, id, address, found, state, round trip in ms, rooms, and how well the
-/// key is known. `-` stands for a missing value.
+/// The columns of a row: name, id, address, found, state, round trip in ms, rooms, when the peer
+/// was last heard, and how well the key is known. `-` stands for a missing value.
 type Row = [String; PEER_HEADING.len()];
 
 /// Formats the rows of `p2pchat peers`: the columns name~abcd, id, address, found, state, round
-/// trip in ms, and rooms, separated by TAB.
+/// trip in ms, rooms, and when the peer was last heard, separated by TAB.
 pub fn format_peer_rows(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let mut out = String::new();
     for row in rows(peers, guests) {
@@ -72,6 +80,7 @@ fn peer_columns(info: &PeerInfo) -> Row {
         info.state.as_str().into(),
         format_rtt(info),
         format_shared_rooms(&info.rooms),
+        info.last_seen.map_or("-".into(), |at| at.to_string()),
         info.familiarity.as_str().into(),
     ]
 }
@@ -85,6 +94,7 @@ fn guest_columns(info: &GuestInfo) -> Row {
         PeerState::of_guest(info.is_gone).as_str().into(),
         "-".into(),
         format_shared_rooms(&info.rooms),
+        "-".into(),
         "-".into(),
     ]
 }
@@ -131,7 +141,7 @@ pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let mut out = String::new();
     let aways = peers.iter().map(|info| info.away.as_ref());
     let aways = aways.chain(iter::repeat(None));
-    for ([name, _, address, _, state, rtt, rooms, key], away) in rows.iter().zip(aways) {
+    for ([name, _, address, _, state, rtt, rooms, seen, key], away) in rows.iter().zip(aways) {
         let key = match &**key {
             "-" => String::new(),
             key => format!("  ({key})"),
@@ -140,11 +150,15 @@ pub fn format_users(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
             "-" => String::new(),
             ms => format!("  {ms} ms"),
         };
+        let seen = match &**state {
+            "gone" if seen != "-" => format!("  last seen {seen}"),
+            _ => String::new(),
+        };
         let away = away.map_or_else(String::new, |it| {
             format!("  ({})", sanitize(&it.to_string()))
         });
         out.push_str(&format!(
-            "{name:width$}  {state:6}  {rooms}  {address}{rtt}{key}{away}\n"
+            "{name:width$}  {state:6}  {rooms}  {address}{rtt}{seen}{key}{away}\n"
         ));
     }
     out

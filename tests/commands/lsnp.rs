@@ -198,7 +198,7 @@ fn guests_are_listed_and_marked() {
     let row = row.unwrap_or_else(|| panic!("{outcome:?}"));
     let columns: Vec<&str> = row.split('\t').collect();
     assert_eq!(columns[1], "-");
-    assert_eq!(columns[3..], ["lsnp", "known", "-", "#lsnp"]);
+    assert_eq!(columns[3..], ["lsnp", "known", "-", "#lsnp", "-"]);
     let outcome = run(&lo, "alice", &["peers", "--json"]);
     let row = outcome.out.iter().find(|row| row.contains("guest/zed"));
     let row: serde_json::Value = serde_json::from_str(row.expect("a row")).expect("JSON");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::Nick;
+use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
 use super::control_socket::Client;
@@ -16,10 +17,11 @@ use super::hosts::host::Loopback;
 use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, run, wait_joined, wait_line};
 
-/// `peers` prints name, id, address, found, state, round trip and rooms, separated by TAB, and
+/// `peers` prints name, id, address, found, state, round trip, rooms and last seen, separated by TAB,
+/// and
 /// is not announced to others.
 #[test]
-fn peers_prints_seven_tab_separated_columns() {
+fn peers_prints_eight_tab_separated_columns() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "ops", "-r", "general"]);
     let carol = lo.start("carol", &["listen"]);
@@ -32,7 +34,7 @@ fn peers_prints_seven_tab_separated_columns() {
         let row = outcome.out.iter().find(|row| row.starts_with(user));
         let row = row.unwrap_or_else(|| panic!("{user}: {outcome:?}"));
         let columns: Vec<&str> = row.split('\t').collect();
-        let [name, id, address, found, state, round_trip, rooms] = columns[..] else {
+        let [name, id, address, found, state, round_trip, rooms, seen] = columns[..] else {
             panic!("{row}");
         };
         assert_eq!(id.len(), 52, "{row}");
@@ -41,6 +43,7 @@ fn peers_prints_seven_tab_separated_columns() {
         assert_eq!((found, state), ("multicast", "linked"), "{row}");
         assert!(round_trip.parse::<f64>().is_ok_and(|ms| ms >= 0.0), "{row}");
         assert_eq!(rooms, "#general", "{row}");
+        assert!(WallTime::parse(seen).is_some(), "{row}");
     }
     // `peers` is not announced to others.
     let printed = bob.out.all();
@@ -60,13 +63,51 @@ fn peers_prints_json_objects() {
     assert_eq!(outcome.out.len(), 1, "{outcome:?}");
     let row: serde_json::Value = serde_json::from_str(&outcome.out[0]).expect("JSON");
     let id = row["sender"].as_str().expect("an id");
-    let (short, trip) = (&id[..4], &row["rtt_ms"]);
+    let (short, trip, seen) = (&id[..4], &row["rtt_ms"], &row["last_seen"]);
     assert!(trip.as_f64().is_some_and(|ms| ms >= 0.0), "{row}");
     let expected = format!(
-        r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"],"trust":"new"}}"##,
+        r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"],"trust":"new","last_seen":{seen}}}"##,
         bob.wait_ready()
     );
     assert_eq!(outcome.out[0], expected);
+}
+
+/// Beside a running program, `peers` also lists who was linked with it and has gone, and when it was
+/// last heard. Such a peer is nobody: the status is 69.
+#[test]
+fn who_has_gone_is_listed_as_gone() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let carol = lo.start("carol", &["--commands"]);
+    wait_joined(&bob, "carol");
+    let before = lo.start("dave", &["listen"]);
+    wait_joined(&bob, "dave");
+    for mut gone in [carol, before] {
+        gone.signal(Signal::SIGTERM);
+        gone.wait_exit(TIMEOUT);
+    }
+    wait_line(&bob, " left");
+    wait_until("both have left", TIMEOUT, || {
+        bob.out
+            .all()
+            .iter()
+            .filter(|it| it.ends_with(" left"))
+            .count()
+            == 2
+    });
+    let outcome = run(&lo, "bob", &["peers", "-W", "0.1"]);
+    outcome.assert_code(69);
+    for (row, name) in outcome.out.iter().zip(["carol", "dave"]) {
+        let columns: Vec<&str> = row.split('\t').collect();
+        assert_eq!(
+            (columns[4], columns[5], columns[6]),
+            ("gone", "-", "-"),
+            "{row}"
+        );
+        let is_named = outcome.out.iter().any(|row| row.starts_with(name));
+        assert!(is_named && WallTime::parse(columns[7]).is_some(), "{row}");
+    }
+    assert_eq!(outcome.out.len(), 2, "{outcome:?}");
 }
 
 /// `peers` without a peer prints nothing and ends with 69.

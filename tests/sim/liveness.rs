@@ -1,6 +1,12 @@
 //! Liveness: how soon a dead, frozen, restarted or leaving peer is noticed, and when a link must
 //! survive.
+use p2pchat::base::event::command::Command;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::peer::{PeerInfo, PeerState};
+
 use crate::support::lan::{Lan, REDIAL_MS};
+use crate::support::peer::PeerIndex;
 
 /// A dead path is closed within 15 s on both sides, and the first beacon after it heals leads to
 /// a link.
@@ -25,6 +31,49 @@ fn a_silent_cut_is_reported_within_15_s() {
     });
     lan.run_until_linked(alice, bob, 1_000);
     assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
+}
+
+/// The list of peers, as `peers` shows it.
+pub fn list_peers(lan: &mut Lan, who: PeerIndex) -> Vec<PeerInfo> {
+    lan.feed(who, Input::Command(Command::Peers));
+    let Some(Notice::Peers(rows)) = lan.peers[who].notices_of_run().last() else {
+        panic!("no list");
+    };
+    rows.clone()
+}
+
+/// The list says when each was last heard: of a linked peer, with its last bytes; of one that was
+/// cut off, before the cut; of one that has left, at its end. When it is back, it is linked.
+#[test]
+fn the_list_says_when_each_was_last_heard() {
+    let mut lan = Lan::new(6);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(30_000);
+    let linked_at = |lan: &mut Lan, name| {
+        let rows = list_peers(lan, alice).into_iter();
+        let mut rows = rows.filter(|row| row.peer.nick.as_str() == name);
+        let row = rows.next().expect("a row");
+        assert!(rows.next().is_none(), "{name} is listed once");
+        (row.state, row.last_seen.expect("a time").0)
+    };
+    let (state, at_start) = linked_at(&mut lan, "bob");
+    assert_eq!(state, PeerState::Linked);
+    lan.isolate(bob);
+    lan.run_for(100_000);
+    let (state, last) = linked_at(&mut lan, "bob");
+    assert_eq!(state, PeerState::Gone);
+    assert!((at_start..at_start + 1_000).contains(&last), "{last}");
+    lan.stop(carol);
+    lan.run_for(1_000);
+    let (state, left) = linked_at(&mut lan, "carol");
+    assert_eq!(state, PeerState::Gone);
+    assert!((last + 99_000..last + 112_000).contains(&left), "{left}");
+    lan.heal();
+    lan.run_for(120_000);
+    let (state, back) = linked_at(&mut lan, "bob");
+    assert_eq!(state, PeerState::Linked);
+    assert!(back > left);
 }
 
 /// A cut of 5 s, which TCP survives, ends no link; the line said meanwhile arrives.

@@ -143,7 +143,7 @@ fn a_filter_selects_lines_of_guests() {
 
 #[test]
 fn guests_are_listed_behind_peers() {
-    let row = "guest/zed\t-\t10.0.0.7:9000\tlsnp\tknown\t-\t#lsnp\n";
+    let row = "guest/zed\t-\t10.0.0.7:9000\tlsnp\tknown\t-\t#lsnp\t-\n";
     assert_eq!(tables::format_peer_rows(&[], &[info()]), row);
     let users = tables::format_users(&[], &[info()]);
     assert_eq!(users, "guest/zed  known   #lsnp  10.0.0.7:9000\n");

@@ -116,7 +116,7 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
         as_json(&Notice::Peers(vec![bob_info()])),
         format!(
             "{{\"type\":\"peer\",{sender},\"address\":\"10.0.0.7:9999\",\"found\":\"multicast\",\
-             \"state\":\"linked\",\"rtt_ms\":0.3,\"rooms\":[\"#general\",\"#ops\"],\"trust\":\"known\"}}\n"
+             \"state\":\"linked\",\"rtt_ms\":0.3,\"rooms\":[\"#general\",\"#ops\"],\"trust\":\"known\",\"last_seen\":\"2026-11-21T10:31:04.123Z\"}}\n"
         )
     );
     let mut out = Vec::new();

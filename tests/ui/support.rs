@@ -174,6 +174,7 @@ pub fn bob_info() -> PeerInfo {
         state: PeerState::Linked,
         rtt: Some(TenthsMs(3)),
         rooms: vec![Room::general(), Room::new("ops").unwrap()],
+        last_seen: Some(WallTime(1_795_257_064_123)),
     }
 }
 

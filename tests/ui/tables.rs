@@ -1,10 +1,14 @@
 //! The tables of peers and rooms, for scripts and for people.
 
-use p2pchat::base::event::peer::{Peer, PeerInfo};
+use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
 use p2pchat::base::name::Nick;
+use p2pchat::base::presence::away::AwayText;
 use p2pchat::ui::tables;
 
 use super::support::{bob_info, identity, short};
+
+/// When [`bob_info`] was last heard.
+const SEEN: &str = "2026-11-21T10:31:04.123Z";
 
 /// `peers` prints columns separated by tabs; `/users` and `/rooms` are for people.
 #[test]
@@ -14,13 +18,14 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
         address: None,
         rtt: None,
         rooms: vec![],
+        last_seen: None,
         ..bob_info()
     };
     assert_eq!(
         tables::format_peer_rows(&[bob_info(), bare], &[]),
         format!(
-            "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
-             bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
+            "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\t{SEEN}\n\
+             bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\t-\n"
         )
     );
     let wide = PeerInfo {
@@ -35,15 +40,32 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
     assert_eq!(
         tables::format_peer_table(&[bob_info(), wide], &[]),
         format!(
-            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS          KEY\n\
-             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops  known\n\
-             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops  known\n"
+            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS          LAST SEEN                 KEY\n\
+             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops  {SEEN}  known\n\
+             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops  {SEEN}  known\n"
         )
     );
     assert_eq!(tables::format_peer_table(&[], &[]), "");
     assert_eq!(
         tables::format_users(&[bob_info()], &[]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms  (known)\n")
+    );
+    let away = PeerInfo {
+        away: Some(AwayText::cut("out\u{1b}[2J")),
+        ..bob_info()
+    };
+    let gone = PeerInfo {
+        state: PeerState::Gone,
+        rooms: vec![],
+        rtt: None,
+        ..bob_info()
+    };
+    assert_eq!(
+        tables::format_users(&[away, gone], &[]),
+        format!(
+            "bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms  (known)  (away: out\u{241b}[2J)\n\
+             bob~{b}  gone    -  10.0.0.7:9999  last seen {SEEN}  (known)\n"
+        )
     );
     let rooms = tables::format_room_list(&bob_info().rooms);
     assert_eq!(rooms, "#general  (current)\n#ops\n");

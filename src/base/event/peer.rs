@@ -6,7 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::name::{Nick, Room};
 use crate::base::presence::away::AwayText;
-use crate::base::time::TenthsMs;
+use crate::base::time::{TenthsMs, WallTime};
 use crate::base::trust::level::Familiarity;
 
 /// A peer: its key and the name that it claims.
@@ -48,6 +48,8 @@ pub struct PeerInfo {
     pub rtt: Option<TenthsMs>,
     /// Rooms that both this program and the peer have joined, as far as known.
     pub rooms: Vec<Room>,
+    /// When the peer was last heard, over its link or by its beacon. `None`: never in this run.
+    pub last_seen: Option<WallTime>,
 }
 
 /// Whether a peer can be reached.

@@ -1,8 +1,11 @@
 //! Established links: receives their frames, pings idle links, and closes dead ones.
+use std::net::SocketAddr;
+
 use crate::base::event::output::Output;
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
+use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::base::timing::Timing;
@@ -48,6 +51,14 @@ pub struct ClosedLink {
     pub stream: StreamId,
     /// The peer of the link.
     pub peer: PeerId,
+    /// The name under which the peer was shown.
+    pub nick: Nick,
+    /// The address at which the peer can be dialed.
+    pub address: SocketAddr,
+    /// Whether the peer's program leaves by itself soon.
+    pub is_transient: bool,
+    /// When the peer was last heard.
+    pub last_activity: Time,
     /// The peer's run.
     pub run: u64,
     /// When the link was established.
@@ -202,6 +213,10 @@ fn remove_link(ctx: &mut Context, stream: StreamId, end: LinkEnd, events: &mut V
     events.push(LinkEvent::Down(ClosedLink {
         stream,
         peer: link.peer.id,
+        nick: link.peer.nick,
+        address: link.address,
+        is_transient: link.transient,
+        last_activity: link.last_activity,
         run: link.run,
         established_at: link.established_at,
         reachable: link

@@ -257,6 +257,11 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
+    /// When the peer's last beacon arrived.
+    pub fn last_seen(&self) -> Time {
+        self.last_seen
+    }
+
     /// Whether the peer's last beacon is at most three beacon intervals old. Uses the interval that
     /// the beacon stated, or `min_interval_ms` if that is longer.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {

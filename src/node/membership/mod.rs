@@ -1,6 +1,7 @@
 //! Tracks the peers in each room, with their names and keys. A peer in a room is linked or
 //! reachable through others.
 pub mod flap_damping;
+pub mod gone_peers;
 pub mod known_peers;
 pub mod presence;
 pub mod profile;

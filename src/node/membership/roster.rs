@@ -6,10 +6,11 @@ use crate::base::table::SortedMap;
 use crate::base::time::TenthsMs;
 use crate::node::context::Context;
 use crate::node::discovery::dialer::Dialer;
+use crate::node::membership::gone_peers::GonePeers;
 
 /// All peers, each once: first the linked peers, then the peers known only by their beacon, then
-/// the peers reachable through others.
-pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
+/// the peers reachable through others, and then those whose links have ended.
+pub fn list_peers(ctx: &Context, dialer: &Dialer, gone: &GonePeers) -> Vec<PeerInfo> {
     let mut rows: Vec<PeerInfo> = Vec::new();
     for (stream, link) in &ctx.links {
         rows.push(PeerInfo {
@@ -22,6 +23,7 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
             state: PeerState::Linked,
             rtt: link.rtt_ms.map(|ms| TenthsMs(ms.saturating_mul(10))),
             rooms: link.shared_rooms.iter().cloned().collect(),
+            last_seen: Some(ctx.now.wall_at(link.last_activity)),
         });
     }
     let routed = routed_peers(ctx);
@@ -30,6 +32,8 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
         if ctx.stream_by_peer.contains_key(id) || *id == ctx.own_id() || routed.contains_key(id) {
             continue;
         }
+        let last_linked = gone.last_seen(id).unwrap_or_default();
+        let last_seen = discovered.last_seen().max(last_linked);
         let state = match is_fresh {
             true => PeerState::Known,
             false => PeerState::Gone,
@@ -47,9 +51,30 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
             state,
             rtt: None,
             rooms: Vec::new(),
+            last_seen: Some(ctx.now.wall_at(last_seen)),
         });
     }
-    rows.extend(routed.into_values().map(|(_, row)| row));
+    for (_, mut row) in routed.into_values() {
+        let last_seen = gone.last_seen(&row.peer.id);
+        row.last_seen = last_seen.map(|at| ctx.now.wall_at(at));
+        rows.push(row);
+    }
+    for gone in gone.iter() {
+        if !rows.iter().any(|row| row.peer.id == gone.peer.id) {
+            rows.push(PeerInfo {
+                peer: gone.peer.clone(),
+                address: Some(gone.address),
+                found_via: gone.found_via,
+                via: None,
+                away: None,
+                familiarity: ctx.familiarity(&gone.peer.id),
+                state: PeerState::Gone,
+                rtt: None,
+                rooms: Vec::new(),
+                last_seen: Some(ctx.now.wall_at(gone.last_seen)),
+            });
+        }
+    }
     rows
 }
 
@@ -77,6 +102,7 @@ fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
                     state: PeerState::Known,
                     rtt: None,
                     rooms: Vec::new(),
+                    last_seen: None,
                 };
                 let (hops, row) = nearest.get_or_insert_with(*id, || (route.hops, new_row()));
                 if route.hops < *hops {

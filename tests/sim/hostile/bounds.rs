@@ -182,6 +182,13 @@ const BOUNDS: &[Bound] = &[
         measure: beacons::heard_peers_of_a_host,
     },
     Bound {
+        name: "gone peers",
+        flood: "a host links and leaves with 200 keys",
+        measured: "peers listed as gone",
+        at_most: 64,
+        measure: presence::listed_gone_peers,
+    },
+    Bound {
         name: "unproven peers of the own host",
         flood: "a program of alice's host sends beacons of 2000 made-up peers",
         measured: "peers heard",

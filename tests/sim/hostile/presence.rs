@@ -1,12 +1,14 @@
 //! Floods of presence: what peers make the user read by joining, leaving and renaming themselves
 //! again and again, and by advertising peers that do not exist.
 use p2pchat::base::event::notice::{FlapKind, Notice};
+use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Room;
-use p2pchat::wire::message::{Member, Members, Message};
+use p2pchat::wire::message::{ByeReason, Member, Members, Message};
 
 use super::bounds::made_up_peer;
 use super::messages::alice_and_mallory;
+use crate::liveness::list_peers;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::ScriptedPeer;
@@ -125,6 +127,28 @@ pub fn notices_about_away(seed: u64) -> u64 {
         lan.run_for(10);
     }
     notice_count(&lan, alice)
+}
+
+/// The rows about gone peers, after 200 keys of one host have been linked. Bob, who was bound and
+/// has gone first, is among them.
+pub fn listed_gone_peers(seed: u64) -> u64 {
+    let (mut lan, alice, _) = alice_and_mallory(seed);
+    let bob = lan.add_peer("bob");
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, 2_000);
+    lan.send_direct(alice, "@bob", "hello");
+    lan.run_for(100);
+    lan.stop(bob);
+    for n in 10..210 {
+        let mut guest = ScriptedPeer::connect(&mut lan, alice, n);
+        let reason = ByeReason::Leave;
+        guest.send(&mut lan, &Message::Bye { reason });
+        lan.run_for(100);
+    }
+    let mut rows = list_peers(&mut lan, alice);
+    rows.retain(|row| row.state == PeerState::Gone);
+    assert!(rows.iter().any(|row| row.peer.id == lan.id(bob)));
+    rows.len() as u64
 }
 
 /// Notices about made-up members, who come and go.
