@@ -2,6 +2,7 @@
 use crate::base::event::command::Command;
 use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is_picture};
 use crate::base::guests::lsnp::LsnpRequest;
+use crate::base::line_key::LineKey;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
@@ -33,8 +34,13 @@ pub enum UserCommand {
         /// already.
         timeout_ms: u64,
     },
-    /// Show the last stored lines of the current room. The field is their number, at least 1.
-    History(u64),
+    /// Show the last stored lines of the current room.
+    History {
+        /// Their number, at least 1. `None`: [`DEFAULT_HISTORY_LINES`].
+        lines: Option<u64>,
+        /// Only lines before this one. `None`: all.
+        before: Option<LineKey>,
+    },
     /// Show every stored line, of any room, that contains this text.
     Search(String),
     /// Show the joined rooms.
@@ -52,7 +58,7 @@ pub enum UserCommand {
 }
 
 /// Number of lines that /history shows by default. [`HELP`] contains the same number.
-const DEFAULT_HISTORY_LINES: u64 = 20;
+pub const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// Refuses a command of a part that is left out.
 const NOT_BUILT: &str = "not part of this build: leave it out, or build with `--features presence`";
@@ -68,7 +74,8 @@ pub const HELP: &str = "\
 /away [TEXT]      say that you are away, and why
 /back             say that you are back
 /me TEXT          say what you do
-/history [N]      the last N stored lines of this room (20)
+/history [N]      the last N stored lines of this room (20); again, without N:
+                  those before
 /search TEXT      stored lines of all rooms with this text
 /code             your connection code, for --peer and /connect
 /connect CODE     link with a peer at its code, HOST[:PORT], or @ID (--dht)
@@ -137,11 +144,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
             Ok(nick) => Ok(UserCommand::Core(Command::Nick(nick))),
             Err(error) => Err(format!("the name {argument} {error}; {NICK_RULE}")),
         },
-        "history" if argument.is_empty() => Ok(UserCommand::History(DEFAULT_HISTORY_LINES)),
-        "history" => match argument.parse() {
-            Ok(lines) if lines > 0 => Ok(UserCommand::History(lines)),
-            _ => Err("/history takes a number of lines: /history 50".into()),
-        },
+        "history" => parse_history(argument),
         "search" if argument.is_empty() => Err("/search needs a text: /search hello".into()),
         "search" => Ok(UserCommand::Search(argument.to_owned())),
         "msg" | "dm" | "w" => {
@@ -159,6 +162,27 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         _ => Err(format!(
             "/{word} is not a command here: /help lists them; to say it, begin the line with //"
         )),
+    }
+}
+
+/// The text of [`UserCommand::History`].
+pub fn format_history(lines: Option<u64>, before: Option<LineKey>) -> String {
+    let lines = lines.unwrap_or(DEFAULT_HISTORY_LINES);
+    match before {
+        Some(before) => format!("/history {lines} {before}"),
+        None => format!("/history {lines}"),
+    }
+}
+
+/// Parses `[N [KEY]]`. The key is that of the line after those to show.
+fn parse_history(argument: &str) -> Result<UserCommand, String> {
+    let mut words = argument.split_whitespace();
+    let (lines, before) = (words.next().map(str::parse), words.next().map(str::parse));
+    match (lines.transpose(), before.transpose(), words.next()) {
+        (Ok(lines), Ok(before), None) if lines != Some(0) => {
+            Ok(UserCommand::History { lines, before })
+        }
+        _ => Err("/history takes a number of lines: /history 50".into()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! terminal.
 use std::io::Write as _;
 
-use super::command::UserCommand;
+use super::command::{UserCommand, format_history};
 use super::guests::guest_json::{append_guest, append_guest_event};
 use super::guests::lsnp_commands;
 use super::json_fields::TROUBLE_SUFFIX;
@@ -230,7 +230,7 @@ fn append_listen(listen: &Listen, out: &mut Vec<u8>) {
 
 fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut Vec<u8>) {
     let typed = match command {
-        UserCommand::History(lines) => format!("/history {lines}"),
+        UserCommand::History { lines, before } => format_history(*lines, *before),
         UserCommand::Search(text) => format!("/search {text}"),
         UserCommand::Rooms => "/rooms".to_owned(),
         UserCommand::Code => "/code".to_owned(),

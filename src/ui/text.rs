@@ -499,6 +499,12 @@ impl TextRenderer {
         }
     }
 
+    /// Appends a line that heads others. It is dim if colours are on.
+    pub fn append_heading(&self, heading: &str, out: &mut Vec<u8>) {
+        self.push_styled("2", "0", heading, out);
+        out.push(b'\n');
+    }
+
     fn push_target(&self, target: &Target, out: &mut Vec<u8>) {
         let shown = match target {
             Target::Room(room) => self.shown_room(room),
@@ -545,9 +551,7 @@ impl TextRenderer {
             _ => date,
         };
         if day.replace(date).unwrap_or(today) != date {
-            let line = format_day_line(date);
-            self.push_styled("2", "0", &line, out);
-            out.push(b'\n');
+            self.append_heading(&format_day_line(date), out);
         }
     }
 }

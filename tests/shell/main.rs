@@ -27,6 +27,7 @@ mod history;
 #[cfg(any(feature = "grenache", feature = "upnp"))]
 mod http;
 mod interface_watch;
+mod missed_lines;
 mod multicast;
 mod path_mtu;
 mod pending;

@@ -1,6 +1,8 @@
 //! What a person at the terminal sees of the talk of others.
 use crate::alice_and_bob;
-use crate::hosts::program::TIMEOUT;
+use crate::hosts::program::{Program, TIMEOUT};
+use crate::pty::AtTerminal;
+use crate::screen::Screen;
 
 /// The bell rings for a direct message and for the own name, and for nothing else; with
 /// `--no-bell` it never does.
@@ -38,4 +40,77 @@ fn the_bell_rings_for_direct_messages_and_mentions() {
         alice.pty.type_keys("/quit\r");
         alice.assert_exit(0);
     }
+}
+
+/// Bob says `one 1` and so on, while nobody is there.
+fn say_numbered(bob: &mut Program, word: &str, count: usize) {
+    let lines: Vec<String> = (1..=count).map(|i| format!("{word} {i}\n")).collect();
+    bob.write(lines.concat().as_bytes());
+    let last = format!(": {word} {count}");
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(&last));
+}
+
+/// The numbers behind this word in the rows of bob's lines.
+fn numbers(screen: &Screen, word: &str) -> Vec<u32> {
+    let rows = screen.lines();
+    let texts = rows.iter().filter_map(|row| row.split_once("] bob: "));
+    let numbers = texts.filter_map(|(_, text)| text.strip_prefix(word)?.trim().parse().ok());
+    numbers.collect()
+}
+
+/// After a time away, the last 40 lines are shown below their number. /history pages the others,
+/// and no line is shown twice. A few lines are all shown.
+#[test]
+fn the_last_missed_lines_are_shown_and_the_others_paged() {
+    let Some((lo, mut alice, mut bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
+    say_numbered(&mut bob, "one", 1204);
+
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    let pty = &alice.pty;
+    pty.wait_row("] bob: one 1204");
+    let shown = || pty.with_screen(|screen| numbers(screen, "one"));
+    let heading = "--- 1 204 lines while you were away; the last 40:";
+    pty.wait_row(heading);
+    assert_eq!(shown(), (1165..=1204).collect::<Vec<u32>>());
+    // Each /history goes on where the last one began; one with a number begins at the end.
+    let mut wanted = shown();
+    for (command, page) in [
+        ("/history", 1145..=1164),
+        ("/history", 1125..=1144),
+        ("/history 3", 1202..=1204),
+        ("/history", 1182..=1201),
+    ] {
+        wanted.extend(page);
+        pty.type_keys(format!("{command}\r"));
+        pty.wait_screen(command, |screen| numbers(screen, "one") == wanted);
+    }
+    // What is said begins at the end again.
+    pty.type_keys("hello\r");
+    pty.wait_row("alice: hello");
+    pty.type_keys("/history\r");
+    wanted.extend(1186..=1204);
+    pty.wait_screen("the newest page", |screen| numbers(screen, "one") == wanted);
+    bob.say("welcome back");
+    pty.wait_row("] bob: welcome back");
+    pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
+
+    say_numbered(&mut bob, "two", 3);
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    alice.pty.wait_row("] bob: two 3");
+    let rows = alice.pty.with_screen(|screen| screen.lines());
+    let headings = rows.iter().filter(|row| row.starts_with("---"));
+    assert_eq!(
+        headings.collect::<Vec<_>>(),
+        ["--- 3 lines while you were away:"]
+    );
+    assert!(!rows.concat().contains(": one"), "{rows:#?}");
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
 }

@@ -1,6 +1,7 @@
 //! Lines typed by a user: text and slash commands.
 
 use p2pchat::base::event::command::Command;
+use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{Nick, Room};
 #[cfg(feature = "presence")]
 use p2pchat::base::presence::away::AwayText;
@@ -12,7 +13,11 @@ use super::support::say;
 /// A line that begins with one slash is a command; two slashes stand for a text with one.
 #[test]
 fn typed_lines_are_parsed_as_text_or_commands() {
-    use UserCommand::{Core, Help, History, Quit, Search};
+    use UserCommand::{Core, Help, Quit, Search};
+    let history = |lines| UserCommand::History {
+        lines,
+        before: None,
+    };
     let ops = Room::new("ops").unwrap();
     for (line, request) in [
         ("hello", say(None, &["hello"], false)),
@@ -45,8 +50,8 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         ("/away", Core(Command::Away(Some(AwayText::default())))),
         #[cfg(feature = "presence")]
         ("/back", Core(Command::Away(None))),
-        ("/history", History(20)),
-        ("/History 3", History(3)),
+        ("/history", history(None)),
+        ("/History 3", history(Some(3))),
         ("/search  two words ", Search("two words".into())),
     ] {
         assert_eq!(command::parse(line), Ok(request), "{line}");
@@ -56,6 +61,7 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         "/msg bob",
         "/history 0",
         "/history all",
+        "/history 20 bob",
         "/search",
         "/nonsense",
         "/join",
@@ -71,5 +77,12 @@ fn typed_lines_are_parsed_as_text_or_commands() {
     }
     let long = format!("/away {}", "x".repeat(401));
     assert!(command::parse(&long).is_err());
+    let key = LineKey::MAX;
+    for before in [None, Some(key)] {
+        let lines = Some(7);
+        let text = command::format_history(lines, before);
+        let parsed = UserCommand::History { lines, before };
+        assert_eq!(command::parse(&text), Ok(parsed), "{text}");
+    }
     assert!(command::parse("/nonsense").unwrap_err().contains("/help"));
 }

@@ -128,6 +128,7 @@ fn build_query(
         .map(|selector| resolve_peer(selector, known_peers, own))
         .transpose()?;
     Ok(HistoryQuery {
+        before: None,
         folders: match peer {
             Some(_) => vec![FolderName::direct().into()],
             None => options.rooms.iter().map(FolderSpan::from).collect(),

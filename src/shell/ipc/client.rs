@@ -278,7 +278,12 @@ impl Client {
     fn next_deadline(&self, frontend: &Frontend, now: Time) -> Option<Time> {
         let answer = (!frontend.pending.is_empty()).then(|| self.answer_deadline(frontend));
         let of_guests = guest_answer_deadline(frontend);
-        let deadlines = [frontend.deadline(), self.unsent_deadline, answer, of_guests];
+        let deadlines = [
+            frontend.next_turn_at(),
+            self.unsent_deadline,
+            answer,
+            of_guests,
+        ];
         let future = deadlines.into_iter().flatten().filter(|at| *at > now);
         future.min()
     }

@@ -19,7 +19,7 @@ use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
-use crate::ui::command::{HELP, UserCommand};
+use crate::ui::command::{DEFAULT_HISTORY_LINES, HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
 use crate::ui::trust_command::TrustEntry;
@@ -142,11 +142,13 @@ impl Session {
                     timeout_ms,
                 });
             }
-            UserCommand::History(lines) => {
+            UserCommand::History { lines, before } => {
+                let lines = lines.unwrap_or(DEFAULT_HISTORY_LINES);
                 // Without a current room: the history of all folders.
                 let folders = self.enter_rooms(around).first().into_iter();
                 let query = HistoryQuery {
                     folders: folders.map(FolderSpan::from).collect(),
+                    before,
                     limit: Some(lines.min(HISTORY_LINES_MAX)),
                     ..HistoryQuery::default()
                 };

@@ -24,6 +24,8 @@ pub struct HistoryQuery {
     pub peer: Option<PeerId>,
     /// Only lines whose author's timestamp is this time or later.
     pub since: Option<WallTime>,
+    /// Only lines that come before this one in the total order.
+    pub before: Option<LineKey>,
     /// Only lines that contain this text. Upper and lower case count as equal.
     pub search: Option<String>,
     /// Only lines that this filter selects.
@@ -122,6 +124,7 @@ impl HistoryQuery {
     /// matching lines may be anywhere.
     fn scan_goal(&self) -> ScanGoal {
         let has_conditions = self.since.is_some()
+            || self.before.is_some()
             || self.search.is_some()
             || self.peer.is_some()
             || !self.filter.is_empty();
@@ -176,6 +179,11 @@ impl Selection<'_> {
             }
             if let Some(from) = &self.index.folders[run.folder_index].from
                 && !drop_lines_before(&mut run, from)
+            {
+                continue;
+            }
+            if let Some(before) = &query.before
+                && !drop_lines_from(&mut run, before)
             {
                 continue;
             }
@@ -322,6 +330,18 @@ fn drop_lines_before(run: &mut LineRun<'_>, from: &LineKey) -> bool {
     run.line_count -= below;
     run.missing = None;
     true
+}
+
+/// Removes the lines with keys of `before` or above from `run`. Returns false if no line is left.
+fn drop_lines_from(run: &mut LineRun<'_>, before: &LineKey) -> bool {
+    let first = LineKey::in_batch(run.batch, run.first_index);
+    let kept = first.lines_before(before);
+    if kept < run.line_count {
+        let lines = run.text.split_inclusive('\n').take(kept as usize);
+        run.text = &run.text[..lines.map(str::len).sum()];
+        run.line_count = kept;
+    }
+    kept > 0
 }
 
 /// Whether `line` contains `text`, which is in lower case.

@@ -254,7 +254,7 @@ impl EventLoop {
     fn next_deadline(&self) -> Time {
         let deadlines = [
             self.node.next_timeout(),
-            self.frontend.deadline(),
+            self.frontend.next_turn_at(),
             self.recheck_at,
             self.ipc_server.deadline(),
             self.audits.deadline(),

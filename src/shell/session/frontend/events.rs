@@ -232,6 +232,19 @@ impl Frontend {
         if limit == Some(0) || self.is_drained() {
             return;
         }
+        let is_over = self.exit_policy.has_ended();
+        if let Some(missed) = self
+            .missed
+            .as_mut()
+            .filter(|it| !is_over && it.is_missed(&chat))
+        {
+            if let Some(cursor) = cursor {
+                let log = &chat.log;
+                let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
+                missed.record_printed(folder, cursor);
+            }
+            return missed.add(chat, self.now);
+        }
         let log = chat.log.clone();
         let selected = self.filter.select(chat, limit);
         let (lines, last, is_whole) = (
@@ -263,12 +276,40 @@ impl Frontend {
     /// Records where the next session continues in a folder, and that all lines before this place
     /// are rendered. `lines`: how many lines the last event had.
     fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor, lines: u64) {
+        // The place is behind the missed lines of the folder, which are not printed yet.
+        if let Some(missed) = self.missed.as_mut().filter(|missed| !missed.is_empty()) {
+            return missed.record_printed(folder, cursor);
+        }
         let is_waiting = !self.pending_output.is_empty();
         self.printed
             .track(folder.clone(), cursor, lines, is_waiting);
         self.pending
             .record_end(folder.clone(), FolderCursor::at(cursor.position));
         self.cursors.insert(folder, cursor);
+    }
+
+    /// Shows the missed lines that wait.
+    pub(super) fn show_missed(&mut self) {
+        let Some(missed) = self.missed.as_mut().filter(|missed| !missed.is_empty()) else {
+            return;
+        };
+        let shown = missed.take();
+        if let Some(room) = self.rooms.first()
+            && let Some(first) = shown.first_of(room)
+        {
+            self.history_pages.record_first(room, first);
+        }
+        if let Some(heading) = &shown.heading {
+            let mut line = Vec::new();
+            self.renderer.append_heading(heading, &mut line);
+            self.print_lines(line);
+        }
+        for chat in shown.lines {
+            self.print_event(EventKind::Chat { chat, cursor: None });
+        }
+        for (folder, cursor) in shown.printed {
+            self.record_printed(folder, cursor, 0);
+        }
     }
 
     /// Whether a person sees the transcript.

@@ -17,6 +17,8 @@ use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
 use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
 use crate::shell::session::frontend::expected_peers::ExpectedPeers;
+use crate::shell::session::frontend::history_pages::HistoryPages;
+use crate::shell::session::frontend::missed_lines::MissedLines;
 use crate::shell::session::frontend::pending::PendingRequests;
 use crate::shell::session::frontend::printed::{OutputUnit, Printed};
 use crate::shell::session::frontend::renderer::Renderer;
@@ -74,6 +76,10 @@ pub struct Frontend {
     pub(super) required_peers: Option<u64>,
     /// The peers that must be here: `peers --expect`.
     pub(super) expected_peers: Option<ExpectedPeers>,
+    /// Lines that were said while the user was away. `None`: all lines are shown as they come.
+    pub(super) missed: Option<MissedLines>,
+    /// Which lines the next /history shows.
+    pub(super) history_pages: HistoryPages,
     /// What the session is asked to emit.
     pub(super) listen: Listen,
     /// Whether stdin was a terminal at the start. Stays true after a hangup.
@@ -114,6 +120,8 @@ pub struct Frontend {
     pub(super) is_redraw_due: bool,
     /// The wait for stdout after the end of the run; `None` before this wait begins.
     pub(super) drain: Option<Drain>,
+    /// The beginning of the turn.
+    pub(super) now: Time,
     /// The wall clock at the beginning of the turn.
     pub(super) today: WallTime,
 }
@@ -163,6 +171,10 @@ impl Frontend {
             commands.push_lines(lines);
         }
         let directory = options.directory.as_deref();
+        let is_for_person = parts.renderer.has_screen()
+            && parts.exit_policy.mode == SessionMode::Chat
+            && options.filter.is_empty();
+        let missed = is_for_person.then(MissedLines::default);
         let mut frontend = Frontend {
             typed_lines: directory
                 .filter(|_| parts.renderer.has_editor())
@@ -188,6 +200,8 @@ impl Frontend {
             lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
             expected_peers: parts.expected_peers,
+            missed,
+            history_pages: HistoryPages::default(),
             listen: Listen {
                 folder: None,
                 after: None,
@@ -221,6 +235,7 @@ impl Frontend {
             pending_output: Vec::new(),
             is_redraw_due: false,
             drain: None,
+            now: Time(0),
             today: WallTime::default(),
         };
         frontend.load_typed_lines();
@@ -230,6 +245,7 @@ impl Frontend {
     /// Begins a new session, in this process or attached. Enters the rooms, and continues to listen
     /// where the last session stopped. Repeats the requests that the last session did not answer.
     pub fn begin(&mut self, ready: &Ready) {
+        self.show_missed();
         if ready.speaks_lsnp {
             self.lsnp_commands.get_or_insert_default();
         }
@@ -335,6 +351,13 @@ impl Frontend {
         drained.or_else(|| self.exit_policy.deadline())
     }
 
+    /// The time at which this frontend has something to do. After [`Frontend::deadline`], the run
+    /// may have to end.
+    pub fn next_turn_at(&self) -> Option<Time> {
+        let missed = self.missed.as_ref().and_then(MissedLines::deadline);
+        [self.deadline(), missed].into_iter().flatten().min()
+    }
+
     /// Handles a signal. Returns true if the options must be read again.
     pub fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
@@ -366,6 +389,9 @@ impl Frontend {
 
     /// Begins a turn.
     pub fn begin_turn(&mut self, now: Now) {
-        self.today = now.wall;
+        (self.now, self.today) = (now.time, now.wall);
+        if let Some(missed) = &mut self.missed {
+            missed.begin_turn(now);
+        }
     }
 }

@@ -164,6 +164,12 @@ impl Frontend {
                     // The next program may have another current room.
                     *room = room.take().or_else(|| self.rooms.first().cloned());
                 }
+                UserCommand::History {
+                    before,
+                    lines: None,
+                } if self.renderer.has_editor() => {
+                    *before = self.history_pages.before(self.rooms.first());
+                }
                 _ => self.limit_wait(&mut command, now),
             }
             let request = self.pending.push(command.into(), false, is_attached);

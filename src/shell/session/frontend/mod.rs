@@ -8,7 +8,9 @@ pub mod exit_policy;
 pub mod expected_peers;
 #[allow(clippy::module_inception)]
 pub mod frontend;
+pub mod history_pages;
 pub mod input;
+pub mod missed_lines;
 pub mod output;
 pub mod pending;
 pub mod picture;

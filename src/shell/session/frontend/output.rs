@@ -10,6 +10,7 @@ use crate::base::event::notice::Notice;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
+use crate::shell::session::frontend::missed_lines::MissedLines;
 use crate::ui::diagnostic;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, SessionEvent};
@@ -134,6 +135,10 @@ impl Frontend {
     /// Ends a turn: prints the waiting output, and tells the session which lines stdout has taken.
     /// If writing to stdout has failed, aborts the run.
     pub fn end_turn(&mut self) {
+        let is_due = |missed: &MissedLines| missed.deadline().is_some_and(|at| at <= self.now);
+        if self.missed.as_ref().is_some_and(is_due) {
+            self.show_missed();
+        }
         let Some(stdout) = &self.stdout else {
             return;
         };

@@ -322,7 +322,7 @@ impl PendingRequest {
     /// because they take time.
     pub fn is_answered_at_once(&self) -> bool {
         let is_query = match &self.kind {
-            RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_)) => true,
+            RequestKind::Command(UserCommand::History { .. } | UserCommand::Search(_)) => true,
             RequestKind::Listen(listen) => listen.backlog > 0,
             _ => false,
         };

@@ -128,7 +128,8 @@ impl Printed {
     }
 }
 
-fn record_last(
+/// Records how far a folder is printed.
+pub(super) fn record_last(
     printed: &mut Vec<(FolderName, FolderCursor)>,
     folder: FolderName,
     cursor: FolderCursor,

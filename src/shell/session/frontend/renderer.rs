@@ -185,6 +185,13 @@ impl Renderer {
         }
     }
 
+    /// Appends the line above lines that belong together.
+    pub fn append_heading(&self, heading: &str, out: &mut Vec<u8>) {
+        if let Format::Text(renderer) = &self.format {
+            renderer.append_heading(heading, out);
+        }
+    }
+
     /// Appends the reply to a command as text.
     pub fn append_reply(&mut self, kind: &EventKind, today: WallTime, out: &mut Vec<u8>) {
         let table = match kind {

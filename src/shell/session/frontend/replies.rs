@@ -51,8 +51,14 @@ impl Frontend {
         }
         let is_query = matches!(
             pending.kind,
-            RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_))
+            RequestKind::Command(UserCommand::History { .. } | UserCommand::Search(_))
         );
+        if let RequestKind::Command(UserCommand::History { before, .. }) = pending.kind {
+            self.history_pages.record_reply(&reply);
+            if out.is_empty() && before.is_some() {
+                out.extend_from_slice(b"there are no lines before these\n");
+            }
+        }
         if out.is_empty() && is_query {
             out.extend_from_slice(b"nothing was found\n");
         }

@@ -44,6 +44,9 @@ impl Frontend {
             return None;
         }
         let unanswered = self.pending.unanswered_lines();
+        if self.exit_policy.has_ended() {
+            self.show_missed();
+        }
         if self.exit_policy.has_ended() && self.drain.is_none() {
             self.report_unsent_input(unanswered);
             if let Some(message) = self.exit_policy.loss_warning(&self.delivery) {

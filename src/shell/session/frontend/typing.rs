@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::lines::Lines;
 use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::terminal;
@@ -113,6 +114,9 @@ impl Frontend {
         match self.parse_command(line) {
             Ok(Some(command)) => {
                 self.keep_typed_line(line, &command);
+                if sends_lines(&command) {
+                    self.history_pages.clear();
+                }
                 self.commands.push(command, None, None);
             }
             Ok(None) => {}
