@@ -12,6 +12,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, LineTarget};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::hex;
+use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::Nick;
 use crate::base::table::SortedMap;
 use crate::node::context::Context;
@@ -261,6 +262,9 @@ impl GrenacheRoom {
         }
         if !services.contains(&request.service) {
             return Err("ERR_P2PCHAT_NO_SERVICE");
+        }
+        if request.text.len() > LINE_MAX_BYTES {
+            return Err("ERR_P2PCHAT_TOO_LONG");
         }
         let from = SocketAddr::new(source, 0);
         let id = observe_guest(ctx, from, request.name.as_deref()).ok_or(TOO_MANY)?;

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use crate::base::batch_content::write_json_string;
-use crate::base::lines::LINE_MAX_BYTES;
 use crate::wire::message::parse_json;
 
 /// Longest id of a request, in bytes. A request with a longer one is none.
@@ -24,7 +23,7 @@ pub struct RpcRequest {
     pub service: String,
     /// The service that the sender claims to be. `None`: it claims nothing.
     pub name: Option<String>,
-    /// What the sender says, as one line.
+    /// What the sender says, as one line. It may be longer than a line may be.
     pub text: String,
 }
 
@@ -42,8 +41,7 @@ impl RpcRequest {
             Some(text) => text.to_owned(),
             None => payload.to_string(),
         };
-        let mut text = text.replace(['\n', '\r'], " ");
-        text.truncate(text.floor_char_boundary(LINE_MAX_BYTES));
+        let text = text.replace(['\n', '\r'], " ");
         Some(RpcRequest {
             id: Some(id).filter(|id| id.len() <= RPC_ID_MAX_BYTES)?,
             service,

@@ -51,6 +51,26 @@ fn a_request_is_a_line_and_is_answered() {
     assert!(lan.has_closed(alice, stream));
 }
 
+/// A text that is longer than a line is refused: none is cut and acknowledged.
+#[test]
+fn a_text_that_is_too_long_is_refused() {
+    let (mut lan, alice) = service_of_alice(28);
+    let stream = client(&mut lan, alice, 1, host(1));
+    for (bytes, answer) in [
+        (16 * 1024, ACK),
+        (16 * 1024 + 1, r#"["1","ERR_P2PCHAT_TOO_LONG",null]"#),
+    ] {
+        let text = "x".repeat(bytes);
+        assert_eq!(
+            request(&mut lan, alice, stream, "alice", "bob", &text),
+            answer
+        );
+    }
+    let lines = shown(&lan, alice);
+    let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+    assert_eq!(lengths[1..], ["#grenache bob: ".len() + 16 * 1024]);
+}
+
 /// A program that shows no line of guests acknowledges none, and offers no service of its user: one
 /// that only sends, and one that has left the room.
 #[test]
