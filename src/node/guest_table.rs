@@ -308,8 +308,20 @@ impl GuestTable {
         }
     }
 
-    /// Records that our user looks for a guest of this name.
-    pub fn seek(&mut self, name: &str, now: Time) {
+    /// Records that our user looks for the guest that this selector means. Does nothing for the
+    /// selector of a peer, and if a guest of another network has that name, though it may be gone:
+    /// Grapes need not hear of it.
+    pub fn seek(&mut self, selector: &PeerSelector, now: Time) {
+        let Some(name) = selector.guest_name() else {
+            return;
+        };
+        let mut others = self.guests.iter();
+        if others.any(|guest| {
+            let is_other = guest.network != GuestNetwork::Grenache;
+            is_other && selector.matches_guest(&guest.nick, guest.address)
+        }) {
+            return;
+        }
         self.sought.retain(|(other, _)| other != name);
         if self.sought.len() >= GUESTS_SOUGHT_MAX {
             self.sought.remove(0);

@@ -58,9 +58,7 @@ impl NameResolution {
         timeout_ms: u64,
     ) {
         ctx.last_progress = ctx.now.time;
-        if let Some(name) = selector.guest_name() {
-            ctx.guests.seek(name, ctx.now.time);
-        }
+        ctx.guests.seek(&selector, ctx.now.time);
         if self.pending.len() >= QUERIES_MAX {
             self.pending.remove(0);
         }

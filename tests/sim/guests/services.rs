@@ -2,7 +2,10 @@
 use p2pchat::Nick;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
+use p2pchat::base::guests::lsnp::LsnpConfig;
+use p2pchat::wire::lsnp::LsnpContent;
 
+use super::support::{Foreigner, GATEWAY_PORT};
 use crate::finders::quiet_peers;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
@@ -72,6 +75,33 @@ fn a_closed_network_announces_hashes_only() {
         .strip_prefix("offered sought p2pchat:")
         .expect("a room");
     assert!(name.len() == 64 && !name.contains("general"), "{name}");
+}
+
+/// The names of LSNP's users are not looked up at Grapes, be they here or gone. Other names are.
+#[test]
+fn guests_of_other_networks_are_not_looked_up() {
+    let mut lan = Lan::new(5);
+    let alice = lan.add_peer("alice");
+    lan.peers[alice].uses_grapes = true;
+    lan.peers[alice].lsnp = Some(LsnpConfig {
+        port: GATEWAY_PORT,
+        repeat_room: None,
+    });
+    lan.start(alice);
+    let sought = |lan: &Lan| services(lan, alice)[2..].to_vec();
+    let zed = Foreigner::new("zed", 1);
+    zed.discover(&mut lan, alice);
+    for is_gone in [false, true] {
+        if is_gone {
+            zed.send(&mut lan, alice, LsnpContent::Revoke);
+        }
+        lan.send_direct(alice, "guest/ZED", "psst");
+        lan.send_direct(alice, "guest/zed@10.0.9.1", "psst");
+        assert_eq!(sought(&lan), [""; 0], "{is_gone}");
+    }
+    lan.send_direct(alice, "guest/zed@10.0.9.2", "psst");
+    lan.send_direct(alice, "guest/bob", "psst");
+    assert_eq!(sought(&lan), ["sought bob", "sought zed"]);
 }
 
 /// Addresses of our rooms are dialed, at which Grape ever. Those of other services are not, and
