@@ -1,9 +1,9 @@
 //! The finder that asks Grapes: whatever they answer, it costs little, and they are in trouble.
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2pchat::base::guests::service::Service;
 use p2pchat::base::interface::FoundVia;
@@ -59,5 +59,66 @@ fn lying_grapes_are_given_up() {
         });
         let written = flood.join().expect("a thread");
         assert!(written < FLOOD_BYTES / 2, "{written} bytes were taken");
+    }
+}
+
+/// A Grape that refuses a service, or is silent about it, is used for the others.
+#[test]
+fn a_refused_service_holds_up_no_other() {
+    for answers in [true, false] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let offered = |name: &str| Service {
+            name: name.to_owned(),
+            is_offered: true,
+            is_sought: true,
+        };
+        let mut finders = Finders::new(Arc::new(|| {}));
+        finders
+            .services()
+            .set(["odd", "p2pchat:general"].map(offered).to_vec());
+        let config = GrenacheConfig {
+            grapes: vec![format!("http://{address}")],
+            services: Arc::clone(finders.services()),
+            port: 9999,
+        };
+        let work = move |reporter| grenache::run(config, &reporter);
+        finders.add(FoundVia::Grenache, Box::new(work));
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).unwrap_or(0);
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                let is_odd = request.contains("\"odd\"");
+                if sender.send(request).is_err() {
+                    return;
+                }
+                match (is_odd, answers) {
+                    (true, false) => continue,
+                    (true, true) => {
+                        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n\"ERR_NAME\"");
+                    }
+                    (false, _) => {
+                        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n[]");
+                    }
+                }
+            }
+        });
+        finders.start_due(Time(0), 0);
+        let is_lookup = |name: &str| {
+            let (verb, name) = ("POST /lookup", format!("\"{name}\""));
+            move |request: &String| request.starts_with(verb) && request.contains(&name)
+        };
+        let mut sought = vec![is_lookup("p2pchat:general")];
+        if answers {
+            sought.push(is_lookup("odd"));
+        }
+        let begin = Instant::now();
+        while !sought.is_empty() {
+            let left = Duration::from_secs(15).saturating_sub(begin.elapsed());
+            let request = receiver.recv_timeout(left).expect("a look-up of each");
+            sought.retain(|is_it| !is_it(&request));
+        }
     }
 }

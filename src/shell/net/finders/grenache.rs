@@ -58,10 +58,24 @@ fn serve_grape(config: &GrenacheConfig, index: usize, troubles: &Troubles, repor
     let Some(grape) = config.grapes.get(index) else {
         return;
     };
+    let mut first = 0;
     loop {
         let VersionedServices { version, services } = config.services.get();
-        let mut services = services.iter();
-        let last_trouble = services.find_map(|it| use_grape(config, grape, it, reporter).err());
+        let mut last_trouble = None;
+        let count = services.len();
+        for index in (0..count).map(|n| (first + n) % count) {
+            match use_grape(config, grape, &services[index], reporter) {
+                Ok(()) => {}
+                // The Grape may refuse one service, and take the others.
+                Err(GrapeFailure::Refused(trouble)) => last_trouble = Some(trouble),
+                Err(GrapeFailure::Silent(trouble)) => {
+                    // Perhaps it is silent about this service alone: the others come first then.
+                    first = index + 1;
+                    last_trouble = Some(trouble);
+                    break;
+                }
+            }
+        }
         let wait = match last_trouble {
             Some(_) => RETRY_INTERVAL,
             None => ANNOUNCE_INTERVAL,
@@ -72,6 +86,14 @@ fn serve_grape(config: &GrenacheConfig, index: usize, troubles: &Troubles, repor
     }
 }
 
+/// Why a Grape was of no use for a service, as a part of a sentence.
+enum GrapeFailure {
+    /// It does not answer.
+    Silent(String),
+    /// Its answer is an error, or none of a Grape.
+    Refused(String),
+}
+
 /// Announces a service at a Grape and looks it up there, as far as that is wanted. Reports the
 /// addresses that are not our own.
 fn use_grape(
@@ -79,20 +101,25 @@ fn use_grape(
     grape: &str,
     service: &Service,
     reporter: &Reporter,
-) -> Result<(), String> {
+) -> Result<(), GrapeFailure> {
+    let ask = |verb, body: &[u8]| request(grape, verb, body).map_err(GrapeFailure::Silent);
+    let mut announced = Ok(0);
     if service.is_offered {
-        let body = announcement(&service.name, config.port);
-        parse_announced(&request(grape, "announce", &body)?)?;
-        reporter.record_announced();
+        let answer = ask("announce", &announcement(&service.name, config.port))?;
+        announced = parse_announced(&answer);
+        if announced.is_ok() {
+            reporter.record_announced();
+        }
     }
     if service.is_sought {
-        let mut addresses = parse_found(&request(grape, "lookup", &lookup(&service.name))?)?;
+        let found = parse_found(&ask("lookup", &lookup(&service.name))?);
+        let mut addresses = found.map_err(GrapeFailure::Refused)?;
         addresses.retain(|it| it.port() != config.port || !is_own_address(*it));
         if !addresses.is_empty() {
             reporter.report_service(&service.name, addresses);
         }
     }
-    Ok(())
+    announced.map(|_| ()).map_err(GrapeFailure::Refused)
 }
 
 /// Records what is wrong with one Grape. The finder's trouble names all that are in trouble.
