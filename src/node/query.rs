@@ -192,6 +192,11 @@ impl Node {
         self.ctx.reachable_peers()
     }
 
+    /// How many peers are shown as present in a room.
+    pub fn present_count(&self, room: &Room) -> usize {
+        self.presence.count_in(room)
+    }
+
     /// All peers, as `peers` and /users show them.
     pub fn peers(&self) -> Vec<PeerInfo> {
         roster::list_peers(&self.ctx, &self.dialer, &self.gone_peers)

@@ -59,6 +59,7 @@ pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
             let mut line = JsonLine::new("status", out);
             line.raw("linked", status.has_linked_peer);
             line.raw("blocked", status.is_blocked);
+            line.raw("here", status.others_here);
             line.finish();
         }
         EventKind::Done(done) => append_done(done, out),

@@ -297,6 +297,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
         "status" => EventKind::Status(Status {
             has_linked_peer: fields.flag("linked")?,
             is_blocked: fields.flag("blocked")?,
+            others_here: fields.number("here").unwrap_or(0),
         }),
         "done" => EventKind::Done(Done {
             stored: fields.number("sequence").and_then(|sequence| {

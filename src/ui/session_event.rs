@@ -77,13 +77,15 @@ pub enum EventKind {
     Done(Done),
 }
 
-/// Whether this program can send lines to a peer, or at least store them.
+/// Whether this program can send lines to a peer, or at least store them, and who would read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether a peer is linked.
     pub has_linked_peer: bool,
     /// Whether lines must wait: no peer is linked and the store is full.
     pub is_blocked: bool,
+    /// How many peers are shown as present in the session's current room.
+    pub others_here: u64,
 }
 
 /// The result of an executed request.

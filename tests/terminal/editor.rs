@@ -84,12 +84,12 @@ fn the_line_is_sent_as_edited() {
     pty.type_keys(&long);
     pty.wait_screen("the end of a long line", |screen| {
         let last = screen.last().unwrap_or_default();
-        last.starts_with("#general> ") && last.ends_with(&long[110..]) && last.len() < 60
+        last.starts_with("#general 2> <") && last.ends_with(&long[110..]) && last.len() < 60
     });
     pty.type_keys(home);
     pty.wait_screen("its beginning", |screen| {
         let last = screen.last().unwrap_or_default();
-        last.starts_with("#general> abcdef") && screen.cursor() == 10
+        last.starts_with("#general 2> abcdef") && screen.cursor() == 12
     });
     pty.type_keys("\r");
     wait_message(&bob, &long);
@@ -98,13 +98,13 @@ fn the_line_is_sent_as_edited() {
     pty.type_keys([&long, "\x01", &"\x06".repeat(30)].concat());
     pty.wait_screen("a mark", |screen| {
         let last = screen.last().unwrap_or_default();
-        last.ends_with('>') && !last.contains('<') && screen.cursor() == 40
+        last.ends_with('>') && !last.contains('<') && screen.cursor() == 42
     });
     pty.type_keys("\x0c");
     pty.wait_screen("an empty screen", |screen| {
         let (lines, last) = (screen.lines(), screen.last().unwrap_or_default());
         let visible = &lines[lines.len().saturating_sub(12)..];
-        last.starts_with("#general> abc") && !visible.concat().contains("bob joined")
+        last.starts_with("#general 2> abc") && !visible.concat().contains("bob joined")
     });
     pty.type_keys("\x0b\x15a👩\u{200d}👧\x02\x02\x04👍\u{1f3fd}\x1bb\x1bd\x19!\r");
     wait_message(&bob, "👍\u{1f3fd}👩\u{200d}👧!");
@@ -207,7 +207,7 @@ fn a_resize_redraws_the_line() {
         .pty
         .wait_screen("a line that fits 30 columns", |screen| {
             let last = screen.last().unwrap_or_default();
-            last.starts_with("#general> ") && last.ends_with("0123456789") && last.len() < 30
+            last.starts_with("#general 2> <") && last.ends_with("0123456789") && last.len() < 30
         });
     bob.say("hello");
     alice.pty.wait_row("bob: hello");
@@ -309,6 +309,7 @@ fn pasted_lines_are_said_after_a_question() {
     pty.resize(20, 12);
     pty.wait_last_row("3 lines pasted: (s)", 19);
     pty.resize(60, 12);
+    pty.wait_last_row("3 lines pasted: (s)ay all, (e)dit each, (c)ancel?", 50);
     pty.type_keys("s");
     wait_message(&bob, "end");
     pty.wait_row("p2pchat: pasted line 2: ");

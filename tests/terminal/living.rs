@@ -1,8 +1,11 @@
 //! What a person at the terminal sees of the talk of others.
 use crate::alice_and_bob;
+use crate::hosts::host::Loopback;
 use crate::hosts::program::{Program, TIMEOUT};
-use crate::pty::AtTerminal;
+use crate::pty::{AtTerminal, command};
 use crate::screen::Screen;
+use p2pchat::ui::editor::line_editor::LineEditor;
+use p2pchat::ui::editor::terminal::Terminal;
 
 /// The bell rings for a direct message and for the own name, and for nothing else; with
 /// `--no-bell` it never does.
@@ -113,4 +116,73 @@ fn the_last_missed_lines_are_shown_and_the_others_paged() {
     assert!(!rows.concat().contains(": one"), "{rows:#?}");
     alice.pty.type_keys("/quit\r");
     alice.assert_exit(0);
+}
+
+/// The prompt says the room, how many are in it, and how many direct messages are unread; the
+/// window's title says the same. At the end the shell has its title back.
+#[test]
+fn prompt_and_title_show_the_room_and_what_is_unread() {
+    let Some((lo, mut alice, mut bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let wait_prompt = |wanted: &str| {
+        alice.pty.wait_screen(wanted, |screen| {
+            let title = format!("p2pchat {wanted}");
+            screen.last().as_deref() == Some(&format!("{wanted}>")) && screen.title == title
+        });
+    };
+    wait_prompt("#general 2");
+    let carol = lo.start("carol", &[]);
+    wait_prompt("#general 3");
+    bob.say("for all");
+    alice.pty.wait_row("] bob: for all");
+    for unread in 1..=2 {
+        let send = lo.spawn("bob", &["send", "-t", "@alice", "psst"]);
+        wait_prompt(&format!("#general 3 ({unread} unread)"));
+        send.out.wait_end(TIMEOUT);
+    }
+    // So does a program that acts through this one.
+    let mut attached = AtTerminal::chat(&lo, "alice", &[]);
+    attached.pty.wait_screen("its prompt", |screen| {
+        screen.last().as_deref() == Some("#general 3>") && screen.title == "p2pchat #general 3"
+    });
+    attached.pty.type_keys("/quit\r");
+    attached.assert_exit(0);
+    // Another room has other people. Whoever enters a line has read what stands above it.
+    alice.pty.type_keys("/join ops\r");
+    wait_prompt("#ops");
+    alice.pty.type_keys("/part\r");
+    wait_prompt("#general 3");
+    drop(carol);
+    wait_prompt("#general 2");
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
+    assert_eq!(alice.pty.with_screen(|screen| screen.saved_titles.len()), 0);
+}
+
+/// A terminal that knows no titles gets none, and no room can smuggle an escape into one.
+#[test]
+fn titles_are_for_terminals_that_know_them() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::run(command(&lo.host, "alice", &[]), |command| {
+        command.env("TERM", "linux");
+    });
+    alice.pty.wait_last_row("#general>", 10);
+    assert_eq!(
+        alice.pty.with_screen(|screen| screen.title.clone()),
+        "shell"
+    );
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    let mut terminal = Terminal::new(Vec::new(), 80);
+    terminal.set_title("a\u{7}b\u{1b}]2;c\u{9c}");
+    terminal
+        .redraw(b"", &mut LineEditor::default())
+        .expect("a vector");
+    let shown = String::from_utf8_lossy(terminal.writer_mut()).into_owned();
+    assert!(
+        shown.contains("\u{1b}]2;a␇b␛]2;c\u{fffd}\u{7}"),
+        "{shown:?}"
+    );
 }

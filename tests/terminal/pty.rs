@@ -127,10 +127,14 @@ impl Pty {
         });
     }
 
-    /// Waits until this is the last row, with the cursor in column `cursor` (from 0).
+    /// Waits until this is the last row, with the cursor in column `cursor` (from 0). How many are
+    /// in the room may stand in the prompt, and counts neither in the row nor for the cursor.
     pub fn wait_last_row(&self, text: &str, cursor: usize) {
         self.wait_screen(&format!("{text:?} with the cursor at {cursor}"), |screen| {
-            screen.last().as_deref() == Some(text) && screen.cursor() == cursor
+            let row = screen.last().unwrap_or_default();
+            let short = without_count(&row);
+            let removed = row.len() - short.len();
+            short == text && screen.cursor() == cursor + removed
         });
     }
 
@@ -148,6 +152,16 @@ impl Drop for Pty {
     fn drop(&mut self) {
         self.hang_up();
     }
+}
+
+/// A row without the number of people in its prompt.
+pub fn without_count(row: &str) -> String {
+    let numbered = row.split_once('>').and_then(|(prompt, rest)| {
+        let (room, count) = prompt.split_once(' ')?;
+        let is_prompt = room.starts_with('#') && count.parse::<u32>().is_ok();
+        is_prompt.then(|| format!("{room}>{rest}"))
+    });
+    numbered.unwrap_or_else(|| row.to_owned())
 }
 
 /// Feeds the output of the terminal to the screen, until stopped.
@@ -226,6 +240,8 @@ impl AtTerminal {
         self.pty.wait_last_row("", 0);
         assert_eq!(self.pty.stty(&["-g"]), self.modes_before);
         assert!(!self.pty.with_screen(|screen| screen.marks_paste));
+        self.pty
+            .wait_screen("the shell's title", |screen| screen.title == "shell");
         let unknown = self.pty.with_screen(|screen| screen.unknown.clone());
         assert!(unknown.is_empty(), "{unknown:?}");
     }

@@ -16,6 +16,10 @@ pub struct Screen {
     pending: Vec<u8>,
     /// Whether the terminal marks what is pasted (DECSET 2004).
     pub marks_paste: bool,
+    /// The title of the window.
+    pub title: String,
+    /// The titles that the terminal keeps.
+    pub saved_titles: Vec<String>,
     /// How often the bell rang.
     pub bells: usize,
     /// The parameters of every SGR sequence (colour, bold).
@@ -35,6 +39,8 @@ impl Screen {
             column: 0,
             pending: Vec::new(),
             marks_paste: false,
+            title: "shell".to_owned(),
+            saved_titles: Vec::new(),
             bells: 0,
             styles: Vec::new(),
             unknown: Vec::new(),
@@ -91,7 +97,11 @@ impl Screen {
                 let next = (self.column / 8 + 1) * 8;
                 self.column = next.min(self.columns - 1);
             }
-            [0x1b] | [0x1b, b'['] => return false,
+            [0x1b] | [0x1b, b'[' | b']'] => return false,
+            [0x1b, b']', b'2', b';', title @ .., 0x07] => {
+                self.title = String::from_utf8_lossy(title).into_owned();
+            }
+            [0x1b, b']', .., last] if *last != 0x07 && self.pending.len() < 200 => return false,
             [0x1b, b'[', numbers @ .., last] => {
                 if matches!(last, b' '..=b'?') {
                     return false;
@@ -116,6 +126,8 @@ impl Screen {
     fn sequence(&mut self, last: u8, numbers: &str) {
         let count = numbers.parse::<usize>().unwrap_or(1);
         match (last, numbers) {
+            (b't', "22;2") => self.saved_titles.push(self.title.clone()),
+            (b't', "23;2") => self.title = self.saved_titles.pop().unwrap_or_default(),
             (b'h' | b'l', "?2004") => self.marks_paste = last == b'h',
             (b'm', _) => self.styles.push(numbers.to_owned()),
             (b'C', _) => self.column = (self.column + count).min(self.columns - 1),

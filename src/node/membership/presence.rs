@@ -131,6 +131,12 @@ impl Default for Presence {
 }
 
 impl Presence {
+    /// How many peers are shown as present in a room.
+    pub fn count_in(&self, room: &Room) -> usize {
+        let shown = self.peers.values().map(|present| &present.shown.rooms);
+        shown.filter(|rooms| rooms.contains(room)).count()
+    }
+
     /// Determines in which rooms a peer is now. Notifies the user of each room that the peer joined
     /// or left, and of a new name.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {

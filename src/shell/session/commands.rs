@@ -458,6 +458,7 @@ impl Session {
         let folder = FolderName::from(&room);
         rooms.retain(|other| *other != room);
         rooms.insert(0, room);
+        self.is_count_due = true;
         let done = Done {
             rooms: self.rooms.clone(),
             cursor: Some(FolderCursor::at(store.end(&folder))),
@@ -487,6 +488,7 @@ impl Session {
             transcript.close(&FolderName::from(room), around.store);
         }
         self.enter_rooms(around).retain(|other| other != room);
+        self.is_count_due = true;
         let done = Done {
             rooms: self.rooms.clone(),
             ..Done::default()

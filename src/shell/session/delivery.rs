@@ -60,6 +60,10 @@ impl Session {
         let status = Status {
             has_linked_peer,
             is_blocked: is_full && !has_linked_peer,
+            others_here: match std::mem::take(&mut self.is_count_due) {
+                true => (self.rooms().first()).map_or(0, |room| node.present_count(room) as u64),
+                false => self.status.others_here,
+            },
         };
         let can_report = self.is_local || sink.can_answer();
         if status != self.status && can_report {

@@ -199,6 +199,10 @@ impl Session {
         store: &Store,
         sink: &mut dyn EventSink,
     ) {
+        self.is_count_due |= matches!(
+            **notice,
+            Notice::Joined { .. } | Notice::Left { .. } | Notice::Flapped { .. }
+        );
         match &**notice {
             Notice::Chat(chat) => {
                 if let Some(transcript) = &mut self.transcript {

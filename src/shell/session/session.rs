@@ -189,6 +189,9 @@ pub struct Session {
     /// stored first: fork repair may have published them again in another one.
     pub(super) tracked_lines: SortedMap<LogId, StoredLines>,
     pub(super) finish: Option<Finish>,
+    /// Whether somebody has come or gone, or the current room has changed, since the peers of the
+    /// room were counted.
+    pub(super) is_count_due: bool,
     /// The status that was emitted last.
     pub(super) status: Status,
     pub(super) history_worker: HistoryWorker,
@@ -217,6 +220,7 @@ impl Session {
             sent_guest_lines: Vec::new(),
             tracked_lines: SortedMap::new(),
             finish: None,
+            is_count_due: true,
             status: Status::default(),
             history_worker: HistoryWorker::new(wake),
             has_quit: false,

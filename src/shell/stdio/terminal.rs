@@ -20,6 +20,29 @@ use crate::ui::terminal_text::palette::Palette;
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
 /// Whether the terminal is in raw mode.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
+/// Whether the terminal was asked to keep its title.
+static HAS_SAVED_TITLE: AtomicBool = AtomicBool::new(false);
+/// Asks the terminal to keep its title (XTWINOPS 22).
+const SAVE_TITLE: &[u8] = b"\x1b[22;2t";
+/// Clears the title, for terminals that keep none, and brings the kept one back (XTWINOPS 23).
+const RESTORE_TITLE: &[u8] = b"\x1b]2;\x07\x1b[23;2t";
+/// The beginnings of `$TERM` of terminals that have a title, or pass it on.
+const TERMS_WITH_TITLE: [&str; 14] = [
+    "xterm",
+    "rxvt",
+    "screen",
+    "tmux",
+    "foot",
+    "alacritty",
+    "kitty",
+    "st-",
+    "konsole",
+    "gnome",
+    "vte",
+    "putty",
+    "wezterm",
+    "contour",
+];
 
 /// Keeps the terminal in raw mode. Raw mode ends when this value is dropped, when [`restore`] is
 /// called, or when the program panics.
@@ -46,6 +69,7 @@ impl RawMode {
         // once more.
         IS_RAW.store(true, Ordering::SeqCst);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
+        save_title();
         Ok(RawMode(()))
     }
 }
@@ -58,6 +82,33 @@ fn make_raw(modes: &mut Termios) {
     modes.output_flags = output_flags;
 }
 
+/// Whether the terminal knows titles.
+pub fn has_title() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    TERMS_WITH_TITLE.iter().any(|known| term.starts_with(known))
+}
+
+fn save_title() {
+    if has_title() && !HAS_SAVED_TITLE.swap(true, Ordering::SeqCst) {
+        write_at_once(SAVE_TITLE);
+    }
+}
+
+fn restore_title() {
+    if HAS_SAVED_TITLE.swap(false, Ordering::SeqCst) {
+        write_at_once(RESTORE_TITLE);
+    }
+}
+
+/// Writes to the terminal, unless it takes no bytes now: that must not delay the program.
+fn write_at_once(bytes: &[u8]) {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+    if stdout.is_terminal() && poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
+        let _ = write(stdout.as_fd(), bytes);
+    }
+}
+
 /// How long a stop signal that the program sends itself may take to arrive.
 const STOP_DELAY: Duration = Duration::from_millis(20);
 
@@ -67,6 +118,7 @@ const STOP_DELAY: Duration = Duration::from_millis(20);
 pub fn suspend() {
     if let Some(original) = ORIGINAL_TERMIOS.get() {
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));
+        restore_title();
         let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
         // Another thread may receive the signal, so that this one goes on until all are stopped.
         // It must not set raw mode before.
@@ -84,6 +136,7 @@ pub fn reenter_raw_mode() {
         make_raw(&mut raw);
         // Ignore an error: if the terminal is gone, reading stdin ends the run.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &raw);
+        save_title();
     }
 }
 
@@ -101,13 +154,9 @@ pub fn restore() {
     {
         // Ignore an error: a terminal that is gone needs no restoring.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));
-        // The end of a session has switched the marks off. A panic has not. A terminal that takes
-        // no bytes must not delay the end.
-        let stdout = io::stdout();
-        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
-        if stdout.is_terminal() && poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
-            let _ = write(stdout.as_fd(), PASTE_MARKS_OFF);
-        }
+        // The end of a session has switched the marks off. A panic has not.
+        write_at_once(PASTE_MARKS_OFF);
+        restore_title();
     }
 }
 

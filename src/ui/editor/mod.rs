@@ -6,4 +6,5 @@ pub mod keys;
 pub mod line_editor;
 pub mod line_history;
 pub mod paste;
+pub mod prompt;
 pub mod terminal;

@@ -17,6 +17,10 @@ pub struct Terminal<W> {
     writer: W,
     columns: usize,
     prompt: String,
+    /// The title of the terminal. Empty: none is set.
+    title: String,
+    /// Whether the terminal has this title.
+    has_title: bool,
     /// Whether the terminal was asked to mark what is pasted.
     marks_paste: bool,
 }
@@ -33,6 +37,8 @@ impl<W: Write> Terminal<W> {
             writer,
             columns: screen_columns(columns),
             prompt: "> ".into(),
+            title: String::new(),
+            has_title: false,
             marks_paste: false,
         }
     }
@@ -45,6 +51,13 @@ impl<W: Write> Terminal<W> {
     /// Sets the text before the edited line, such as `#ops> `.
     pub fn set_prompt(&mut self, prompt: &str) {
         self.prompt = sanitize(prompt).into_owned();
+    }
+
+    /// Sets the title of the terminal's window. Only for a terminal that knows titles.
+    pub fn set_title(&mut self, title: &str) {
+        let title = sanitize(title);
+        self.has_title &= title == self.title;
+        self.title = title.into_owned();
     }
 
     /// The writer that the terminal draws on.
@@ -61,6 +74,9 @@ impl<W: Write> Terminal<W> {
         let mut out = Vec::with_capacity(transcript.len() + transcript.len() / 32 + 256);
         if !std::mem::replace(&mut self.marks_paste, true) {
             out.extend_from_slice(PASTE_MARKS_ON);
+        }
+        if !std::mem::replace(&mut self.has_title, true) && !self.title.is_empty() {
+            let _ = write!(out, "\x1b]2;{}\x07", self.title);
         }
         write_transcript(transcript, &mut out);
         // A long prompt on a narrow screen would leave no room to type.
@@ -110,6 +126,7 @@ impl<W: Write> Terminal<W> {
     pub fn close(&mut self, transcript: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + 64);
         write_transcript(transcript, &mut out);
+        self.has_title = false;
         if std::mem::take(&mut self.marks_paste) {
             out.extend_from_slice(PASTE_MARKS_OFF);
         }

@@ -106,7 +106,7 @@ impl Frontend {
         };
         self.cursors.retain(|folder, _| !is_gone(folder));
         self.rooms = rooms;
-        self.renderer.set_current_room(self.rooms.first());
+        self.show_current_room();
         self.redraw_editor();
     }
 
@@ -119,7 +119,7 @@ impl Frontend {
             && pending.is_setup()
         {
             self.rooms.retain(|other| other != room);
-            self.renderer.set_current_room(self.rooms.first());
+            self.show_current_room();
             self.exit_policy.record_refusal();
         }
         if matches!(pending.kind, RequestKind::Listen(_)) {
@@ -207,8 +207,10 @@ impl Frontend {
             EventKind::Status(Status {
                 has_linked_peer,
                 is_blocked,
+                others_here,
             }) => {
                 self.is_blocked = is_blocked;
+                self.change_prompt(|prompt| prompt.others_here = others_here);
                 self.handle_status(has_linked_peer);
             }
             EventKind::Position { .. }
@@ -263,6 +265,9 @@ impl Frontend {
             }
         }
         let is_to_us = log.target.recipient() == Some(self.own_id);
+        if is_to_us && log.author != self.own_id {
+            self.change_prompt(|prompt| prompt.unread = prompt.unread.saturating_add(lines));
+        }
         if let Some(sequence) = last.filter(|_| is_to_us && self.marks_read()) {
             let mark = Command::MarkRead { log, sequence };
             self.outgoing.push_back(Request {

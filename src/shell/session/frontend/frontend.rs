@@ -29,6 +29,7 @@ use crate::shell::stdio::stderr::Stderr;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
+use crate::ui::editor::prompt::Prompt;
 use crate::ui::guests::lsnp_commands::LsnpCommands;
 use crate::ui::json;
 use crate::ui::line_filter::LineFilter;
@@ -76,6 +77,8 @@ pub struct Frontend {
     pub(super) required_peers: Option<u64>,
     /// The peers that must be here: `peers --expect`.
     pub(super) expected_peers: Option<ExpectedPeers>,
+    /// What the prompt says.
+    pub(super) prompt: Prompt,
     /// Lines that were said while the user was away. `None`: all lines are shown as they come.
     pub(super) missed: Option<MissedLines>,
     /// Which lines the next /history shows.
@@ -200,6 +203,7 @@ impl Frontend {
             lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
             expected_peers: parts.expected_peers,
+            prompt: Prompt::default(),
             missed,
             history_pages: HistoryPages::default(),
             listen: Listen {
@@ -301,12 +305,29 @@ impl Frontend {
         self.exit_policy.retention == Retention::Server
     }
 
+    /// Shows the current room in the prompt. The caller redraws the editor's line.
+    pub(super) fn show_current_room(&mut self) {
+        self.prompt.room = self.rooms.first().cloned();
+        self.renderer.set_current_room(self.rooms.first());
+        self.renderer.set_prompt(&self.prompt);
+    }
+
+    /// Redraws the prompt if it changes.
+    pub(super) fn change_prompt(&mut self, change: impl FnOnce(&mut Prompt)) {
+        let before = self.prompt.clone();
+        change(&mut self.prompt);
+        if self.prompt != before {
+            self.renderer.set_prompt(&self.prompt);
+            self.redraw_editor();
+        }
+    }
+
     /// Queues the report for stderr that the session is ready. With --json, the first call also
     /// prints the ready line to stdout. Later calls follow when a new session replaces the last
     /// one.
     fn announce_ready(&mut self, ready: &Ready) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
-        self.renderer.set_current_room(self.rooms.first());
+        self.show_current_room();
         if !self.exit_policy.mode.prints_transcript() {
             return;
         }

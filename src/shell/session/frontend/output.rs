@@ -7,6 +7,7 @@ use mio::event::Event;
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
+use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -62,6 +63,15 @@ impl Frontend {
     pub(super) fn print_guest_line(&mut self, notice: Arc<Notice>) {
         let has_room = self.exit_policy.remaining_lines() != Some(0) && !self.is_drained();
         if has_room && self.filter.has_notice(&notice) {
+            if matches!(
+                &*notice,
+                Notice::Guest(GuestNotice {
+                    event: GuestEvent::Wrote { .. },
+                    ..
+                })
+            ) {
+                self.change_prompt(|prompt| prompt.unread = prompt.unread.saturating_add(1));
+            }
             self.print_event(EventKind::Notice(notice));
             self.exit_policy.record_printed_lines(1);
         }

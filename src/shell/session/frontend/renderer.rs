@@ -10,6 +10,7 @@ use crate::base::time::WallTime;
 use crate::ui::editor::completion::KnownWords;
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
+use crate::ui::editor::prompt::Prompt;
 use crate::ui::editor::terminal::{Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
 use crate::ui::session_event::{EventKind, SessionEvent};
@@ -32,6 +33,8 @@ enum Format {
 struct EditorLine {
     terminal: Terminal<Vec<u8>>,
     editor: LineEditor,
+    /// Whether the terminal knows titles.
+    has_title: bool,
 }
 
 /// Renders events and history lines for one output.
@@ -121,11 +124,12 @@ impl Renderer {
     }
 
     /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
-    /// terminal, 0 if unknown.
-    pub fn with_editor(mut self, columns: u16) -> Renderer {
+    /// terminal, 0 if unknown. `has_title`: whether the terminal knows titles.
+    pub fn with_editor(mut self, columns: u16, has_title: bool) -> Renderer {
         self.editor_line = Some(Box::new(EditorLine {
             terminal: Terminal::new(Vec::new(), columns),
             editor: LineEditor::default(),
+            has_title,
         }));
         self
     }
@@ -208,15 +212,21 @@ impl Renderer {
         out.extend_from_slice(table.as_bytes());
     }
 
-    /// Sets the current room. The prompt shows this room. Lines of other rooms are shown with the
-    /// name of their room.
+    /// Sets the current room. Lines of other rooms are shown with the name of their room.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
         if let Format::Text(renderer) = &mut self.format {
             renderer.set_current_room(room.cloned());
         }
+    }
+
+    /// Sets what stands before the line that the user types, and the title of the terminal. Both
+    /// are shown with the next [`Renderer::compose_output`].
+    pub fn set_prompt(&mut self, prompt: &Prompt) {
         if let Some(line) = &mut self.editor_line {
-            let prompt = room.map_or("> ".to_owned(), |room| format!("{room}> "));
-            line.terminal.set_prompt(&prompt);
+            line.terminal.set_prompt(&prompt.text());
+            if line.has_title {
+                line.terminal.set_title(&prompt.title());
+            }
         }
     }
 

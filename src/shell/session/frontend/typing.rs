@@ -70,6 +70,7 @@ impl Frontend {
             EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
             EditOutcome::Line(line) => {
                 self.redraw_editor();
+                self.change_prompt(|prompt| prompt.unread = 0);
                 self.handle_typed_line(&line);
             }
         }

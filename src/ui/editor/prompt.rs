@@ -1,0 +1,48 @@
+//! What the prompt says, and the title of the terminal.
+use crate::base::name::Room;
+
+/// Longest title, in characters.
+const TITLE_MAX_CHARS: usize = 80;
+
+/// What the user sees before the line that he types.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// The room to which lines go. `None`: the user is in no room.
+    pub room: Option<Room>,
+    /// How many others are in the room.
+    pub others_here: u64,
+    /// How many direct messages came since the user entered the last line.
+    pub unread: u64,
+}
+
+impl Prompt {
+    /// The text before the edited line: `#ops 3 (2 unread)> ` in a room of three, with us.
+    pub fn text(&self) -> String {
+        format!("{}> ", self.state())
+    }
+
+    /// The title of the terminal.
+    pub fn title(&self) -> String {
+        let title = format!("p2pchat {}", self.state());
+        title.chars().take(TITLE_MAX_CHARS).collect()
+    }
+
+    fn state(&self) -> String {
+        let mut state = self.room.as_ref().map_or(String::new(), Room::to_string);
+        if self.room.is_some() && self.others_here > 0 {
+            state += &format!(" {}", self.others_here.saturating_add(1));
+        }
+        let notes = self.notes();
+        if !notes.is_empty() {
+            let blank = if state.is_empty() { "" } else { " " };
+            state += &format!("{blank}({})", notes.join(", "));
+        }
+        state
+    }
+
+    /// What else the user should know. Each note stands in the parentheses.
+    fn notes(&self) -> Vec<String> {
+        let unread = (self.unread > 0).then(|| format!("{} unread", self.unread));
+        unread.into_iter().collect()
+    }
+}
