@@ -38,6 +38,7 @@ use super::name::{Nick, Target};
 use super::republished_lines::RepublishedLines;
 use super::request_id::RequestId;
 use super::text::control_chars::has_control;
+use super::text::line_form::LineForm;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
@@ -88,8 +89,8 @@ pub struct UnsignedBatch<'a> {
     pub uptime: u64,
     /// Hash of the previous batch of the log. `None` if `sequence` is 1.
     pub previous: Option<Hash>,
-    /// Are the lines actions (`/me`)?
-    pub action: bool,
+    /// What the lines are.
+    pub form: LineForm,
     /// The lines of a forked log that this log publishes again. The same in all batches of the log.
     pub republishes: Option<RepublishedLines>,
     /// The lines. At least one is required.
@@ -153,8 +154,8 @@ pub struct Batch {
     pub uptime: u64,
     /// Hash of the previous batch of the log. `None` if and only if `sequence` is 1.
     pub previous: Option<Hash>,
-    /// Are the lines actions (`/me`)?
-    pub action: bool,
+    /// What the lines are.
+    pub form: LineForm,
     /// The lines of a forked log that this log publishes again.
     pub republishes: Option<RepublishedLines>,
     /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
@@ -234,7 +235,7 @@ impl Batch {
             run: draft.run,
             uptime: draft.uptime,
             previous: draft.previous,
-            action: draft.action,
+            form: draft.form,
             republishes: draft.republishes,
             count,
             request: None,
@@ -337,7 +338,7 @@ impl Batch {
             run: values.run,
             uptime: fields.uptime,
             previous: values.previous,
-            action: fields.action,
+            form: LineForm::from_flags(fields.action, fields.block),
             republishes: fields.republishes,
             count: fields.count,
             request: fields.request.and_then(|raw| RequestId::parse(raw.get())),
@@ -540,8 +541,8 @@ fn write_header(draft: &UnsignedBatch<'_>, count: u64, json: &mut Vec<u8>) {
     if let Some(previous) = draft.previous {
         let _ = write!(json, ",\"previous\":\"{previous}\"");
     }
-    if draft.action {
-        json.extend_from_slice(b",\"action\":true");
+    if let Some(flag) = draft.form.flag() {
+        let _ = write!(json, ",\"{flag}\":true");
     }
     if let Some(lines) = draft.republishes {
         let _ = write!(json, ",\"republishes\":{lines}");
@@ -556,8 +557,7 @@ fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
     })
 }
 
-/// Parses the log, the timestamp, the run and the previous hash. Returns `None` if one of these
-/// fields is malformed.
+/// Parses the log, the timestamp, the run and the previous hash. `None`: one of them is malformed.
 fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {

@@ -68,6 +68,7 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
             // Writing to a `Vec` cannot fail.
             let _ = match c {
                 '\t' => write!(out, "\\t"),
+                '\n' => write!(out, "\\n"),
                 '"' | '\\' => write!(out, "\\{c}"),
                 _ => write!(out, "\\u{:04x}", c as u32),
             };

@@ -28,6 +28,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
+    #[serde(default)]
+    pub(super) block: bool,
     #[serde(default, deserialize_with = "required_value")]
     pub(super) republishes: Option<RepublishedLines>,
     /// Number of lines. 1 if the field is absent.

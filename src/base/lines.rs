@@ -2,6 +2,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::text::line_form::LineForm;
+
 /// Longest line, in bytes of UTF-8, without the end of line.
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
 /// Longest line of JSON on stdin, in bytes. Its content is a line with up to six bytes of JSON for
@@ -20,19 +22,32 @@ pub struct LineRules {
     pub max_bytes: usize,
     /// Whether bytes that are not UTF-8 become U+FFFD. Otherwise such a line is refused.
     pub is_lossy: bool,
+    /// Whether all input is one line: a block of several lines.
+    pub is_block: bool,
 }
 
 impl LineRules {
+    /// Most bytes of a line as it is read, without its `\n`. A block may lose a `\r` for each of
+    /// its line ends.
+    pub fn read_max_bytes(&self) -> usize {
+        match self.is_block {
+            true => 2 * self.max_bytes + 1,
+            false => self.max_bytes,
+        }
+    }
+
     /// The rules for a line of text, which is sent as it is.
     pub const TEXT: LineRules = LineRules {
         max_bytes: LINE_MAX_BYTES,
         is_lossy: false,
+        is_block: false,
     };
     /// The rules for a line of JSON, whose `content` is a line of text. The content is checked when
     /// the JSON is parsed.
     pub const JSON: LineRules = LineRules {
         max_bytes: JSON_LINE_MAX_BYTES,
         is_lossy: false,
+        is_block: false,
     };
 }
 
@@ -68,19 +83,24 @@ impl Lines {
         self.push_by(line, LineRules::TEXT)
     }
 
-    /// Like [`Lines::push`], with other rules.
+    /// Like [`Lines::push`], with other rules. A block is passed without its last `\n`.
     ///
     /// # Errors
     /// The line breaks a rule. It is not appended.
     pub fn push_by(&mut self, line: &[u8], rules: LineRules) -> Result<(), LineError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = match std::str::from_utf8(line) {
-            _ if line.len() > rules.max_bytes => return Err(LineError::TooLong(rules.max_bytes)),
+        let mut text = match std::str::from_utf8(line) {
+            _ if line.len() > rules.read_max_bytes() => {
+                return Err(LineError::TooLong(rules.max_bytes));
+            }
             Ok(text) => Cow::Borrowed(text),
             // U+FFFD has three bytes, so the text may be longer than the line.
             Err(_) if rules.is_lossy => String::from_utf8_lossy(line),
             Err(_) => return Err(LineError::NotUtf8),
         };
+        if rules.is_block {
+            text = Cow::Owned(LineForm::Block.without_line_ends(&text).into_owned());
+        }
         if text.len() > rules.max_bytes {
             return Err(LineError::TooLong(rules.max_bytes));
         }

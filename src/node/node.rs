@@ -8,6 +8,7 @@ use crate::base::guests::lsnp::{LsnpInput, LsnpRequest};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Target};
 use crate::base::range::LogRanges;
+use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time};
 use crate::node::connection::duplicate_identity::ReportedDuplicates;
 use crate::node::connection::handshake::Handshakes;
@@ -277,7 +278,7 @@ impl Node {
             Command::Publish {
                 target,
                 lines,
-                action,
+                form,
                 request,
             } => {
                 let room = target.room().cloned();
@@ -285,7 +286,7 @@ impl Node {
                     let publication = Publication {
                         target,
                         lines,
-                        action,
+                        form,
                         request,
                     };
                     self.replication.publish(ctx, &mut self.logs, publication);
@@ -367,7 +368,7 @@ impl Node {
             self.handle_command(Command::Publish {
                 target: Target::Room(room),
                 lines,
-                action: false,
+                form: LineForm::Text,
                 request: None,
             });
         }

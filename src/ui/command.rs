@@ -6,6 +6,7 @@ use crate::base::line_key::LineKey;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
+use crate::base::text::line_form::LineForm;
 use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
 
 /// What a typed line requests.
@@ -19,8 +20,8 @@ pub enum UserCommand {
         room: Option<Room>,
         /// The lines.
         lines: Lines,
-        /// Are the lines actions (`/me`)?
-        action: bool,
+        /// What the lines are.
+        form: LineForm,
     },
     /// Publish lines as direct messages to one peer.
     SendToPeer {
@@ -28,8 +29,8 @@ pub enum UserCommand {
         selector: PeerSelector,
         /// The lines.
         lines: Lines,
-        /// Are the lines actions (`/me`)?
-        action: bool,
+        /// What the lines are.
+        form: LineForm,
         /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
         /// already.
         timeout_ms: u64,
@@ -101,10 +102,10 @@ keys: C-a C-e C-b C-f M-b M-f move; C-u C-k C-w M-d delete, C-y puts it back;
 /// caller must not send a mistyped command as text.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
     let Some(rest) = line.strip_prefix('/') else {
-        return build_room_message(None, line, false);
+        return build_room_message(None, line, LineForm::Text);
     };
     if rest.starts_with('/') {
-        return build_room_message(None, rest, false);
+        return build_room_message(None, rest, LineForm::Text);
     }
     let (word, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let argument = argument.trim();
@@ -153,12 +154,12 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
                 _ => return Err(format!("/{word} needs a name and a text: /{word} bob psst")),
             };
             match target.starts_with('#') {
-                true => build_room_message(Some(parse_room(target)?), text, false),
-                false => build_direct_message(target, text, false),
+                true => build_room_message(Some(parse_room(target)?), text, LineForm::Text),
+                false => build_direct_message(target, text, LineForm::Text),
             }
         }
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
-        "me" => build_room_message(None, argument, true),
+        "me" => build_room_message(None, argument, LineForm::Action),
         _ => Err(format!(
             "/{word} is not a command here: /help lists them; to say it, begin the line with //"
         )),
@@ -187,35 +188,31 @@ fn parse_history(argument: &str) -> Result<UserCommand, String> {
 }
 
 /// Builds the command that sends text to a room. If `room` is `None`, the text goes to the current
-/// room. Each line of the text becomes one message. `action` is true for /me.
+/// room. Each line of the text becomes one message. `form`: what it is.
 ///
 /// # Errors
 /// The text is too long. The error is a sentence for the user.
 pub fn build_room_message(
     room: Option<Room>,
     text: &str,
-    action: bool,
+    form: LineForm,
 ) -> Result<UserCommand, String> {
     let lines = parse_lines(text)?;
-    Ok(UserCommand::SendToRoom {
-        room,
-        lines,
-        action,
-    })
+    Ok(UserCommand::SendToRoom { room, lines, form })
 }
 
 /// Builds the command that sends text to a peer. `name` is a selector. The core resolves it later,
-/// and the command then fails if no known peer matches. `action` is true for /me.
+/// and the command then fails if no known peer matches. `form`: what it is.
 ///
 /// # Errors
 /// The name is invalid, or the text is too long. The error is a sentence for the user.
-pub fn build_direct_message(name: &str, text: &str, action: bool) -> Result<UserCommand, String> {
+pub fn build_direct_message(name: &str, text: &str, form: LineForm) -> Result<UserCommand, String> {
     let selector = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
     let lines = parse_lines(text)?;
     Ok(UserCommand::SendToPeer {
         selector,
         lines,
-        action,
+        form,
         timeout_ms: 0,
     })
 }

@@ -25,6 +25,7 @@ use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::lines::Lines;
 use crate::base::name::Room;
+use crate::base::text::line_form::LineForm;
 use crate::base::trust::fingerprint::Fingerprint;
 
 /// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose
@@ -239,23 +240,19 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Trust(command) => format!("/trust {}", format_trust(command)),
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
-        UserCommand::SendToRoom {
-            room,
-            lines,
-            action,
-        } => {
+        UserCommand::SendToRoom { room, lines, form } => {
             let target = room.as_ref().map(Room::as_str);
-            return append_send(target, lines, *action, None, after, out);
+            return append_send(target, lines, *form, None, after, out);
         }
         UserCommand::SendToPeer {
             selector,
             lines,
-            action,
+            form,
             timeout_ms,
         } => {
             let target = Some(selector.to_string());
             let (target, wait) = (target.as_deref(), Some(*timeout_ms));
-            return append_send(target, lines, *action, wait, after, out);
+            return append_send(target, lines, *form, wait, after, out);
         }
         UserCommand::Core(command) => match command {
             Command::Join(room) => format!("/join {room}"),
@@ -309,7 +306,7 @@ fn append_first_line(line: &mut JsonLine<'_>, first: u64, sequence: u64) {
 fn append_send(
     target: Option<&str>,
     lines: &Lines,
-    action: bool,
+    form: LineForm,
     wait_ms: Option<u64>,
     after: Option<&FolderCursor>,
     out: &mut Vec<u8>,
@@ -319,9 +316,12 @@ fn append_send(
     if let Some(target) = target {
         line.string("target", target);
     }
-    line.strings("content", lines.iter());
-    if action {
-        line.raw("action", true);
+    line.strings(
+        "content",
+        lines.iter().map(|line| form.with_line_ends(line)),
+    );
+    if let Some(flag) = form.flag() {
+        line.raw(flag, true);
     }
     if let Some(wait_ms) = wait_ms {
         line.raw("wait_ms", wait_ms);
@@ -462,7 +462,7 @@ fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>
             out,
             ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
         );
-        write_json_string(out, content);
+        write_json_string(out, &chat.form.with_line_ends(content));
         out.extend_from_slice(&tail);
     }
     if let Some(cursor) = cursor
@@ -484,7 +484,8 @@ fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8
     if let Some(cursor) = cursor {
         line.cursor("position", &cursor);
     }
-    line.strings("content", chat.text.split_terminator('\n'));
+    let lines = chat.text.split_terminator('\n');
+    line.strings("content", lines.map(|line| chat.form.with_line_ends(line)));
     out.extend_from_slice(&tail);
 }
 
@@ -515,11 +516,9 @@ fn shared_fields(chat: &ChatLines) -> (Vec<u8>, Vec<u8>) {
             tail.extend_from_slice(b",\"backlog\":true");
         }
     }
-    let action: &[u8] = if chat.action {
-        b",\"action\":true}\n"
-    } else {
-        b"}\n"
-    };
-    tail.extend_from_slice(action);
+    if let Some(flag) = chat.form.flag() {
+        let _ = write!(tail, ",\"{flag}\":true");
+    }
+    tail.extend_from_slice(b"}\n");
     (head, tail)
 }

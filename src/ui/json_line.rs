@@ -68,13 +68,17 @@ impl JsonLine<'_> {
         self.strings("rooms", rooms.iter().map(Room::as_str));
     }
 
-    pub(in crate::ui) fn strings<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
+    pub(in crate::ui) fn strings(
+        &mut self,
+        name: &str,
+        values: impl Iterator<Item = impl AsRef<str>>,
+    ) {
         let _ = write!(self.0, ",\"{name}\":[");
         for (i, value) in values.enumerate() {
             if i > 0 {
                 self.0.push(b',');
             }
-            write_json_string(self.0, value);
+            write_json_string(self.0, value.as_ref());
         }
         self.0.push(b']');
     }

@@ -18,6 +18,7 @@ use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::presence::away::AwayText;
 use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::base::timing::Timing;
 use crate::base::trust::level::{Familiarity, TrustLevel};
@@ -204,14 +205,21 @@ fn parse_text(fields: &Fields<'_>) -> Result<String, String> {
     parse_string(content).ok_or_else(|| "\"content\" must be a string".to_owned())
 }
 
+/// What the lines of a request or an event are.
+fn parse_form(fields: &Fields<'_>) -> LineForm {
+    let flag = |name| fields.flag(name).unwrap_or(false);
+    LineForm::from_flags(flag("action"), flag("block"))
+}
+
 /// Parses a request to publish. `content` is a string, or an array of lines.
 fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
+    let form = parse_form(fields);
     let mut lines = Lines::default();
     match fields.raw("content") {
         Some(content) if content.starts_with('[') => {
             let mut text = String::with_capacity(content.len());
             for_each_json_line(content, &mut |line| {
-                text.push_str(line);
+                text.push_str(&form.without_line_ends(line));
                 text.push('\n');
             })
             .map_err(|_| "\"content\" must be a string or an array of at most 4096 strings")?;
@@ -223,23 +231,22 @@ fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
         }
         _ => {
             let text = parse_text(fields)?;
-            let pushed = lines.push(text.as_bytes());
+            let pushed = lines.push(form.without_line_ends(&text).as_bytes());
             pushed.map_err(|error| error.to_string())?;
         }
     }
-    let action = fields.flag("action").unwrap_or(false);
     Ok(match fields.text("target") {
         Some(name) if name.starts_with('@') => UserCommand::SendToPeer {
             selector: PeerSelector::parse(name)
                 .map_err(|error| format!("the name {name} {error}"))?,
             lines,
-            action,
+            form,
             timeout_ms: fields.number("wait_ms").unwrap_or(0),
         },
         target => UserCommand::SendToRoom {
             room: target.map(command::parse_room).transpose()?,
             lines,
-            action,
+            form,
         },
     })
 }
@@ -383,9 +390,10 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
 
 fn parse_chat_lines(fields: &Fields<'_>) -> Option<ChatLines> {
     let content = fields.raw("content")?;
+    let form = parse_form(fields);
     let mut text = String::with_capacity(content.len());
     for_each_json_line(content, &mut |line| {
-        text.push_str(line);
+        text.push_str(&form.without_line_ends(line));
         text.push('\n');
     })
     .ok()?;
@@ -396,7 +404,7 @@ fn parse_chat_lines(fields: &Fields<'_>) -> Option<ChatLines> {
         sequence: fields.number("sequence")?,
         lamport: fields.number("lamport")?,
         timestamp: fields.time("timestamp")?,
-        action: fields.flag("action").unwrap_or(false),
+        form,
         arrival: received.map(|received| Arrival {
             received,
             late: fields.flag("late").unwrap_or(false),

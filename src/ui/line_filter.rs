@@ -123,7 +123,8 @@ impl LineFilter {
             return SelectedLines { runs, is_whole };
         }
         for (i, line) in (0..).zip(chat.text.split_inclusive('\n')) {
-            if !self.is_found_in(line.strip_suffix('\n').unwrap_or(line)) {
+            let text = line.strip_suffix('\n').unwrap_or(line);
+            if !self.is_found_in(&chat.form.with_line_ends(text)) {
                 continue;
             }
             if runs.len() as u64 == limit {

@@ -2,7 +2,12 @@
 use std::io::Write as _;
 
 use super::sanitize::sanitize;
+use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
+
+/// What stands between the lines of a block in text. No other line begins with TAB, so none of a
+/// block can pass as another message.
+pub const BLOCK_LINE_END: &str = "\n\t";
 
 /// What stands for one part of the format in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct LineFields<'a> {
     pub id: &'a str,
     /// The text. Its control characters are replaced when it is printed.
     pub text: &'a str,
+    /// What the text is. Further lines of a block begin with TAB.
+    pub form: LineForm,
     /// The line's number in its log.
     pub sequence: Option<u64>,
 }
@@ -102,7 +109,14 @@ impl LineFormat {
                 Part::Target => out.write_all(fields.target.as_bytes()),
                 Part::Name => out.write_all(fields.name.as_bytes()),
                 Part::Id => out.write_all(fields.id.as_bytes()),
-                Part::Text => out.write_all(sanitize(fields.text).as_bytes()),
+                Part::Text => {
+                    for (i, part) in fields.form.parts(fields.text).enumerate() {
+                        let before = if i > 0 { BLOCK_LINE_END } else { "" };
+                        out.extend_from_slice(before.as_bytes());
+                        out.extend_from_slice(sanitize(part).as_bytes());
+                    }
+                    Ok(())
+                }
                 Part::Sequence => match fields.sequence {
                     Some(sequence) => write!(out, "{sequence}"),
                     None => Ok(()),

@@ -13,6 +13,7 @@ use crate::base::line_key::{LineKey, ParseLineKeyError};
 use crate::base::lines::count_line_ends;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
+use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
 use crate::base::timing::Timing;
 use crate::ui::trust_command::TrustEntry;
@@ -312,8 +313,8 @@ pub struct ChatLines {
     pub lamport: u64,
     /// When the author signed the lines.
     pub timestamp: WallTime,
-    /// Are the lines actions (`/me`)?
-    pub action: bool,
+    /// What the lines are.
+    pub form: LineForm,
     /// How the lines came to this program. `None`: only the fields that the author signed are
     /// shown.
     pub arrival: Option<Arrival>,
@@ -345,7 +346,7 @@ impl ChatLines {
             sequence: batch.sequence + first,
             lamport: batch.lamport + first,
             timestamp: batch.timestamp,
-            action: batch.action,
+            form: batch.form,
             arrival: None,
             text,
         }

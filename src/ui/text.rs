@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::display_names::DisplayNames;
-use super::line_format::{LineFields, LineFormat};
+use super::line_format::{BLOCK_LINE_END, LineFields, LineFormat};
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines, EventKind};
 use super::terminal_text::day_line::format_day_line;
@@ -17,6 +17,7 @@ use crate::base::guests::guest::{HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
 
 #[derive(Clone)]
@@ -195,7 +196,7 @@ impl TextRenderer {
         let is_for_us = !is_own && chat.log.target.recipient() == Some(self.own_id);
         let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
         for line in chat.text.split_terminator('\n') {
-            let has_mention = self.push_line(line, !is_own, out);
+            let has_mention = self.push_line(line, chat.form, !is_own, out);
             self.is_alert_due |= is_news && (is_for_us || has_mention);
         }
     }
@@ -230,6 +231,7 @@ impl TextRenderer {
                 name: &name,
                 id: &id,
                 text,
+                form: chat.form,
                 sequence: Some(sequence),
             };
             format.append(&fields, out);
@@ -266,15 +268,35 @@ impl TextRenderer {
             name: &name,
             id: &id,
             text,
+            form: LineForm::Text,
             sequence: None,
         };
         format.append(&fields, out);
     }
 
-    /// Appends a line. `is_foreign`: whether somebody else says it. At a terminal, our name is
-    /// highlighted in it. Returns whether the line says our name.
-    fn push_line(&self, line: &str, is_foreign: bool, out: &mut Vec<u8>) -> bool {
+    /// Appends a line, or the lines of a block, of which all but the first are indented, so that
+    /// none can pass as another message. `is_foreign`: whether somebody else says it. Returns
+    /// whether our name is said.
+    fn push_line(&self, line: &str, form: LineForm, is_foreign: bool, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.prefix);
+        let mut has_mention = false;
+        for (i, part) in form.parts(line).enumerate() {
+            if i > 0 {
+                out.extend_from_slice(match &self.format {
+                    TextFormat::Pipe => BLOCK_LINE_END.as_bytes(),
+                    TextFormat::Terminal { .. } => b"\n    ",
+                });
+            }
+            has_mention |= self.push_text(part, is_foreign, out);
+        }
+        out.extend_from_slice(self.suffix.as_bytes());
+        out.push(b'\n');
+        has_mention
+    }
+
+    /// Appends text without line ends. `is_foreign`: whether somebody else says it. At a terminal,
+    /// our name is highlighted in it. Returns whether it says our name.
+    fn push_text(&self, line: &str, is_foreign: bool, out: &mut Vec<u8>) -> bool {
         let has_mentions = is_foreign && matches!(self.format, TextFormat::Terminal { .. });
         let (mut end, mut has_mention) = (0, false);
         while has_mentions && let Some(name) = find_mention(line, self.own_nick.as_str(), end) {
@@ -284,8 +306,6 @@ impl TextRenderer {
             has_mention = true;
         }
         out.extend_from_slice(sanitize(&line[end..]).as_bytes());
-        out.extend_from_slice(self.suffix.as_bytes());
-        out.push(b'\n');
         has_mention
     }
 
@@ -342,7 +362,8 @@ impl TextRenderer {
             Some(_) => self.display_party(&author.id, Some(&author)),
             None => self.display_name(&author),
         };
-        let _ = prefix.write_all(if chat.action { b"** " } else { b"" });
+        let is_action = chat.form == LineForm::Action;
+        let _ = prefix.write_all(if is_action { b"** " } else { b"" });
         match style.is_empty() {
             true => self.push_styled(palette.name_style(&author.id), "0", &name, &mut prefix),
             false => prefix.extend_from_slice(name.as_bytes()),
@@ -350,7 +371,7 @@ impl TextRenderer {
         if let Some(recipient) = recipient {
             let _ = write!(prefix, " → {recipient}");
         }
-        let _ = prefix.write_all(if chat.action { b" " } else { b": " });
+        let _ = prefix.write_all(if is_action { b" " } else { b": " });
         self.suffix = if style.is_empty() { "" } else { "\x1b[0m" };
         self.prefix = prefix;
     }

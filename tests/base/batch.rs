@@ -9,6 +9,7 @@ use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::base::request_id::RequestId;
 use p2pchat::base::text::control_chars::is_control;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 
 use crate::batches;
@@ -43,7 +44,7 @@ fn draft(sequence: u64, lines: &Lines) -> UnsignedBatch<'_> {
         run: 0xabc,
         uptime: 1234,
         previous: (sequence > 1).then_some(Hash([9; 32])),
-        action: false,
+        form: LineForm::Text,
         lines,
         sealed: None,
         republishes: None,

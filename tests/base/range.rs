@@ -6,6 +6,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::range::{BACKFILL_LINES, GAPS_MAX, LogRange, LostLines, Removal};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 
 /// The first batches of a log. Each has one line.
@@ -28,7 +29,7 @@ fn log(count: u64) -> Vec<Batch> {
             run: 1,
             uptime: 0,
             previous: batches.last().map(|last: &Batch| last.hash),
-            action: false,
+            form: LineForm::Text,
             lines: &lines,
             sealed: None,
             republishes: None,

@@ -19,7 +19,7 @@ fn assert_batch(vector: &Vector) {
     let json = vector.text("json").as_bytes().to_vec();
     let parsed = Batch::parse(json, &vector.network()).expect("a batch");
     vector.assert_fields(&parsed);
-    assert_eq!(shown_lines(&parsed), vector.texts("line"));
+    assert_eq!(shown_lines(&parsed), vector.line_texts());
     assert!(!parsed.is_withheld());
 }
 
@@ -30,6 +30,11 @@ fn batches_to_a_room() {
     vectors.iter().for_each(assert_batch);
     let [first, second] = [&vectors[0], &vectors[1]];
     assert_eq!(second.text("previous"), first.text("hash"));
+}
+
+#[test]
+fn a_batch_of_a_block() {
+    assert_batch(&vector("batch_block.txt"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::store::quota::StoreLimits;
@@ -87,7 +88,7 @@ pub(super) fn fill(lo: &Loopback, has_reader: bool, lines: impl IntoIterator<Ite
             republishes: None,
             salt: 9,
             previous: head.as_ref().map(|head| head.hash),
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: None,
         };

@@ -8,6 +8,7 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
@@ -278,7 +279,7 @@ fn fill(lo: &Loopback, lines: u64) {
             republishes: None,
             salt: 9,
             previous: head.as_ref().map(|head| head.hash),
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: None,
         };

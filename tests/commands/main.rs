@@ -10,6 +10,7 @@ mod hosts;
 
 mod attach;
 mod backlog;
+mod blocks;
 mod chat;
 mod closed_network;
 mod control_socket;

@@ -10,6 +10,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::{LogRange, LogRanges};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::quota::StoreLimits;
@@ -68,7 +69,7 @@ fn line_of(newcomer: u64) -> Batch {
         run: newcomer,
         uptime: 50,
         previous: None,
-        action: false,
+        form: LineForm::Text,
         republishes: None,
         lines: &lines,
         sealed: None,

@@ -1,4 +1,5 @@
 //! What the example prints, and the rules of a host: each test fails if the host breaks one.
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::{Command, FolderName, Lines, Notice, Room, Target};
 
 use super::in_memory::host::HISTORY_MAX_BYTES;
@@ -60,7 +61,7 @@ fn publish(target: Target, texts: &[impl AsRef<str>]) -> Command {
     Command::Publish {
         target,
         lines: lines(texts),
-        action: false,
+        form: LineForm::Text,
         request: None,
     }
 }

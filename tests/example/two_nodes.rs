@@ -5,6 +5,7 @@ mod in_memory;
 mod tests;
 
 use in_memory::lan::Lan;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::{Command, Lines, Notice, Room, Target};
 
 const SECOND_MS: u64 = 1_000;
@@ -38,7 +39,7 @@ fn say(text: &str) -> Command {
     Command::Publish {
         target: Target::Room(Room::general()),
         lines,
-        action: false,
+        form: LineForm::Text,
         request: None,
     }
 }

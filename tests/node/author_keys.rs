@@ -3,6 +3,7 @@ use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::replication::author_keys::AuthorKeys;
 
@@ -25,7 +26,7 @@ fn batch(author: &Identity, signer: &Identity) -> Batch {
         republishes: None,
         salt: 9,
         previous: None,
-        action: false,
+        form: LineForm::Text,
         lines: &lines,
         sealed: None,
     };

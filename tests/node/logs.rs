@@ -3,12 +3,13 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
+use p2pchat::node::replication::logs::publication::Publication;
 use p2pchat::node::replication::logs::table::Logs;
 
-/// A log of which no batch could be stored leaves no record, so a full disk costs no memory.
-#[test]
-fn a_log_without_a_stored_batch_leaves_no_record() {
+/// A batch of one line of alice.
+fn batch(form: LineForm) -> Batch {
     let author = Identity::from_seed(&[2; 32]);
     let log = LogId {
         target: Target::Room(Room::general()),
@@ -18,7 +19,7 @@ fn a_log_without_a_stored_batch_leaves_no_record() {
     let mut lines = Lines::default();
     lines.push(b"hello").expect("a line");
     let unsigned = UnsignedBatch {
-        log: log.clone(),
+        log,
         username: Nick::new("alice").expect("a name"),
         sequence: 1,
         lamport: 1,
@@ -26,16 +27,32 @@ fn a_log_without_a_stored_batch_leaves_no_record() {
         run: 7,
         uptime: 1,
         previous: None,
-        action: false,
+        form,
         lines: &lines,
         sealed: None,
         republishes: None,
         salt: 9,
     };
-    let batch = Batch::sign(&author, &NetworkTag::OPEN, unsigned);
+    Batch::sign(&author, &NetworkTag::OPEN, unsigned)
+}
+
+/// A log of which no batch could be stored leaves no record, so a full disk costs no memory.
+#[test]
+fn a_log_without_a_stored_batch_leaves_no_record() {
+    let batch = batch(LineForm::Text);
     let mut logs = Logs::default();
     logs.advance(&PeerId([7; 32]), &batch, LocalFields::default());
-    assert!(logs.state_mut(&log).is_some());
+    assert!(logs.state_mut(&batch.log).is_some());
     logs.roll_back(&batch);
-    assert!(logs.state_mut(&log).is_none());
+    assert!(logs.state_mut(&batch.log).is_none());
+}
+
+/// Lines of a forked log that are published again stay what they were.
+#[test]
+fn a_republished_block_is_a_block() {
+    for form in [LineForm::Text, LineForm::Action, LineForm::Block] {
+        let publication = Publication::of_batch(&batch(form), 0);
+        assert_eq!(publication.form, form);
+        assert_eq!(publication.lines.as_str(), "hello\n");
+    }
 }

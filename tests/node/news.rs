@@ -3,6 +3,7 @@ use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{Now, ReaderStart, Time, WallTime};
 use p2pchat::node::author_clocks::{AuthorClock, AuthorClocks, SentClocks};
 use p2pchat::node::peer_clock::PeerClock;
@@ -36,7 +37,7 @@ fn batch(uptime: u64, timestamp: i64, lamport: u64) -> Batch {
         run: 7,
         uptime,
         previous: None,
-        action: false,
+        form: LineForm::Text,
         lines: &lines,
         sealed: None,
         republishes: None,

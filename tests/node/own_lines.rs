@@ -1,6 +1,7 @@
 //! Our lines to guests leave at a bounded rate, in lines and in bytes.
 use p2pchat::base::guests::guest::{GuestId, GuestLines};
 use p2pchat::base::lines::Lines;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::Time;
 use p2pchat::node::guests::own_lines::OwnLines;
 
@@ -14,7 +15,7 @@ fn burst(line_bytes: usize) -> usize {
         request_id: 1,
         guest: GuestId(1),
         lines,
-        action: false,
+        form: LineForm::Text,
     };
     assert_eq!(own_lines.push_direct("alice", &direct), 0);
     std::iter::from_fn(|| own_lines.pop(Time(0), 0)).count()

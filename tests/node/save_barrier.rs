@@ -10,6 +10,7 @@ use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::save_barrier::SaveBarrier;
 
@@ -35,7 +36,7 @@ fn batch(sequence: u64) -> Arc<Batch> {
         republishes: None,
         salt: 9,
         previous: (sequence > 1).then_some(Hash([9; 32])),
-        action: false,
+        form: LineForm::Text,
         lines: &lines,
         sealed: None,
     };

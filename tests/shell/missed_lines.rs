@@ -4,6 +4,7 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{Now, Time, WallTime};
 use p2pchat::shell::session::frontend::missed_lines::{
     MISSED_LINES_SHOWN, MissedLines, ShownLines,
@@ -37,7 +38,7 @@ fn lines(author: u8, lamport: u64, texts: &[String]) -> ChatLines {
         sequence: 1,
         lamport,
         timestamp: WallTime(STARTED - 5000),
-        action: false,
+        form: LineForm::Text,
         arrival: Some(Arrival {
             received: WallTime(STARTED + 10),
             late: true,

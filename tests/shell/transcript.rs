@@ -13,6 +13,7 @@ use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::event_sink::EventSink;
 use p2pchat::shell::session::frontend::renderer::Renderer;
@@ -56,7 +57,7 @@ fn store_of(lines: u64) -> Store {
             republishes: None,
             salt: 9,
             previous,
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: None,
         };

@@ -16,6 +16,7 @@ use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::request_id::RequestId;
 use p2pchat::base::table::SortedMap;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::node::context::ResumeState;
@@ -440,7 +441,7 @@ fn the_directory_of_an_earlier_version_is_read_and_continued() {
             run: 1,
             uptime: 0,
             previous: Some(head.hash),
-            action: false,
+            form: LineForm::Text,
             republishes: head.republishes.as_deref().copied(),
             lines: &vectors("batch_room.txt")[0].lines(),
             sealed: None,

@@ -9,6 +9,7 @@ use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::Output;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 
 use crate::support::disk::Disk;
@@ -175,7 +176,7 @@ fn a_line_that_nobody_said_is_caught() {
     let say = Command::Publish {
         target: Target::Room(Room::general()),
         lines: lines(&["not mine"]),
-        action: false,
+        form: LineForm::Text,
         request: None,
     };
     lan.feed(alice, Input::Command(say));

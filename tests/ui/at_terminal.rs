@@ -4,6 +4,7 @@ use jiff::tz::{Offset, TimeZone};
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::ui::session_event::ChatLines;
 use p2pchat::ui::terminal_text::mention::find_mention;
@@ -71,6 +72,30 @@ fn each_day_begins_with_a_line() {
     );
 }
 
+/// Further lines of a block are indented. Our name is highlighted in them, too. A style spans all.
+#[test]
+fn a_block_is_indented() {
+    let block = |late| {
+        let form = LineForm::Block;
+        chat(ChatFields {
+            form,
+            late,
+            ..bob_says(&["one\u{b}for alice\u{b}\u{1b}[2J"])
+        })
+    };
+    let mut screen = for_alice(Palette::None);
+    let shown = rendered(&mut screen, &block(false));
+    assert_eq!(shown, "[12:31] bob: one\n    for alice\n    \u{241b}[2J\n");
+    let mut screen = for_alice(Palette::Basic);
+    let shown = rendered(&mut screen, &block(false));
+    assert!(
+        shown.contains("\n    for \u{1b}[7malice\u{1b}[27m\n    "),
+        "{shown:?}"
+    );
+    let shown = rendered(&mut screen, &block(true));
+    assert!(shown.ends_with("\u{241b}[2J\u{1b}[0m\n"), "{shown:?}");
+}
+
 /// A line that was missed is dim, and has its author's time, below its author's day.
 #[test]
 fn a_late_line_is_dim_with_its_own_time() {
@@ -106,7 +131,7 @@ fn direct_messages_have_a_direction_and_a_colour() {
     );
     let waves = chat(ChatFields {
         target: Target::Peer(identity(1).id()),
-        action: true,
+        form: LineForm::Action,
         ..bob_says(&["waves"])
     });
     assert_eq!(

@@ -5,6 +5,7 @@ use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{Nick, Room};
 #[cfg(feature = "presence")]
 use p2pchat::base::presence::away::AwayText;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::command;
 use p2pchat::ui::command::UserCommand;
 
@@ -20,13 +21,13 @@ fn typed_lines_are_parsed_as_text_or_commands() {
     };
     let ops = Room::new("ops").unwrap();
     for (line, request) in [
-        ("hello", say(None, &["hello"], false)),
-        ("", say(None, &[""], false)),
-        (" /quit", say(None, &[" /quit"], false)),
-        ("//etc/passwd", say(None, &["/etc/passwd"], false)),
-        ("///x", say(None, &["//x"], false)),
-        ("/me  waves", say(None, &["waves"], true)),
-        ("/ME waves", say(None, &["waves"], true)),
+        ("hello", say(None, &["hello"], LineForm::Text)),
+        ("", say(None, &[""], LineForm::Text)),
+        (" /quit", say(None, &[" /quit"], LineForm::Text)),
+        ("//etc/passwd", say(None, &["/etc/passwd"], LineForm::Text)),
+        ("///x", say(None, &["//x"], LineForm::Text)),
+        ("/me  waves", say(None, &["waves"], LineForm::Action)),
+        ("/ME waves", say(None, &["waves"], LineForm::Action)),
         ("/help", Help),
         ("/Quit", Quit),
         ("/users", Core(Command::Peers)),

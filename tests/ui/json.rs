@@ -7,6 +7,7 @@ use p2pchat::base::event::notice::{FlapKind, Notice};
 use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::control_chars::is_control;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::base::trust::fingerprint::Fingerprint;
 use p2pchat::ui::command::UserCommand;
@@ -106,7 +107,7 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     let action = as_json(&chat(ChatFields {
         by: (1, "alice"),
         target: Target::Peer(id),
-        action: true,
+        form: LineForm::Action,
         late: true,
         text: &["waves"],
     }));
@@ -262,15 +263,15 @@ fn json_lines_are_parsed_as_commands() {
     for (line, request) in [
         (
             r##"{"type":"chat","target":"#ops","content":"text"}"##,
-            say(Some("ops"), &["text"], false),
+            say(Some("ops"), &["text"], LineForm::Text),
         ),
         (
             r#"{"type":"chat","content":"/text\né","new":1}"#,
-            say(None, &["/text", "é"], false),
+            say(None, &["/text", "é"], LineForm::Text),
         ),
         (
             r#"{"type":"chat","content":"waves","action":true}"#,
-            say(None, &["waves"], true),
+            say(None, &["waves"], LineForm::Action),
         ),
         (
             r##"{"type":"command","content":"/join #ops"}"##,

@@ -10,6 +10,7 @@ use p2pchat::base::interface::FoundVia;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::presence::away::AwayText;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::base::trust::level::Familiarity;
 use p2pchat::ui::command::UserCommand;
@@ -47,7 +48,7 @@ pub struct ChatFields<'a> {
     /// Seed and nick of the author.
     pub by: (u8, &'a str),
     pub target: Target,
-    pub action: bool,
+    pub form: LineForm,
     pub late: bool,
     pub text: &'a [&'a str],
 }
@@ -71,7 +72,7 @@ pub fn chat(fields: ChatFields<'_>) -> Notice {
         republishes: None,
         salt: 9,
         previous: None,
-        action: fields.action,
+        form: fields.form,
         lines: &lines(fields.text),
         sealed,
     };
@@ -95,7 +96,7 @@ pub fn bob_says<'a>(text: &'a [&'a str]) -> ChatFields<'a> {
     ChatFields {
         by: (2, "bob"),
         target: general(),
-        action: false,
+        form: LineForm::Text,
         late: false,
         text,
     }
@@ -179,10 +180,10 @@ pub fn bob_info() -> PeerInfo {
 }
 
 /// The command that sends lines to a room, or to the current one.
-pub fn say(room: Option<&str>, text: &[&str], action: bool) -> UserCommand {
+pub fn say(room: Option<&str>, text: &[&str], form: LineForm) -> UserCommand {
     UserCommand::SendToRoom {
         room: room.map(|r| Room::new(r).unwrap()),
         lines: lines(text),
-        action,
+        form,
     }
 }

@@ -4,6 +4,7 @@ use jiff::tz::{Offset, TimeZone};
 use p2pchat::base::event::notice::{FlapKind, Notice};
 use p2pchat::base::event::peer::Peer;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;
 use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
@@ -42,7 +43,7 @@ fn chat_on_a_pipe_has_the_form_of_the_contract() {
         format!("{now} @?~{} bob~{b}: psst\n", short(7))
     );
     let waves = chat(ChatFields {
-        action: true,
+        form: LineForm::Action,
         late: true,
         ..bob_says(&["waves"])
     });
@@ -121,7 +122,7 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     let other = chat(ChatFields {
         by: (3, "BOB"),
         target: Target::Room(Room::new("ops").unwrap()),
-        action: true,
+        form: LineForm::Action,
         late: true,
         text: &["waves"],
     });

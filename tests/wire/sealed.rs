@@ -5,6 +5,7 @@ use p2pchat::base::batch::{
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::sealed;
 
@@ -43,7 +44,7 @@ fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> Un
         republishes: None,
         salt: 9,
         previous: (sequence > 1).then_some(Hash([9; 32])),
-        action: false,
+        form: LineForm::Text,
         lines,
         sealed: Some(sealed),
     }

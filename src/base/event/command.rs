@@ -6,6 +6,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{Nick, PeerSelector, Room, Target};
 use crate::base::presence::away::AwayText;
 use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
 
 /// A request from a user or a script to the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub enum Command {
         target: Target,
         /// The lines.
         lines: Lines,
-        /// Are the lines actions (`/me`)?
-        action: bool,
+        /// What the lines are.
+        form: LineForm,
         /// The id of the client's request. It is stored with the lines, so that the client finds
         /// them again.
         request: Option<RequestId>,

@@ -7,6 +7,7 @@ use crate::base::batch::LogId;
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
+use crate::base::text::line_form::LineForm;
 
 /// Whether this program is built with guests. Where this is false, the code for them is unused, and
 /// the compiler leaves it out.
@@ -56,8 +57,8 @@ pub struct GuestLines {
     pub guest: GuestId,
     /// The lines.
     pub lines: Lines,
-    /// Are the lines actions (`/me`)?
-    pub action: bool,
+    /// What the lines are.
+    pub form: LineForm,
 }
 
 /// For whom a line of our user's is.

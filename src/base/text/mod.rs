@@ -4,4 +4,5 @@
 pub mod bound_name;
 pub mod control_chars;
 pub mod decimal;
+pub mod line_form;
 pub mod spelling;

@@ -7,6 +7,7 @@ use crate::base::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestLines, GuestNetwork, LineTarget};
+use crate::base::text::line_form::{BLOCK_SEPARATOR, LineForm};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
@@ -84,7 +85,7 @@ impl OwnLines {
         let mut sequence = batch.sequence;
         batch.for_each_line(|line| {
             let target = LineTarget::Room(batch.log.clone(), sequence);
-            let is_queued = self.push(target, batch.username.as_str(), line, batch.action);
+            let is_queued = self.push(target, batch.username.as_str(), line, batch.form);
             self.dropped += u64::from(!is_queued);
             sequence += 1;
         });
@@ -110,18 +111,19 @@ impl OwnLines {
         };
         let mut dropped = 0;
         for line in direct.lines.iter() {
-            let is_queued = self.push(target.clone(), own, line, direct.action);
+            let is_queued = self.push(target.clone(), own, line, direct.form);
             dropped += u64::from(!is_queued);
         }
         dropped
     }
 
-    /// Queues a line. No foreign network knows actions, so one is told as text. Returns false if
-    /// there is no place.
-    fn push(&mut self, target: LineTarget, own: &str, line: &str, action: bool) -> bool {
-        let text = match action {
-            true => format!("* {own} {line}"),
-            false => line.to_owned(),
+    /// Queues a line. No foreign network knows actions and blocks, so they are told as text.
+    /// Returns false if there is no place.
+    fn push(&mut self, target: LineTarget, own: &str, line: &str, form: LineForm) -> bool {
+        let text = match form {
+            LineForm::Action => format!("* {own} {line}"),
+            LineForm::Block => line.replace(BLOCK_SEPARATOR, " "),
+            LineForm::Text => line.to_owned(),
         };
         let bytes = self.queued_bytes + text.len();
         if self.queue.len() >= GUEST_LINES_WAITING_MAX || bytes > GUEST_LINES_WAITING_MAX_BYTES {

@@ -191,11 +191,11 @@ impl Replication {
             let part = publication.lines.take_batch();
             let Publication {
                 target,
-                action,
+                form,
                 request,
                 ..
             } = &publication;
-            let Some(batch) = logs.append(ctx, target, *action, request.clone(), &part) else {
+            let Some(batch) = logs.append(ctx, target, *form, request.clone(), &part) else {
                 let content = format!("{target} is not a usable key: the message was not sent");
                 let code = ErrorCode::Target;
                 ctx.notify(Notice::Error { code, content });

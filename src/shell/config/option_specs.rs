@@ -94,6 +94,8 @@ pub enum OptionId {
     Expect,
     /// The name of the reader.
     As,
+    /// All input is one message.
+    Block,
     /// Longest time between two beacons, in seconds.
     Interval,
     /// How long a silent peer counts as here, in seconds.
@@ -349,6 +351,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::As, 0, "--as", "NAME", &[Listen],
         "the reader, as in `--as backup`: it prints each line once",
         "read as the reader NAME, which prints each line once"),
+    flag(OptionId::Block, 0, "--block", &[Send],
+        "all of TEXT or stdin is one message, up to 16 KiB"),
     valued_option(OptionId::Interval, 0, "--interval", "SECONDS", NETWORK_COMMANDS,
         "as in `--interval 60`: the longest time between two beacons",
         "longest time between two beacons (10)"),

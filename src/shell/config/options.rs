@@ -135,6 +135,8 @@ pub struct Options {
     pub has_slash_commands: bool,
     /// Whether typed direct messages are kept in the file of typed lines, too.
     pub history_direct: bool,
+    /// `send`: whether all input is one message of several lines.
+    pub is_block: bool,
     /// Whether bytes of a line that are not UTF-8 are sent as U+FFFD. Otherwise such a line is
     /// refused.
     pub is_lossy: bool,
@@ -294,6 +296,7 @@ pub fn parse(
         has_bell: !sources.has_flag(OptionId::NoBell),
         has_slash_commands: sources.has_flag(OptionId::Commands),
         history_direct: sources.has_flag(OptionId::HistoryDirect),
+        is_block: choose_block(&sources, json)?,
         is_lossy: sources.has_flag(OptionId::Lossy),
         color: choose_color(&sources, env)?,
         verbosity: choose_verbosity(&sources),
@@ -474,6 +477,16 @@ fn choose_output(sources: &OptionSources) -> Result<(bool, Option<LineFormat>), 
         _ => Err(Failure::usage(
             "--json prints JSON, --format a form of your own: give one of them",
         )),
+    }
+}
+
+/// Whether all input is one message. A line of JSON says so itself.
+fn choose_block(sources: &OptionSources, json: bool) -> Result<bool, Failure> {
+    match sources.has_flag(OptionId::Block) {
+        true if json => Err(Failure::usage(
+            "--block does not go with --json: write {\"type\":\"chat\",\"block\":true,…}",
+        )),
+        is_given => Ok(is_given),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::session::resend::find_stored;
@@ -108,18 +109,14 @@ impl Session {
             UserCommand::Core(command) => {
                 return self.start_command(command, after, around, sink);
             }
-            UserCommand::SendToRoom {
-                room,
-                lines,
-                action,
-            } => {
+            UserCommand::SendToRoom { room, lines, form } => {
                 let room = self.find_room(room, true, around, sink)?;
-                return self.publish(Target::Room(room), lines, action, after, around, sink);
+                return self.publish(Target::Room(room), lines, form, after, around, sink);
             }
             UserCommand::SendToPeer {
                 selector,
                 lines,
-                action,
+                form,
                 timeout_ms,
             } => {
                 self.is_answered = true;
@@ -133,7 +130,7 @@ impl Session {
                     id: self.current_id.take(),
                     search_id: 0,
                     lines,
-                    action,
+                    form,
                     after,
                     is_repeated,
                 };
@@ -332,7 +329,7 @@ impl Session {
         &mut self,
         target: Target,
         lines: Lines,
-        action: bool,
+        form: LineForm,
         after: Option<FolderCursor>,
         around: &mut Surroundings<'_>,
         sink: &mut dyn EventSink,
@@ -354,7 +351,7 @@ impl Session {
         Some(SessionAction::Publish {
             target,
             lines,
-            action,
+            form,
             // The session of this process ends with the process, and never repeats a request.
             request: request.filter(|_| !self.is_local),
         })
@@ -410,7 +407,7 @@ impl Session {
             id,
             search_id,
             lines,
-            action,
+            form,
             after,
             is_repeated,
         } = pending
@@ -421,7 +418,7 @@ impl Session {
         self.is_answered = false;
         match result {
             Ok(ResolvedRecipient::Guest(guest)) => {
-                Some(self.send_to_guest(search_id, guest, lines, action))
+                Some(self.send_to_guest(search_id, guest, lines, form))
             }
             Ok(ResolvedRecipient::Peer(peer, is_absent)) => {
                 if is_absent && !is_repeated {
@@ -429,7 +426,7 @@ impl Session {
                     let code = ErrorCode::Absent;
                     emit(sink, None, Notice::Error { code, content }.into());
                 }
-                self.publish(Target::Peer(peer.id), lines, action, after, around, sink)
+                self.publish(Target::Peer(peer.id), lines, form, after, around, sink)
             }
             Err(Refusal { code, content }) => {
                 self.last_selector = None;

@@ -4,6 +4,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::guests::guest::{GuestId, GuestLines, GuestLinesResult};
 use crate::base::lines::Lines;
+use crate::base::text::line_form::LineForm;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{SentGuestLines, Session, SessionAction};
 use crate::ui::session_event::Done;
@@ -15,7 +16,7 @@ impl Session {
         request_id: u64,
         guest: GuestId,
         lines: Lines,
-        action: bool,
+        form: LineForm,
     ) -> SessionAction {
         self.is_answered = true;
         let count = lines.iter().count() as u64;
@@ -31,7 +32,7 @@ impl Session {
             request_id,
             guest,
             lines,
-            action,
+            form,
         }))
     }
 

@@ -209,7 +209,8 @@ impl Selection<'_> {
     ) -> io::Result<()> {
         for (i, line) in (0..).zip(run.text.split_inclusive('\n')) {
             let text = line.strip_suffix('\n').unwrap_or(line);
-            let is_match = self.query.filter.is_found_in(text)
+            let shown = run.batch.form.with_line_ends(text);
+            let is_match = self.query.filter.is_found_in(&shown)
                 && (self.search.as_deref()).is_none_or(|search| contains_text(line, search));
             if is_match {
                 visit(LineRun {

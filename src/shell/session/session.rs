@@ -12,6 +12,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::request_id::RequestId;
 use crate::base::table::SortedMap;
+use crate::base::text::line_form::LineForm;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_worker::HistoryWorker;
 use crate::shell::session::transcript::transcript::Transcript;
@@ -45,8 +46,8 @@ pub enum SessionAction {
         target: Target,
         /// The lines.
         lines: Lines,
-        /// Whether the lines are actions.
-        action: bool,
+        /// What the lines are.
+        form: LineForm,
         /// The id of the client's request.
         request: Option<RequestId>,
     },
@@ -92,7 +93,7 @@ pub(super) enum Pending {
         /// The id of the search.
         search_id: u64,
         lines: Lines,
-        action: bool,
+        form: LineForm,
         /// Where the search for a stored copy of the lines begins. `None`: the lines are new.
         after: Option<FolderCursor>,
         /// Whether the previous lines to a peer had the same selector.

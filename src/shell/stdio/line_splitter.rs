@@ -46,8 +46,8 @@ impl LineBuffer {
     /// A buffer at the beginning of stdin. `rules`: which lines are accepted.
     pub fn new(rules: LineRules) -> LineBuffer {
         LineBuffer {
-            // Room for one read, after the bytes that the splitter leaves: at most `max_bytes + 1`.
-            bytes: vec![0; READ_MAX_BYTES + rules.max_bytes + 2],
+            // Room for one read, after the bytes that the splitter leaves.
+            bytes: vec![0; READ_MAX_BYTES + rules.read_max_bytes() + 2],
             partial_len: 0,
             splitter: LineSplitter::new(rules),
         }
@@ -101,16 +101,19 @@ impl LineSplitter {
     /// Returns the complete lines of `bytes`, and the number of consumed bytes.
     ///
     /// The unconsumed bytes are the beginning of an incomplete line. There are at most
-    /// `max_bytes + 1` of them. The caller must pass them again, at the beginning of the next
-    /// `bytes`. If `is_last` is true, no bytes follow, and the last line needs no `\n`.
+    /// [`LineRules::read_max_bytes`] + 1 of them. The caller must pass them again, at the
+    /// beginning of the next `bytes`. If `is_last` is true, no bytes follow, and the last line
+    /// needs no `\n`.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,
             ..LineBlock::default()
         };
         let mut rest = bytes;
+        // Nothing ends a block but the end of the input.
+        let is_end = |b: &u8| *b == b'\n' && !self.rules.is_block;
         if self.is_skipping {
-            match rest.iter().position(|b| *b == b'\n') {
+            match rest.iter().position(is_end) {
                 None => return (None, bytes.len()),
                 Some(end) => {
                     rest = rest.get(end + 1..).unwrap_or_default();
@@ -118,13 +121,13 @@ impl LineSplitter {
                 }
             }
         }
-        let complete = rest.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let complete = rest.iter().rposition(is_end).map_or(0, |i| i + 1);
         let (lines, mut rest) = rest.split_at(complete);
         self.push_lines(lines, &mut block);
         if is_last && !rest.is_empty() {
             self.push_line(rest, &mut block);
             rest = &[];
-        } else if rest.len() > self.rules.max_bytes + 1 {
+        } else if rest.len() > self.rules.read_max_bytes() + 1 {
             // The rest is longer than the longest line and its `\r`. Whatever follows, the line is
             // too long.
             self.line_count += 1;
@@ -170,6 +173,10 @@ impl LineSplitter {
 
     fn push_line(&mut self, line: &[u8], block: &mut LineBlock) {
         self.line_count += 1;
+        let line = match self.rules.is_block {
+            true => line.strip_suffix(b"\n").unwrap_or(line),
+            false => line,
+        };
         if let Err(error) = block.lines.push_by(line, self.rules) {
             block.rejected.push((self.line_count, error));
         }

@@ -4,6 +4,7 @@ use crate::base::event::command::Command;
 use crate::base::guests::guest::GuestNetwork;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::name::GUEST_PREFIX;
+use crate::base::text::line_form::LineForm;
 use crate::ui::command::{
     UserCommand, build_direct_message, build_room_message, parse_lsnp_request,
 };
@@ -115,7 +116,7 @@ impl LsnpCommands {
 
 fn post(text: &str) -> LsnpLine {
     let room = Some(GuestNetwork::Lsnp.room());
-    LsnpLine::Command(build_room_message(room, text, false))
+    LsnpLine::Command(build_room_message(room, text, LineForm::Text))
 }
 
 fn direct(name: &str, text: &str) -> LsnpLine {
@@ -123,7 +124,11 @@ fn direct(name: &str, text: &str) -> LsnpLine {
         true => name.to_owned(),
         false => format!("{GUEST_PREFIX}{name}"),
     };
-    LsnpLine::Command(build_direct_message(&name, text.trim_start(), false))
+    LsnpLine::Command(build_direct_message(
+        &name,
+        text.trim_start(),
+        LineForm::Text,
+    ))
 }
 
 /// A profile with the picture in a file. `-` and nothing mean none.

@@ -4,6 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use libfuzzer_sys::fuzz_target;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Target};
 use p2pchat::base::time::WallTime;
@@ -38,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
         run: 1,
         uptime: 0,
         previous: None,
-        action: false,
+        form: LineForm::Text,
         republishes: None,
         lines: &lines,
         sealed: Some(&text),

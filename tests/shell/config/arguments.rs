@@ -67,6 +67,7 @@ fn an_empty_command_line_gives_the_defaults() {
         has_slash_commands: false,
         history_direct: false,
         has_bell: true,
+        is_block: false,
         is_lossy: false,
         color: Color::Auto,
         verbosity: Verbosity::Normal,

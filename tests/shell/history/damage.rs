@@ -5,6 +5,7 @@ use std::{fs, io};
 use p2pchat::base::batch::{Batch, LocalFields, UnsignedBatch};
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::lines::Lines;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
@@ -71,7 +72,7 @@ fn batches_without_a_valid_signature_are_not_shown() {
             republishes: None,
             salt: 9,
             previous: None,
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: None,
         },

@@ -10,6 +10,7 @@ use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
@@ -73,7 +74,7 @@ impl Author {
             republishes: None,
             salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: None,
         };

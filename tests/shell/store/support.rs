@@ -14,6 +14,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::store::eviction::EvictedLog;
@@ -94,7 +95,7 @@ impl Author {
             republishes: None,
             salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
-            action: false,
+            form: LineForm::Text,
             lines: &text,
             sealed: self.target.recipient().map(|_| "AAAA"),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 
 use crate::support::lan::Lan;
@@ -31,7 +32,7 @@ fn old_line(n: u64) -> Arc<Batch> {
         run: n,
         uptime: 1,
         previous: None,
-        action: false,
+        form: LineForm::Text,
         republishes: None,
         lines: &lines(&[&format!("old line {n}")]),
         sealed: None,

@@ -4,6 +4,7 @@ use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::request_id::RequestId;
+use p2pchat::base::text::line_form::LineForm;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines, numbered_lines};
@@ -82,7 +83,7 @@ fn the_id_of_a_request_waits_with_its_lines() {
         let publish = Command::Publish {
             target: Target::Room(room.clone()),
             lines: lines(&[&format!("line of {id}")]),
-            action: false,
+            form: LineForm::Text,
             request: RequestId::parse(id),
         };
         lan.feed(alice, Input::Command(publish));

@@ -12,6 +12,7 @@ use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::guests::guest::{GuestLines, GuestLinesResult};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Target;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::support::lan::{Event, Lan, RunEvent, TRACE_SAVE};
@@ -244,14 +245,14 @@ impl Lan {
                             request_id,
                             guest,
                             lines,
-                            action: false,
+                            form: LineForm::Text,
                         })))
                     }
                     (Some(lines), Ok(ResolvedRecipient::Peer(recipient, _))) => {
                         todo.push_back(Input::Command(Command::Publish {
                             target: Target::Peer(recipient.id),
                             lines,
-                            action: false,
+                            form: LineForm::Text,
                             request: None,
                         }))
                     }

@@ -11,6 +11,7 @@ use p2pchat::base::event::load::LoadRequest;
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, PeerSelector, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::node::node::Node;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -322,7 +323,7 @@ impl Lan {
         let say = Command::Publish {
             target: Target::Room(room),
             lines: lines(&texts),
-            action: false,
+            form: LineForm::Text,
             request: None,
         };
         self.feed(who, Input::Command(say));

@@ -9,6 +9,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::range::LogRange;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
 use p2pchat::wire::message::{Have, HaveEntry, Hello, Message, format_incarnation, room_hash};
@@ -181,7 +182,7 @@ impl ScriptedPeer {
             republishes: None,
             salt: 9,
             previous,
-            action: false,
+            form: LineForm::Text,
             lines,
             sealed: None,
         }

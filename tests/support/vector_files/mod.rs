@@ -10,6 +10,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Target};
 use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 
 use crate::batches;
@@ -132,9 +133,17 @@ impl Vector {
         }
     }
 
+    /// The lines: those of the fields `line`, or the block whose lines are the fields `part`.
+    pub fn line_texts(&self) -> Vec<String> {
+        match self.texts("part") {
+            parts if parts.is_empty() => self.texts("line").into_iter().map(String::from).collect(),
+            parts => vec![parts.join("\u{b}")],
+        }
+    }
+
     pub fn lines(&self) -> Lines {
         let mut lines = Lines::default();
-        for line in self.texts("line") {
+        for line in self.line_texts() {
             lines.push(line.as_bytes()).expect("a line");
         }
         lines
@@ -163,7 +172,7 @@ impl Vector {
             run: self.hex64("run"),
             uptime: self.number("uptime"),
             previous: self.get("previous").map(|_| self.hash("previous")),
-            action: self.flag("action"),
+            form: LineForm::from_flags(self.flag("action"), self.flag("block")),
             republishes: self.republishes(),
             lines: &lines,
             sealed,
@@ -190,9 +199,10 @@ impl Vector {
         assert_eq!(batch.uptime, self.number::<u64>("uptime"));
         let previous = self.get("previous").map(|_| self.hash("previous"));
         assert_eq!(batch.previous, previous);
-        assert_eq!(batch.action, self.flag("action"));
+        let form = LineForm::from_flags(self.flag("action"), self.flag("block"));
+        assert_eq!(batch.form, form);
         assert_eq!(batch.republishes, self.republishes());
-        assert_eq!(batch.count, self.texts("line").len() as u64);
+        assert_eq!(batch.count, self.line_texts().len() as u64);
         assert_eq!(batch.hash, self.hash("hash"));
         let key = batch.log.author.verifying_key().expect("a key");
         assert!(batch.verify(&key), "the signature");

@@ -3,6 +3,7 @@ use crate::base::batch::Batch;
 use crate::base::lines::Lines;
 use crate::base::name::Target;
 use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
 
 /// Lines of ours that are to be published.
 pub struct Publication {
@@ -10,8 +11,8 @@ pub struct Publication {
     pub target: Target,
     /// The lines.
     pub lines: Lines,
-    /// Whether the lines are actions, as by `/me`.
-    pub action: bool,
+    /// What the lines are.
+    pub form: LineForm,
     /// The client's request to publish the lines.
     pub request: Option<RequestId>,
 }
@@ -28,7 +29,7 @@ impl Publication {
         Publication {
             target: batch.log.target.clone(),
             lines,
-            action: batch.action,
+            form: batch.form,
             request: batch.request.clone(),
         }
     }

@@ -13,6 +13,7 @@ use crate::base::range::{LogRange, LogRanges};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
 use crate::base::table::{RecordMap, SortedMap, SortedSet};
+use crate::base::text::line_form::LineForm;
 use crate::base::time::Time;
 use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::{HybridClock, TRUSTED_MAX};
@@ -381,7 +382,7 @@ impl Logs {
         &mut self,
         ctx: &mut Context,
         target: &Target,
-        action: bool,
+        form: LineForm,
         request: Option<RequestId>,
         lines: &Lines,
     ) -> Option<Arc<Batch>> {
@@ -408,7 +409,7 @@ impl Logs {
             run: ctx.run,
             uptime: ctx.now.time.0,
             previous: head.map(|range| range.hash),
-            action,
+            form,
             republishes: repair,
             lines,
             sealed: sealed.as_deref(),

@@ -132,14 +132,14 @@ impl EventLoop {
             SessionAction::Publish {
                 target,
                 lines,
-                action,
+                form,
                 request,
             } => {
                 let head_before = self.node.own_head(&target);
                 self.handle_input(Input::Command(Command::Publish {
                     target: target.clone(),
                     lines,
-                    action,
+                    form,
                     request,
                 }));
                 // The core does not report whether it published the lines. If it has, the log has a

@@ -249,6 +249,7 @@ pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Rend
 fn text_rules(options: &Options) -> LineRules {
     LineRules {
         is_lossy: options.is_lossy,
+        is_block: options.is_block,
         ..LineRules::TEXT
     }
 }
@@ -257,10 +258,19 @@ fn text_rules(options: &Options) -> LineRules {
 /// stderr. `None` if no TEXT was given.
 fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
     let (mut lines, rules) = (Lines::default(), text_rules(options));
-    for (i, line) in options.text_lines().enumerate() {
+    let mut push = |what: &str, line: &[u8]| {
         if let Err(error) = lines.push_by(line, rules) {
             exit_policy.record_refusal();
-            print_sentence(&format!("line {}: {error}", i + 1));
+            print_sentence(&format!("{what}: {error}"));
+        }
+    };
+    match (options.is_block, options.text.as_deref()) {
+        (true, Some([])) => {}
+        (true, Some(text)) => push("the block", text.strip_suffix(b"\n").unwrap_or(text)),
+        (true, None) => {}
+        (false, _) => {
+            let lines = options.text_lines().enumerate();
+            lines.for_each(|(i, line)| push(&format!("line {}", i + 1), line));
         }
     }
     options.text.is_some().then_some(lines)

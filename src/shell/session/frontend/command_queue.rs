@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
+use crate::base::text::line_form::LineForm;
 use crate::ui::command::UserCommand;
 
 /// A queued command, and where it comes from.
@@ -22,19 +23,31 @@ pub struct CommandQueue {
     queue: VecDeque<QueuedCommand>,
     /// The recipient of lines without a target; `None`: such lines go to the current room.
     to_peer: Option<PeerSelector>,
+    /// What lines without a target are.
+    form: LineForm,
     /// Time limit for finding the recipient of a direct message, in milliseconds.
     resolve_timeout_ms: u64,
 }
 
 impl CommandQueue {
     /// An empty queue. `to_peer`: the recipient of lines without a target; `None`: such lines go
-    /// to the current room.
-    pub fn new(to_peer: Option<PeerSelector>, resolve_timeout_ms: u64) -> CommandQueue {
+    /// to the current room. `form`: what such lines are.
+    pub fn new(
+        to_peer: Option<PeerSelector>,
+        form: LineForm,
+        resolve_timeout_ms: u64,
+    ) -> CommandQueue {
         CommandQueue {
             queue: VecDeque::new(),
             to_peer,
+            form,
             resolve_timeout_ms,
         }
+    }
+
+    /// What lines without a target are.
+    pub fn form(&self) -> LineForm {
+        self.form
     }
 
     /// Whether no command is queued.
@@ -92,7 +105,7 @@ impl CommandQueue {
         let command = UserCommand::SendToRoom {
             room: None,
             lines,
-            action: false,
+            form: self.form,
         };
         self.push(command, None, None);
     }
@@ -113,14 +126,14 @@ impl CommandQueue {
             UserCommand::SendToRoom {
                 room,
                 lines,
-                action: false,
+                form: LineForm::Text,
             },
         ) = (self.queue.back_mut(), &user_id, &mut command)
             && last.user_id.is_none()
             && let UserCommand::SendToRoom {
                 room: last_room,
                 lines: last_lines,
-                action: false,
+                form: LineForm::Text,
             } = &mut last.command
             && last_room == room
         {
@@ -144,27 +157,27 @@ impl CommandQueue {
                 UserCommand::SendToRoom {
                     room: None,
                     lines,
-                    action,
+                    form,
                 },
                 Some(selector),
             ) => UserCommand::SendToPeer {
                 selector: selector.clone(),
                 lines,
-                action,
+                form,
                 timeout_ms,
             },
             (
                 UserCommand::SendToPeer {
                     selector,
                     lines,
-                    action,
+                    form,
                     ..
                 },
                 _,
             ) => UserCommand::SendToPeer {
                 selector,
                 lines,
-                action,
+                form,
                 timeout_ms,
             },
             (command, _) => command,
@@ -196,20 +209,20 @@ fn set_lines(command: &mut UserCommand, new: Lines) {
 /// A copy of a command that sends lines, without its lines.
 fn without_lines(command: &UserCommand) -> UserCommand {
     match command {
-        UserCommand::SendToRoom { room, action, .. } => UserCommand::SendToRoom {
+        UserCommand::SendToRoom { room, form, .. } => UserCommand::SendToRoom {
             room: room.clone(),
             lines: Lines::default(),
-            action: *action,
+            form: *form,
         },
         UserCommand::SendToPeer {
             selector,
-            action,
+            form,
             timeout_ms,
             ..
         } => UserCommand::SendToPeer {
             selector: selector.clone(),
             lines: Lines::default(),
-            action: *action,
+            form: *form,
             timeout_ms: *timeout_ms,
         },
         command => command.clone(),

@@ -4,6 +4,7 @@ use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerState;
 use crate::base::name::{FolderName, Room};
+use crate::base::text::line_form::LineForm;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::frontend::exit_policy::SessionMode;
@@ -248,6 +249,7 @@ impl Frontend {
             return missed.add(chat, self.now);
         }
         let log = chat.log.clone();
+        let is_block = chat.form == LineForm::Block;
         let selected = self.filter.select(chat, limit);
         let (lines, last, is_whole) = (
             selected.count(),
@@ -261,7 +263,8 @@ impl Frontend {
             let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             if is_whole {
-                self.record_printed(folder, cursor, lines);
+                // A block has more lines of output.
+                self.record_printed(folder, cursor, if is_block { 0 } else { lines });
             }
         }
         let is_to_us = log.target.recipient() == Some(self.own_id);

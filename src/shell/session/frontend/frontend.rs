@@ -8,6 +8,7 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room};
 use crate::base::table::SortedMap;
+use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time, WallTime};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
@@ -169,7 +170,11 @@ impl Frontend {
             true => 0,
             false => parts.resolve_timeout_ms,
         };
-        let mut commands = CommandQueue::new(parts.to_peer, resolve_timeout_ms);
+        let form = match options.is_block {
+            true => LineForm::Block,
+            false => LineForm::Text,
+        };
+        let mut commands = CommandQueue::new(parts.to_peer, form, resolve_timeout_ms);
         if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
             commands.push_lines(lines);
         }

@@ -8,6 +8,7 @@ use mio::event::Event;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
+use crate::base::text::line_form::LineForm;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -109,7 +110,10 @@ impl Frontend {
     ) {
         let (mut replies, mut diagnostics) = (Vec::new(), Vec::new());
         for (number, message) in errors {
-            let content = format!("line {number}: {message}");
+            let content = match self.commands.form() {
+                LineForm::Block => format!("the block: {message}"),
+                _ => format!("line {number}: {message}"),
+            };
             diagnostics.push(diagnostic::format_diagnostic(&content));
             if self.renderer.is_json() {
                 let event = SessionEvent {

@@ -7,6 +7,7 @@ use crate::base::event::command::Command;
 use crate::base::hex;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
+use crate::base::text::line_form::LineForm;
 use crate::shell::session::frontend::command_queue::{lines_of, sends_lines};
 use crate::shell::session::frontend::exit_policy::UnansweredLines;
 use crate::ui::command::UserCommand;
@@ -157,7 +158,7 @@ impl PendingRequests {
             false => UserCommand::SendToRoom {
                 room: None,
                 lines: Default::default(),
-                action: false,
+                form: LineForm::Text,
             }
             .into(),
         };
