@@ -1,8 +1,8 @@
 //! The peers with whom we were linked in this or an earlier run: since when, and whether the user
-//! bound their names.
+//! bound their names. And the keys that the user has banned.
 use crate::base::event::output::KnownPeer;
 use crate::base::identity::PeerId;
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::WallTime;
 use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::node::standing::{Rank, Standing};
@@ -19,13 +19,23 @@ struct Acquaintance {
 /// The known peers by key. An index of
 /// [`KnownPeers`](crate::node::membership::known_peers::KnownPeers), which keeps it up to date.
 #[derive(Default)]
-pub struct Acquaintances(SortedMap<PeerId, Acquaintance>);
+pub struct Acquaintances {
+    known: SortedMap<PeerId, Acquaintance>,
+    banned: SortedSet<PeerId>,
+    /// The keys of the banned peers, as a handshake proves them.
+    banned_noise_keys: SortedSet<[u8; 32]>,
+}
 
 impl Acquaintances {
     /// Records an entry of the known peers. A peer may have several names: it is known since the
     /// earliest entry, and bound if one of them is.
     pub fn record(&mut self, known: &KnownPeer) {
-        let entry = self.0.get_or_insert_with(known.id, || Acquaintance {
+        if known.trust == TrustLevel::Banned {
+            self.banned.insert(known.id);
+            self.banned_noise_keys.extend(known.id.noise_key());
+            return;
+        }
+        let entry = self.known.get_or_insert_with(known.id, || Acquaintance {
             first_seen: known.first_seen,
             trust: known.trust,
         });
@@ -33,19 +43,34 @@ impl Acquaintances {
         entry.trust = entry.trust.max(known.trust);
     }
 
+    /// Whether the user has banned this key.
+    pub fn is_banned(&self, peer: &PeerId) -> bool {
+        self.banned.contains(peer)
+    }
+
+    /// Whether the peer with this Noise key is banned.
+    pub fn is_banned_noise_key(&self, key: &[u8; 32]) -> bool {
+        self.banned_noise_keys.contains(key)
+    }
+
+    /// The banned keys.
+    pub fn banned(&self) -> &SortedSet<PeerId> {
+        &self.banned
+    }
+
     /// Forgets a peer.
     pub fn forget(&mut self, peer: &PeerId) {
-        self.0.remove(peer);
+        self.known.remove(peer);
     }
 
     /// Whether we were ever linked with this peer.
     pub fn is_known(&self, peer: &PeerId) -> bool {
-        self.0.contains_key(peer)
+        self.known.contains_key(peer)
     }
 
     /// How much this peer counts, if its source is unknown.
     pub fn standing(&self, peer: &PeerId, now: WallTime) -> Standing {
-        match self.0.get(peer) {
+        match self.known.get(peer) {
             Some(known) => {
                 let is_bound = known.trust >= TrustLevel::Bound;
                 Standing::of_linked(known.first_seen, is_bound, now)
@@ -57,7 +82,7 @@ impl Acquaintances {
     /// How well the peer is known, as users see it.
     pub fn familiarity(&self, peer: &PeerId, now: WallTime) -> Familiarity {
         let is_verified = |it: &Acquaintance| it.trust == TrustLevel::Verified;
-        match self.0.get(peer).is_some_and(is_verified) {
+        match self.known.get(peer).is_some_and(is_verified) {
             true => Familiarity::Verified,
             false if self.standing(peer, now).rank >= Rank::Known => Familiarity::Known,
             false => Familiarity::New,

@@ -11,9 +11,26 @@ use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::membership::routes::Loss;
 use crate::node::node::Node;
 use crate::node::peer_clock::PeerClock;
-use crate::wire::message::Message;
+use crate::wire::message::{ByeReason, Message};
 
 impl Node {
+    /// Ends what concerns banned peers: links, routes, requests, and offers of their lines.
+    pub(super) fn enforce_bans(&mut self, events: &mut Vec<LinkEvent>) {
+        let ctx = &mut self.ctx;
+        let links = ctx.stream_by_peer.iter();
+        let banned = links.filter(|(peer, _)| ctx.acquaintances.is_banned(peer));
+        let banned: Vec<StreamId> = banned.map(|(_, stream)| *stream).collect();
+        for stream in banned {
+            liveness::close(ctx, stream, ByeReason::Banned, events);
+        }
+        self.dialer.forget_banned(ctx);
+        self.gone_peers.forget_banned(ctx);
+        self.replication.drop_banned(ctx);
+        for peer in self.routes.remove_banned(ctx).iter() {
+            self.update_presence(peer);
+        }
+    }
+
     /// Passes link events to the features. Then handles the new events that the features cause,
     /// until no event is left.
     pub(super) fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {

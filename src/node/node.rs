@@ -69,9 +69,9 @@ impl Node {
         };
         let mut ctx = Context::new(config, now);
         let guests = Guests::new(&mut ctx, of_guests);
+        known_peers.index(&mut ctx);
         let dialer = Dialer::new(&mut ctx, beacons_enabled, &addresses);
         let mut logs = Logs::new(&mut ctx, resume);
-        known_peers.index(&mut ctx);
         let delivery_tracker = DeliveryTracker::restore(&ctx, &mut logs, &receipts);
         Node {
             ctx,
@@ -249,7 +249,10 @@ impl Node {
             Input::ReaderOpened { room, start } => {
                 self.replication.news_mut().open_reader(room, start)
             }
-            Input::KnownPeers(list) => self.known_peers.reload(ctx, list),
+            Input::KnownPeers(list) => {
+                self.known_peers.reload(ctx, list);
+                self.enforce_bans(events);
+            }
             Input::Command(command) => self.handle_command(command),
             Input::Loaded(reply) => self.replication.handle_loaded(
                 ctx,

@@ -80,7 +80,8 @@ pub const HELP: &str = "\
 /search TEXT      stored lines of all rooms with this text
 /code             your connection code, for --peer and /connect
 /connect CODE     link with a peer at its code, HOST[:PORT], or @ID (--dht)
-/trust [NAME]     whom you know; bind a name to its key; also forget NAME
+/trust [NAME]     whom you know; bind a name to its key; also forget NAME,
+                  ban NAME, unban NAME
 /verify NAME [FP] its fingerprint; compare the one that was read to you
 /whois NAME       key, fingerprint and whereabouts of somebody
 /stats            delivery of your lines, and counters

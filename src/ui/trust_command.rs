@@ -20,8 +20,10 @@ pub enum TrustCommand {
     Whois(PeerSelector),
     /// Bind the name of a known or present peer to its key.
     Bind(PeerSelector),
-    /// Forget a known peer.
+    /// Forget a known peer, and end its ban.
     Forget(PeerSelector),
+    /// Ban a peer: no link to it, and no lines of it.
+    Ban(PeerSelector),
     /// Compare a fingerprint that a person read out. If it is the same, bind the name to the key.
     Verify {
         /// The peer.
@@ -35,7 +37,10 @@ impl TrustCommand {
     /// Whether the command changes the known peers.
     pub fn changes_known_peers(&self) -> bool {
         match self {
-            TrustCommand::Add { .. } | TrustCommand::Bind(_) | TrustCommand::Forget(_) => true,
+            TrustCommand::Add { .. }
+            | TrustCommand::Bind(_)
+            | TrustCommand::Forget(_)
+            | TrustCommand::Ban(_) => true,
             TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
             TrustCommand::List | TrustCommand::Whois(_) => false,
         }
@@ -86,7 +91,8 @@ impl From<KnownPeer> for TrustEntry {
 }
 
 /// Parses what follows /trust: `list`, `add NAME KEY`, `forget NAME`, `verify NAME [FINGERPRINT]`,
-/// `whois NAME` or a name. A peer whose name is one of these words is meant by `@list`.
+/// `ban NAME`, `unban NAME`, `whois NAME` or a name. A peer whose name is one of these words is
+/// meant by `@list`.
 ///
 /// # Errors
 /// It is none of these. The error is a sentence for the user.
@@ -102,8 +108,11 @@ pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
             }),
             _ => Err("trust add needs a name, and the id or the code of its key".to_owned()),
         },
-        "forget" if argument.is_empty() => Err("trust forget needs a name or an id".to_owned()),
-        "forget" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
+        "forget" | "unban" | "ban" if argument.is_empty() => {
+            Err(format!("trust {word} needs a name or an id"))
+        }
+        "ban" => Ok(TrustCommand::Ban(parse_selector(argument)?)),
+        "forget" | "unban" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
         "verify" => parse_verify(argument),
         "whois" => parse_whois(argument),
         _ => Ok(TrustCommand::Bind(parse_selector(text)?)),
@@ -150,6 +159,7 @@ pub fn format_trust(command: &TrustCommand) -> String {
         TrustCommand::Whois(selector) => format!("whois {selector}"),
         TrustCommand::Bind(selector) => selector.to_string(),
         TrustCommand::Forget(selector) => format!("forget {selector}"),
+        TrustCommand::Ban(selector) => format!("ban {selector}"),
         TrustCommand::Verify {
             selector,
             fingerprint: Some(fingerprint),

@@ -116,6 +116,8 @@ pub enum ByeReason {
     InvalidMessage,
     /// `silent`: the receiver of the `bye` did not answer a ping in time.
     Silent,
+    /// `banned`: the sender's user wants no link with the receiver.
+    Banned,
     /// A reason that this version does not know. Encoded as `unknown`.
     Unknown,
 }
@@ -130,13 +132,15 @@ impl ByeReason {
             ByeReason::UnexpectedPeer => "other",
             ByeReason::InvalidMessage => "broken",
             ByeReason::Silent => "silent",
+            ByeReason::Banned => "banned",
             ByeReason::Unknown => "unknown",
         }
     }
 
     fn parse(word: &str) -> ByeReason {
         use ByeReason::{
-            Duplicate, DuplicateIdentity, Full, InvalidMessage, Leave, Silent, UnexpectedPeer,
+            Banned, Duplicate, DuplicateIdentity, Full, InvalidMessage, Leave, Silent,
+            UnexpectedPeer,
         };
         [
             Leave,
@@ -146,6 +150,7 @@ impl ByeReason {
             UnexpectedPeer,
             InvalidMessage,
             Silent,
+            Banned,
         ]
         .into_iter()
         .find(|reason| reason.as_str() == word)

@@ -1,6 +1,7 @@
 //! `p2pchat trust`: who is known by which key, with and without a running program.
 use std::fs;
 
+use nix::sys::signal::Signal;
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::trust::fingerprint::Fingerprint;
 
@@ -151,7 +152,8 @@ fn a_name_of_two_is_forgotten_by_its_id() {
 #[test]
 fn wrong_usage_of_trust_is_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let usage = "p2pchat: trust takes list, add NAME ID, forget NAME, or verify NAME FINGERPRINT";
+    let usage =
+        "p2pchat: trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, or ban NAME";
     for arguments in [&["lst"][..], &["verify", "bob"]] {
         assert_eq!(sentence(&trust(&lo, arguments), 2), usage);
     }
@@ -313,7 +315,7 @@ fn whois_tells_how_well_a_key_is_known() {
     ends(&alice, " ms  (verified)");
     let peers = run(&lo, "alice", &["peers", "--json"]);
     assert!(
-        peers.out[0].ends_with(r#","trust":"verified"}"#),
+        peers.out[0].contains(r#","trust":"verified","#),
         "{peers:?}"
     );
 
@@ -352,4 +354,53 @@ fn ephemeral_keys_are_not_trusted() {
     alice.err.wait_for(TIMEOUT, |line| {
         line.contains("carol is not bound: its key ends with")
     });
+}
+
+/// `trust ban` works with and without a running program, also on an id that nobody knows. A banned
+/// key is not linked, also by a program that starts later, until `trust unban`. `/trust ban` is the
+/// same.
+#[test]
+fn a_banned_key_is_not_linked_until_it_is_unbanned() {
+    let Some(lo) = Loopback::new() else { return };
+    let stranger = id(9).to_string();
+    let banned = trust(&lo, &["ban", &format!("@{stranger}")]);
+    assert_eq!(rows(&banned), [row("?", 9, "banned")]);
+    let mut alice = lo.start("alice", &["--commands"]);
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    let banned = trust(&lo, &["ban", "bob"]);
+    assert!(rows(&banned)[0].ends_with(" banned"), "{banned:?}");
+    wait_line(&alice, " left");
+    wait_line(&bob, " left");
+    let outcome = run(&lo, "alice", &["peers", "-W", "0.5"]);
+    assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
+    let list = rows(&trust(&lo, &["list"]));
+    assert_eq!(list.iter().filter(|it| it.ends_with(" banned")).count(), 2);
+    assert!(sentence(&trust(&lo, &["add", "zed", &stranger]), 1).contains("is banned"));
+    // Names of banned keys mean nobody.
+    run(&lo, "alice", &["send", "-t", "@bob", "-W", "0.1", "psst"]).assert_code(1);
+    finish(alice, b"/quit\n").assert_code(0);
+    run(&lo, "alice", &["send", "-W", "0.5", "hello"]).assert_code(69);
+    alice = lo.start("alice", &["--commands"]);
+    alice.say("/trust unban bob");
+    wait_joined(&alice, "bob");
+    alice.say("/trust ban bob");
+    wait_line(&alice, " left");
+    assert_eq!(known_peers(&lo).matches(" banned").count(), 2);
+}
+
+/// A ban written into the file by hand counts after SIGHUP.
+#[test]
+fn a_ban_in_the_file_counts_after_sighup() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    let banned = known_peers(&lo).replace("Z\n", "Z banned\n");
+    fs::write(lo.host.folder("alice").join("known_peers"), banned).expect("written");
+    alice.signal(Signal::SIGHUP);
+    wait_line(&alice, " left");
+    wait_line(&bob, " left");
 }

@@ -249,6 +249,30 @@ fn known_peer(nick: &str, seed: u8) -> KnownPeer {
     }
 }
 
+/// Of several lines about one name and key, a ban counts; else the highest level. Bans are read
+/// beyond the bounds, as what is bound.
+#[test]
+fn a_ban_outweighs_other_lines() {
+    let folder = TestDir::new("bans");
+    let opened = open_state_dir(&folder.0);
+    let (bob, carol) = (known_peer("bob", 2), known_peer("carol", 3));
+    let line = |known: &KnownPeer, words: &str| {
+        format!("{} {} {} {words}\n", known.nick, known.id, known.first_seen)
+    };
+    let mut text = line(&bob, "bound verified") + &line(&bob, "banned") + &line(&bob, "bound");
+    text += &(line(&carol, "") + &line(&carol, "bound"));
+    (0..20).for_each(|n| text += &line(&known_peer("eve", 10 + n), ""));
+    text += &line(&known_peer("eve", 40), "banned");
+    fs::write(folder.join("known_peers"), &text).unwrap();
+    let known = opened.state_dir.read_known_peers(&mut Vec::new()).unwrap();
+    let level = |of: &KnownPeer| known.iter().find(|it| it.id == of.id).map(|it| it.trust);
+    assert_eq!(level(&bob), Some(TrustLevel::Banned));
+    assert_eq!(level(&carol), Some(TrustLevel::Bound));
+    assert_eq!(level(&known_peer("eve", 25)), Some(TrustLevel::Seen));
+    assert_eq!(level(&known_peer("eve", 26)), None);
+    assert_eq!(level(&known_peer("eve", 40)), Some(TrustLevel::Banned));
+}
+
 /// Comments, damaged lines and torn ends are skipped with one warning, and never rewritten.
 #[test]
 fn known_peers_are_stored_one_a_line() {

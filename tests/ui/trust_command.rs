@@ -14,6 +14,7 @@ fn a_command_parses_back_from_its_text() {
         format!("add list {id}@10.0.0.7:9999"),
         "forget @bob".to_owned(),
         format!("forget @{id}"),
+        "ban @bob".to_owned(),
         "verify @bob".to_owned(),
         format!("verify @bob~abcd {}", Fingerprint::of(&id)),
         "@bob".to_owned(),
@@ -25,5 +26,7 @@ fn a_command_parses_back_from_its_text() {
         assert_eq!(format_trust(&command), text);
     }
     assert_eq!(parse_trust(""), Ok(TrustCommand::List));
+    assert_eq!(parse_trust("unban @bob"), parse_trust("forget @bob"));
+    assert!(parse_trust("ban").is_err() && parse_trust("unban").is_err());
     assert!(matches!(parse_trust("bob"), Ok(TrustCommand::Bind(_))));
 }

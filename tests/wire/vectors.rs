@@ -279,6 +279,7 @@ fn bye() {
         ByeReason::UnexpectedPeer,
         ByeReason::InvalidMessage,
         ByeReason::Silent,
+        ByeReason::Banned,
         ByeReason::Unknown,
     ];
     assert_eq!(vectors.len(), reasons.len());

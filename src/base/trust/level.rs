@@ -1,9 +1,12 @@
 //! How far the user trusts that a name belongs to a key.
 use std::str::FromStr;
 
-/// How far the user trusts that a name belongs to a key. A later level contains the earlier ones.
+/// How far the user trusts that a name belongs to a key. A later level contains the earlier ones,
+/// except [`TrustLevel::Banned`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrustLevel {
+    /// The user wants nothing of the key: no link to it, and no lines of it.
+    Banned,
     /// The key has claimed the name, over an authenticated link.
     #[default]
     Seen,
@@ -15,9 +18,18 @@ pub enum TrustLevel {
 }
 
 impl TrustLevel {
+    /// What two entries about one key say together: a ban counts, else the higher level.
+    pub fn with(self, other: TrustLevel) -> TrustLevel {
+        match self.min(other) {
+            TrustLevel::Banned => TrustLevel::Banned,
+            _ => self.max(other),
+        }
+    }
+
     /// The word for this level.
     pub fn as_str(self) -> &'static str {
         match self {
+            TrustLevel::Banned => "banned",
             TrustLevel::Seen => "seen",
             TrustLevel::Bound => "bound",
             TrustLevel::Verified => "verified",
@@ -64,7 +76,8 @@ pub struct ParseTrustLevelError;
 impl FromStr for TrustLevel {
     type Err = ParseTrustLevelError;
     fn from_str(word: &str) -> Result<TrustLevel, ParseTrustLevelError> {
-        [TrustLevel::Seen, TrustLevel::Bound, TrustLevel::Verified]
+        use TrustLevel::{Banned, Bound, Seen, Verified};
+        [Banned, Seen, Bound, Verified]
             .into_iter()
             .find(|level| level.as_str() == word)
             .ok_or(ParseTrustLevelError)

@@ -42,6 +42,9 @@ pub fn refuse(
         events.push(LinkEvent::UnexpectedPeer(stream, Peer { id: peer, nick }));
         return Some(ByeReason::UnexpectedPeer);
     }
+    if ctx.acquaintances.is_banned(&peer) {
+        return Some(ByeReason::Banned);
+    }
     let is_linked = ctx.stream_by_peer.contains_key(&peer);
     if !is_linked && !reserve_link_slot(ctx, &peer, hello.passing, events) {
         return Some(ByeReason::Full);
@@ -50,14 +53,17 @@ pub fn refuse(
 }
 
 /// Whether our hello must wait for the hello of the peer with this Noise key, because the peer may
-/// be refused. On an accepted stream, a bound may be reached. On a dialed stream, the user may have
-/// named another peer, or the peer may be linked already.
+/// be refused. It may be banned. On an accepted stream, a bound may be reached. On a dialed stream,
+/// the user may have named another peer, or the peer may be linked already.
 pub fn must_wait_for_hello(
     ctx: &Context,
     stream: StreamId,
     key: [u8; 32],
     expected_peer: Option<PeerId>,
 ) -> bool {
+    if ctx.acquaintances.is_banned_noise_key(&key) {
+        return true;
+    }
     let mut links = ctx.links.values();
     let is_linked = links.any(|link| link.channel.remote_static_key() == key);
     match stream.is_dialed() {

@@ -507,6 +507,7 @@ impl Handshakes {
                 });
         if let Some((stream, hello, frames)) = deferred
             && !ctx.stream_by_peer.contains_key(&peer)
+            && !ctx.acquaintances.is_banned(&peer)
         {
             self.establish(ctx, stream, hello, frames, events);
         }

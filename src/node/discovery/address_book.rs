@@ -65,6 +65,7 @@ impl AddressBook {
         for (id, address) in lines.flat_map(parse_code) {
             if can_remember(&address)
                 && id != ctx.own_id()
+                && !ctx.acquaintances.is_banned(&id)
                 && book.table.position(Some(id), address).is_none()
             {
                 book.table
@@ -159,6 +160,13 @@ impl AddressBook {
         is_added
     }
 
+    /// Forgets the addresses of banned peers.
+    pub fn forget_banned(&mut self, ctx: &Context) {
+        let is_banned = |peer: PeerId| ctx.acquaintances.is_banned(&peer);
+        let addresses = &mut self.table.addresses;
+        addresses.retain(|known| !known.peer.is_some_and(is_banned));
+    }
+
     fn add_unproven(
         &mut self,
         ctx: &mut Context,
@@ -168,7 +176,8 @@ impl AddressBook {
     ) -> bool {
         let is_own = address.port() == ctx.port && exchange::is_own_host(ctx, address.ip());
         let table = &mut self.table;
-        let is_useless = is_own || table.is_known(peer, address, origin);
+        let is_banned = peer.is_some_and(|peer| ctx.acquaintances.is_banned(&peer));
+        let is_useless = is_own || is_banned || table.is_known(peer, address, origin);
         if is_useless || !peer.is_none_or(|peer| table.make_room_of_peer(peer, origin)) {
             return false;
         }

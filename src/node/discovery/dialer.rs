@@ -101,18 +101,19 @@ impl Dialer {
         let Some(beacon) = Beacon::parse(bytes, &ctx.network, ctx.beacon_key.as_ref()) else {
             return self.other_programs.record(ctx, interface, source, bytes);
         };
-        if beacon.peer == ctx.own_id() && beacon.run == ctx.run {
+        let is_own = beacon.peer == ctx.own_id() && beacon.run == ctx.run;
+        if is_own || ctx.acquaintances.is_banned(&beacon.peer) {
             return;
         }
         if !ctx.is_on_link(interface, source.ip()) {
-            ctx.counters.foreign_datagrams += 1;
-            return;
+            return ctx.counters.foreign_datagrams += 1;
         }
         match beacon.kind {
             BeaconKind::Leave => {
                 let discovered = self.discovered.get(&beacon.peer);
                 if discovered.is_some_and(|known| known.is_same_source(&beacon, source.ip())) {
-                    self.forget_peer(&beacon.peer);
+                    self.discovered.remove(&beacon.peer);
+                    self.handle_book_change(true);
                 }
             }
             BeaconKind::Discover => {
@@ -361,10 +362,12 @@ impl Dialer {
     }
 
     /// Forgets the beacons of a peer that said goodbye.
-    fn forget_peer(&mut self, peer: &PeerId) {
-        self.discovered.remove(peer);
-        self.topology_updater.mark_stale();
-        self.is_next_dial_stale = true;
+    /// Forgets where banned peers are.
+    pub fn forget_banned(&mut self, ctx: &Context) {
+        let banned = ctx.acquaintances.banned();
+        banned.iter().for_each(|it| self.discovered.remove(it));
+        self.address_book.forget_banned(ctx);
+        self.handle_book_change(true);
     }
 
     /// Records that a link ended. After a stable link, the peer is dialed again soon. A shorter

@@ -32,7 +32,7 @@ pub struct GonePeers(SortedMap<PeerId, GonePeer>);
 impl GonePeers {
     /// Records the end of a link. Transient peers come and go unnoticed.
     pub fn link_down(&mut self, ctx: &Context, link: &ClosedLink, found_via: FoundVia) {
-        if link.is_transient {
+        if link.is_transient || ctx.acquaintances.is_banned(&link.peer) {
             return;
         }
         let id = link.peer;
@@ -54,6 +54,11 @@ impl GonePeers {
             last_seen: link.last_activity,
         };
         self.0.insert(id, gone);
+    }
+
+    /// Forgets banned peers.
+    pub fn forget_banned(&mut self, ctx: &Context) {
+        self.0.retain(|peer, _| !ctx.acquaintances.is_banned(peer));
     }
 
     /// When we last heard this peer, if it was linked in this run.

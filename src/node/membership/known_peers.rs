@@ -67,6 +67,8 @@ struct NewName {
 #[derive(Default)]
 pub struct KnownPeers {
     by_nick: SortedMap<Nick, Vec<KnownPeer>>,
+    /// The entries of banned keys, whose names mean nobody.
+    banned: Vec<KnownPeer>,
     /// The names recorded in this run, in this order. At most [`NEW_NAMES_MAX`].
     new_names: Vec<NewName>,
     /// How many of these names each host brought.
@@ -79,7 +81,9 @@ impl KnownPeers {
     /// each name, the first entry belongs to the peer that claimed the name first.
     pub fn new(list: Vec<KnownPeer>) -> KnownPeers {
         let mut known_peers = KnownPeers::default();
-        for known in list {
+        let kept = |known: &KnownPeer| known.trust != TrustLevel::Banned;
+        known_peers.banned = list.iter().filter(|it| !kept(it)).cloned().collect();
+        for known in list.into_iter().filter(kept) {
             let of_name = known_peers.by_nick.get_or_default(known.nick.clone());
             match of_name.iter_mut().find(|other| other.id == known.id) {
                 Some(other) => other.trust = other.trust.max(known.trust),
@@ -92,14 +96,15 @@ impl KnownPeers {
     /// Replaces the table by the contents of the file `known_peers`, which the user may have
     /// edited.
     pub fn reload(&mut self, ctx: &mut Context, list: Vec<KnownPeer>) {
-        self.by_nick = KnownPeers::new(list).by_nick;
+        let new = KnownPeers::new(list);
+        (self.by_nick, self.banned) = (new.by_nick, new.banned);
         self.index(ctx);
     }
 
     /// Builds the index of all known peers by key.
     pub fn index(&self, ctx: &mut Context) {
         ctx.acquaintances = Acquaintances::default();
-        let known = self.by_nick.values().flatten();
+        let known = self.by_nick.values().flatten().chain(&self.banned);
         known.for_each(|known| ctx.acquaintances.record(known));
     }
 

@@ -240,7 +240,8 @@ impl Routes {
             let is_usable = (1..HOPS_MAX - 1).contains(&member.hops)
                 && member.via != Some(own)
                 && other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
-            if member.peer == own || member.peer == neighbour {
+            let is_banned = ctx.acquaintances.is_banned(&member.peer);
+            if member.peer == own || member.peer == neighbour || is_banned {
                 continue;
             }
             if is_usable {
@@ -361,6 +362,29 @@ impl Routes {
         for room in rooms {
             self.schedule_update(ctx, &room);
         }
+    }
+
+    /// Removes all routes to banned peers. Returns these peers.
+    pub fn remove_banned(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
+        let banned = ctx.acquaintances.banned();
+        self.lost.retain(|(_, member), _| !banned.contains(member));
+        let (mut removed, mut rooms) = (SortedSet::new(), SortedSet::new());
+        for link in ctx.links.values_mut() {
+            for (room, routes) in link.routes.iter_mut() {
+                routes.retain(|peer, _| {
+                    let is_banned = banned.contains(peer);
+                    if is_banned {
+                        removed.insert(*peer);
+                        rooms.insert(room.clone());
+                    }
+                    !is_banned
+                });
+            }
+        }
+        for room in rooms {
+            self.schedule_update(ctx, &room);
+        }
+        removed
     }
 
     /// Ends the hold-downs whose time has passed, forgets lost members, and sends the scheduled

@@ -185,7 +185,11 @@ impl Replication {
                     break;
                 };
                 // A log whose lines are all evicted has nothing to offer.
-                if let Some(range) = logs.get(&log).filter(|range| range.low <= range.high) {
+                // Lines of banned authors are not passed on.
+                let is_offered = |range: &&LogRange| {
+                    range.low <= range.high && !ctx.acquaintances.is_banned(&log.author)
+                };
+                if let Some(range) = logs.get(&log).filter(is_offered) {
                     let entries = offers.get_or_default((log.target.clone(), kind));
                     entries.push(offer_entry(logs.state(&log), link, range));
                 }

@@ -352,6 +352,26 @@ impl Replication {
         send_want(ctx, key.stream, &key.log, WantRange::Cancel);
     }
 
+    /// Stops requesting and passing on lines of banned authors. What is stored of them stays.
+    pub fn drop_banned(&mut self, ctx: &mut Context) {
+        let is_banned = |log: &LogId| ctx.acquaintances.is_banned(&log.author);
+        let records = self.progress.records();
+        let banned = records.filter(|(_, log, _)| is_banned(log));
+        let banned: Vec<LinkLog> = banned
+            .map(|(stream, log, _)| LinkLog::new(stream, log))
+            .collect();
+        self.queued_wants.retain(|(key, _)| !is_banned(&key.log));
+        for key in banned {
+            let (stream, log) = (key.stream, &key.log);
+            self.progress.forget_log(log);
+            self.progress.set_offer(stream, log, None);
+            if self.progress.get(stream, log).request().is_some() {
+                send_want(ctx, stream, log, WantRange::Cancel);
+            }
+            self.progress.set_fetch(stream, log, FetchState::Idle);
+        }
+    }
+
     /// Handles the end of the link to an author. Offers the author's logs to the linked members of
     /// `rooms`, because these members may lack the author's last lines.
     pub fn author_unlinked(&mut self, ctx: &Context, logs: &Logs, author: &PeerId, rooms: &[Room]) {

@@ -166,6 +166,9 @@ impl Replication {
             }
             return;
         }
+        if ctx.acquaintances.is_banned(&log.author) {
+            return;
+        }
         // Nobody will read the lines of others here.
         if ctx.is_send_only() && !is_own && log.target.room().is_some() {
             return;

@@ -221,7 +221,9 @@ impl Replication {
                 continue;
             };
             // A carrier is a destination of direct logs to another recipient.
-            if !is_receiver && !destinations(ctx, &log).contains(&stream) {
+            if ctx.acquaintances.is_banned(&log.author)
+                || !is_receiver && !destinations(ctx, &log).contains(&stream)
+            {
                 continue;
             }
             match (WantRange::from_entry(want), logs.get(&log)) {

@@ -28,7 +28,8 @@ const BUSY_DIRECTORY_TIMEOUT_MS: u64 = 5_000;
 /// Milliseconds between two attempts to lock the directory or to connect to its program.
 const BUSY_DIRECTORY_INTERVAL_MS: u64 = 20;
 
-const USAGE: &str = "trust takes list, add NAME ID, forget NAME, or verify NAME FINGERPRINT";
+const USAGE: &str =
+    "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, or ban NAME";
 
 /// Lists or changes the known peers. Prints those that it lists or has changed. Returns the exit
 /// status.

@@ -68,6 +68,7 @@ pub fn execute_trust(
         },
         TrustCommand::Whois(selector) => edit.describe(selector),
         TrustCommand::Forget(selector) => edit.forget(selector),
+        TrustCommand::Ban(selector) => edit.ban(selector),
         TrustCommand::Verify {
             selector,
             fingerprint,
@@ -109,6 +110,13 @@ impl TrustEdit<'_> {
                 format!("{nick} is not bound: its key ends with its program (--ephemeral)"),
             ));
         }
+        let is_ban = |known: &KnownPeer| known.id == id && known.trust == TrustLevel::Banned;
+        if self.known.iter().any(is_ban) {
+            return Err(refuse(
+                ErrorCode::Target,
+                format!("{nick} is banned: trust forget @{id} first"),
+            ));
+        }
         let of_key = |known: &&KnownPeer| known.nick == *nick && known.id == id;
         let earlier = self.known.iter().find(of_key);
         let entry = KnownPeer {
@@ -133,6 +141,31 @@ impl TrustEdit<'_> {
         Ok(vec![entry.into()])
     }
 
+    /// Bans one key, under all its names.
+    fn ban(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
+        let known = KnownPeers::new(self.known.clone());
+        let peer = match known.resolve(selector, &self.around.present) {
+            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
+            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
+            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        };
+        if self.around.own_id == Some(peer.id) {
+            return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
+        }
+        let mut entry = self.entry_of(&peer);
+        entry.trust = TrustLevel::Banned;
+        let ban = |known: &KnownPeer| {
+            let mut changed = known.clone();
+            if known.id == peer.id {
+                changed.trust = TrustLevel::Banned;
+            }
+            Some(changed)
+        };
+        let is_listed = self.known.iter().any(|known| known.id == peer.id);
+        self.edit(&ban, Some(&entry).filter(|_| !is_listed))?;
+        Ok(vec![entry.into()])
+    }
+
     /// Forgets one peer, under all its names that the selector matches.
     fn forget(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
         let matches = |known: &&KnownPeer| selector.matches(&known.nick, &known.id);
@@ -147,7 +180,10 @@ impl TrustEdit<'_> {
             [peer] => peer.id,
             peers => return Err(ambiguous(selector, peers)),
         };
-        let is_forgotten = |known: &&KnownPeer| known.id == id && matches(known);
+        // A key with a banned name left would stay banned.
+        let is_forgotten = |known: &&KnownPeer| {
+            known.id == id && (matches(known) || known.trust == TrustLevel::Banned)
+        };
         self.edit(
             &|known| (!is_forgotten(&known)).then(|| known.clone()),
             None,

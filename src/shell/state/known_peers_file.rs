@@ -1,6 +1,6 @@
-//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`, and then
-//! perhaps `verified`. A peer may have several lines, of which the highest level counts. Users may
-//! edit the file.
+//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `banned`, or `bound`
+//! and then perhaps `verified`. A peer may have several lines, of which a ban counts, or else the
+//! highest level. Users may edit the file.
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file::{self, Access};
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Maximum number of peers read from the file. Bound peers are read beyond it. The oldest peers are
-/// read first. A flood of new keys therefore displaces no older peer.
+/// Maximum number of peers read from the file. Bound and banned peers are read beyond it. The
+/// oldest peers are read first. A flood of new keys therefore displaces no older peer.
 pub const KNOWN_PEERS_MAX: usize = 2048;
 /// A start writes the file anew if more lines are surplus. A surplus line repeats another one, or
 /// exceeds a bound.
@@ -187,11 +187,12 @@ impl KnownPeerList {
     /// Adds a peer. Returns false if its line repeats an earlier one or exceeds a bound.
     fn add(&mut self, peer: KnownPeer) -> bool {
         let of_name = self.of_name.get_or_default(peer.nick.clone());
-        let unbound = of_name.iter().filter(|at| !self.peers[**at].is_bound());
+        let is_seen = |at: &&usize| self.peers[**at].trust == TrustLevel::Seen;
+        let unbound = of_name.iter().filter(is_seen);
         let has_place = unbound.count() < KEYS_PER_NAME_MAX && self.peers.len() < KNOWN_PEERS_MAX;
         if let Some(at) = of_name.iter().find(|at| self.peers[**at].id == peer.id) {
-            self.peers[*at].trust = self.peers[*at].trust.max(peer.trust);
-        } else if peer.is_bound() || has_place {
+            self.peers[*at].trust = self.peers[*at].trust.with(peer.trust);
+        } else if peer.trust != TrustLevel::Seen || has_place {
             of_name.push(self.peers.len());
             self.peers.push(peer);
             return true;
@@ -224,7 +225,8 @@ impl KnownPeerList {
                 let is_next = |kept: &&KnownPeer| (&kept.nick, kept.id) == (&peer.nick, peer.id);
                 let kept = left.next_if(is_next);
                 let is_whole = *words == Words::Unknown;
-                if let Some(kept) = kept.filter(|kept| !is_whole || kept.is_bound()) {
+                if let Some(kept) = kept.filter(|kept| !is_whole || kept.trust != TrustLevel::Seen)
+                {
                     text.extend_from_slice(format_line(kept).as_bytes());
                 }
                 if !is_whole {
@@ -269,6 +271,7 @@ fn parse_line(line: &[u8]) -> FileLine {
 
 fn format_line(known: &KnownPeer) -> String {
     let words = match known.trust {
+        TrustLevel::Banned => " banned",
         TrustLevel::Seen => "",
         TrustLevel::Bound => " bound",
         TrustLevel::Verified => " bound verified",
@@ -322,7 +325,10 @@ fn parse_known_peer(line: &str) -> Option<(KnownPeer, Words)> {
         trust: TrustLevel::Seen,
     };
     let mut word = columns.next();
-    if word == Some("bound") {
+    if word == Some("banned") {
+        peer.trust = TrustLevel::Banned;
+        word = columns.next();
+    } else if word == Some("bound") {
         peer.trust = TrustLevel::Bound;
         word = columns.next();
         if word == Some("verified") {

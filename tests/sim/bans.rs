@@ -1,0 +1,197 @@
+//! Banned keys: not linked, not stored, not carried.
+use std::collections::BTreeSet;
+
+use p2pchat::base::batch::Batch;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::output::KnownPeer;
+use p2pchat::base::identity::{NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::TrustLevel;
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{Have, Message, WantEntry, format_incarnation};
+
+use crate::liveness::list_peers;
+use crate::support::lan::Lan;
+use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::{ScriptedPeer, general_have};
+
+/// Writes the ban into the file of `who`, which its program may read again.
+fn write_ban(lan: &mut Lan, who: PeerIndex, banned: PeerIndex) {
+    let ban = KnownPeer {
+        nick: Nick::new_or_placeholder(""),
+        id: lan.id(banned),
+        first_seen: WallTime(0),
+        trust: TrustLevel::Banned,
+    };
+    lan.peers[who].known_peers.push(ban);
+}
+
+fn reload(lan: &mut Lan, who: PeerIndex) {
+    let known = lan.peers[who].known_peers.clone();
+    lan.feed(who, Input::KnownPeers(known));
+}
+
+/// How many batches of `author` are stored by `who`.
+fn stored(lan: &Lan, who: PeerIndex, author: PeerIndex) -> usize {
+    let author = lan.id(author);
+    let entries = lan.peers[who].disk.entries();
+    entries
+        .filter(|entry| entry.batch.log.author == author)
+        .count()
+}
+
+/// The incarnation of the log of `author` that `who` stores.
+fn incarnation_of(lan: &Lan, who: PeerIndex, author: PeerIndex) -> String {
+    let mut entries = lan.peers[who].disk.entries();
+    let entry = entries.find(|it| it.batch.log.author == lan.id(author));
+    format_incarnation(entry.expect("a line").batch.log.incarnation)
+}
+
+/// Alice, bob and carol are linked, and bob has said a line. Then alice bans him.
+fn alice_bans_bob(seed: u64) -> (Lan, [PeerIndex; 3]) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(1_000);
+    lan.say(bob, "before");
+    lan.run_for(1_000);
+    write_ban(&mut lan, alice, bob);
+    reload(&mut lan, alice);
+    (lan, [alice, bob, carol])
+}
+
+/// The link ends at once, and none replaces it. The banned peer's lines do not come through others,
+/// and nobody lists it; the others' lines come as before.
+#[test]
+fn nothing_comes_of_a_banned_peer() {
+    let (mut lan, [alice, bob, carol]) = alice_bans_bob(1);
+    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
+    lan.say(bob, "after");
+    lan.run_for(200_000);
+    lan.say(bob, "much later");
+    lan.say(carol, "from carol");
+    lan.run_for(5_000);
+    assert!(!lan.are_linked(alice, bob));
+    assert_eq!(lan.peers[alice].received(), ["before", "from carol"]);
+    assert_eq!(
+        lan.peers[carol].received(),
+        ["before", "after", "much later"]
+    );
+    assert_eq!(stored(&lan, alice, bob), 1, "what was stored stays");
+    let rows = list_peers(&mut lan, alice);
+    assert!(rows.iter().all(|row| row.peer.id != lan.id(bob)));
+    assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
+}
+
+/// A program that starts with a ban never shows itself to the banned peer, which does not learn
+/// that it is there but by others.
+#[test]
+fn a_ban_counts_from_the_start() {
+    let mut lan = Lan::new(2);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    write_ban(&mut lan, alice, bob);
+    lan.start_all([alice, bob]);
+    lan.run_for(200_000);
+    assert!(!lan.are_linked(alice, bob));
+    assert_eq!(lan.peers[bob].joined_count(lan.id(alice)), 0);
+    assert!(list_peers(&mut lan, alice).is_empty());
+    let carol = lan.add_peer("carol");
+    lan.start(carol);
+    lan.run_for(10_000);
+    assert!(lan.are_linked(alice, carol) && lan.are_linked(bob, carol));
+    assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 0);
+    assert_eq!(list_peers(&mut lan, alice).len(), 1);
+}
+
+/// What is stored of a banned peer is not passed on: neither lines of a room nor direct messages
+/// that are carried.
+#[test]
+fn stored_lines_of_a_banned_peer_are_not_passed_on() {
+    let mut lan = Lan::new(3);
+    let [alice, bob, dave] = lan.add_peers(["alice", "bob", "dave"]);
+    lan.start_all([alice, bob, dave]);
+    lan.run_for(1_000);
+    lan.stop(dave);
+    lan.run_for(1_000);
+    lan.say(bob, "to all");
+    lan.say(alice, "from alice");
+    lan.send_direct(bob, &format!("@{}", lan.id(dave)), "to dave");
+    lan.run_for(5_000);
+    assert_eq!(stored(&lan, alice, bob), 2, "a line, and a carried one");
+    write_ban(&mut lan, alice, bob);
+    reload(&mut lan, alice);
+    lan.stop(bob);
+    lan.start(dave);
+    lan.run_for(60_000);
+    assert!(lan.are_linked(alice, dave));
+    assert_eq!(lan.peers[dave].received(), ["from alice"]);
+    assert_eq!(stored(&lan, dave, bob), 0);
+    let mut ranges = lan.peers[alice].disk.ranges(&Room::general()).into_iter();
+    let mut is_by = |who| ranges.any(|range| range.log.author == lan.id(who));
+    assert!(is_by(bob), "alice still has the line");
+}
+
+/// A peer that wants lines of a banned author is neither offered nor sent any.
+#[test]
+fn nobody_gets_lines_of_a_banned_author_by_request() {
+    let (mut lan, [alice, bob, carol]) = alice_bans_bob(6);
+    lan.say(carol, "from carol");
+    lan.run_for(1_000);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    mallory.receive(&mut lan);
+    let query = Have {
+        digest: Some(String::new()),
+        ..general_have(Vec::new())
+    };
+    mallory.send(&mut lan, &Message::Have(query));
+    lan.run_for(5_000);
+    let mut authors = BTreeSet::new();
+    for message in mallory.receive_messages(&mut lan) {
+        if let Message::Have(have) = message {
+            authors.extend(have.logs.iter().map(|entry| entry.sender));
+        }
+    }
+    assert_eq!(authors, BTreeSet::from([lan.id(carol)]));
+    for author in [bob, carol] {
+        let want = WantEntry {
+            sender: lan.id(author),
+            incarnation: incarnation_of(&lan, alice, author),
+            from: 1,
+            to: 0,
+        };
+        let (target, logs) = ("#general".to_owned(), vec![want]);
+        mallory.send(&mut lan, &Message::Want { target, logs });
+    }
+    lan.run_for(1_000);
+    let frames = mallory.receive(&mut lan).into_iter();
+    let batches = frames.filter(|frame| frame.kind == FrameKind::Batch);
+    let authors = batches.map(|frame| Batch::parse(frame.payload, &NetworkTag::OPEN));
+    let authors: Vec<PeerId> = authors.map(|it| it.expect("a batch").log.author).collect();
+    assert_eq!(authors, [lan.id(carol)]);
+}
+
+/// When the ban is lifted, they link again, and what was missed comes.
+#[test]
+fn a_lifted_ban_brings_what_was_missed() {
+    let (mut lan, [alice, bob, _]) = alice_bans_bob(4);
+    lan.say(bob, "after");
+    lan.run_for(30_000);
+    lan.peers[alice].known_peers.pop();
+    reload(&mut lan, alice);
+    lan.run_for(120_000);
+    assert!(lan.are_linked(alice, bob));
+    assert_eq!(lan.peers[alice].received(), ["before", "after"]);
+    lan.check_lines();
+}
+
+/// A line to a room needs no acknowledgement of a banned peer, which others know.
+#[test]
+fn delivery_does_not_wait_for_a_banned_peer() {
+    let (mut lan, [alice, ..]) = alice_bans_bob(5);
+    lan.run_for(10_000);
+    lan.say(alice, "hello");
+    lan.finish(alice, None);
+    lan.run_for(1_000);
+    assert!(lan.peers[alice].is_settled());
+}
