@@ -2,6 +2,7 @@
 //! status.
 use std::hint::black_box;
 
+use crate::base::trust::level::HAS_TRUST;
 use crate::shell::commands::history::run_history;
 use crate::shell::commands::keygen::run_keygen;
 use crate::shell::commands::print::print_text;
@@ -89,7 +90,11 @@ fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
         Subcommand::Invite => run_invite(&options),
         Subcommand::Join => run_join(&options),
         Subcommand::Whoami => run_whoami(&options),
-        Subcommand::Trust => run_trust(&options),
+        Subcommand::Trust if HAS_TRUST => run_trust(&options),
+        Subcommand::Trust => Err(Failure::usage(
+            "`trust` is not part of this build: read the file known_peers of the state directory, \
+             or build with `--features trust`",
+        )),
         Subcommand::History => run_history(&options),
         Subcommand::Chat => run_session(options, SessionMode::Chat),
         Subcommand::Send => run_session(options, SessionMode::Send),

@@ -7,6 +7,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
 use crate::base::text::line_form::LineForm;
+use crate::base::trust::level::HAS_TRUST;
 use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
 
 /// What a typed line requests.
@@ -120,9 +121,9 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
             Err("/connect needs a code or an address: /connect 10.0.0.7".into())
         }
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
-        "trust" => parse_trust(argument).map(UserCommand::Trust),
-        "verify" => parse_verify(argument).map(UserCommand::Trust),
-        "whois" => parse_whois(argument).map(UserCommand::Trust),
+        "trust" if HAS_TRUST => parse_trust(argument).map(UserCommand::Trust),
+        "verify" if HAS_TRUST => parse_verify(argument).map(UserCommand::Trust),
+        "whois" if HAS_TRUST => parse_whois(argument).map(UserCommand::Trust),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "lsnp" if HAS_GUESTS => {
             parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it)))

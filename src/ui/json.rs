@@ -27,6 +27,7 @@ use crate::base::lines::Lines;
 use crate::base::name::Room;
 use crate::base::text::line_form::LineForm;
 use crate::base::trust::fingerprint::Fingerprint;
+use crate::base::trust::level::HAS_TRUST;
 
 /// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose
 /// `content` is an array.
@@ -44,7 +45,8 @@ pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
         }
         EventKind::Notice(notice) => append_notice(notice, out),
         EventKind::Own { own, code } => append_own(own, code, out),
-        EventKind::Trust(entry) => append_trust(entry, out),
+        EventKind::Trust(entry) if HAS_TRUST => append_trust(entry, out),
+        EventKind::Trust(_) => {}
         EventKind::Help(text) => {
             let mut line = JsonLine::new("help", out);
             line.string("content", text);
@@ -237,7 +239,8 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Rooms => "/rooms".to_owned(),
         UserCommand::Code => "/code".to_owned(),
         UserCommand::Connect(text) => format!("/connect {text}"),
-        UserCommand::Trust(command) => format!("/trust {}", format_trust(command)),
+        UserCommand::Trust(command) if HAS_TRUST => format!("/trust {}", format_trust(command)),
+        UserCommand::Trust(_) => return,
         UserCommand::Help => "/help".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
         UserCommand::SendToRoom { room, lines, form } => {

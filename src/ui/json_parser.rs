@@ -21,6 +21,7 @@ use crate::base::request_id::RequestId;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::base::timing::Timing;
+use crate::base::trust::level::HAS_TRUST;
 use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
@@ -286,7 +287,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             own: parse_peer(&fields)?,
             code: fields.text("code")?.to_owned(),
         },
-        "trust" => EventKind::Trust(parse_trust_entry(&fields)?),
+        "trust" if HAS_TRUST => EventKind::Trust(parse_trust_entry(&fields)?),
         "known" => EventKind::Known(parse_peer(&fields)?),
         "delivery" => EventKind::Delivery(DeliveryReport {
             has_linked_peer: fields.flag("linked")?,

@@ -1,6 +1,10 @@
 //! How far the user trusts that a name belongs to a key.
 use std::str::FromStr;
 
+/// Whether this program is built with commands about known peers. Where this is false, the code for
+/// them is unused, and the compiler leaves it out.
+pub const HAS_TRUST: bool = cfg!(feature = "trust");
+
 /// How far the user trusts that a name belongs to a key. A later level contains the earlier ones,
 /// except [`TrustLevel::Banned`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@ use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
     Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Trust, Whoami,
 };
+use crate::ui::editor::line_editor::HAS_EDITOR;
 
 /// Names one option. The discriminant is the index of the option's row in [`OPTION_SPECS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,7 @@ impl OptionId {
             OptionId::Lsnp | OptionId::LsnpRoom | OptionId::GoRoom => {
                 (!HAS_GUESTS).then_some("guests")
             }
+            OptionId::HistoryDirect => (!HAS_EDITOR).then_some("terminal"),
             _ => None,
         }
     }

@@ -10,6 +10,10 @@ use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_history::LineHistory;
 use crate::ui::editor::paste::{Paste, PasteAnswer, PasteQuestion};
 
+/// Whether this program is built with the editor. Where this is false, the code for it is unused,
+/// and the compiler leaves it out.
+pub const HAS_EDITOR: bool = cfg!(feature = "terminal");
+
 /// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditOutcome {

@@ -13,6 +13,7 @@ use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{GuestLinesResult, HAS_GUESTS};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Room};
+use crate::base::trust::level::HAS_TRUST;
 use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
 use crate::shell::session::event_sink::EventSink;
@@ -174,7 +175,11 @@ impl EventLoop {
                     self.with_session(key, |session, _, sink| session.refuse_endpoints(why, sink));
                 }
             }
-            SessionAction::Trust(command) => self.execute_trust(key, &command),
+            SessionAction::Trust(command) => {
+                if HAS_TRUST {
+                    self.execute_trust(key, &command);
+                }
+            }
             SessionAction::Code => {
                 let ready = self.ready();
                 let Ready { port, mapped, .. } = ready;

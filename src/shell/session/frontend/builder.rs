@@ -26,6 +26,7 @@ use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::wire::code::Endpoint;
 
 /// A frontend and the signals that it handles.
@@ -104,7 +105,8 @@ impl FrontendBuilder {
             .map(|path| ExpectedPeers::read(path, own))
             .transpose()?;
         let is_stdout_terminal = io::stdout().is_terminal();
-        let has_editor = self.mode == SessionMode::Chat
+        let has_editor = HAS_EDITOR
+            && self.mode == SessionMode::Chat
             && io::stdin().is_terminal()
             && is_stdout_terminal
             && !terminal::is_dumb()
@@ -170,7 +172,7 @@ impl FrontendBuilder {
             SessionMode::Send => self.options.text.is_none(),
             _ => false,
         };
-        let stdin = if has_editor {
+        let stdin = if HAS_EDITOR && has_editor {
             // `forget` keeps the terminal in raw mode after this function. The end of the session
             // restores the modes.
             RawMode::enter()

@@ -12,6 +12,7 @@ use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::UserCommand;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::ui::json_parser;
 use crate::ui::request::{Request, RequestKind};
 
@@ -92,7 +93,11 @@ impl Frontend {
         match event {
             StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
             StdinEvent::Lines(block) => self.blocked_input = Some(block),
-            StdinEvent::Typed(input) => self.handle_typed(input),
+            StdinEvent::Typed(input) => {
+                if HAS_EDITOR {
+                    self.handle_typed(input);
+                }
+            }
             // A terminal fails when it hangs up. The end of input follows, and is handled below.
             StdinEvent::Failed(_) if self.is_stdin_terminal => {}
             StdinEvent::Failed(error) => {

@@ -7,9 +7,10 @@ use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
+use crate::base::trust::level::HAS_TRUST;
 use crate::ui::editor::completion::KnownWords;
 use crate::ui::editor::keys::TerminalInput;
-use crate::ui::editor::line_editor::{EditOutcome, LineEditor};
+use crate::ui::editor::line_editor::{EditOutcome, HAS_EDITOR, LineEditor};
 use crate::ui::editor::prompt::Prompt;
 use crate::ui::editor::terminal::{Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
@@ -134,9 +135,13 @@ impl Renderer {
         self
     }
 
+    fn editor_line_mut(&mut self) -> Option<&mut EditorLine> {
+        self.editor_line.as_deref_mut().filter(|_| HAS_EDITOR)
+    }
+
     /// Whether there is an editor.
     pub fn has_editor(&self) -> bool {
-        self.editor_line.is_some()
+        HAS_EDITOR && self.editor_line.is_some()
     }
 
     /// Whether this renders JSON.
@@ -205,7 +210,7 @@ impl Renderer {
                 _ => return self.append_text(kind, today, out),
             },
             EventKind::Help(text) => text.clone(),
-            EventKind::Trust(entry) => tables::format_trust_entry(entry),
+            EventKind::Trust(entry) if HAS_TRUST => tables::format_trust_entry(entry),
             EventKind::Own { own, code } => tables::format_own(own, code),
             kind => return self.append_text(kind, today, out),
         };
@@ -222,7 +227,7 @@ impl Renderer {
     /// Sets what stands before the line that the user types, and the title of the terminal. Both
     /// are shown with the next [`Renderer::compose_output`].
     pub fn set_prompt(&mut self, prompt: &Prompt) {
-        if let Some(line) = &mut self.editor_line {
+        if let Some(line) = self.editor_line_mut() {
             line.terminal.set_prompt(&prompt.text());
             if line.has_title {
                 line.terminal.set_title(&prompt.title());
@@ -235,21 +240,21 @@ impl Renderer {
         if let Some(screen) = &mut self.columns {
             *screen = screen_columns(columns);
         }
-        if let Some(line) = &mut self.editor_line {
+        if let Some(line) = self.editor_line_mut() {
             line.terminal.resize(columns);
         }
     }
 
     /// Adds lines of earlier runs to the history of the editor, the oldest first.
     pub fn load_history(&mut self, lines: &[String]) {
-        if let Some(line) = &mut self.editor_line {
+        if let Some(line) = self.editor_line_mut() {
             line.editor.load_history(lines);
         }
     }
 
     /// Passes input to the editor. Rejects the input if there is no editor.
     pub fn handle_input(&mut self, input: TerminalInput) -> EditOutcome {
-        match &mut self.editor_line {
+        match self.editor_line_mut() {
             Some(line) => line.editor.handle_input(input),
             None => EditOutcome::Rejected,
         }
@@ -258,7 +263,7 @@ impl Renderer {
     /// Completes the word before the cursor: see [`LineEditor::complete`]. `rooms`: those that the
     /// user is in.
     pub fn complete(&mut self, rooms: &[Room]) -> Option<String> {
-        let line = self.editor_line.as_mut()?;
+        let line = self.editor_line.as_mut().filter(|_| HAS_EDITOR)?;
         let names = match &self.format {
             Format::Text(renderer) => renderer.names().names().collect(),
             Format::Json => Vec::new(),
@@ -272,7 +277,7 @@ impl Renderer {
     /// Returns the bytes that clear the editor's line until the next
     /// [`Renderer::compose_output`].
     pub fn hide_editor(&mut self) -> Vec<u8> {
-        let Some(line) = &mut self.editor_line else {
+        let Some(line) = self.editor_line_mut() else {
             return Vec::new();
         };
         let _ = line.terminal.close(&[]);
@@ -288,7 +293,7 @@ impl Renderer {
         if std::mem::take(&mut self.is_bell_due) {
             lines.push(BELL);
         }
-        let Some(line) = &mut self.editor_line else {
+        let Some(line) = self.editor_line_mut() else {
             return lines;
         };
         // Writing to a `Vec` cannot fail.
@@ -298,7 +303,7 @@ impl Renderer {
 
     /// Clears the screen at the next [`Renderer::compose_output`], if there is an editor.
     pub fn clear_screen(&mut self) {
-        if let Some(line) = &mut self.editor_line {
+        if let Some(line) = self.editor_line_mut() {
             let _ = line.terminal.clear_screen();
         }
     }

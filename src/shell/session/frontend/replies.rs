@@ -4,6 +4,7 @@ use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerInfo;
 use crate::base::guests::guest::GuestInfo;
 use crate::base::guests::lsnp::LsnpRequest;
+use crate::base::trust::level::HAS_TRUST;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
@@ -41,7 +42,9 @@ impl Frontend {
             }
             return self.show_message(table.into_bytes());
         }
-        if let RequestKind::Command(UserCommand::Trust(TrustCommand::Whois(_))) = pending.kind {
+        if HAS_TRUST
+            && let RequestKind::Command(UserCommand::Trust(TrustCommand::Whois(_))) = pending.kind
+        {
             let entries: Vec<TrustEntry> = reply.iter().filter_map(trust_entry).collect();
             let whois = tables::format_whois(&entries, &listed(&reply).0);
             return self.show_message(whois.into_bytes());
