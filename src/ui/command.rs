@@ -55,6 +55,10 @@ pub enum UserCommand {
     Trust(TrustCommand),
     /// Show [`HELP`].
     Help,
+    /// Clear the screen of the terminal.
+    Clear,
+    /// Begin to print diagnostics as with `--debug`, or end it.
+    Verbose,
     /// Leave all rooms and end the program.
     Quit,
 }
@@ -88,7 +92,10 @@ pub const HELP: &str = "\
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
-/quit             leave
+/verbose          print what happens on stderr, as with --debug; again: no more
+/clear            clear the screen
+/quit             leave (also /exit, /q)
+/post TEXT        say a line
 //TEXT            say a line that begins with /
 keys: C-a C-e C-b C-f M-b M-f move; C-u C-k C-w M-d delete, C-y puts it back;
       up, down, C-r: earlier lines; C-l clears the screen, C-c the line;
@@ -113,7 +120,11 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
     let argument = argument.trim();
     match word.to_lowercase().as_str() {
         "help" => Ok(UserCommand::Help),
-        "quit" => Ok(UserCommand::Quit),
+        "quit" | "exit" | "q" => Ok(UserCommand::Quit),
+        "clear" => Ok(UserCommand::Clear),
+        "verbose" => Ok(UserCommand::Verbose),
+        "post" if argument.is_empty() => Err("/post needs a text: /post hello".into()),
+        "post" => build_room_message(None, argument, LineForm::Text),
         "users" | "who" | "names" | "list" => Ok(UserCommand::Core(Command::Peers)),
         "rooms" => Ok(UserCommand::Rooms),
         "code" => Ok(UserCommand::Code),

@@ -242,6 +242,8 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Trust(command) if HAS_TRUST => format!("/trust {}", format_trust(command)),
         UserCommand::Trust(_) => return,
         UserCommand::Help => "/help".to_owned(),
+        UserCommand::Clear => "/clear".to_owned(),
+        UserCommand::Verbose => "/verbose".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
         UserCommand::SendToRoom { room, lines, form } => {
             let target = room.as_ref().map(Room::as_str);

@@ -1,7 +1,8 @@
 //! Chat on pipes: rooms, commands, and the echo of own lines.
 use super::hosts::host::Loopback;
 use super::{
-    TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
+    TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
+    without_timestamp,
 };
 
 /// Own lines are in the transcript unless `--no-echo` is given.
@@ -183,6 +184,34 @@ fn rejoining_a_room_prints_missed_lines_once() {
         assert_eq!(messages(&printed), all, "{flags:?}");
         assert_eq!(messages(&finish(alice, b"").out), ["of bob", "again"]);
     }
+}
+
+/// /verbose prints what happens on stderr, until it is typed again. /post says a line, and /exit
+/// ends.
+#[test]
+fn what_happens_is_printed_while_verbose() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    alice.say("/verbose");
+    alice.say("/connect 127.0.0.1:1");
+    wait_error_line(
+        &alice,
+        "what happens is printed from now on; /verbose ends it",
+    );
+    let is_dial = |line: &str| line.starts_with("p2pchat: debug: dial 127.0.0.1:1");
+    alice.err.wait_for(TIMEOUT, is_dial);
+    alice.say("/VERBOSE");
+    wait_error_line(&alice, "what happens is printed no more");
+    alice.say("/post good bye");
+    alice.say("/exit");
+    alice.wait_exit(TIMEOUT);
+    wait_messages(&bob, &["good bye"]);
+    let lines = alice.err.wait_end(TIMEOUT);
+    let end = lines.iter().position(|line| line.ends_with("no more"));
+    let rest = &lines[end.expect("a line")..];
+    assert!(rest.iter().all(|line| !line.contains("debug")), "{rest:?}");
 }
 
 /// Members of the room read who is away, who comes later, too, and nothing of it is stored. JSON has

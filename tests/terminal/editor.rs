@@ -106,12 +106,22 @@ fn the_line_is_sent_as_edited() {
         let visible = &lines[lines.len().saturating_sub(12)..];
         last.starts_with("#general 2> abc") && !visible.concat().contains("bob joined")
     });
+    pty.type_keys("\x01\x0b/help\r");
+    pty.wait_screen("help", |screen| {
+        screen.lines().concat().contains("/history")
+    });
+    pty.type_keys("/CLEAR\r");
+    pty.wait_screen("an empty screen", |screen| {
+        let lines = screen.lines();
+        let visible = &lines[lines.len().saturating_sub(12)..];
+        !visible.concat().contains("/history")
+    });
     pty.type_keys("\x0b\x15a👩\u{200d}👧\x02\x02\x04👍\u{1f3fd}\x1bb\x1bd\x19!\r");
     wait_message(&bob, "👍\u{1f3fd}👩\u{200d}👧!");
     pty.type_keys("\x0b");
 
     // Arrow up recalls earlier lines.
-    pty.type_keys("\x1b[A\x1b[A\x10");
+    pty.type_keys("\x1b[A\x1b[A\x1b[A\x1b[A\x10");
     pty.wait_last_row("#general> x字🎉", 15);
     pty.type_keys("\x03\x04");
     alice.assert_exit(0);

@@ -30,6 +30,11 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         ("/ME waves", say(None, &["waves"], LineForm::Action)),
         ("/help", Help),
         ("/Quit", Quit),
+        ("/Q", Quit),
+        ("/exit", Quit),
+        ("/CLEAR", UserCommand::Clear),
+        ("/Verbose", UserCommand::Verbose),
+        ("/POST hi all", say(None, &["hi all"], LineForm::Text)),
         ("/users", Core(Command::Peers)),
         ("/WHO", Core(Command::Peers)),
         ("/names", Core(Command::Peers)),
@@ -72,6 +77,7 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         "/nick a:b",
         "/me",
         "/me  ",
+        "/post",
         "/part a@b",
     ] {
         assert!(command::parse(line).is_err(), "{line}");

@@ -174,6 +174,8 @@ impl Session {
             },
             UserCommand::Help => self.reply(EventKind::Help(HELP.to_owned()), sink),
             UserCommand::Quit => self.has_quit = true,
+            // They concern the terminal of a frontend.
+            UserCommand::Clear | UserCommand::Verbose => {}
         }
         None
     }

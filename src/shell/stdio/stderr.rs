@@ -16,6 +16,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// The writer of diagnostics. Its thread starts when the first line is written.
 pub struct Stderr {
     verbosity: Verbosity,
+    /// What `verbosity` was before /verbose. `None`: it is not in effect.
+    before: Option<Verbosity>,
     writer: Option<OutputWriter>,
 }
 
@@ -24,6 +26,7 @@ impl Stderr {
     pub fn new(verbosity: Verbosity) -> Stderr {
         Stderr {
             verbosity,
+            before: None,
             writer: None,
         }
     }
@@ -31,6 +34,20 @@ impl Stderr {
     /// Whether diagnostics of this level are reported.
     pub fn is_enabled(&self, verbosity: Verbosity) -> bool {
         self.verbosity >= verbosity
+    }
+
+    /// Begins to report what is for --debug, or ends it. Says which.
+    pub fn toggle_debug(&mut self) {
+        let before = self.before.take();
+        if before.is_none() {
+            self.before = Some(self.verbosity);
+        }
+        self.verbosity = before.unwrap_or(Verbosity::Debug);
+        let sentence = match self.before {
+            Some(_) => "what happens is printed from now on; /verbose ends it",
+            None => "what happens is printed no more",
+        };
+        self.write_line(&diagnostic::format_diagnostic(sentence));
     }
 
     /// Writes one line. The line must be safe for a terminal. If stderr is not read and the queue

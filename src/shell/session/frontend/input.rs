@@ -161,6 +161,15 @@ impl Frontend {
                     self.show_help();
                     continue;
                 }
+                UserCommand::Clear => {
+                    self.renderer.clear_screen();
+                    self.redraw_editor();
+                    continue;
+                }
+                UserCommand::Verbose => {
+                    self.stderr.toggle_debug();
+                    continue;
+                }
                 UserCommand::Quit => {
                     self.quit();
                     return None;
