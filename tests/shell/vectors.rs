@@ -290,8 +290,17 @@ fn write_directory(directory: &Path) {
             store
                 .record_printed(&general, None, printed(), Some(printed_backlog()))
                 .expect("printed");
+            let backup = backup();
+            store.begin_reader(&general, Some(&backup), &reader_began());
+            let printed = store.record_printed(&general, Some(&backup), printed(), None);
+            printed.expect("printed");
         }
     }
+}
+
+/// The name of a reader beside the directory's own.
+fn backup() -> Nick {
+    Nick::new("backup").expect("a name")
 }
 
 /// The contents of all files below a directory, by their paths in it. The marker of a clean end
@@ -364,7 +373,8 @@ fn a_state_directory_is_written() {
     assert_directory(&folder.0, "state");
 }
 
-/// A start moves damaged lines to a file, cuts off a torn line, and restores a damaged line end.
+/// A start moves damaged lines to a file, cuts off a torn line, and restores a damaged line end. Of
+/// damaged lines that the reader has printed, later starts know the parts.
 #[test]
 fn a_damaged_directory_is_repaired() {
     let folder = TempDir::new();
@@ -376,6 +386,11 @@ fn a_damaged_directory_is_repaired() {
         }
     }
     assert_directory(&folder.0, "repaired_state");
+    drop(store);
+    let general = FolderName::from(&Room::general());
+    let mut store = open_store(&folder.0, NetworkTag::OPEN);
+    store.open_folder(&general).expect("a folder");
+    assert_eq!(store.take_printed_parts(&general).len(), 2);
 }
 
 #[test]
@@ -501,6 +516,11 @@ fn reader_and_waiting_lines_are_read() {
     store.open_folder(&general).expect("a folder");
     assert_eq!(store.printed_position(&general, None), Some(printed()));
     assert_eq!(store.printed_backlogs(&general, None), [printed_backlog()]);
+    assert_eq!(
+        store.printed_position(&general, Some(&backup())),
+        Some(printed())
+    );
+    assert_eq!(store.printed_backlogs(&general, Some(&backup())), []);
     let mut started = reader_began();
     started.boot_ms += 500;
     let start = store.reader_starts(&general, &started).first().copied();
