@@ -16,7 +16,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::membership::routes::Routes;
-use crate::node::replication::carriers::carried_until;
+use crate::node::replication::carrying::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;

@@ -24,7 +24,7 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
-use crate::node::replication::carriers::{destinations, needs_carriers};
+use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;

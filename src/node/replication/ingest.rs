@@ -13,7 +13,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::carriers::{
+use crate::node::replication::carrying::carriers::{
     can_receive_over, claimant, find_place_to_carry, is_for_us, source_over,
 };
 use crate::node::replication::delivery::DeliveryTracker;

@@ -11,7 +11,9 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::acks::next_answer_at;
-use crate::node::replication::carriers::{PlaceToCarry, can_receive_over, claimant, is_for_us};
+use crate::node::replication::carrying::carriers::{
+    PlaceToCarry, can_receive_over, claimant, is_for_us,
+};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;

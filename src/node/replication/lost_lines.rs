@@ -5,7 +5,7 @@ use crate::base::event::peer::Peer;
 use crate::base::range::{LostLines, Removal};
 use crate::node::context::Context;
 use crate::node::membership::known_peers::KnownPeers;
-use crate::node::replication::carriers::is_for_us;
+use crate::node::replication::carrying::carriers::is_for_us;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::table::Logs;
 

@@ -5,7 +5,7 @@
 pub mod acks;
 pub mod author_keys;
 pub mod bisection;
-pub mod carriers;
+pub mod carrying;
 pub mod delivery;
 pub mod engine;
 pub mod fetch;

@@ -11,7 +11,7 @@ use crate::base::identity::{Hash, PeerId};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
-use crate::node::replication::carriers::destinations;
+use crate::node::replication::carrying::carriers::destinations;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, parse_shared_target};

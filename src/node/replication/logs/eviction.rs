@@ -8,7 +8,7 @@ use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::range::LogRange;
 use crate::node::context::Context;
-use crate::node::replication::carriers::is_for_us;
+use crate::node::replication::carrying::carriers::is_for_us;
 use crate::node::replication::logs::log_places::LogPlaces;
 use crate::node::replication::logs::table::Logs;
 use crate::node::standing::{EvictionPlace, Standing};

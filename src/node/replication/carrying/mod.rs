@@ -1,0 +1,2 @@
+//! Carrying: direct messages that a peer keeps for others.
+pub mod carriers;
