@@ -25,6 +25,7 @@ use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
+use crate::node::replication::carrying::paused_requests::PausedRequests;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
@@ -60,6 +61,7 @@ pub struct Replication {
     pub(super) forwarded_receipts: ForwardedReceipts,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
+    pub(super) paused: PausedRequests,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
 }
@@ -328,6 +330,7 @@ impl Replication {
     /// Forgets the state of all logs on a link that ended.
     pub fn link_down(&mut self, stream: StreamId) {
         self.forget(stream, None);
+        self.paused.forget(stream);
     }
 
     fn forget(&mut self, stream: StreamId, room: Option<&Room>) {

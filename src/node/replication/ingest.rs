@@ -157,6 +157,7 @@ impl Replication {
                 let claimant = claimant(ctx, stream, &batch.log.author);
                 let Some(displaced) = find_place_to_carry(ctx, logs, &batch, &claimant) else {
                     ctx.counters.unwanted_batches += 1;
+                    self.pause_request(&key);
                     return Ok(());
                 };
                 if !admit(ctx, logs, &batch, claimant.standing) {

@@ -245,6 +245,7 @@ impl Replication {
                 // Without our hash, the acknowledgement waits for one at a later line.
                 false if our_hash == Some(entry.hash) => {
                     delivery.confirm(ctx, logs, *peer, log, Ack::new(entry));
+                    self.resume_paused(ctx, logs);
                 }
                 false => {}
             }

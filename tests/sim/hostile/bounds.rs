@@ -6,7 +6,9 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::Nick;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::{beacons, dials, findings, introductions, messages, presence, streams, tables};
+use super::{
+    beacons, carriers, dials, findings, introductions, messages, presence, streams, tables,
+};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
@@ -20,6 +22,20 @@ struct Bound {
 }
 
 const BOUNDS: &[Bound] = &[
+    Bound {
+        name: "requests that wait for a place to carry",
+        flood: "an author has 400 logs to a recipient, and the first takes all places",
+        measured: "requests that are ended, to be made again",
+        at_most: 256,
+        measure: carriers::paused_requests,
+    },
+    Bound {
+        name: "requests resumed by an acknowledgement",
+        flood: "399 logs wait for a place, and the recipient acknowledges the lines that take it",
+        measured: "requests",
+        at_most: 4,
+        measure: carriers::requests_resumed_at_once,
+    },
     Bound {
         name: "dials of a reused address",
         flood: "bob ends, and a program with another key starts at his address",

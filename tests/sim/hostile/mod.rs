@@ -2,6 +2,7 @@
 mod beacons;
 pub mod bounds;
 mod bytes;
+mod carriers;
 mod claims;
 mod dials;
 mod findings;

@@ -5,7 +5,7 @@ use p2pchat::base::name::{FolderName, Target};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, Have, Message};
 
-use crate::support::lan::{Lan, REDIAL_MS};
+use crate::support::lan::{Lan, REDIAL_MS, chain};
 use crate::support::peer::{PeerIndex, lines, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
@@ -156,6 +156,18 @@ fn at_most_three_peers_carry_a_thousand_lines_each() {
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(5_000);
     assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 1_500));
+    lan.check_lines();
+}
+
+/// More lines than a carrier keeps for one recipient pass a neighbour, as bob takes them.
+#[test]
+fn many_lines_pass_a_neighbour() {
+    let (mut lan, [alice, _, bob]) = chain(24, ["alice", "carol", "bob"]);
+    for text in numbered_lines("psst", 1, 2_500) {
+        lan.send_direct(alice, "@bob", &text);
+    }
+    lan.run_for(20_000);
+    assert_eq!(lan.peers[bob].received().len(), 2_500);
     lan.check_lines();
 }
 

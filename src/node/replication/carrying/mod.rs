@@ -1,2 +1,3 @@
 //! Carrying: direct messages that a peer keeps for others.
 pub mod carriers;
+pub mod paused_requests;
