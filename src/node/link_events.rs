@@ -214,6 +214,8 @@ impl Node {
                         .offer_to_unreached(ctx, logs, &peer, &other, rooms);
                     self.replication.offer_to_carriers_for(ctx, logs, &other);
                     self.replication
+                        .offer_to_neighbour_of(ctx, logs, stream, &other);
+                    self.replication
                         .repeat_receipts(ctx, logs, stream, &other, rooms);
                 }
             }

@@ -69,6 +69,7 @@ fn request(offer: Option<Offer>) -> FetchState {
         is_sent: true,
         progress_at: Time(0),
         offer,
+        lacked_at: None,
     }))
 }
 

@@ -191,7 +191,12 @@ impl Replication {
                 };
                 if let Some(range) = logs.get(&log).filter(is_offered) {
                     let entries = offers.get_or_default((log.target.clone(), kind));
-                    entries.push(offer_entry(logs.state(&log), link, range));
+                    let mut entry = offer_entry(logs.state(&log), link, range);
+                    // What we lack comes from the author, when the recipient requests it.
+                    if self.source_of_carried(ctx, &log).is_some() {
+                        entry.low = 1;
+                    }
+                    entries.push(entry);
                 }
                 reported.push(log);
             }

@@ -37,7 +37,9 @@ use crate::node::replication::logs::publication::Publication;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
 use crate::node::replication::progress::ProgressTable;
-use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};
+use crate::node::replication::progress_state::{
+    CursorState, FetchState, LOAD_BUDGET_BYTES, OfferKind, SendCursor,
+};
 use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
 use crate::node::replication::store_health::StoreHealth;
 use crate::node::replication::want::{WantRange, send_want};
@@ -255,8 +257,12 @@ impl Replication {
     ) {
         let own = ranges.filter(|range| range.log.author == ctx.own_id());
         for range in own.filter(|range| needs_carriers(ctx, logs, range)) {
+            let high = logs.state(&range.log).last_served();
             for stream in destinations(ctx, &range.log) {
-                if !self.is_requested(stream, &range.log) {
+                // A carrier gets no lines while the recipient is linked, so its cursor stays.
+                let cursor = self.progress.get(stream, &range.log).cursor();
+                let is_served = |it: &SendCursor| it.state != CursorState::AtHead || it.next > high;
+                if !cursor.is_some_and(is_served) {
                     self.schedule_offer(stream, &range.log, OfferKind::Initial);
                 }
             }

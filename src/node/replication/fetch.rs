@@ -65,6 +65,7 @@ impl Replication {
     ) {
         let now = ctx.now.time;
         let known = self.progress.get(key.stream, &key.log).offer();
+        let known = known.filter(|known| known.high > logs.high(&key.log));
         let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
         let offer = Offer {
             low,
@@ -182,6 +183,9 @@ impl Replication {
 
     /// The offers of a log from all neighbours except its source. The [`Time`] of an offer says
     /// when the log may be requested from that neighbour.
+    ///
+    /// Includes the source of a direct log if it has offered the log since it last brought a batch:
+    /// a carrier forgets our request with the lines that we have acknowledged.
     fn waiting_offers<'a>(
         &'a self,
         ctx: &'a Context,
@@ -189,11 +193,15 @@ impl Replication {
     ) -> impl Iterator<Item = (StreamId, &'a Offer, Time)> {
         let source = self.source(ctx, log);
         let records = self.progress.of_log(log);
-        let records =
-            records.filter(move |(stream, _)| source.is_none_or(|(source, _)| source != *stream));
+        let is_direct = log.target.recipient().is_some();
+        let is_waiting = move |stream, offer: &Offer| {
+            source.is_none_or(|(source, request)| {
+                source != stream || is_direct && offer.offered_at > request.progress_at
+            })
+        };
         let progress_at = source.map(|(_, request)| request.progress_at);
         records.filter_map(move |(stream, record)| {
-            let offer = record.offer()?;
+            let offer = record.offer().filter(|offer| is_waiting(stream, offer))?;
             Some((
                 stream,
                 offer,
@@ -350,13 +358,15 @@ impl Replication {
                 (from, Some(Backfill { low, lines }))
             }
         };
+        let known = self.progress.get(key.stream, &key.log);
         let request = LogRequest {
             from,
             announced: high,
             backfill,
             is_sent: true,
             progress_at: ctx.now.time,
-            offer: self.progress.get(key.stream, &key.log).offer().copied(),
+            offer: known.offer().copied(),
+            lacked_at: known.request().and_then(|request| request.lacked_at),
         };
         self.request(key, request);
     }
@@ -377,6 +387,7 @@ impl Replication {
             is_sent: true,
             progress_at: ctx.now.time,
             offer: None,
+            lacked_at: None,
         };
         let fetch = FetchState::Requested(Box::new(request));
         self.progress.set_fetch(stream, log, fetch);
@@ -439,6 +450,7 @@ impl Replication {
                 is_sent: true,
                 progress_at: ctx.now.time,
                 offer: record.offer().copied(),
+                lacked_at: None,
             },
             FetchState::EvidenceWanted(_) | FetchState::Comparing(_) | FetchState::Refused => {
                 return;
@@ -493,6 +505,7 @@ impl Replication {
                 is_sent: false,
                 progress_at: ctx.now.time,
                 offer: record.offer().copied(),
+                lacked_at: None,
             };
             let fetch = FetchState::Requested(Box::new(request));
             self.progress.set_fetch(stream, log, fetch);

@@ -23,6 +23,7 @@ use crate::node::replication::logs::eviction::admit;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::Verdict;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
+use crate::node::replication::recipient_requests::begins_lacked_lines;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::sealed;
 
@@ -55,6 +56,8 @@ enum BatchAction {
     /// Request the batch again after the store has recovered. `fills_gap`: whether the batch
     /// belongs to a gap. `Gaps` then makes the request.
     Postpone { fills_gap: bool },
+    /// Forget what we carry of the log, and begin it again with this batch.
+    Restart,
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
     /// Store the batch in a gap of its log.
@@ -128,6 +131,11 @@ impl Replication {
             BatchAction::Acknowledge => {
                 ctx.counters.duplicate_batches += 1;
                 self.schedule_ack(stream, &batch.log, 1);
+            }
+            BatchAction::Restart => {
+                self.verify(ctx, stream, &batch)?;
+                logs.restart(&batch.log);
+                return self.receive(ctx, logs, delivery, stream, batch, requested_from);
             }
             BatchAction::FillGap => {
                 self.verify(ctx, stream, &batch)?;
@@ -251,6 +259,11 @@ impl Replication {
         // link may bring nothing else.
         match placement {
             BatchPlacement::FillsGap if fills_gap => BatchAction::FillGap,
+            BatchPlacement::FillsGap | BatchPlacement::Duplicate
+                if begins_lacked_lines(ctx, logs, batch, requested_from) =>
+            {
+                BatchAction::Restart
+            }
             BatchPlacement::FillsGap | BatchPlacement::Duplicate => BatchAction::Acknowledge,
             BatchPlacement::Next if is_requested => BatchAction::Append,
             BatchPlacement::Next | BatchPlacement::Unrequested => BatchAction::Drop,

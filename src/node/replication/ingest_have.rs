@@ -56,7 +56,7 @@ impl Replication {
         };
         let link = ctx.links.get(&stream);
         let is_answered = match target.recipient() {
-            Some(recipient) => recipient == peer,
+            Some(recipient) => recipient == peer || self.answers_for(ctx, logs, stream, &recipient),
             None => link.is_some_and(|link| link.receives(&target)),
         };
         let is_kept = |digest: &String| is_answered && digest.len() <= DIGEST_CHARS;
@@ -86,7 +86,7 @@ impl Replication {
     }
 
     /// Answers the digests that are due on all links.
-    pub(super) fn answer_due_digests(&mut self, ctx: &Context, logs: &Logs) {
+    pub(super) fn answer_due_digests(&mut self, ctx: &mut Context, logs: &Logs) {
         let reporting = self.progress.reporting();
         let due = reporting.filter(|(_, link)| {
             let mut times = link.digests.values().filter_map(next_answer_at);
@@ -100,7 +100,7 @@ impl Replication {
 
     /// Answers the digests of a link's peer that are due. Later digests for a target wait, because
     /// a peer can invent digests.
-    pub(super) fn answer_digests(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
+    pub(super) fn answer_digests(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
@@ -125,13 +125,20 @@ impl Replication {
     /// digest for direct messages to the peer is always such a query.
     fn answer_digest(
         &mut self,
-        ctx: &Context,
+        ctx: &mut Context,
         logs: &Logs,
         stream: StreamId,
         peer: &PeerId,
         target: &Target,
         (digest, kind): (&str, OfferKind),
     ) {
+        match target.recipient() {
+            Some(recipient) if recipient != *peer => {
+                return self.offer_to_neighbour_of(ctx, logs, stream, &recipient);
+            }
+            Some(recipient) => self.relay_query(ctx, &recipient),
+            None => {}
+        }
         let is_query = target.room().is_none() || digest == unequal_digest();
         if let Some(room) = target.room()
             && !is_query
@@ -209,7 +216,7 @@ impl Replication {
     /// Handles an entry that the log's author sent.
     fn handle_author_entry(
         &mut self,
-        ctx: &Context,
+        ctx: &mut Context,
         logs: &Logs,
         rooms: &Rooms,
         received: &ReceivedEntry,
@@ -219,9 +226,16 @@ impl Replication {
         if link.is_some_and(|link| can_receive_over(ctx, link, &key.log))
             && received.place.allows(logs, &key.log)
         {
-            self.request_recipient_ack(ctx, &key.log);
             let (low, high) = (received.entry.low, received.entry.high);
-            self.handle_author_offer(ctx, logs, rooms, key.clone(), low, high);
+            // Lines that the recipient has lost are on the way, and no line to carry follows them.
+            if low <= high || !self.is_fetching(ctx, logs, &key.log, high) {
+                self.handle_author_offer(ctx, logs, rooms, key.clone(), low, high);
+            }
+            self.end_fetching(ctx, logs, &key.log);
+            // An offer of what we store would replace the author's.
+            if !self.relay_offer(ctx, logs, key, received.entry) {
+                self.request_recipient_ack(ctx, &key.log);
+            }
         }
     }
 

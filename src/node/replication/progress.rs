@@ -14,6 +14,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
+use crate::node::replication::carrying::relayed_offers::RelayedOffers;
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::progress_state::{
     FetchState, GapSend, GapSource, LogRequest, Offer, OfferKind, SendCursor, SendState,
@@ -204,6 +205,8 @@ pub struct LinkProgress {
     /// Whether offers from this link were ignored because the link has too many. The next query
     /// asks for them again.
     pub has_ignored_offers: bool,
+    /// The offers of the link's peer that were passed on to recipients.
+    pub relayed_offers: RelayedOffers,
     /// The number of records in each bounded state, in the order of [`BOUNDS`].
     counts: [usize; BOUNDS.len()],
 }

@@ -253,6 +253,8 @@ pub struct LogRequest {
     /// The peer's offer, if it names lines that we lack. When the request is cancelled, the offer
     /// remains.
     pub offer: Option<Offer>,
+    /// When a recipient last made us request earlier lines of a log that we carry.
+    pub lacked_at: Option<Time>,
 }
 
 impl LogRequest {

@@ -1,12 +1,230 @@
-//! Requests for direct messages to carry, as far as their recipients decide about them.
+//! Fetches direct messages for a recipient that is not linked with their author. A carrier that is
+//! linked with both passes on what each says about the log, for lines that the carrier does not
+//! store: delivered ones, which the recipient may have lost since.
+//!
+//! 1. The author learns that a neighbour is linked with the recipient, and offers its logs. Most
+//!    offers name no line to carry, as all lines are delivered.
+//! 2. The carrier offers all lines of such a log to the recipient, on behalf of the author.
+//! 3. A recipient that lacks some requests them. The carrier requests them from the author, and
+//!    carries them like other lines.
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::stream_id::StreamId;
+use crate::base::identity::PeerId;
+use crate::base::name::Target;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::carrying::carriers::{PlaceToCarry, claimant};
+use crate::node::replication::carrying::carriers::{
+    PlaceToCarry, claimant, destinations, is_for_us,
+};
 use crate::node::replication::engine::Replication;
+use crate::node::replication::have::{send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
+use crate::node::replication::progress_state::{
+    CursorState, GapSend, OfferKind, SendCursor, SendState,
+};
 use crate::node::replication::want::WantRange;
+use crate::wire::message::HaveEntry;
+
+/// Minimum milliseconds between two requests for lines of one log that a recipient lacks. Each may
+/// bring all lines again that we carry for the recipient.
+const LACKED_INTERVAL_MS: u64 = 2_000;
 
 impl Replication {
+    /// Offers all our direct logs to this recipient over a link whose peer is linked with it. The
+    /// recipient may have lost lines that it acknowledged. Does nothing if the recipient is linked.
+    pub fn offer_to_neighbour_of(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        recipient: &PeerId,
+    ) {
+        let target = Target::Peer(*recipient);
+        if !is_neighbour(ctx, stream, recipient) {
+            return;
+        }
+        for range in logs.ranges_by(ctx.own_id(), target) {
+            if destinations(ctx, &range.log).contains(&stream) {
+                self.schedule_offer(stream, &range.log, OfferKind::Update);
+            }
+        }
+    }
+
+    /// Whether we answer this link's digests for direct messages to another peer, its neighbour.
+    pub(super) fn answers_for(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        recipient: &PeerId,
+    ) -> bool {
+        let target = Target::Peer(*recipient);
+        is_neighbour(ctx, stream, recipient)
+            && logs.ranges_by(ctx.own_id(), target).next().is_some()
+    }
+
+    /// Passes on the query of a recipient that has lost direct messages: to the linked peers that
+    /// are not linked with it, as these may be their authors.
+    pub(super) fn relay_query(&self, ctx: &mut Context, recipient: &PeerId) {
+        let others = ctx.links.iter().filter(|(_, link)| {
+            let mut routes = link.routes.values();
+            link.peer.id != *recipient
+                && !link.transient
+                && !link.is_blocked
+                && !routes.any(|peers| peers.get(recipient).is_some_and(|it| it.hops == 1))
+        });
+        let others: Vec<StreamId> = others.map(|(stream, _)| *stream).collect();
+        for stream in others {
+            let digest = Some(unequal_digest());
+            send_have(ctx, stream, &Target::Peer(*recipient), Vec::new(), digest);
+        }
+    }
+
+    /// The link to the author of a log that we carry, if we can request all lines there.
+    pub(super) fn source_of_carried(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
+        let recipient = log.target.recipient()?;
+        let stream = *ctx.stream_by_peer.get(&log.author)?;
+        let request = self.progress.get(stream, log).request();
+        request
+            .filter(|_| recipient != ctx.own_id())
+            .map(|_| stream)
+    }
+
+    /// Passes on an author's offer to the recipient, if it names no line to carry, and we store
+    /// fewer lines. Returns whether it was passed on.
+    pub(super) fn relay_offer(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        key: &LinkLog,
+        entry: &HaveEntry,
+    ) -> bool {
+        let LinkLog { stream, log } = key;
+        let recipient = log.target.recipient();
+        let Some(to) = recipient.and_then(|it| ctx.stream_by_peer.get(&it).copied()) else {
+            return false;
+        };
+        let is_new = entry.low > entry.high && logs.high(log) < entry.high;
+        let is_blocked = ctx.links.get(&to).is_none_or(|link| link.is_blocked);
+        let is_relayed = is_new
+            && !is_blocked
+            && self.source_of_carried(ctx, log).is_some()
+            && self
+                .progress
+                .link_mut(*stream)
+                .relayed_offers
+                .admit(ctx.now.time);
+        if is_relayed {
+            let offer = HaveEntry {
+                low: 1,
+                complete_from: 1,
+                read: 0,
+                signature: None,
+                ..entry.clone()
+            };
+            send_have(ctx, to, &log.target, vec![offer], None);
+        }
+        is_relayed
+    }
+
+    /// Handles a recipient's request for lines of a log. If the author is linked, requests the
+    /// lines that we lack from the author: those from the first requested line on, or those above
+    /// our head that were delivered without us.
+    ///
+    /// Returns whether the recipient waits for these lines. If not, the request is to be answered
+    /// from the store.
+    pub(super) fn fetch_for_recipient(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        log: &LogId,
+        range: WantRange,
+    ) -> bool {
+        let (WantRange::From(from) | WantRange::Gap { from, .. }) = range else {
+            return false;
+        };
+        let recipient = ctx.links.get(&stream).map(|link| link.peer.id);
+        let source = self.source_of_carried(ctx, log);
+        let Some(author) = source.filter(|_| log.target.recipient() == recipient) else {
+            return false;
+        };
+        let is_lacked = lacks_line(logs, log, from);
+        let first = if is_lacked { from } else { logs.high(log) + 1 };
+        if let Some(request) = self.progress.request_mut(author, log)
+            && (is_lacked && request.from != first || request.from > first)
+        {
+            let last = request.lacked_at.map(|at| at + LACKED_INTERVAL_MS);
+            if last.is_some_and(|next| next > ctx.now.time) {
+                return false;
+            }
+            request.skip_to(first);
+            request.progress_at = ctx.now.time;
+            request.lacked_at = Some(ctx.now.time);
+            let key = LinkLog::new(author, log);
+            self.queued_wants.push((key, WantRange::From(first)));
+        }
+        if !is_lacked {
+            return false;
+        }
+        let cursor = SendCursor::new(from, from);
+        match range {
+            WantRange::Gap { to, .. } => {
+                let (log, state) = (log.clone(), CursorState::Lagging);
+                let cursor = SendCursor { state, ..cursor };
+                self.progress.link_mut(stream).gap_send = Some(GapSend { log, to, cursor });
+            }
+            _ => {
+                let send = SendState::Requested(Box::new(cursor));
+                self.progress.set_send(stream, log, send);
+            }
+        }
+        true
+    }
+
+    /// Whether the line `line` of a log that we carry, or an earlier one, was requested from the
+    /// author, and has not come yet.
+    pub(super) fn is_fetching(&self, ctx: &Context, logs: &Logs, log: &LogId, line: u64) -> bool {
+        let source = self.source_of_carried(ctx, log);
+        let request = source.and_then(|stream| self.progress.get(stream, log).request());
+        let from = request.map(|request| request.from);
+        from.is_some_and(|from| from <= line && !is_stored(logs, log, from))
+    }
+
+    /// Whether the next lines to send to a recipient are missing here, and the author is to send
+    /// them. If the author was asked for them already, and lacks them too, the answer is `false`.
+    pub(super) fn awaits_lacked_lines(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        log: &LogId,
+    ) -> bool {
+        let Some(cursor) = self.progress.cursor_mut(stream, log) else {
+            return false;
+        };
+        cursor.state = CursorState::AtHead;
+        let (next, was_asked) = (cursor.next, cursor.requested_from == cursor.next);
+        self.is_fetching(ctx, logs, log, next)
+            || !was_asked && self.fetch_for_recipient(ctx, logs, stream, log, WantRange::From(next))
+    }
+
+    /// Sends a recipient what we store of a carried log, if it waits for earlier lines. To be
+    /// called when the author has said from which line on it stores the log.
+    pub(super) fn end_fetching(&mut self, ctx: &Context, logs: &Logs, log: &LogId) {
+        let recipient = log.target.recipient();
+        let Some(stream) = recipient.and_then(|it| ctx.stream_by_peer.get(&it).copied()) else {
+            return;
+        };
+        if let Some(cursor) = self.progress.cursor_mut(stream, log)
+            && cursor.state == CursorState::AtHead
+            && cursor.next <= logs.high(log)
+        {
+            cursor.state = CursorState::Lagging;
+            self.progress.link_mut(stream).lagging.insert(log.clone());
+        }
+    }
+
     /// Ends the request for a log to carry, as there is no place for its next batch. The log is
     /// requested again when a recipient has acknowledged lines.
     pub(super) fn pause_request(&mut self, key: &LinkLog) {
@@ -40,4 +258,36 @@ impl Replication {
             self.queued_wants.push((key, range));
         }
     }
+}
+
+/// Whether this batch of a log that we carry begins the lines that we requested because we lack
+/// them. `requested_from`: the first of these lines. What we store of the log does not follow them.
+pub fn begins_lacked_lines(
+    ctx: &Context,
+    logs: &Logs,
+    batch: &Batch,
+    requested_from: Option<u64>,
+) -> bool {
+    let is_lacked = |from| batch.contains_line(from) && lacks_line(logs, &batch.log, from);
+    !is_for_us(ctx, &batch.log.target) && requested_from.is_some_and(is_lacked)
+}
+
+/// Whether we do not store this line, although it is not above our head.
+fn lacks_line(logs: &Logs, log: &LogId, line: u64) -> bool {
+    let range = logs.get(log);
+    range.is_none_or(|range| line <= range.high) && !is_stored(logs, log, line)
+}
+
+fn is_stored(logs: &Logs, log: &LogId, line: u64) -> bool {
+    let stored = logs.get(log).and_then(|range| range.stored_from(line));
+    stored.is_some_and(|lines| *lines.start() == line)
+}
+
+/// Whether this link's peer says that it is linked with the recipient, which is not linked with us.
+fn is_neighbour(ctx: &Context, stream: StreamId, recipient: &PeerId) -> bool {
+    let mut routes = ctx.links.get(&stream).into_iter().flat_map(|link| {
+        let routes = link.routes.values();
+        routes.filter_map(|peers| peers.get(recipient))
+    });
+    !ctx.stream_by_peer.contains_key(recipient) && routes.any(|route| route.hops == 1)
 }

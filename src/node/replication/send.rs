@@ -226,7 +226,11 @@ impl Replication {
             {
                 continue;
             }
-            match (WantRange::from_entry(want), logs.get(&log)) {
+            let range = WantRange::from_entry(want);
+            if self.fetch_for_recipient(ctx, logs, stream, &log, range) {
+                continue;
+            }
+            match (range, logs.get(&log)) {
                 (WantRange::Cancel, _) | (_, None) => {
                     self.progress.set_send(stream, &log, SendState::Idle);
                 }
@@ -320,6 +324,9 @@ impl Replication {
             return None;
         };
         if first.sequence > cursor.next {
+            if self.awaits_lacked_lines(ctx, logs, stream, log) {
+                return None;
+            }
             self.progress.set_send(stream, log, SendState::Idle);
             if let Some(range) = logs.get(log) {
                 correct_offer(ctx, stream, range, first.sequence);
@@ -430,8 +437,15 @@ impl Replication {
             self.load_logs(ctx, logs, *stream);
         }
         for stream in streams {
+            let gap_send = self
+                .progress
+                .link(stream)
+                .and_then(|it| it.gap_send.as_ref());
+            let is_fetching =
+                gap_send.is_some_and(|gap| self.is_fetching(ctx, logs, &gap.log, gap.cursor.next));
             if let Some(gap) = &mut self.progress.link_mut(stream).gap_send
                 && gap.cursor.can_send()
+                && !is_fetching
             {
                 let cursors = vec![begin_load(&gap.log, &mut gap.cursor)];
                 emit_load(ctx, LoadPurpose::SendGap(stream), cursors);

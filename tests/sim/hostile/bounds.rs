@@ -23,6 +23,20 @@ struct Bound {
 
 const BOUNDS: &[Bound] = &[
     Bound {
+        name: "offers passed on to a recipient",
+        flood: "an author offers a carrier 400 delivered logs",
+        measured: "offers that reach the recipient at once",
+        at_most: 256,
+        measure: carriers::offers_passed_on,
+    },
+    Bound {
+        name: "requests for a recipient",
+        flood: "a recipient requests 100 times lines that its carrier does not store",
+        measured: "requests to their author",
+        at_most: 1,
+        measure: carriers::requests_for_a_recipient,
+    },
+    Bound {
         name: "requests that wait for a place to carry",
         flood: "an author has 400 logs to a recipient, and the first takes all places",
         measured: "requests that are ended, to be made again",

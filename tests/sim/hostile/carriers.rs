@@ -3,7 +3,7 @@ use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
 use p2pchat::base::name::Target;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry};
+use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
 
 use crate::support::lan::Lan;
 use crate::support::peer::lines;
@@ -32,6 +32,29 @@ fn send_have(lan: &mut Lan, from: &mut ScriptedPeer, to: PeerId, entries: &[Have
         };
         from.send(lan, &Message::Have(have));
     }
+}
+
+/// Offers of delivered logs that reach the recipient at once. The author makes 400.
+pub fn offers_passed_on(seed: u64) -> u64 {
+    let (mut lan, mut author, mut recipient) = carol_between(seed);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+    let offers = (1..=LOGS).map(|n| have_entry(from, n, 2..=1, Hash([1; 32])));
+    let offers: Vec<HaveEntry> = offers.collect();
+    send_have(&mut lan, &mut author, to, &offers);
+    let passed_on = |lan: &mut Lan, recipient: &mut ScriptedPeer| {
+        let messages = recipient.receive_messages(lan).into_iter();
+        let entries = messages.map(|message| match message {
+            Message::Have(have) => have.logs.len() as u64,
+            _ => 0,
+        });
+        entries.sum::<u64>()
+    };
+    let at_once = passed_on(&mut lan, &mut recipient);
+    lan.run_for(1_000);
+    send_have(&mut lan, &mut author, to, &offers[300..]);
+    assert_eq!(passed_on(&mut lan, &mut recipient), 100, "a second later");
+    at_once
 }
 
 /// A batch of `count` lines to `to`, in the author's log with this incarnation.
@@ -101,4 +124,25 @@ pub fn requests_resumed_at_once(seed: u64) -> u64 {
     assert!(resumed.iter().all(|want| want.from == 1));
     assert!(!resumed.is_empty());
     resumed.len() as u64
+}
+
+/// Requests to the author that a recipient causes, which requests 100 times lines of a log that
+/// carol does not store.
+pub fn requests_for_a_recipient(seed: u64) -> u64 {
+    let (mut lan, mut author, mut recipient) = carol_between(seed);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let offer = have_entry(from, 1, 1_000..=1_000, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[offer]);
+    assert_eq!(wants(&mut lan, &mut author).len(), 1);
+    for line in 1..=100 {
+        let want = WantEntry {
+            sender: from,
+            incarnation: format_incarnation(1),
+            from: line,
+            to: 0,
+        };
+        let (target, logs) = (format!("@{to}"), vec![want]);
+        recipient.send(&mut lan, &Message::Want { target, logs });
+    }
+    wants(&mut lan, &mut author).len() as u64
 }

@@ -13,5 +13,6 @@ mod newcomers;
 mod news;
 mod news_verdicts;
 mod relays;
+mod restored_recipients;
 mod storage;
 mod sync;

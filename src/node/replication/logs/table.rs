@@ -345,6 +345,13 @@ impl Logs {
         }
     }
 
+    /// Forgets the lines of a log that we carry. The log begins again with the next batch.
+    pub fn restart(&mut self, log: &LogId) {
+        if let Some(state) = self.states.get_mut(log) {
+            state.forget_lines();
+        }
+    }
+
     /// Takes the logs whose lines were forgotten in this turn.
     pub fn take_forgotten(&mut self) -> Vec<LogId> {
         std::mem::take(&mut self.forgotten)
