@@ -43,6 +43,8 @@ mod readers;
 mod reload;
 mod restart;
 mod send;
+#[cfg(feature = "systemd")]
+mod service;
 mod signals;
 mod stalled_stdout;
 mod streams;

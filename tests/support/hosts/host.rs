@@ -53,7 +53,8 @@ impl Host {
         Program::spawn_into(user, self.program(user, arguments), out.into())
     }
 
-    fn program(&self, user: &str, arguments: &[&str]) -> Command {
+    /// The program as this user, to be started.
+    pub fn program(&self, user: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_p2pchat"));
         command.args(&self.options).args(arguments);
         command.env("P2PCHAT_USERNAME", user);

@@ -13,6 +13,7 @@ use crate::base::time::{Now, Time, WallTime};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::{Seek, Verbosity};
+use crate::shell::os::service_manager::ServiceManager;
 use crate::shell::os::signals::Signal;
 use crate::shell::session::frontend::command_queue::CommandQueue;
 use crate::shell::session::frontend::drain::Drain;
@@ -92,6 +93,9 @@ pub struct Frontend {
     pub(super) is_stdout_terminal: bool,
     /// The sentences to print to stderr once the session is ready.
     pub(super) announcement: Vec<String>,
+    /// What systemd shows once the session is ready.
+    pub(super) service_status: String,
+    pub(super) service_manager: ServiceManager,
     /// Whether the ready line was printed.
     pub(super) is_ready: bool,
     /// Whether the command `peers` has finished its wait and requested the list.
@@ -228,6 +232,11 @@ impl Frontend {
             is_stdin_terminal,
             is_stdout_terminal: io::stdout().is_terminal(),
             announcement: Vec::new(),
+            service_status: String::new(),
+            service_manager: ServiceManager::from_environment(
+                |name| std::env::var_os(name),
+                std::process::id(),
+            ),
             is_ready: false,
             has_listed_peers: false,
             outgoing: VecDeque::new(),
@@ -337,13 +346,14 @@ impl Frontend {
             return;
         }
         let (own, port) = (&ready.me, ready.port);
+        self.service_status = format!("ready as {own} on {port}");
         if self.renderer.is_json() && is_first {
             let mut line = Vec::new();
             json::append_ready(own, port, &mut line);
             self.print_lines(line);
         }
         if self.stderr.is_enabled(Verbosity::Normal) {
-            let mut sentences = vec![format!("ready as {own} on {port}")];
+            let mut sentences = vec![self.service_status.clone()];
             if self.renderer.has_editor() && is_first {
                 let hint = "type a line to say it; /help lists the commands, Ctrl-D leaves";
                 sentences.push(hint.to_owned());
@@ -354,6 +364,9 @@ impl Frontend {
 
     /// Says that the session is ready, once it is in its rooms and listens there.
     pub(super) fn announce_if_ready(&mut self) {
+        if self.is_ready && !self.pending.has_setup() {
+            self.service_manager.notify_ready(&self.service_status);
+        }
         if !self.announcement.is_empty() && !self.pending.has_setup() {
             for sentence in std::mem::take(&mut self.announcement) {
                 self.warn(&sentence);
@@ -381,7 +394,8 @@ impl Frontend {
     /// may have to end.
     pub fn next_turn_at(&self) -> Option<Time> {
         let missed = self.missed.as_ref().and_then(MissedLines::deadline);
-        [self.deadline(), missed].into_iter().flatten().min()
+        let ping = self.service_manager.deadline();
+        [self.deadline(), missed, ping].into_iter().flatten().min()
     }
 
     /// Handles a signal. Returns true if the options must be read again.

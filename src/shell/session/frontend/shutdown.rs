@@ -31,6 +31,7 @@ impl Frontend {
     /// The exit status; `None` until the run is over and the last output is written to stdout. An
     /// aborted run does not wait for stdout.
     pub fn poll_exit_status(&mut self, now: Now) -> Option<ExitStatus> {
+        self.service_manager.ping(now.time);
         if let Some(warning) = self.exit_policy.update_blocked(now.time, self.is_blocked) {
             self.warn(warning);
         }
@@ -60,10 +61,14 @@ impl Frontend {
             self.warn(&message);
         }
         self.exit_policy.end(exit.status);
-        match self.is_draining(now.time) {
+        let status = match self.is_draining(now.time) {
             true => None,
             false => self.exit_policy.exit_status(),
+        };
+        if status.is_some() {
+            self.service_manager.notify_stopping();
         }
+        status
     }
 
     /// Whether it is unknown which lines are delivered. Either a command with lines still waits, or
