@@ -45,6 +45,8 @@ impl Node {
                         self.handle_message(stream, message, &mut events)
                     }
                     LinkEvent::Batch(stream, bytes) => {
+                        // Most links bring only lines of their own peers.
+                        self.typists.end(&mut self.ctx, stream);
                         let (ctx, logs) = (&mut self.ctx, &mut self.logs);
                         let receipts = &mut self.delivery_tracker;
                         let outcome = self
@@ -205,6 +207,7 @@ impl Node {
                 let away = away.as_deref().map(AwayText::cut);
                 self.presence.set_away(ctx, stream, away);
             }
+            Message::Typing { target } => self.typists.handle_typing(ctx, stream, &target),
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {
                     self.update_presence(&other);

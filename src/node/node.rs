@@ -26,6 +26,7 @@ use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
 use crate::node::membership::routes::Routes;
+use crate::node::membership::typists::Typists;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::publication::Publication;
@@ -49,6 +50,7 @@ pub struct Node {
     pub(super) exchange: PeerExchange,
     guests: Guests,
     pub(super) profile: Profile,
+    pub(super) typists: Typists,
     pub(super) gone_peers: GonePeers,
     has_left: bool,
 }
@@ -89,6 +91,7 @@ impl Node {
             exchange: PeerExchange::default(),
             guests,
             profile: Profile::default(),
+            typists: Typists::default(),
             gone_peers: GonePeers::default(),
             has_left: false,
         }
@@ -154,6 +157,7 @@ impl Node {
         self.handshakes.state_deadlines(ctx, &mut deadlines);
         liveness::state_deadlines(ctx, &mut deadlines);
         self.presence.state_deadlines(&mut deadlines);
+        self.typists.state_deadlines(&mut deadlines);
         self.routes.state_deadlines(&mut deadlines);
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
@@ -168,6 +172,7 @@ impl Node {
     fn handle_timeouts(&mut self, events: &mut Vec<LinkEvent>) {
         self.handshakes.handle_timeout(&mut self.ctx, events);
         liveness::handle_timeout(&mut self.ctx, events);
+        self.typists.handle_timeout(&mut self.ctx);
         for peer in self.presence.handle_timeout(&mut self.ctx) {
             self.update_presence(&peer);
         }
@@ -321,6 +326,7 @@ impl Node {
             }
             Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
             Command::Away(away) => self.profile.set_away(ctx, away, self.rooms.joined()),
+            Command::Type(target) => self.typists.type_to(ctx, target),
             Command::Peers => self.list_peers(),
             Command::Stats => {
                 let counters = self.stats();

@@ -17,6 +17,8 @@ pub enum Timer {
     AwaitReturn,
     /// When to summarize the changes of a flapping peer.
     SummarizeFlaps,
+    /// When a peer no longer counts as typing.
+    EndTyping,
     /// When to send changed routes to the neighbours.
     AdvertiseRoutes,
     /// When to accept routes to a lost member again, and when to forget it.

@@ -6,6 +6,7 @@ use crate::base::line_key::LineKey;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
+use crate::base::presence::typing::TypingTarget;
 use crate::base::text::line_form::LineForm;
 use crate::base::trust::level::HAS_TRUST;
 use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
@@ -197,6 +198,24 @@ fn parse_history(argument: &str) -> Result<UserCommand, String> {
             Ok(UserCommand::History { lines, before })
         }
         _ => Err("/history takes a number of lines: /history 50".into()),
+    }
+}
+
+/// For whom the line is that is being typed. `None`: it is a command, or there is no line yet.
+pub fn typing_target(line: &str, current_room: Option<&Room>) -> Option<TypingTarget> {
+    let command = line.strip_prefix('/').filter(|rest| !rest.starts_with('/'));
+    let Some(command) = command else {
+        let room = current_room.filter(|_| !line.is_empty());
+        return room.cloned().map(TypingTarget::Room);
+    };
+    let mut words = command.splitn(3, char::is_whitespace);
+    let (word, target) = (words.next()?.to_lowercase(), words.next()?);
+    if !["msg", "dm", "w"].contains(&&*word) || words.next()?.is_empty() {
+        return None;
+    }
+    match target.starts_with('#') {
+        true => Room::new(target).ok().map(TypingTarget::Room),
+        false => PeerSelector::parse(target).ok().map(TypingTarget::Peer),
     }
 }
 

@@ -10,7 +10,7 @@ use super::guests::lsnp_commands;
 use super::json_fields::TROUBLE_SUFFIX;
 use super::json_line::JsonLine;
 use super::json_peers::{
-    append_flaps, append_membership, append_peer, append_presence, append_receipt,
+    append_flaps, append_membership, append_peer, append_presence, append_receipt, append_typing,
 };
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
@@ -276,6 +276,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             Command::MarkRead { log, sequence } => {
                 return append_log_request("read", log, *sequence, *sequence, out);
             }
+            Command::Type(target) => return append_typing(target, out),
             Command::Lsnp(request) => lsnp_commands::format_request(request),
             Command::Publish { .. }
             | Command::SendToGuest(_)
@@ -348,6 +349,17 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             old,
             at,
         } => append_membership("nick", room, peer, Some(old), *at, out),
+        Notice::Typing {
+            target,
+            peer,
+            is_typing,
+        } => {
+            let mut line = JsonLine::new("typing", out);
+            line.string("target", &target.to_string());
+            line.peer(peer);
+            line.raw("typing", is_typing);
+            line.finish();
+        }
         Notice::Presence {
             room,
             peer,

@@ -17,6 +17,7 @@ use crate::base::lines::Lines;
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::typing::TypingTarget;
 use crate::base::request_id::RequestId;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{TenthsMs, WallTime};
@@ -162,6 +163,7 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
                 .ok_or_else(|| missing("port"))?,
             peer: fields.id("sender"),
         },
+        "typing" => UserCommand::Core(Command::Type(parse_typing(fields)?)).into(),
         "finish" => RequestKind::Finish {
             required_peers: fields.number("need"),
             is_sync: fields.flag("sync").unwrap_or(false),
@@ -183,6 +185,17 @@ fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
             .into()
         }
         kind => return Err(format!("\"{kind}\" is no type of a request")),
+    })
+}
+
+/// Parses the target of a line that the user types.
+fn parse_typing(fields: &Fields<'_>) -> Result<TypingTarget, String> {
+    let target = fields.text("target").unwrap_or_default();
+    Ok(match target.starts_with('@') {
+        true => TypingTarget::Peer(
+            PeerSelector::parse(target).map_err(|error| format!("the name {target} {error}"))?,
+        ),
+        false => TypingTarget::Room(command::parse_room(target)?),
     })
 }
 
@@ -440,6 +453,13 @@ fn parse_notice(fields: &Fields<'_>, own: Option<PeerId>) -> Option<Notice> {
         });
     }
     let peer = parse_peer(fields)?;
+    if fields.kind() == "typing" {
+        return Some(Notice::Typing {
+            target: Target::parse(fields.text("target")?)?,
+            peer,
+            is_typing: fields.flag("typing")?,
+        });
+    }
     let at = fields.time("timestamp")?;
     let target = Target::parse(fields.text("target")?)?;
     if fields.kind() == "read" {

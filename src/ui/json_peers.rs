@@ -5,6 +5,7 @@ use crate::base::event::notice::FlapKind;
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::name::{Nick, Room};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::typing::TypingTarget;
 use crate::base::time::WallTime;
 
 pub(super) fn append_membership(
@@ -65,6 +66,16 @@ pub(super) fn append_presence(
             line.string("content", text.as_str());
         }
         None => line.string("change", "back"),
+    }
+    line.finish();
+}
+
+/// Appends the request to say that our user types a line.
+pub(super) fn append_typing(target: &TypingTarget, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new("typing", out);
+    match target {
+        TypingTarget::Room(room) => line.string("target", room.as_str()),
+        TypingTarget::Peer(selector) => line.string("target", &selector.to_string()),
     }
     line.finish();
 }

@@ -180,6 +180,7 @@ impl TextRenderer {
             | Notice::Stats { .. }
             | Notice::Delivered { .. }
             | Notice::Resolved { .. }
+            | Notice::Typing { .. }
             | Notice::KeyMismatch { .. }
             | Notice::DuplicateIdentity { .. }
             | Notice::Error { .. } => {}

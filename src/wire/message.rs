@@ -83,6 +83,11 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         away: Option<String>,
     },
+    /// The sender's user types a line.
+    Typing {
+        /// For whom the line will be: a room `#name` or the receiver `@id`.
+        target: String,
+    },
     /// Introduces peers with which the sender is linked, so that the receiver can dial them.
     Peers {
         /// A [`ConnectionCode`](crate::wire::code::ConnectionCode) for each peer, at most
@@ -407,6 +412,9 @@ impl MessageFields {
                 username: self.username?,
             },
             "presence" => Message::Presence { away: self.away },
+            "typing" => Message::Typing {
+                target: self.target?,
+            },
             "bye" => Message::Bye {
                 reason: ByeReason::parse(&self.reason?),
             },

@@ -25,3 +25,5 @@ mod rooms;
 mod routes;
 mod smoke;
 mod swarm;
+#[cfg(feature = "presence")]
+mod typing;

@@ -253,6 +253,13 @@ fn profile() {
 }
 
 #[test]
+fn typing() {
+    let vector = vector("typing.txt");
+    let target = vector.text("target").to_owned();
+    assert_message(&vector, "json", Message::Typing { target });
+}
+
+#[test]
 fn presence() {
     let vectors = vectors("presence.txt");
     let away = Some(vectors[0].text("away").to_owned());

@@ -5,6 +5,7 @@ use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, PeerSelector, Room, Target};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::typing::TypingTarget;
 use crate::base::request_id::RequestId;
 use crate::base::text::line_form::LineForm;
 
@@ -46,6 +47,8 @@ pub enum Command {
     Nick(Nick),
     /// Say that the user is away, and why; or, with `None`, that the user is back.
     Away(Option<AwayText>),
+    /// Say that our user types a line.
+    Type(TypingTarget),
     /// List the linked, discovered and reachable peers. Answered by `Notice::Peers`, and
     /// `Notice::Guests`.
     Peers,

@@ -69,6 +69,15 @@ pub enum Notice {
         /// When this program learned it.
         at: WallTime,
     },
+    /// A peer types a line, or no longer does. Belongs to no transcript.
+    Typing {
+        /// For whom the line will be.
+        target: Target,
+        /// The peer.
+        peer: Peer,
+        /// Whether it types.
+        is_typing: bool,
+    },
     /// A peer changed so often that not every change was shown. The present state follows, unless
     /// it is the one shown last.
     Flapped {

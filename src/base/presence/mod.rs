@@ -1,2 +1,3 @@
 //! What people say about themselves beside their names.
 pub mod away;
+pub mod typing;

@@ -9,3 +9,4 @@ pub mod resolve_name;
 pub mod rooms;
 pub mod roster;
 pub mod routes;
+pub mod typists;

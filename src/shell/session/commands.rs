@@ -282,6 +282,7 @@ impl Session {
             }
             Command::Nick(_)
             | Command::Away(_)
+            | Command::Type(_)
             | Command::Peers
             | Command::Stats
             | Command::Lsnp(_)

@@ -209,6 +209,13 @@ impl Session {
                     transcript.handle_chat(chat, store, sink);
                 }
             }
+            Notice::Typing { target, .. } => {
+                let room = target.room().map(FolderName::from);
+                let is_shown = room.is_none_or(|room| self.is_listening_to(&room));
+                if self.is_listening() && is_shown && sink.can_answer() {
+                    emit(sink, None, EventKind::Notice(Arc::clone(notice)));
+                }
+            }
             Notice::Error { code, content } if is_answer => {
                 self.refuse(*code, content.clone(), sink);
             }

@@ -64,6 +64,11 @@ impl LineEditor {
         self.text.is_empty()
     }
 
+    /// The line as edited so far. `None`: the user searches, or is asked something.
+    pub fn edited_line(&self) -> Option<String> {
+        self.prompt().is_none().then(|| self.text.text())
+    }
+
     /// Adds lines of earlier runs to the history, the oldest first.
     pub fn load_history(&mut self, lines: &[String]) {
         lines.iter().for_each(|line| self.history.push(line));

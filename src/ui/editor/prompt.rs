@@ -1,8 +1,11 @@
 //! What the prompt says, and the title of the terminal.
-use crate::base::name::Room;
+use crate::base::event::peer::Peer;
+use crate::base::name::{Room, Target};
 
 /// Longest title, in characters.
 const TITLE_MAX_CHARS: usize = 80;
+/// Maximum number of peers that are counted as typing.
+const TYPING_MAX: usize = 16;
 
 /// What the user sees before the line that he types.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct Prompt {
     pub others_here: u64,
     /// How many direct messages came since the user entered the last line.
     pub unread: u64,
+    /// Who is typing, and for whom.
+    pub typing: Vec<(Target, Peer)>,
 }
 
 impl Prompt {
@@ -40,9 +45,34 @@ impl Prompt {
         state
     }
 
+    /// Records that a peer types, or no longer does.
+    pub fn set_typing(&mut self, target: &Target, peer: &Peer, is_typing: bool) {
+        self.typing.retain(|(_, other)| other.id != peer.id);
+        if is_typing && self.typing.len() < TYPING_MAX {
+            self.typing.push((target.clone(), peer.clone()));
+        }
+    }
+
+    /// Who types in this room, or a direct message.
+    fn typing_note(&self) -> Option<String> {
+        let is_shown = |target: &Target| {
+            target
+                .room()
+                .is_none_or(|it| Some(it) == self.room.as_ref())
+        };
+        let shown = self.typing.iter().filter(|(target, _)| is_shown(target));
+        let names: Vec<&str> = shown.map(|(_, peer)| peer.nick.as_str()).collect();
+        match &names[..] {
+            [] => None,
+            [name] => Some(format!("{name} is typing")),
+            [name, other] => Some(format!("{name} and {other} are typing")),
+            names => Some(format!("{} are typing", names.len())),
+        }
+    }
+
     /// What else the user should know. Each note stands in the parentheses.
     fn notes(&self) -> Vec<String> {
         let unread = (self.unread > 0).then(|| format!("{} unread", self.unread));
-        unread.into_iter().collect()
+        unread.into_iter().chain(self.typing_note()).collect()
     }
 }

@@ -186,6 +186,14 @@ impl Frontend {
                 if let Notice::Error { code, content } = &*notice {
                     return self.show_error(*code, content, None);
                 }
+                if let Notice::Typing {
+                    target,
+                    peer,
+                    is_typing,
+                } = &*notice
+                {
+                    return self.change_prompt(|it| it.set_typing(target, peer, *is_typing));
+                }
                 if let Notice::Guest(guest) = &*notice
                     && guest.event.is_line()
                 {

@@ -2,11 +2,13 @@
 //! The session is in this process, or in the program that runs in the same directory.
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
+use std::time::Instant;
 
 use crate::base::event::command::Command;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room};
+use crate::base::presence::typing::TypingTarget;
 use crate::base::table::SortedMap;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time, WallTime};
@@ -79,6 +81,8 @@ pub struct Frontend {
     pub(super) required_peers: Option<u64>,
     /// The peers that must be here: `peers --expect`.
     pub(super) expected_peers: Option<ExpectedPeers>,
+    /// For whom the user was last said to type, and when.
+    pub(super) typing_said: Option<(TypingTarget, Instant)>,
     /// What the prompt says.
     pub(super) prompt: Prompt,
     /// Lines that were said while the user was away. `None`: all lines are shown as they come.
@@ -212,6 +216,7 @@ impl Frontend {
             lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
             expected_peers: parts.expected_peers,
+            typing_said: None,
             prompt: Prompt::default(),
             missed,
             history_pages: HistoryPages::default(),
@@ -340,6 +345,8 @@ impl Frontend {
     /// prints the ready line to stdout. Later calls follow when a new session replaces the last
     /// one.
     fn announce_ready(&mut self, ready: &Ready) {
+        // Nobody will say of those of an earlier session that they have ended.
+        self.prompt.typing.clear();
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.show_current_room();
         if !self.exit_policy.mode.prints_transcript() {

@@ -308,6 +308,11 @@ impl Renderer {
         }
     }
 
+    /// The line as typed so far. `None`: there is no editor, or no line is edited now.
+    pub fn typed_line(&self) -> Option<String> {
+        self.editor_line.as_ref()?.editor.edited_line()
+    }
+
     /// Removes the editor. Returns the bytes that clear the editor's line.
     pub fn close_editor(&mut self) -> Vec<u8> {
         let clearing = self.hide_editor();

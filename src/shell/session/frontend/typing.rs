@@ -2,8 +2,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::base::event::command::Command;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::lines::Lines;
+use crate::base::presence::away::HAS_PRESENCE;
+use crate::base::presence::typing::TypingTarget;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -13,9 +16,13 @@ use crate::ui::command::{self, UserCommand};
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::EditOutcome;
 use crate::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
+use crate::ui::request::Request;
 
 /// How long the program waits before it stops until the terminal has taken all output.
 const SUSPEND_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often the session is told that the user types. It tells the others less often.
+const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Frontend {
     /// Recalls the lines that were typed in earlier runs.
@@ -52,7 +59,11 @@ impl Frontend {
     /// Handles a key or a paste.
     pub(super) fn handle_typed(&mut self, input: TerminalInput) {
         match self.renderer.handle_input(input) {
-            EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
+            EditOutcome::Edited => {
+                self.redraw_editor();
+                self.say_typing();
+            }
+            EditOutcome::Rejected => self.redraw_editor(),
             EditOutcome::ClearScreen => {
                 self.renderer.clear_screen();
                 self.redraw_editor();
@@ -74,6 +85,26 @@ impl Frontend {
                 self.handle_typed_line(&line);
             }
         }
+    }
+
+    /// Says to others that the user types a line for them, now and then.
+    fn say_typing(&mut self) {
+        let line = self.renderer.typed_line().filter(|_| HAS_PRESENCE);
+        let target = line.and_then(|line| command::typing_target(&line, self.rooms.first()));
+        let Some(target) = target else {
+            return;
+        };
+        let is_said = |(said, at): &(TypingTarget, Instant)| {
+            *said == target && at.elapsed() < TYPING_INTERVAL
+        };
+        if self.typing_said.as_ref().is_some_and(is_said) {
+            return;
+        }
+        self.typing_said = Some((target.clone(), Instant::now()));
+        self.outgoing.push_back(Request {
+            id: None,
+            kind: UserCommand::Core(Command::Type(target)).into(),
+        });
     }
 
     /// Says each of the pasted lines as text.
