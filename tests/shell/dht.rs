@@ -1,6 +1,8 @@
 //! The DHT: addresses are published again and again, and nodes that lie, crowd or dawdle cost no more
 //! than their own answers.
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -181,6 +183,10 @@ fn item_fields(key: PeerId, sequence: i64, value: &[u8], signature: &[u8; 64]) -
 
 /// Crowding nodes around the item of alice. Each lists the next ones, which are nearer to it.
 fn crowd(count: usize, listed: usize, delay: Duration) -> FakeNodes {
+    FakeNodes::start(count, crowd_behaviour(count, listed, delay))
+}
+
+fn crowd_behaviour(count: usize, listed: usize, delay: Duration) -> Behaviour {
     let target = *MutableItem::target_from_key(&identity(1).id().0, None).as_bytes();
     let id = move |number: usize| {
         let mut id = target;
@@ -206,7 +212,7 @@ fn crowd(count: usize, listed: usize, delay: Duration) -> FakeNodes {
         }
         (delay, request.respond(&fields))
     };
-    FakeNodes::start(count, Box::new(behaviour))
+    Box::new(behaviour)
 }
 
 /// Addresses are published at each interval, with a growing sequence, also while two of the five
@@ -372,6 +378,152 @@ fn a_crowd_around_an_item_is_refused() {
         let put = node.put(&name, &found[0], 1, b"value", signature);
         let why = put.expect_err("refused");
         assert!(why.contains("too many nodes"), "{why}");
+    });
+}
+
+/// A node that lists no other one at first, and then a crowd. What it listed at first is not kept, so
+/// `mainline` would look again to put an item, and panic.
+#[test]
+fn a_crowd_that_hides_at_first_is_refused() {
+    let Some(host) = Host::new(&[]) else { return };
+    host.namespace.inside(|| {
+        let gets = AtomicUsize::new(0);
+        let crowd = crowd_behaviour(300, 20, Duration::ZERO);
+        let behaviour = move |number: usize, request: &Request| {
+            let is_first = request.is_get && gets.fetch_add(1, Ordering::Relaxed) == 0;
+            if is_first {
+                let fields = [&id_field(&[7; 20])[..], b"5:token4:abcd"].concat();
+                return (Duration::ZERO, request.respond(&fields));
+            }
+            // Nobody is known before the first answer.
+            match request.is_get {
+                true => crowd(number, request),
+                false => (TIMEOUT, Vec::new()),
+            }
+        };
+        let nodes = FakeNodes::start(300, Box::new(behaviour));
+        let items = DhtItems::new(&identity(1), None);
+        let name = items.of_peer(identity(1).id());
+        let node = DhtNode::start(&nodes.bootstrap(), &[], None).expect("a node");
+        let found = node.get(std::slice::from_ref(&name)).expect("answers");
+        assert_eq!(found[0].nodes, 1, "{found:?}");
+        let signature = items.sign(&name, 1, b"value");
+        let put = node.put(&name, &found[0], 1, b"value", signature);
+        let why = put.expect_err("refused");
+        assert!(why.contains("too few nodes"), "{why}");
+        assert!(node.get(std::slice::from_ref(&name)).is_ok());
+    });
+}
+
+/// While alice's addresses are published, and slow nodes delay that, ids are looked up. What is wrong
+/// with the one is not taken for well by the other.
+#[test]
+fn a_look_up_does_not_wait_for_publishing() {
+    let Some(host) = Host::new(&[]) else { return };
+    host.add_card("10.0.0.1/24");
+    host.namespace.inside(|| {
+        let bob = identity(2);
+        let items = DhtItems::new(&bob, None);
+        let name = items.of_peer(bob.id());
+        let of_bob = *MutableItem::target_from_key(&bob.id().0, None).as_bytes();
+        let address = SocketAddr::from(([10, 0, 0, 7], 9999));
+        let code = ConnectionCode::new(bob.id(), &[address]);
+        let value = items.encode(&name, 5, &code);
+        let signature = items.sign(&name, 5, &value);
+        let slow = crowd_behaviour(300, 1, Duration::from_millis(250));
+        let behaviour = move |number: usize, request: &Request| match &request.target {
+            Some(target) if request.is_get && *target == of_bob => {
+                let fields = item_fields(name.key, 5, &value, &signature);
+                (Duration::ZERO, request.respond(&fields))
+            }
+            Some(_) if request.is_get => slow(number, request),
+            _ => (Duration::ZERO, request.respond(&id_field(&[7; 20]))),
+        };
+        let nodes = FakeNodes::start(300, Box::new(behaviour));
+        let finder = finder(1, &nodes.bootstrap());
+        let in_thread = Arc::clone(&finder);
+        let mut finders = Finders::new(Arc::new(|| {}));
+        let work = move |reporter| in_thread.run(reporter);
+        finders.add(FoundVia::Dht, Box::new(work));
+        finders.start_due(Time(0), 0);
+        let mut longest = Duration::ZERO;
+        let troubles = || {
+            let (mut counters, mut troubles) = (Vec::new(), Vec::new());
+            finders.add_stats(&mut counters, &mut troubles);
+            troubles.into_iter().map(|(_, it)| it).collect::<String>()
+        };
+        wait_until("publishing is given up", TIMEOUT, || {
+            let begin = Instant::now();
+            let found = finder.look_up(bob.id(), true).expect("addresses");
+            assert_eq!(found, [address]);
+            longest = longest.max(begin.elapsed());
+            troubles() == "the answers of the DHT do not end"
+        });
+        assert!(longest < Duration::from_secs(5), "{longest:?}");
+        finder.look_up(bob.id(), true).expect("addresses");
+        assert_eq!(troubles(), "the answers of the DHT do not end");
+    });
+}
+
+/// A panic of `mainline` in its own thread ends the finder, and not the program: the thread sleeps,
+/// and no other node of the DHT is started. A process of its own has that panic, for it is not
+/// the same afterwards.
+#[test]
+fn a_panic_of_the_library_ends_the_finder_alone() {
+    const IS_CHILD: &str = "P2PCHAT_TEST_DHT_PANICS";
+    const DONE: i32 = 7;
+    if std::env::var_os(IS_CHILD).is_none() {
+        let program = std::env::current_exe().expect("this program");
+        let mut child = Command::new(program);
+        child.args([
+            "--exact",
+            "dht::a_panic_of_the_library_ends_the_finder_alone",
+        ]);
+        let status = child.env(IS_CHILD, "1").status().expect("a process");
+        assert_eq!(status.code(), Some(DONE));
+        return;
+    }
+    let start = || DhtNode::start(&["127.0.0.1:1".to_owned()], &[], Some(Ipv4Addr::LOCALHOST));
+    assert!(start().is_ok());
+    let thread = thread::Builder::new().name("Mainline Dht actor thread".to_owned());
+    let thread = thread.spawn(|| panic!("too many nodes")).expect("a thread");
+    wait_until("the DHT is off", TIMEOUT, || {
+        start().is_err_and(|why| why.contains("is off until the next start"))
+    });
+    assert!(!thread.is_finished());
+    assert!(thread::spawn(|| panic!("a bug")).join().is_err());
+    std::process::exit(DONE);
+}
+
+/// A node that knows no other one is enough to publish, at the first attempt.
+#[test]
+fn one_node_is_enough() {
+    let Some(host) = Host::new(&[]) else { return };
+    host.add_card("10.0.0.1/24");
+    host.namespace.inside(|| {
+        let nodes = FakeNodes::start(
+            1,
+            Box::new(|_, request| {
+                let mut fields = id_field(&[7; 20]);
+                if request.is_get {
+                    fields.extend(b"5:token4:abcd");
+                }
+                (Duration::from_millis(200), request.respond(&fields))
+            }),
+        );
+        let alices = finder(1, &nodes.bootstrap());
+        let mut finders = Finders::new(Arc::new(|| {}));
+        let work = move |reporter| alices.run(reporter);
+        finders.add(FoundVia::Dht, Box::new(work));
+        finders.start_due(Time(0), 0);
+        // The second attempt is 5 s later.
+        wait_until("it is published", Duration::from_secs(4), || {
+            let (mut counters, mut troubles) = (Vec::new(), Vec::new());
+            finders.add_stats(&mut counters, &mut troubles);
+            assert!(troubles.is_empty(), "{troubles:?}");
+            let mut announced = counters.iter().filter(|it| it.0.ends_with("announced"));
+            announced.any(|it| it.1 > 0)
+        });
     });
 }
 

@@ -62,6 +62,7 @@ pub struct DhtConfig {
 }
 
 /// The newest code of a peer that was found.
+#[derive(Clone)]
 struct FoundCode {
     sequence: i64,
     code: ConnectionCode,
@@ -77,10 +78,22 @@ struct Memory {
     codes: Vec<FoundCode>,
 }
 
-/// The finder. Threads share it; one at a time uses the DHT.
+/// What is wrong with publishing, and with looking up.
+#[derive(Default)]
+struct Troubles {
+    publishing: Option<String>,
+    looking_up: Option<String>,
+}
+
+/// The finder. One thread publishes, and others look up, one at a time.
 pub struct DhtFinder {
     config: DhtConfig,
+    /// Locked for moments only.
     memory: Mutex<Memory>,
+    /// Locked for moments only.
+    troubles: Mutex<Troubles>,
+    /// Locked while an id is looked up.
+    look_up_turn: Mutex<()>,
     /// Set when the thread of the finder has started.
     reporter: OnceLock<Reporter>,
 }
@@ -91,6 +104,8 @@ impl DhtFinder {
         Arc::new(DhtFinder {
             config,
             memory: Mutex::default(),
+            troubles: Mutex::default(),
+            look_up_turn: Mutex::default(),
             reporter: OnceLock::new(),
         })
     }
@@ -98,7 +113,7 @@ impl DhtFinder {
     /// Publishes our addresses and finds members of a closed network, until the program ends. A
     /// program that leaves soon finds nobody so in the open network, and returns.
     pub fn run(&self, reporter: Reporter) {
-        let reporter = self.reporter.get_or_init(|| reporter);
+        self.reporter.get_or_init(|| reporter);
         let slots = self.config.items.slots();
         if !self.config.announces && slots.is_empty() {
             return;
@@ -110,11 +125,11 @@ impl DhtFinder {
             let interval = match self.run_round(&slots, code.as_ref(), is_first) {
                 Ok(()) => {
                     (is_first, retry_after) = (false, RETRY_MIN);
-                    reporter.set_trouble(None);
+                    self.set_trouble(|troubles| troubles.publishing = None);
                     self.config.publish_interval
                 }
                 Err(trouble) => {
-                    reporter.set_trouble(Some(trouble));
+                    self.set_trouble(|troubles| troubles.publishing = Some(trouble));
                     let interval = retry_after;
                     retry_after = (retry_after * 2).min(RETRY_MAX);
                     interval
@@ -148,8 +163,10 @@ impl DhtFinder {
         code: Option<&ConnectionCode>,
         is_first: bool,
     ) -> Result<(), String> {
-        let mut memory = lock(&self.memory);
-        let node = self.start_node(&memory)?;
+        let node = self.start_node()?;
+        if code.is_some() {
+            node.wait_for_nodes()?;
+        }
         let found = self.read_slots(&node, slots)?;
         if let Some(code) = code {
             let own = self.config.items.of_peer(self.config.own);
@@ -172,17 +189,33 @@ impl DhtFinder {
         } else if self.config.announces {
             return Err("there is no address to publish".to_owned());
         }
-        memory.nodes = node.remember();
+        lock(&self.memory).nodes = node.remember();
         Ok(())
     }
 
-    fn start_node(&self, memory: &Memory) -> Result<DhtNode, String> {
+    /// Changes the troubles, and reports them.
+    fn set_trouble(&self, change: impl FnOnce(&mut Troubles)) {
+        let mut troubles = lock(&self.troubles);
+        change(&mut troubles);
+        if let Some(reporter) = self.reporter.get() {
+            let Troubles {
+                publishing,
+                looking_up,
+            } = &*troubles;
+            let looking_up = looking_up.as_ref().map(|it| format!("looking up: {it}"));
+            let all: Vec<String> = publishing.iter().cloned().chain(looking_up).collect();
+            reporter.set_trouble((!all.is_empty()).then(|| all.join("; ")));
+        }
+    }
+
+    fn start_node(&self) -> Result<DhtNode, String> {
+        let remembered = lock(&self.memory).nodes.clone();
         let names = &self.config.interfaces;
         let bind = match names.is_empty() {
             true => None,
             false => Some(first_address(names).ok_or("no used interface has an IPv4 address")?),
         };
-        DhtNode::start(&self.config.bootstrap, &memory.nodes, bind)
+        DhtNode::start(&self.config.bootstrap, &remembered, bind)
     }
 
     /// Reads all slots, and reports the members that are found.
@@ -252,20 +285,21 @@ impl DhtFinder {
     /// # Errors
     /// The DHT does not answer, or knows no address of this peer.
     pub fn look_up(&self, peer: PeerId, is_requested: bool) -> io::Result<Vec<SocketAddr>> {
-        let mut memory = lock(&self.memory);
-        let known = memory.codes.iter().find(|known| known.code.id == peer);
+        let _turn = lock(&self.look_up_turn);
+        let known = lock(&self.memory).code_of(&peer);
         if let Some(known) = known.filter(|it| !is_requested && it.found_at.elapsed() < FRESH_TIME)
         {
-            return Ok(known.code.addresses.clone());
+            return Ok(known.code.addresses);
         }
         let name = self.config.items.of_peer(peer);
-        let node = self.start_node(&memory).map_err(io::Error::other)?;
-        let found = node.get(std::slice::from_ref(&name));
-        if let Some(reporter) = self.reporter.get() {
-            reporter.set_trouble(found.as_ref().err().cloned());
-        }
-        let found = found.map_err(io::Error::other)?;
-        memory.nodes = node.remember();
+        let found = self.start_node().and_then(|node| {
+            let found = node.get(std::slice::from_ref(&name))?;
+            Ok((found, node.remember()))
+        });
+        self.set_trouble(|troubles| troubles.looking_up = found.as_ref().err().cloned());
+        let (found, nodes) = found.map_err(io::Error::other)?;
+        let mut memory = lock(&self.memory);
+        memory.nodes = nodes;
         let newest = found.iter().find_map(|found| {
             let (sequence, _) = found.newest.as_ref()?;
             Some((*sequence, self.code(&name, found)?))
@@ -277,13 +311,17 @@ impl DhtFinder {
                 .into_iter()
                 .for_each(Reporter::record_found);
         }
-        let known = memory.codes.iter().find(|known| known.code.id == peer);
-        let addresses = known.map(|known| known.code.addresses.clone());
+        let addresses = memory.code_of(&peer).map(|known| known.code.addresses);
         addresses.ok_or_else(|| io::Error::other("the DHT knows no address of this peer yet"))
     }
 }
 
 impl Memory {
+    fn code_of(&self, peer: &PeerId) -> Option<FoundCode> {
+        let mut codes = self.codes.iter();
+        codes.find(|known| known.code.id == *peer).cloned()
+    }
+
     /// Keeps a code, unless one of the same peer with a greater sequence was found within `life`.
     /// After that, the peer's clock went back, or that item is lost.
     fn record(&mut self, sequence: i64, code: ConnectionCode, life: Duration) {
@@ -325,6 +363,6 @@ fn unix_s() -> i64 {
     since.map_or(0, |it| i64::try_from(it.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

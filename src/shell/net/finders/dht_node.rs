@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mainline::async_dht::AsyncDht;
 use mainline::{Dht, MutableItem};
 
+use crate::shell::net::finders::dht_panic;
 use crate::wire::dht::ItemName;
 
 /// How long a node of the DHT has to answer.
@@ -21,6 +22,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of nodes that shall store an item. `mainline` panics if they are more than 255;
 /// normally they are about 20.
 const STORING_NODES_MAX: usize = 200;
+/// How long the nodes that [`DhtNode::get`] has found are used to put an item. After 5 minutes
+/// `mainline` would look for others by itself, and take any number of them.
+const FOUND_NODES_LIFE: Duration = Duration::from_secs(120);
 /// Number of nodes that are remembered for the next time, beside those to bootstrap from.
 const REMEMBERED_NODES_MAX: usize = 8;
 
@@ -31,6 +35,9 @@ pub struct FoundItem {
     pub newest: Option<(i64, Vec<u8>)>,
     /// Number of nodes that answered, and would store it.
     pub nodes: usize,
+    /// Whether `mainline` keeps these nodes, and puts the item there.
+    are_kept: bool,
+    found_at: Instant,
 }
 
 /// A running node. It ends when this is dropped.
@@ -40,6 +47,8 @@ pub struct DhtNode {
 
 /// One answer to a request.
 enum Answer {
+    /// Whether any node was known before the requests.
+    IsKnown(bool),
     Item(Option<MutableItem>),
     Nodes(usize),
 }
@@ -56,6 +65,10 @@ impl DhtNode {
         remembered: &[String],
         bind: Option<Ipv4Addr>,
     ) -> Result<DhtNode, String> {
+        dht_panic::contain();
+        if dht_panic::has_failed() {
+            return Err("the DHT has failed, and is off until the next start".to_owned());
+        }
         let bind = bind.unwrap_or(Ipv4Addr::UNSPECIFIED);
         // If its own socket fails, `mainline` may panic.
         let checked = UdpSocket::bind((bind, 0)).map_err(|error| error.to_string());
@@ -76,6 +89,24 @@ impl DhtNode {
         })
     }
 
+    /// Waits until some nodes of the DHT are known. Only then can anything be put.
+    ///
+    /// # Errors
+    /// No node answers.
+    pub fn wait_for_nodes(&self) -> Result<(), String> {
+        let dht = &self.dht;
+        let are_known = wait(async move {
+            // False also if a node answers that knows no other one.
+            dht.bootstrapped().await;
+            !dht.to_bootstrap().await.is_empty()
+        });
+        match are_known {
+            Some(true) => Ok(()),
+            Some(false) => Err("no node of the DHT answers".to_owned()),
+            None => Err("the answers of the DHT do not end".to_owned()),
+        }
+    }
+
     /// Gets some items at the same time: what is known of each, in their order.
     ///
     /// # Errors
@@ -83,6 +114,11 @@ impl DhtNode {
     pub fn get(&self, names: &[ItemName]) -> Result<Vec<FoundItem>, String> {
         let dht = &self.dht;
         let mut requests: Vec<Pin<Box<dyn Future<Output = Answer> + '_>>> = Vec::new();
+        // `mainline` keeps the nodes that answer only if it knew one before. Nothing comes between
+        // this request and the others.
+        requests.push(Box::pin(async move {
+            Answer::IsKnown(!dht.to_bootstrap().await.is_empty())
+        }));
         for ItemName { key, salt, .. } in names {
             let salt = salt.as_ref().map(|salt| &salt[..]);
             let target = MutableItem::target_from_key(&key.0, salt);
@@ -95,14 +131,16 @@ impl DhtNode {
             }));
         }
         let answers = wait(join_all(requests)).ok_or("the answers of the DHT do not end")?;
-        let mut found = Vec::new();
-        let mut newest = None;
+        let (mut found, mut newest, mut are_kept) = (Vec::new(), None, false);
         for answer in answers {
             match answer {
+                Answer::IsKnown(is_known) => are_kept = is_known,
                 Answer::Item(item) => newest = item.map(|it| (it.seq(), it.value().to_vec())),
                 Answer::Nodes(nodes) => found.push(FoundItem {
                     newest: newest.take(),
                     nodes,
+                    are_kept,
+                    found_at: Instant::now(),
                 }),
             }
         }
@@ -128,6 +166,9 @@ impl DhtNode {
             0 => return Err("no node of the DHT answers".to_owned()),
             1..=STORING_NODES_MAX => {}
             _ => return Err("too many nodes of the DHT crowd around our item".to_owned()),
+        }
+        if !found.are_kept || found.found_at.elapsed() > FOUND_NODES_LIFE {
+            return Err("too few nodes of the DHT are known yet".to_owned());
         }
         let salt = name.salt.as_ref().map(|salt| &salt[..]);
         let key = name.key.0;

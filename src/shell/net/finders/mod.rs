@@ -4,6 +4,8 @@
 pub mod dht;
 #[cfg(feature = "dht")]
 pub mod dht_node;
+#[cfg(feature = "dht")]
+pub mod dht_panic;
 #[allow(clippy::module_inception)]
 pub mod finders;
 #[cfg(feature = "grenache")]
