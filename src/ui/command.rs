@@ -54,12 +54,19 @@ pub enum UserCommand {
     Connect(String),
     /// List known peers, or change what is known of one.
     Trust(TrustCommand),
+    /// Show or change a setting of this user.
+    Set {
+        /// The name of the setting. `None`: show all.
+        name: Option<String>,
+        /// The new value. `None`: show the setting.
+        value: Option<String>,
+    },
+    /// Clear the screen.
+    Clear,
+    /// Begin, or cease, to report details on stderr.
+    Verbose,
     /// Show [`HELP`].
     Help,
-    /// Clear the screen of the terminal.
-    Clear,
-    /// Begin to print diagnostics as with `--debug`, or end it.
-    Verbose,
     /// Leave all rooms and end the program.
     Quit,
 }
@@ -69,6 +76,15 @@ pub const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// Refuses a command of a part that is left out.
 const NOT_BUILT: &str = "not part of this build: leave it out, or build with `--features presence`";
+
+/// Refuses /set where it is left out.
+const NO_SETTINGS: &str =
+    "not part of this build: leave it out, or build with `--features terminal`";
+
+/// How many typing errors an unknown command may have, so that the one that was meant is named.
+const TYPING_ERRORS_MAX: usize = 2;
+/// How many characters of an unknown command are shown, and compared with the known ones.
+const COMMAND_MAX_CHARS: usize = 32;
 
 /// The answer to /help.
 pub const HELP: &str = "\
@@ -92,11 +108,12 @@ pub const HELP: &str = "\
 /whois NAME       key, fingerprint and whereabouts of somebody
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
+/post TEXT        say a line here
+/set [NAME VALUE] show or keep a setting: username, color, bell, history-direct
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
 /verbose          print what happens on stderr, as with --debug; again: no more
 /clear            clear the screen
 /quit             leave (also /exit, /q)
-/post TEXT        say a line
 //TEXT            say a line that begins with /
 keys: C-a C-e C-b C-f M-b M-f move; C-u C-k C-w M-d delete, C-y puts it back;
       up, down, C-r: earlier lines; C-l clears the screen, C-c the line;
@@ -126,6 +143,8 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "verbose" => Ok(UserCommand::Verbose),
         "post" if argument.is_empty() => Err("/post needs a text: /post hello".into()),
         "post" => build_room_message(None, argument, LineForm::Text),
+        "set" if !cfg!(feature = "terminal") => Err(NO_SETTINGS.into()),
+        "set" => Ok(parse_set(argument)),
         "users" | "who" | "names" | "list" => Ok(UserCommand::Core(Command::Peers)),
         "rooms" => Ok(UserCommand::Rooms),
         "code" => Ok(UserCommand::Code),
@@ -174,10 +193,85 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         }
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
         "me" => build_room_message(None, argument, LineForm::Action),
-        _ => Err(format!(
-            "/{word} is not a command here: /help lists them; to say it, begin the line with //"
-        )),
+        _ => Err(reject_unknown(word)),
     }
+}
+
+fn parse_set(argument: &str) -> UserCommand {
+    let (name, value) = argument
+        .split_once(char::is_whitespace)
+        .unwrap_or((argument, ""));
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    UserCommand::Set {
+        name: given(name),
+        value: given(value.trim()),
+    }
+}
+
+/// The commands in [`HELP`], each with the names of its arguments: of the row
+/// `/msg NAME TEXT    say a line (also /dm)`, `/msg` and `/dm` with `NAME TEXT`.
+pub fn command_rows() -> impl Iterator<Item = (String, &'static str)> {
+    let rows = HELP
+        .lines()
+        .filter(|row| row.starts_with('/') && !row.starts_with("//"));
+    rows.flat_map(|row| {
+        let (usage, text) = row.split_once("  ").unwrap_or((row, ""));
+        let (command, arguments) = usage.split_once(' ').unwrap_or((usage, ""));
+        let also = text.rsplit_once("(also ").map_or("", |(_, also)| also);
+        let others = also.split([',', ')', ' ']).filter(|it| it.starts_with('/'));
+        let commands = std::iter::once(command).chain(others);
+        commands.map(move |command| (command.to_owned(), arguments))
+    })
+}
+
+/// The error about an unknown command. Names the nearest one.
+fn reject_unknown(word: &str) -> String {
+    // A longer word is no mistyped command.
+    let word: String = word.chars().take(COMMAND_MAX_CHARS).collect();
+    let typed = format!("/{}", word.to_lowercase());
+    let distances = command_rows().map(|(command, _)| {
+        let distance = match typed.len() > 2 && command.starts_with(&typed) {
+            true => 1,
+            false => edit_distance(&typed, &command),
+        };
+        // The first letter is seldom mistyped.
+        let begins_otherwise = typed.chars().nth(1) != command.chars().nth(1);
+        (distance, begins_otherwise, command)
+    });
+    let errors_max = word
+        .chars()
+        .count()
+        .saturating_sub(1)
+        .min(TYPING_ERRORS_MAX);
+    let nearest = distances.min().filter(|(errors, ..)| *errors <= errors_max);
+    let hint = nearest.map_or(String::new(), |(_, _, command)| {
+        format!("did you mean {command}? ")
+    });
+    format!(
+        "/{word} is not a command here: {hint}/help lists them; to say it, begin the line with //"
+    )
+}
+
+/// How many characters must be changed, added, removed or swapped with the next one to make `b` of
+/// `a` (the optimal string alignment distance).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let is_changed = usize::from(a[i - 1] != b[j - 1]);
+            let mut least = (rows[i - 1][j] + 1)
+                .min(row[j - 1] + 1)
+                .min(rows[i - 1][j - 1] + is_changed);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
 }
 
 /// The text of [`UserCommand::History`].

@@ -245,6 +245,8 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Clear => "/clear".to_owned(),
         UserCommand::Verbose => "/verbose".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
+        // The frontend executes it.
+        UserCommand::Set { .. } => String::new(),
         UserCommand::SendToRoom { room, lines, form } => {
             let target = room.as_ref().map(Room::as_str);
             return append_send(target, lines, *form, None, after, out);

@@ -1,4 +1,6 @@
-//! What a person at the terminal sees of the talk of others.
+//! What a person at the terminal sees of the talk of others, and how he sets that.
+use std::fs;
+
 use crate::alice_and_bob;
 use crate::hosts::host::Loopback;
 use crate::hosts::program::{Program, TIMEOUT};
@@ -185,4 +187,98 @@ fn titles_are_for_terminals_that_know_them() {
         shown.contains("\u{1b}]2;a␇b␛]2;c\u{fffd}\u{7}"),
         "{shown:?}"
     );
+}
+
+/// Starts alice, whose name nothing but the login and the options file gives.
+fn alice_of_login(lo: &Loopback) -> AtTerminal {
+    let mut alice = command(&lo.host, "alice", &[]);
+    alice.env_remove("P2PCHAT_USERNAME").env("USER", "alice");
+    let alice = AtTerminal::run(alice, |_| {});
+    alice.pty.wait_last_row("#general>", 10);
+    alice
+}
+
+/// /set shows, changes and keeps settings, and /nick keeps the name; comments of the options file
+/// stay. A name that the environment gives is not kept.
+#[test]
+fn settings_and_the_name_are_kept() {
+    let Some(lo) = Loopback::new() else { return };
+    let file = lo.host.folder(".config/p2pchat/options");
+    fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+    fs::write(&file, "# quiet at night\n--color always\n").expect("a file");
+    let options = || fs::read_to_string(&file).expect("a file");
+    let mut alice = alice_of_login(&lo);
+    alice.pty.type_keys("/set\r");
+    for row in [
+        "username        alice",
+        "color           always",
+        "bell            on",
+    ] {
+        alice.pty.wait_row(row);
+    }
+    alice.pty.type_keys("/set bell off\r");
+    alice
+        .pty
+        .wait_row("p2pchat: bell is off, also in later runs: ");
+    alice.pty.type_keys("/set color never\r/set bell loud\r");
+    alice.pty.wait_row("p2pchat: /set bell takes on or off");
+    alice.pty.with_screen(|screen| screen.styles.clear());
+    alice.pty.type_keys("/nick carol\rhello\r");
+    alice.pty.wait_row("] carol: hello");
+    let styles = alice.pty.with_screen(|screen| screen.styles.clone());
+    assert!(styles.is_empty(), "{styles:?}");
+    let kept = "# quiet at night\n--color never\n--no-bell\n--username carol\n";
+    assert_eq!(options(), kept);
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+
+    let mut alice = alice_of_login(&lo);
+    alice.pty.wait_row("ready as carol~");
+    alice.pty.type_keys("/set bell\r");
+    alice.pty.wait_row("bell            off");
+    // Nothing but the prompt is left on the screen.
+    alice.pty.type_keys("/clear\r");
+    alice.pty.wait_screen("an empty screen", |screen| {
+        let rows = screen.lines();
+        let visible = &rows[rows.len().saturating_sub(12)..];
+        visible.iter().filter(|row| !row.is_empty()).count() == 1
+    });
+    alice.pty.type_keys("/q\r");
+    alice.assert_exit(0);
+
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    alice.pty.type_keys("/set nick dave\r");
+    alice
+        .pty
+        .wait_row("username is dave, in this run: $P2PCHAT_USERNAME");
+    alice.pty.wait_row("* alice is now known as dave");
+    assert_eq!(options(), kept);
+    alice.pty.type_keys("/exit\r");
+    alice.assert_exit(0);
+}
+
+/// /verbose reports details above the edited line, until it is typed again.
+#[test]
+fn verbose_reports_details_above_the_line() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    alice.pty.type_keys("/verbose\r");
+    alice.pty.wait_row("what happens is printed from now on");
+    alice.pty.type_keys("half");
+    let bob = lo.start("bob", &[]);
+    alice.pty.wait_row("* bob joined");
+    alice.pty.wait_row("p2pchat: debug: ");
+    alice.pty.wait_last_row("#general> half", 14);
+    alice.pty.type_keys("\x03/verbose\r");
+    alice.pty.wait_row("what happens is printed no more");
+    let details = || {
+        let rows = alice.pty.with_screen(|screen| screen.lines());
+        rows.iter().filter(|row| row.contains("debug:")).count()
+    };
+    let before = details();
+    drop(bob);
+    alice.pty.wait_row("* bob left");
+    assert_eq!(details(), before);
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
 }

@@ -15,6 +15,10 @@ use super::support::say;
 #[test]
 fn typed_lines_are_parsed_as_text_or_commands() {
     use UserCommand::{Core, Help, Quit, Search};
+    let set = |name: Option<&str>, value: Option<&str>| UserCommand::Set {
+        name: name.map(str::to_owned),
+        value: value.map(str::to_owned),
+    };
     let history = |lines| UserCommand::History {
         lines,
         before: None,
@@ -28,6 +32,14 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         ("///x", say(None, &["//x"], LineForm::Text)),
         ("/me  waves", say(None, &["waves"], LineForm::Action)),
         ("/ME waves", say(None, &["waves"], LineForm::Action)),
+        ("/post  hi there ", say(None, &["hi there"], LineForm::Text)),
+        ("/clear", UserCommand::Clear),
+        ("/Verbose", UserCommand::Verbose),
+        ("/q", Quit),
+        ("/EXIT", Quit),
+        ("/set", set(None, None)),
+        ("/set bell", set(Some("bell"), None)),
+        ("/set  Bell  off ", set(Some("Bell"), Some("off"))),
         ("/help", Help),
         ("/Quit", Quit),
         ("/Q", Quit),
@@ -76,6 +88,7 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         "/nick",
         "/nick a:b",
         "/me",
+        "/post",
         "/me  ",
         "/post",
         "/part a@b",
@@ -92,4 +105,42 @@ fn typed_lines_are_parsed_as_text_or_commands() {
         assert_eq!(command::parse(&text), Ok(parsed), "{text}");
     }
     assert!(command::parse("/nonsense").unwrap_err().contains("/help"));
+}
+
+/// The error about an unknown command names the nearest one, if there is one; every listed command
+/// exists.
+#[test]
+fn an_unknown_command_is_answered_by_the_nearest_one() {
+    let hint = |line: &str| {
+        let error = command::parse(line).unwrap_err();
+        let (_, hint) = error.split_once("here: ").expect("an unknown command");
+        let meant = hint.strip_prefix("did you mean ");
+        meant.map(|rest| rest.split_once('?').unwrap().0.to_owned())
+    };
+    for (typed, meant) in [
+        ("/jion #ops", "/join"),
+        ("/JOIM", "/join"),
+        ("/quti", "/quit"),
+        ("/hist 20", "/history"),
+        ("/usr", "/users"),
+        ("/nik bob", "/nick"),
+        ("/exti", "/exit"),
+    ] {
+        assert_eq!(hint(typed).as_deref(), Some(meant), "{typed}");
+    }
+    for typed in [
+        "/",
+        "/shout hey",
+        "/massage",
+        "/etc/passwd",
+        "/日本語日本語",
+    ] {
+        assert_eq!(hint(typed), None, "{typed}");
+    }
+    let long = command::parse(&format!("/{}", "j".repeat(100_000))).unwrap_err();
+    assert!(long.len() < 200, "{long}");
+    for (name, _) in command::command_rows() {
+        let refused = command::parse(&name).err().unwrap_or_default();
+        assert!(!refused.contains("is not a command here"), "{name}");
+    }
 }

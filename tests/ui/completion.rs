@@ -52,6 +52,8 @@ fn tab_completes_the_word_before_the_cursor() {
         ("//jo", "//jo"),
         ("/unknown bo", "/unknown bo"),
         ("/nick bo", "/nick bo"),
+        ("/set be", "/set bell "),
+        ("/ex", "/exit "),
         ("/history b", "/history b"),
         ("", ""),
         ("text ", "text "),

@@ -11,5 +11,6 @@ pub mod options_file;
 pub mod reading;
 pub mod reload;
 pub mod scan_target;
+pub mod settings;
 pub mod subcommand;
 pub mod values;

@@ -7,7 +7,7 @@ use crate::shell::config::environment::{EnvLookup, absolute_path_variable};
 use crate::shell::config::failure::Failure;
 
 /// Longest accepted options file, in bytes.
-const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
+pub const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// The options file of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +19,21 @@ pub struct OptionsFile {
 }
 
 impl OptionsFile {
+    /// Where the options file is, or would be. `None`: neither `$XDG_CONFIG_HOME` nor `$HOME` is an
+    /// absolute path.
+    pub fn path(env: EnvLookup<'_>) -> Option<PathBuf> {
+        let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
+            .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")))?;
+        Some(config.join("p2pchat/options"))
+    }
+
     /// Reads `$XDG_CONFIG_HOME/p2pchat/options`. Without that variable, reads
     /// `~/.config/p2pchat/options`. `None`: the file is missing.
     ///
     /// # Errors
     /// Exit status 78: the file cannot be read, is not UTF-8, or is longer than 64 KiB.
     pub fn read(env: EnvLookup<'_>) -> Result<Option<OptionsFile>, Failure> {
-        let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
-            .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")));
-        let Some(path) = config.map(|config| config.join("p2pchat/options")) else {
+        let Some(path) = OptionsFile::path(env) else {
             return Ok(None);
         };
         let unusable =

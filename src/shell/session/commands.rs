@@ -174,8 +174,10 @@ impl Session {
             },
             UserCommand::Help => self.reply(EventKind::Help(HELP.to_owned()), sink),
             UserCommand::Quit => self.has_quit = true,
-            // They concern the terminal of a frontend.
-            UserCommand::Clear | UserCommand::Verbose => {}
+            UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
+                let content = "this is for the program at the terminal".to_owned();
+                self.refuse(ErrorCode::InvalidLine, content, sink);
+            }
         }
         None
     }

@@ -36,18 +36,17 @@ impl Stderr {
         self.verbosity >= verbosity
     }
 
-    /// Begins to report what is for --debug, or ends it. Says which.
-    pub fn toggle_debug(&mut self) {
+    /// Begins to report what is for --debug, or ends it. Returns a sentence that says which.
+    pub fn toggle_debug(&mut self) -> &'static str {
         let before = self.before.take();
         if before.is_none() {
             self.before = Some(self.verbosity);
         }
         self.verbosity = before.unwrap_or(Verbosity::Debug);
-        let sentence = match self.before {
+        match self.before {
             Some(_) => "what happens is printed from now on; /verbose ends it",
             None => "what happens is printed no more",
-        };
-        self.write_line(&diagnostic::format_diagnostic(sentence));
+        }
     }
 
     /// Writes one line. The line must be safe for a terminal. If stderr is not read and the queue
@@ -64,16 +63,6 @@ impl Stderr {
         match &self.writer {
             Some(writer) => drop(writer.try_send(line)),
             None => drop(output_writer::write_all(io::stderr().as_fd(), &line)),
-        }
-    }
-
-    /// Writes a sentence if --debug was given. Calls `sentence` only in that case.
-    pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
-        if self.is_enabled(Verbosity::Debug) {
-            self.write_line(&diagnostic::format_diagnostic(&format!(
-                "debug: {}",
-                sentence()
-            )));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tab: completes commands, their arguments, names and rooms. What a command takes stands in
-//! [`HELP`].
-use crate::ui::command::HELP;
+//! [`HELP`](crate::ui::command::HELP).
+use crate::ui::command::command_rows;
 
 /// Maximum number of candidates that a list shows.
 const LISTED_MAX: usize = 100;
@@ -84,22 +84,6 @@ impl Completion {
     }
 }
 
-/// The commands in [`HELP`], each with the names of its arguments: of the row
-/// `/msg NAME TEXT    say a line (also /dm)`, `/msg` and `/dm` with `NAME TEXT`.
-fn command_rows() -> impl Iterator<Item = (String, &'static str)> {
-    let rows = HELP
-        .lines()
-        .filter(|row| row.starts_with('/') && !row.starts_with("//"));
-    rows.flat_map(|row| {
-        let (usage, text) = row.split_once("  ").unwrap_or((row, ""));
-        let (command, arguments) = usage.split_once(' ').unwrap_or((usage, ""));
-        let also = text.rsplit_once("(also ").map_or("", |(_, also)| also);
-        let others = also.split([',', ')', ' ']).filter(|it| it.starts_with('/'));
-        let commands = std::iter::once(command).chain(others);
-        commands.map(move |command| (command.to_owned(), arguments))
-    })
-}
-
 fn commands() -> Vec<String> {
     command_rows().map(|(command, _)| command).collect()
 }
@@ -118,6 +102,9 @@ fn arguments(line: &str, word: &str, words: &KnownWords) -> Vec<String> {
     let kinds = argument.split('|');
     let of_kind = |kind: &str| match kind {
         "NAME" if command == "/nick" => Vec::new(),
+        "NAME" if command == "/set" => ["username", "color", "bell", "history-direct"]
+            .map(str::to_owned)
+            .into(),
         "NAME" | "TEXT" => mentions(word, words),
         "#ROOM" => words.rooms.clone(),
         // A word to be typed as it is.

@@ -31,7 +31,7 @@ impl EventLoop {
     /// Passes events of streams to the core.
     pub(super) fn handle_stream_events(&mut self, events: Vec<StreamEvent>) {
         for event in events {
-            self.frontend.stderr.debug(|| format!("{event:?}"));
+            self.frontend.debug(|| format!("{event:?}"));
             self.handle_input(match event {
                 StreamEvent::Accepted(stream, address) => Input::Accepted { stream, address },
                 StreamEvent::Connected(stream) => Input::Connected { stream },
@@ -147,9 +147,9 @@ impl EventLoop {
         for sentence in self.finders.take_sentences() {
             self.frontend.warn(&sentence);
         }
-        if self.options.verbosity == Verbosity::Debug {
+        if self.frontend.stderr.is_enabled(Verbosity::Debug) {
             while let Some(line) = self.finders.take_status_line(self.now.time) {
-                self.frontend.stderr.debug(|| line);
+                self.frontend.debug(|| line);
             }
         }
     }
@@ -158,7 +158,7 @@ impl EventLoop {
     pub(super) fn handle_mapping_news(&mut self) {
         match self.port_mapping.take_news() {
             Some(Ok(sentence)) => {
-                self.frontend.stderr.debug(|| sentence);
+                self.frontend.debug(|| sentence);
             }
             Some(Err(sentence)) => self.frontend.warn(&sentence),
             None => return,
@@ -187,7 +187,6 @@ impl EventLoop {
         }
         if let Some(interfaces) = refreshed.changed_interfaces {
             self.frontend
-                .stderr
                 .debug(|| format!("interfaces: {}", interface_names(&interfaces)));
             if let Some(sockets) = self.lsnp.as_mut().filter(|_| HAS_GUESTS) {
                 sockets.set_interfaces(interfaces.clone());

@@ -40,7 +40,7 @@ impl EventLoop {
             Output::Resolve { endpoint } => self.resolver.resolve_named(&endpoint),
             Output::Write { stream, bytes } => self.write(stream, &bytes),
             Output::Close { stream } => {
-                self.frontend.stderr.debug(|| format!("close {stream:?}"));
+                self.frontend.debug(|| format!("close {stream:?}"));
                 self.streams.close(stream);
             }
             Output::Save { batch, local } => self.save(batch, local),
@@ -66,7 +66,7 @@ impl EventLoop {
         };
         let sent = sockets.send(&datagram);
         if let Err(error) = &sent {
-            self.frontend.stderr.debug(|| format!("LSNP: {error}"));
+            self.frontend.debug(|| format!("LSNP: {error}"));
         }
         let (Some(line), is_sent) = (datagram.line, sent.is_ok()) else {
             return;
@@ -85,7 +85,6 @@ impl EventLoop {
 
     fn dial(&mut self, stream: StreamId, address: SocketAddr, interface: Option<u32>) {
         self.frontend
-            .stderr
             .debug(|| format!("dial {address}: {stream:?}"));
         let mut events = Vec::new();
         let device = interface.and_then(|index| self.multicast.interface_name(index));
@@ -104,7 +103,7 @@ impl EventLoop {
 
     fn save(&mut self, batch: Arc<Batch>, local: LocalFields) {
         if let Err(error) = self.store.save(&batch, local) {
-            self.frontend.stderr.debug(|| format!("save: {error}"));
+            self.frontend.debug(|| format!("save: {error}"));
             self.save_barrier.record_failure(batch);
         }
     }

@@ -31,7 +31,6 @@ impl EventLoop {
         self.now = self.clock.now();
         let (node, datagrams) = (self.node.counters(), self.multicast.counters());
         self.frontend
-            .stderr
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
         self.close_session(close_deadline.ms_since(self.now.time));
         // Without the marker the next run begins a new incarnation, which is always safe.

@@ -14,6 +14,7 @@ use crate::shell::session::session::own_folder;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::command::UserCommand;
 use crate::ui::diagnostic;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{ChatLines, Done, EventKind, FolderCursor, SessionEvent, Status};
 
@@ -247,7 +248,7 @@ impl Frontend {
         if let Some(missed) = self
             .missed
             .as_mut()
-            .filter(|it| !is_over && it.is_missed(&chat))
+            .filter(|it| HAS_EDITOR && !is_over && it.is_missed(&chat))
         {
             if let Some(cursor) = cursor {
                 let log = &chat.log;
@@ -293,7 +294,8 @@ impl Frontend {
     /// are rendered. `lines`: how many lines the last event had.
     fn record_printed(&mut self, folder: FolderName, cursor: FolderCursor, lines: u64) {
         // The place is behind the missed lines of the folder, which are not printed yet.
-        if let Some(missed) = self.missed.as_mut().filter(|missed| !missed.is_empty()) {
+        let missed = self.missed.as_mut().filter(|_| HAS_EDITOR);
+        if let Some(missed) = missed.filter(|missed| !missed.is_empty()) {
             return missed.record_printed(folder, cursor);
         }
         let is_waiting = !self.pending_output.is_empty();
@@ -306,7 +308,8 @@ impl Frontend {
 
     /// Shows the missed lines that wait.
     pub(super) fn show_missed(&mut self) {
-        let Some(missed) = self.missed.as_mut().filter(|missed| !missed.is_empty()) else {
+        let missed = self.missed.as_mut().filter(|_| HAS_EDITOR);
+        let Some(missed) = missed.filter(|missed| !missed.is_empty()) else {
             return;
         };
         let shown = missed.take();

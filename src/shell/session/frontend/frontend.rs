@@ -7,13 +7,14 @@ use std::time::Instant;
 use crate::base::event::command::Command;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
-use crate::base::name::{FolderName, PeerSelector, Room};
+use crate::base::name::{FolderName, Nick, PeerSelector, Room};
 use crate::base::presence::typing::TypingTarget;
 use crate::base::table::SortedMap;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time, WallTime};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
+use crate::shell::config::settings::Settings;
 use crate::shell::config::values::{Seek, Verbosity};
 use crate::shell::os::service_manager::ServiceManager;
 use crate::shell::os::signals::Signal;
@@ -33,6 +34,7 @@ use crate::shell::stdio::stderr::Stderr;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::ui::command::UserCommand;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::ui::editor::prompt::Prompt;
 use crate::ui::guests::lsnp_commands::LsnpCommands;
 use crate::ui::json;
@@ -83,6 +85,10 @@ pub struct Frontend {
     pub(super) expected_peers: Option<ExpectedPeers>,
     /// For whom the user was last said to type, and when.
     pub(super) typing_said: Option<(TypingTarget, Instant)>,
+    /// The settings that /set shows and changes.
+    pub(super) settings: Settings,
+    /// Our name, as far as this frontend knows.
+    pub(super) own_nick: Nick,
     /// What the prompt says.
     pub(super) prompt: Prompt,
     /// Lines that were said while the user was away. `None`: all lines are shown as they come.
@@ -187,7 +193,8 @@ impl Frontend {
             commands.push_lines(lines);
         }
         let directory = options.directory.as_deref();
-        let is_for_person = parts.renderer.has_screen()
+        let is_for_person = HAS_EDITOR
+            && parts.renderer.has_screen()
             && parts.exit_policy.mode == SessionMode::Chat
             && options.filter.is_empty();
         let missed = is_for_person.then(MissedLines::default);
@@ -217,6 +224,8 @@ impl Frontend {
             required_peers: options.need,
             expected_peers: parts.expected_peers,
             typing_said: None,
+            settings: Settings::new(options, &|name| std::env::var_os(name)),
+            own_nick: options.username.clone(),
             prompt: Prompt::default(),
             missed,
             history_pages: HistoryPages::default(),
@@ -269,6 +278,7 @@ impl Frontend {
     /// where the last session stopped. Repeats the requests that the last session did not answer.
     pub fn begin(&mut self, ready: &Ready) {
         self.show_missed();
+        self.own_nick = ready.me.nick.clone();
         if ready.speaks_lsnp {
             self.lsnp_commands.get_or_insert_default();
         }
@@ -400,7 +410,8 @@ impl Frontend {
     /// The time at which this frontend has something to do. After [`Frontend::deadline`], the run
     /// may have to end.
     pub fn next_turn_at(&self) -> Option<Time> {
-        let missed = self.missed.as_ref().and_then(MissedLines::deadline);
+        let missed = self.missed.as_ref().filter(|_| HAS_EDITOR);
+        let missed = missed.and_then(MissedLines::deadline);
         let ping = self.service_manager.deadline();
         [self.deadline(), missed, ping].into_iter().flatten().min()
     }
@@ -437,7 +448,7 @@ impl Frontend {
     /// Begins a turn.
     pub fn begin_turn(&mut self, now: Now) {
         (self.now, self.today) = (now.time, now.wall);
-        if let Some(missed) = &mut self.missed {
+        if let Some(missed) = self.missed.as_mut().filter(|_| HAS_EDITOR) {
             missed.begin_turn(now);
         }
     }

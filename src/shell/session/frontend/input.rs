@@ -161,14 +161,12 @@ impl Frontend {
                     self.show_help();
                     continue;
                 }
-                UserCommand::Clear => {
-                    self.renderer.clear_screen();
-                    self.redraw_editor();
+                UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
+                    self.execute_here(command);
                     continue;
                 }
-                UserCommand::Verbose => {
-                    self.stderr.toggle_debug();
-                    continue;
+                UserCommand::Core(Command::Nick(nick)) if HAS_EDITOR => {
+                    self.keep_typed_nick(&nick.clone());
                 }
                 UserCommand::Quit => {
                     self.quit();

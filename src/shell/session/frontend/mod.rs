@@ -10,6 +10,7 @@ pub mod expected_peers;
 pub mod frontend;
 pub mod history_pages;
 pub mod input;
+pub mod local_commands;
 pub mod missed_lines;
 pub mod output;
 pub mod pending;

@@ -10,10 +10,12 @@ use crate::base::event::notice::Notice;
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::text::line_form::LineForm;
 use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::values::Verbosity;
 use crate::shell::os::descriptors::lacks_descriptors;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::missed_lines::MissedLines;
 use crate::ui::diagnostic;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, SessionEvent};
 
@@ -90,6 +92,13 @@ impl Frontend {
         self.print_diagnostic(&diagnostic::format_diagnostic(sentence));
     }
 
+    /// Reports a detail, if --debug or /verbose asks for such. Calls `sentence` only then.
+    pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
+        if self.stderr.is_enabled(Verbosity::Debug) {
+            self.warn(&format!("debug: {}", sentence()));
+        }
+    }
+
     /// Prints formatted lines to stderr. If stderr is a terminal with an editor, prints them above
     /// the editor's line.
     pub(super) fn print_diagnostic(&mut self, line: &str) {
@@ -150,7 +159,7 @@ impl Frontend {
     /// If writing to stdout has failed, aborts the run.
     pub fn end_turn(&mut self) {
         let is_due = |missed: &MissedLines| missed.deadline().is_some_and(|at| at <= self.now);
-        if self.missed.as_ref().is_some_and(is_due) {
+        if HAS_EDITOR && self.missed.as_ref().is_some_and(is_due) {
             self.show_missed();
         }
         let Some(stdout) = &self.stdout else {

@@ -116,7 +116,7 @@ impl Frontend {
     }
 
     /// Shows text for a person: above the editor's line, or on stderr without an editor.
-    fn show_message(&mut self, lines: Vec<u8>) {
+    pub(super) fn show_message(&mut self, lines: Vec<u8>) {
         if self.renderer.has_editor() {
             return self.print_lines(lines);
         }
