@@ -192,7 +192,7 @@ fn peers_are_a_table_at_a_terminal() {
     let _bob = lo.start("bob", &["listen"]);
     let mut alice = AtTerminal::run(command(&lo.host, "alice", &["peers", "-W", "1"]), |_| {});
     // Before the list is printed: the screen is too narrow for it.
-    alice.pty.resize(100, 24);
+    alice.pty.resize(120, 24);
     alice.assert_exit(0);
     alice.pty.wait_row("#general");
     let mut rows = alice.pty.with_screen(|screen| screen.lines());
