@@ -4,6 +4,7 @@
 mod hosts;
 
 mod package;
+mod recipes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
