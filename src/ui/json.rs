@@ -99,6 +99,13 @@ fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
     if let Some(mapped) = ready.mapped {
         line.raw("mapped", format_args!("\"{mapped}\""));
     }
+    // Without beacons there is no multicast DNS either.
+    if ready.multicast.is_some() && !ready.uses_mdns {
+        line.raw("no_mdns", true);
+    }
+    if let Some(target) = &ready.scan {
+        line.string("scan", target);
+    }
     if ready.speaks_lsnp {
         line.raw("lsnp", true);
     }

@@ -389,6 +389,8 @@ fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
         interfaces: fields.texts("interfaces")?,
         maps_port: fields.flag("nat").unwrap_or(false),
         mapped: fields.text("mapped").and_then(|it| it.parse().ok()),
+        uses_mdns: fields.text("multicast").is_some() && fields.flag("no_mdns") != Some(true),
+        scan: fields.text("scan").map(str::to_owned),
         speaks_lsnp: fields.flag("lsnp").unwrap_or(false),
         speaks_go: fields.flag("go").unwrap_or(false),
         timing: Timing {

@@ -154,6 +154,10 @@ pub struct Ready {
     pub maps_port: bool,
     /// Where hosts outside reach the port, as far as known.
     pub mapped: Option<SocketAddr>,
+    /// Whether it uses multicast DNS.
+    pub uses_mdns: bool,
+    /// The value of its `--scan`.
+    pub scan: Option<String>,
     /// Whether the program speaks LSNP.
     pub speaks_lsnp: bool,
     /// The room in which lines of LSNP's users are repeated.

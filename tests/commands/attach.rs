@@ -382,6 +382,46 @@ fn a_first_line_without_end_is_refused() {
     server.join().expect("no panic");
 }
 
+/// --no-mdns and --scan do, too. Whoever takes over a program without multicast DNS has none.
+#[cfg(all(feature = "mdns", feature = "scan"))]
+#[test]
+fn the_searches_of_the_running_program_count() {
+    let Some(lo) = Loopback::new() else { return };
+    let send = |option: &str| run(&lo, "alice", &["send", "--need=0", option, "x"]);
+    let assert_refused = |option: &str, name: &str| {
+        let outcome = send(option);
+        outcome.assert_code(2);
+        let sentence = format!("a p2pchat with another {name} runs in ");
+        assert!(outcome.err[0].contains(&sentence), "{outcome:?}");
+    };
+    let mut alice = lo.start("alice", &["listen"]);
+    assert_refused("--no-mdns", "--no-mdns");
+    assert_refused("--scan=10.0.0.0/30", "--scan");
+    alice.kill();
+
+    let mut alice = lo.start("alice", &["listen", "--no-mdns", "--scan=10.0.0.0/30"]);
+    let assert_kept = || {
+        send("--no-mdns").assert_code(0);
+        send("--scan=10.0.0.3/30:9999").assert_code(0);
+        assert_refused("--scan=own", "--scan");
+        assert_refused("--scan=10.0.0.0/30:99", "--scan");
+    };
+    assert_kept();
+    let attached = lo.start("alice", &["-r", "ops"]);
+    wait_client(&lo, &alice);
+    alice.kill();
+    wait_until("it is taken over", TIMEOUT, || {
+        attached
+            .err
+            .all()
+            .iter()
+            .filter(|it| it.contains("ready as"))
+            .count()
+            == 2
+    });
+    assert_kept();
+}
+
 /// --grape, --dht and --dht-bootstrap belong to the running program as well: an attached command
 /// that gives another one is refused. Whoever takes over goes on with those of its server.
 #[cfg(all(feature = "dht", feature = "grenache"))]

@@ -318,6 +318,7 @@ fn ready_is_written_and_read_with_every_field() {
     };
     assert!(ready.uses_dht && ready.grapes == ["http://10.0.0.7:30001"]);
     assert_eq!(ready.dht_bootstrap, ["10.0.0.7:6881"]);
+    assert!(!ready.uses_mdns && ready.scan.as_deref() == Some("10.0.0.0/24:9999"));
     let mut written = Vec::new();
     json::append_event(&read, false, &mut written);
     assert_eq!(String::from_utf8(written).unwrap(), line);

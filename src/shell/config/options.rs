@@ -30,13 +30,15 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Options that take effect only when a program starts. A command that uses a running program
 /// cannot change them.
-const START_ONLY_OPTIONS: [OptionId; 14] = [
+const START_ONLY_OPTIONS: [OptionId; 16] = [
     OptionId::Username,
     OptionId::Port,
     OptionId::Multicast,
     OptionId::Interface,
     OptionId::SecretFile,
     OptionId::Nat,
+    OptionId::NoMdns,
+    OptionId::Scan,
     OptionId::Lsnp,
     OptionId::LsnpRoom,
     OptionId::GoRoom,

@@ -1,5 +1,6 @@
 //! The value of `--scan`: which addresses to try.
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::shell::config::failure::quote_truncated;
@@ -42,6 +43,15 @@ impl ScanTarget {
             _ => Err(format!(
                 "{shown} is neither `own` nor a subnet, as 10.0.0.0/24 or 10.0.0.0/24:9999"
             )),
+        }
+    }
+}
+
+impl fmt::Display for ScanTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subnet {
+            Some((address, bits)) => write!(f, "{address}/{bits}:{}", self.port),
+            None => write!(f, "own:{}", self.port),
         }
     }
 }

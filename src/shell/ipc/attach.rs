@@ -305,6 +305,8 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Multicast => options.multicast == ready.multicast,
             OptionId::Interface => options.interfaces == ready.interfaces,
             OptionId::Nat => options.nat == ready.maps_port,
+            OptionId::NoMdns => options.mdns == ready.uses_mdns,
+            OptionId::Scan => options.scan.map(|it| it.to_string()) == ready.scan,
             OptionId::Lsnp => options.lsnp == ready.speaks_lsnp,
             OptionId::GoRoom => options.go_room == ready.speaks_go,
             OptionId::Interval => options.timing.interval_ms == ready.timing.interval_ms,

@@ -12,6 +12,7 @@ use crate::base::identity::NetworkTag;
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
+use crate::shell::config::scan_target::ScanTarget;
 use crate::shell::ipc::connection::{Connection, OUTPUT_MAX_BYTES};
 use crate::shell::net::resolver::add_endpoint;
 use crate::shell::os::poll::{SIGNALS_TOKEN, STDIN_TOKEN, STDOUT_TOKEN};
@@ -260,6 +261,9 @@ impl Client {
         builder.options.multicast = ready.multicast;
         builder.options.interfaces = ready.interfaces;
         builder.options.nat = ready.maps_port && !builder.mode.is_transient();
+        builder.options.mdns = ready.uses_mdns;
+        let scan = ready.scan.as_ref().filter(|_| !builder.mode.is_transient());
+        builder.options.scan = scan.and_then(|it| ScanTarget::parse(it.as_ref()).ok());
         builder.options.lsnp = ready.speaks_lsnp;
         builder.options.lsnp_room = ready.lsnp_room;
         builder.options.go_room = ready.speaks_go;

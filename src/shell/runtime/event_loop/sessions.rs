@@ -38,6 +38,8 @@ impl EventLoop {
             interfaces: self.options.interfaces.clone(),
             maps_port: self.options.nat,
             mapped: self.port_mapping.external(),
+            uses_mdns: self.options.mdns,
+            scan: self.options.scan.map(|target| target.to_string()),
             speaks_lsnp: self.options.lsnp,
             lsnp_room: self.options.lsnp_room.clone(),
             speaks_go: self.options.go_room,
