@@ -196,6 +196,31 @@ fn a_new_run_replaces_the_link_of_a_dead_one() {
     }
 }
 
+/// Bob's kernel has given up the link, and alice's has not noticed. Bob dials her: she takes his
+/// stream at once, whoever dialed the dead one.
+#[test]
+fn a_link_that_one_side_has_lost_is_replaced() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let peers = lan.add_peers(["alice", "bob"]);
+        lan.start_all(peers);
+        let [alice, bob] = if seed < 10 {
+            peers
+        } else {
+            [peers[1], peers[0]]
+        };
+        lan.run_until_linked(alice, bob, 2_000);
+        lan.run_for(6_000);
+        lan.lose_link_at(bob, alice);
+        lan.run_until_linked(alice, bob, 1_000);
+        lan.say(alice, "are you there?");
+        lan.run_for(1_000);
+        assert_eq!(lan.peers[bob].received(), ["are you there?"]);
+        lan.run_for(60_000);
+        lan.check_links();
+    }
+}
+
 /// An idle box sleeps: in a minute without events ten linked peers write nothing to links and
 /// send 4 to 7 beacons each.
 #[test]

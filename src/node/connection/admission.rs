@@ -3,8 +3,10 @@ use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
+use crate::base::time::Time;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::LinkEvent;
+use crate::node::connection::pending_handshake::HANDSHAKE_TIMEOUT_MS;
 use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
@@ -78,18 +80,26 @@ pub fn must_wait_for_hello(
 /// Otherwise both streams lead to the same run. While a dialer's hello is not sent, the dialer can
 /// close its stream unnoticed, and keeps the link. If each side dialed one stream, the stream
 /// dialed by the side with the smaller id stays. If one side dialed both, the newer stream stays.
+///
+/// A stream that was accepted [`HANDSHAKE_TIMEOUT_MS`] after the link was established replaces the
+/// link. By then the link is established at the peer, too, which would have sent no hello as a
+/// dialer if it had not lost the link. `started_at`: when the stream was accepted or dialed.
 pub fn resolve_conflict(
     ctx: &Context,
     stream: StreamId,
     hello: &Hello,
     is_hello_sent: bool,
+    started_at: Time,
 ) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
     };
     let link = ctx.links.get(&existing);
-    if link.is_none_or(|link| link.run != hello.run) {
+    let Some(link) = link.filter(|link| link.run == hello.run) else {
         return Conflict::Probe(existing);
+    };
+    if !stream.is_dialed() && link.established_at + HANDSHAKE_TIMEOUT_MS < started_at {
+        return Conflict::Replace(existing);
     }
     let is_redundant_dial = stream.is_dialed() && !is_hello_sent;
     let smaller_id_dialed = |s: StreamId| s.is_dialed() == (ctx.own_id() < hello.sender);

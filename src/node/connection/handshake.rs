@@ -19,7 +19,7 @@ use crate::node::connection::hello;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{HandshakeFailure, LinkEnd, LinkEvent};
 use crate::node::connection::pending_handshake::{
-    DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
+    DialTarget, HANDSHAKE_TIMEOUT_MS, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
 };
 use crate::node::context::Context;
 use crate::node::peer_clock::PeerClock;
@@ -28,9 +28,6 @@ use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, NoiseError, Role};
-
-/// Milliseconds that a dial may take. The handshake after the dial may take the same time.
-const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 
 /// The dials and handshakes under way. [`Context::links`] holds the established links.
 #[derive(Default)]
@@ -314,7 +311,8 @@ impl Handshakes {
         else {
             return;
         };
-        let conflict = admission::resolve_conflict(ctx, stream, &hello, *is_hello_sent);
+        let started_at = pending.started_at;
+        let conflict = admission::resolve_conflict(ctx, stream, &hello, *is_hello_sent, started_at);
         if let Conflict::KeepExisting(existing) = conflict {
             let address = pending.target.address;
             return self.keep_existing(ctx, stream, existing, address, events);

@@ -15,6 +15,9 @@ use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
+/// Milliseconds that a dial may take. The handshake after the dial may take the same time.
+pub(super) const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+
 /// How long we expect a link from a new peer or a new handshake, in milliseconds. Most links are up
 /// within a few milliseconds. `send` waits for expected links, so this time must be short.
 pub const LINK_EXPECTED_MS: u64 = 2_000;

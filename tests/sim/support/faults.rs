@@ -188,6 +188,23 @@ impl Lan {
         self.time_out(connection_id, cuts);
     }
 
+    /// Ends the link between two peers at one of them. The other one is not told.
+    pub fn lose_link_at(&mut self, who: PeerIndex, other: PeerIndex) {
+        let ends_at =
+            |peer, end: &Option<Endpoint>| end.is_some_and(|it| it.who == peer && it.open);
+        let mut connections = self.network.connections.values_mut();
+        let lost = connections.find_map(|connection| {
+            let ends = &mut connection.ends;
+            let side = ends.iter().position(|end| ends_at(who, end))?;
+            ends_at(other, &ends[1 - side]).then_some(())?;
+            let end = ends[side].as_mut()?;
+            end.open = false;
+            Some(end.stream)
+        });
+        let stream = lost.expect("a connection");
+        self.feed(who, Input::Closed { stream });
+    }
+
     /// Copies the directory. While a program runs, the copy has no resume state: it looks like an
     /// unclean end.
     pub fn back_up(&mut self, who: PeerIndex) {
