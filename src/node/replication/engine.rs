@@ -41,7 +41,7 @@ use crate::node::replication::progress_state::{
     CursorState, FetchState, LOAD_BUDGET_BYTES, OfferKind, SendCursor,
 };
 use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
-use crate::node::replication::store_health::StoreHealth;
+use crate::node::replication::store_health::{Retry, StoreHealth};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
@@ -517,20 +517,18 @@ impl Replication {
     /// Tries a store that has failed, when it is due. If it works again, publishes the waiting
     /// lines, and resumes requests and fork repairs.
     pub(super) fn retry_store(&mut self, ctx: &mut Context, logs: &mut Logs) {
-        let is_due = |at: Time| at <= ctx.now.time;
-        if !self.store.deadline().is_some_and(is_due) {
-            return;
-        }
-        if !self.store.is_tried()
-            && let Some(first) = self.store.take_first()
-        {
-            let saved = self.save_lines(ctx, logs, first);
-            return self.store.begin_trial(ctx.now.time, saved);
-        }
-        for batch in self.store.end_trial() {
+        let (saved, waiting) = match self.store.retry(ctx.now.time) {
+            None => return,
+            Some(Retry::Save(lines)) => {
+                let saved = self.save_lines(ctx, logs, lines);
+                return self.store.begin_trial(ctx.now.time, saved);
+            }
+            Some(Retry::Resume { saved, waiting }) => (saved, waiting),
+        };
+        for batch in saved {
             self.send_published(ctx, logs, &batch);
         }
-        for publication in self.store.take_waiting() {
+        for publication in waiting {
             self.publish(ctx, logs, publication);
         }
         self.resume_requests(logs);

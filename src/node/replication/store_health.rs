@@ -33,6 +33,19 @@ enum Health {
     Tried(Time, Vec<Arc<Batch>>),
 }
 
+/// What to do at the time of [`StoreHealth::deadline`].
+pub enum Retry {
+    /// Save these lines, and send nothing in this turn. Then call [`StoreHealth::begin_trial`].
+    Save(Publication),
+    /// The store works again.
+    Resume {
+        /// The batches that were saved to try the store. They are not sent yet.
+        saved: Vec<Arc<Batch>>,
+        /// The lines that waited.
+        waiting: VecDeque<Publication>,
+    },
+}
+
 /// The state of the store, and the lines that wait for it.
 #[derive(Default)]
 pub struct StoreHealth {
@@ -98,27 +111,25 @@ impl StoreHealth {
         previous.is_none_or(|previous| now.ms_since(previous) > STORE_REPORT_INTERVAL_MS)
     }
 
-    /// Takes the lines that wait. They are published or saved now.
-    pub fn take_waiting(&mut self) -> VecDeque<Publication> {
-        std::mem::take(&mut self.unpublished)
-    }
-
-    /// Takes the lines that are to be saved alone, because the store is to be tried now.
-    pub fn take_first(&mut self) -> Option<Publication> {
-        self.unpublished.pop_front()
+    /// Tries the store again, if it is time: with the first of our waiting lines. If none waits, or
+    /// the trial has not failed, the store counts as working again.
+    pub fn retry(&mut self, now: Time) -> Option<Retry> {
+        self.deadline().filter(|at| *at <= now)?;
+        if !self.is_tried()
+            && let Some(first) = self.unpublished.pop_front()
+        {
+            return Some(Retry::Save(first));
+        }
+        let saved = match std::mem::take(&mut self.health) {
+            Health::Tried(_, batches) => batches,
+            Health::Works | Health::Failed(_) => Vec::new(),
+        };
+        let waiting = std::mem::take(&mut self.unpublished);
+        Some(Retry::Resume { saved, waiting })
     }
 
     /// Records that these batches are being saved, to try the store.
     pub fn begin_trial(&mut self, now: Time, batches: Vec<Arc<Batch>>) {
         self.health = Health::Tried(now, batches);
-    }
-
-    /// Ends the trial, and takes the store for working. Returns the batches that were saved to try
-    /// it.
-    pub fn end_trial(&mut self) -> Vec<Arc<Batch>> {
-        match std::mem::take(&mut self.health) {
-            Health::Tried(_, batches) => batches,
-            Health::Works | Health::Failed(_) => Vec::new(),
-        }
     }
 }
