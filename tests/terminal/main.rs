@@ -8,6 +8,7 @@ mod exit;
 mod living;
 mod pty;
 mod screen;
+mod screens;
 mod streams;
 
 use hosts::host::Loopback;
