@@ -195,7 +195,7 @@ fn printed_backlog() -> PrintedBacklog {
     }
 }
 
-fn known_peers() -> [KnownPeer; 2] {
+fn known_peers() -> [KnownPeer; 3] {
     let known = |name, id, first_seen, trust| KnownPeer {
         nick: Nick::new(name).expect("a name"),
         id,
@@ -205,6 +205,12 @@ fn known_peers() -> [KnownPeer; 2] {
     [
         known("bob", id(2), "2026-11-21T10:31:04.123Z", TrustLevel::Bound),
         known("carol", id(3), "2026-11-21T10:31:05.000Z", TrustLevel::Seen),
+        known(
+            "dave",
+            id(4),
+            "2026-11-21T10:31:06.000Z",
+            TrustLevel::Banned,
+        ),
     ]
 }
 
@@ -579,21 +585,26 @@ fn known_peers_are_edited() {
     let file = folder.0.join("known_peers");
     let peers = fs::read_to_string(path("state/known_peers")).expect("text");
     fs::write(&file, format!("# friends\n{peers}no peer\n{peers}")).expect("written");
-    let [bob, carol] = known_peers();
+    let [bob, carol, dave] = known_peers();
     let verified = KnownPeer {
         trust: TrustLevel::Verified,
         ..bob.clone()
     };
     let change = |known: &KnownPeer| match *known == bob {
         true => Some(verified.clone()),
-        false => None,
+        false => Some(known.clone()).filter(|known| *known == dave),
     };
     assert!(edit_known_peers(&folder.0, &change, Some(&carol)).expect("written"));
-    let (bobs, carols) = peers.split_once('\n').expect("two lines");
-    let expected = format!("# friends\n{bobs} verified\nno peer\n{bobs} verified\n{carols}");
+    let lines: Vec<&str> = peers.split_inclusive('\n').collect();
+    let [bobs, carols, daves] = lines[..] else {
+        panic!("three lines, not {lines:?}");
+    };
+    let verified_line = format!("{} verified\n", bobs.trim_end());
+    let expected =
+        format!("# friends\n{verified_line}{daves}no peer\n{verified_line}{daves}{carols}");
     assert_eq!(fs::read_to_string(&file).expect("text"), expected);
     let read = read_known_peers(&folder.0, &mut Vec::new()).expect("known peers");
-    assert_eq!(read, [verified.clone(), carol.clone()]);
+    assert_eq!(read, [verified.clone(), dave.clone(), carol.clone()]);
 
     // A full file is not changed.
     let full = "#\n".repeat(KNOWN_PEERS_FILE_MAX_BYTES as usize / 2);
