@@ -9,7 +9,9 @@ use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
 use crate::base::presence::typing::TypingTarget;
 use crate::base::text::line_form::LineForm;
 use crate::base::trust::level::HAS_TRUST;
-use crate::ui::trust_command::{TrustCommand, parse_trust, parse_verify, parse_whois};
+use crate::ui::trust_command::{
+    TrustCommand, parse_ignore, parse_trust, parse_unignore, parse_verify, parse_whois,
+};
 
 /// What a typed line requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,8 @@ pub const HELP: &str = "\
 /trust [NAME]     whom you know; bind a name to its key; also forget NAME,
                   ban NAME, unban NAME
 /verify NAME [FP] its fingerprint; compare the one that was read to you
+/ignore [NAME]    print no lines of somebody; whose are not printed
+/unignore NAME    print them again
 /whois NAME       key, fingerprint and whereabouts of somebody
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
@@ -154,6 +158,8 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "connect" => Ok(UserCommand::Connect(argument.to_owned())),
         "trust" if HAS_TRUST => parse_trust(argument).map(UserCommand::Trust),
         "verify" if HAS_TRUST => parse_verify(argument).map(UserCommand::Trust),
+        "ignore" if HAS_TRUST => parse_ignore(argument).map(UserCommand::Trust),
+        "unignore" if HAS_TRUST => parse_unignore(argument).map(UserCommand::Trust),
         "whois" if HAS_TRUST => parse_whois(argument).map(UserCommand::Trust),
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "lsnp" if HAS_GUESTS => {

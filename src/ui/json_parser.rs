@@ -360,7 +360,7 @@ fn parse_trust_entry(fields: &Fields<'_>) -> Option<TrustEntry> {
         first_seen: WallTime::parse(fields.text("since")?)?,
         trust: match state {
             TrustState::Known(trust) => trust,
-            TrustState::Forgotten => TrustLevel::Seen,
+            _ => TrustLevel::Seen,
         },
     };
     Some(TrustEntry { known, state })

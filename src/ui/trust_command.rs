@@ -24,6 +24,10 @@ pub enum TrustCommand {
     Forget(PeerSelector),
     /// Ban a peer: no link to it, and no lines of it.
     Ban(PeerSelector),
+    /// Print no lines of a peer from now on. `None`: list those of whom none are printed.
+    Ignore(Option<PeerSelector>),
+    /// Print the lines of a peer again.
+    Unignore(PeerSelector),
     /// Compare a fingerprint that a person read out. If it is the same, bind the name to the key.
     Verify {
         /// The peer.
@@ -34,15 +38,17 @@ pub enum TrustCommand {
 }
 
 impl TrustCommand {
-    /// Whether the command changes the known peers.
+    /// Whether the command changes the known peers, or who is ignored.
     pub fn changes_known_peers(&self) -> bool {
         match self {
             TrustCommand::Add { .. }
             | TrustCommand::Bind(_)
             | TrustCommand::Forget(_)
-            | TrustCommand::Ban(_) => true,
+            | TrustCommand::Ban(_)
+            | TrustCommand::Ignore(Some(_))
+            | TrustCommand::Unignore(_) => true,
             TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
-            TrustCommand::List | TrustCommand::Whois(_) => false,
+            TrustCommand::List | TrustCommand::Whois(_) | TrustCommand::Ignore(None) => false,
         }
     }
 }
@@ -54,6 +60,10 @@ pub enum TrustState {
     Known(TrustLevel),
     /// The peer was forgotten.
     Forgotten,
+    /// The peer's lines are not printed.
+    Ignored,
+    /// The peer's lines are printed again.
+    Unignored,
 }
 
 impl TrustState {
@@ -62,6 +72,8 @@ impl TrustState {
         match self {
             TrustState::Known(level) => level.as_str(),
             TrustState::Forgotten => "forgotten",
+            TrustState::Ignored => "ignored",
+            TrustState::Unignored => "unignored",
         }
     }
 
@@ -69,6 +81,8 @@ impl TrustState {
     pub fn parse(word: &str) -> Option<TrustState> {
         match word {
             "forgotten" => Some(TrustState::Forgotten),
+            "ignored" => Some(TrustState::Ignored),
+            "unignored" => Some(TrustState::Unignored),
             word => word.parse().ok().map(TrustState::Known),
         }
     }
@@ -91,8 +105,8 @@ impl From<KnownPeer> for TrustEntry {
 }
 
 /// Parses what follows /trust: `list`, `add NAME KEY`, `forget NAME`, `verify NAME [FINGERPRINT]`,
-/// `ban NAME`, `unban NAME`, `whois NAME` or a name. A peer whose name is one of these words is
-/// meant by `@list`.
+/// `ban NAME`, `unban NAME`, `ignore [NAME]`, `unignore NAME`, `whois NAME` or a name. A peer whose
+/// name is one of these words is meant by `@list`.
 ///
 /// # Errors
 /// It is none of these. The error is a sentence for the user.
@@ -108,6 +122,8 @@ pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
             }),
             _ => Err("trust add needs a name, and the id or the code of its key".to_owned()),
         },
+        "ignore" => parse_ignore(argument),
+        "unignore" => parse_unignore(argument),
         "forget" | "unban" | "ban" if argument.is_empty() => {
             Err(format!("trust {word} needs a name or an id"))
         }
@@ -116,6 +132,29 @@ pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
         "verify" => parse_verify(argument),
         "whois" => parse_whois(argument),
         _ => Ok(TrustCommand::Bind(parse_selector(text)?)),
+    }
+}
+
+/// Parses what follows /ignore: nothing, or a name.
+///
+/// # Errors
+/// The name is invalid. The error is a sentence for the user.
+pub fn parse_ignore(text: &str) -> Result<TrustCommand, String> {
+    let selector = match text {
+        "" => None,
+        name => Some(parse_selector(name)?),
+    };
+    Ok(TrustCommand::Ignore(selector))
+}
+
+/// Parses what follows /unignore: a name.
+///
+/// # Errors
+/// The name is missing or invalid. The error is a sentence for the user.
+pub fn parse_unignore(text: &str) -> Result<TrustCommand, String> {
+    match text {
+        "" => Err("unignore needs a name".to_owned()),
+        name => Ok(TrustCommand::Unignore(parse_selector(name)?)),
     }
 }
 
@@ -160,6 +199,9 @@ pub fn format_trust(command: &TrustCommand) -> String {
         TrustCommand::Bind(selector) => selector.to_string(),
         TrustCommand::Forget(selector) => format!("forget {selector}"),
         TrustCommand::Ban(selector) => format!("ban {selector}"),
+        TrustCommand::Ignore(None) => "ignore".to_owned(),
+        TrustCommand::Ignore(Some(selector)) => format!("ignore {selector}"),
+        TrustCommand::Unignore(selector) => format!("unignore {selector}"),
         TrustCommand::Verify {
             selector,
             fingerprint: Some(fingerprint),

@@ -7,7 +7,8 @@ use p2pchat::base::trust::fingerprint::Fingerprint;
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::{Outcome, TIMEOUT, finish, run, wait_joined, wait_line};
+use super::hosts::wait::wait_until;
+use super::{Outcome, TIMEOUT, finish, run, wait_client, wait_error_line, wait_joined, wait_line};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).id()
@@ -42,6 +43,13 @@ fn rows(outcome: &Outcome) -> Vec<String> {
 fn row(name: &str, seed: u8, state: &str) -> String {
     let id = id(seed);
     format!("{name}~{} {id} {state}", id.short())
+}
+
+/// The fingerprint of a user's key, as `whoami` prints it.
+fn fingerprint_of(lo: &Loopback, user: &str) -> String {
+    let lines = run(lo, user, &["whoami"]).out;
+    let line = lines.iter().find_map(|it| it.strip_prefix("fingerprint: "));
+    line.expect("a fingerprint").to_owned()
 }
 
 /// The only line of stderr.
@@ -152,8 +160,7 @@ fn a_name_of_two_is_forgotten_by_its_id() {
 #[test]
 fn wrong_usage_of_trust_is_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let usage =
-        "p2pchat: trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, or ban NAME";
+    let usage = "p2pchat: trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, or ignore NAME";
     for arguments in [&["lst"][..], &["verify", "bob"]] {
         assert_eq!(sentence(&trust(&lo, arguments), 2), usage);
     }
@@ -403,4 +410,60 @@ fn a_ban_in_the_file_counts_after_sighup() {
     alice.signal(Signal::SIGHUP);
     wait_line(&alice, " left");
     wait_line(&bob, " left");
+}
+
+/// Lines of an ignored peer are not printed, by no program of this directory, and they are stored
+/// and passed on. It lasts over restarts, until /unignore. Names that two bear are refused.
+#[test]
+fn lines_of_an_ignored_peer_are_not_printed() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--commands"]);
+    let mut bob = lo.start("bob", &[]);
+    let mut carol = lo.start("carol", &["--commands"]);
+    for nick in ["bob", "carol"] {
+        wait_joined(&alice, nick);
+    }
+    wait_joined(&carol, "bob");
+    let second = lo.start("alice", &["--json", "listen"]);
+    wait_client(&lo, &alice);
+    alice.say("/ignore bob");
+    wait_error_line(&alice, &fingerprint_of(&lo, "bob"));
+    let mut say = |number: u64| {
+        bob.say(&format!("bob {number}"));
+        wait_line(&carol, &format!(": bob {number}"));
+        carol.say(&format!("carol {number}"));
+    };
+    say(1);
+    wait_line(&alice, ": carol 1");
+    second
+        .out
+        .wait_for(TIMEOUT, |line| line.contains("carol 1"));
+    finish(alice, b"/quit\n").assert_code(0);
+    // The second program goes on, and has read the file.
+    alice = lo.start("alice", &["--commands"]);
+    say(2);
+    wait_line(&alice, ": carol 2");
+    assert!(rows(&trust(&lo, &["ignore"]))[0].ends_with(" ignored"));
+    let lines = run(&lo, "alice", &["history"]).out;
+    let stored = lines.iter().filter(|line| line.contains(": bob ")).count();
+    assert_eq!(stored, 2, "{lines:?}");
+    alice.say("/unignore bob");
+    wait_error_line(&alice, &fingerprint_of(&lo, "bob"));
+    say(3);
+    wait_line(&alice, ": bob 3");
+    for program in [&alice, &second] {
+        let lines = program.out.all().concat();
+        assert!(
+            !lines.contains("bob 1") && !lines.contains("bob 2"),
+            "{lines}"
+        );
+    }
+    // A second one bears the name.
+    let other = lo.start("bob2", &["-u", "bob", "listen"]);
+    wait_joined(&other, "alice");
+    let is_refused = || {
+        let refused = trust(&lo, &["ignore", "bob"]);
+        refused.code == 1 && refused.err.concat().contains("bob~")
+    };
+    wait_until("two are called bob", TIMEOUT, is_refused);
 }

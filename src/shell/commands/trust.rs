@@ -29,7 +29,7 @@ const BUSY_DIRECTORY_TIMEOUT_MS: u64 = 5_000;
 const BUSY_DIRECTORY_INTERVAL_MS: u64 = 20;
 
 const USAGE: &str =
-    "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, or ban NAME";
+    "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, or ignore NAME";
 
 /// Lists or changes the known peers. Prints those that it lists or has changed. Returns the exit
 /// status.

@@ -2,6 +2,7 @@
 pub mod event_loop;
 pub mod finder_setup;
 pub mod folder_audits;
+pub mod ignored;
 pub mod poll_sources;
 pub mod port_mapping;
 pub mod replication_state;

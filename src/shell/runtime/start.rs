@@ -30,6 +30,7 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::finder_setup::{SelectedFinders, create_finders};
+use crate::shell::runtime::ignored::load_ignored;
 use crate::shell::runtime::poll_sources;
 use crate::shell::runtime::port_mapping::PortMapping;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
@@ -96,7 +97,10 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     // then begin a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
-    let (store, opened_folders) = open_store(&state, network, own.id, options)?;
+    let (mut store, opened_folders) = open_store(&state, network, own.id, options)?;
+    if let Err(warning) = load_ignored(&state, &mut store) {
+        report_warnings(options, vec![warning]);
+    }
     let ActiveFrontend {
         mut frontend,
         signals,

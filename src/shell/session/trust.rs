@@ -11,6 +11,7 @@ use crate::base::time::WallTime;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::TrustLevel;
 use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
+use crate::shell::state::ignored_file::{IGNORED_MAX, read_ignored, write_ignored};
 use crate::shell::state::known_peers_file::{edit_known_peers, read_known_peers};
 use crate::ui::trust_command::{TrustCommand, TrustEntry, TrustState};
 use crate::wire::code::parse_peer;
@@ -69,6 +70,8 @@ pub fn execute_trust(
         TrustCommand::Whois(selector) => edit.describe(selector),
         TrustCommand::Forget(selector) => edit.forget(selector),
         TrustCommand::Ban(selector) => edit.ban(selector),
+        TrustCommand::Ignore(selector) => edit.ignore(selector.as_ref()),
+        TrustCommand::Unignore(selector) => edit.unignore(selector),
         TrustCommand::Verify {
             selector,
             fingerprint,
@@ -164,6 +167,74 @@ impl TrustEdit<'_> {
         let is_listed = self.known.iter().any(|known| known.id == peer.id);
         self.edit(&ban, Some(&entry).filter(|_| !is_listed))?;
         Ok(vec![entry.into()])
+    }
+
+    /// Ignores the lines of one key. Without a selector, lists the ignored keys.
+    fn ignore(&self, selector: Option<&PeerSelector>) -> Result<Vec<TrustEntry>, Refusal> {
+        let mut ignored = self.ignored()?;
+        let Some(selector) = selector else {
+            let entries = ignored.iter();
+            return Ok(entries
+                .map(|peer| self.ignored_entry(peer, TrustState::Ignored))
+                .collect());
+        };
+        let peer = match self.resolve(selector)? {
+            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
+            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
+            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        };
+        if self.around.own_id == Some(peer.id) {
+            return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
+        }
+        if ignored.iter().all(|other| other.id != peer.id) {
+            if ignored.len() >= IGNORED_MAX {
+                let sentence = format!("{IGNORED_MAX} are ignored already: unignore some");
+                return Err(refuse(ErrorCode::Failed, sentence));
+            }
+            ignored.push(peer.clone());
+            self.write_ignored(&ignored)?;
+        }
+        Ok(vec![self.ignored_entry(&peer, TrustState::Ignored)])
+    }
+
+    /// Ends that the lines of a key are ignored.
+    fn unignore(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
+        let mut ignored = self.ignored()?;
+        let present = self.around.present.iter();
+        let named = present.filter(|peer| selector.matches(&peer.nick, &peer.id));
+        let named: Vec<PeerId> = named.map(|peer| peer.id).collect();
+        // By the name of then, or that of now.
+        let is_meant = |it: &Peer| selector.matches(&it.nick, &it.id) || named.contains(&it.id);
+        let meant: Vec<Peer> = ignored.iter().filter(|it| is_meant(it)).cloned().collect();
+        let [peer] = &meant[..] else {
+            return Err(match meant.is_empty() {
+                true => refuse(ErrorCode::Target, format!("{selector} is not ignored")),
+                false => ambiguous(selector, &meant),
+            });
+        };
+        ignored.retain(|other| other.id != peer.id);
+        self.write_ignored(&ignored)?;
+        Ok(vec![self.ignored_entry(peer, TrustState::Unignored)])
+    }
+
+    fn ignored_entry(&self, peer: &Peer, state: TrustState) -> TrustEntry {
+        let known = self.entry_of(peer);
+        TrustEntry { known, state }
+    }
+
+    fn ignored(&self) -> Result<Vec<Peer>, Refusal> {
+        let directory = self.directory.ok_or_else(|| {
+            let sentence = "with --ephemeral nobody can be ignored: choose a directory with --dir";
+            refuse(ErrorCode::Failed, sentence.to_owned())
+        })?;
+        read_ignored(directory).map_err(|error| refuse(ErrorCode::Failed, error.to_string()))
+    }
+
+    fn write_ignored(&self, ignored: &[Peer]) -> Result<(), Refusal> {
+        let written = self.directory.map(|it| write_ignored(it, ignored));
+        written
+            .unwrap_or(Ok(()))
+            .map_err(|error| refuse(ErrorCode::Failed, format!("nothing was changed: {error}")))
     }
 
     /// Forgets one peer, under all its names that the selector matches.

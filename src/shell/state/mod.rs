@@ -3,6 +3,7 @@ pub mod clean_marker;
 pub mod core_files;
 pub mod history_format;
 pub mod identity_file;
+pub mod ignored_file;
 pub mod kept_settings;
 pub mod known_peers_file;
 pub mod network_keys;

@@ -14,6 +14,7 @@ use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::range::LogRanges;
+use crate::base::table::SortedSet;
 use crate::base::time::{ReaderStart, WallTime};
 use crate::shell::os::clock::Moment;
 use crate::shell::store::audit::{Audit, AuditRequest};
@@ -35,6 +36,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// The history of all open folders: rooms, direct messages, and messages carried for others.
 pub struct Store {
     backend: Backend,
+    /// The authors whose lines the user does not want to see. Their lines are stored as others'.
+    ignored: SortedSet<PeerId>,
 }
 
 enum Backend {
@@ -56,6 +59,7 @@ impl Store {
         let disk = DiskStore::open(dir, network, own_id, limits)?;
         Ok(Store {
             backend: Backend::Disk(Box::new(disk)),
+            ignored: SortedSet::new(),
         })
     }
 
@@ -65,7 +69,18 @@ impl Store {
         let memory = MemoryStore::new(own_id, network, limits.memory_bytes);
         Store {
             backend: Backend::Memory(memory),
+            ignored: SortedSet::new(),
         }
+    }
+
+    /// Sets the authors whose lines no transcript shows.
+    pub fn set_ignored(&mut self, ignored: SortedSet<PeerId>) {
+        self.ignored = ignored;
+    }
+
+    /// Whether no transcript shows lines of this author.
+    pub fn is_ignored(&self, author: &PeerId) -> bool {
+        self.ignored.contains(author)
     }
 
     /// Opens a folder and returns its stored ranges. If the folder is already open, reads it again.

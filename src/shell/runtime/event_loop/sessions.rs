@@ -334,6 +334,11 @@ impl EventLoop {
         if let Notice::SentToGuest(of) = &notice {
             return self.handle_guest_lines(of);
         }
+        if let Notice::Presence { peer, .. } | Notice::Typing { peer, .. } = &notice
+            && self.store.is_ignored(&peer.id)
+        {
+            return;
+        }
         let notice = Arc::new(notice);
         if let Some(key) = self.current_session.filter(|_| is_answer(&notice)) {
             return self.with_session(key, |session, around, sink| {

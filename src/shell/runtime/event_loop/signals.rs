@@ -3,6 +3,7 @@ use crate::base::event::input::Input;
 use crate::shell::config::options;
 use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::runtime::ignored::load_ignored;
 
 impl EventLoop {
     pub(super) fn handle_signals(&mut self) {
@@ -41,7 +42,8 @@ impl EventLoop {
         self.reload_known_peers();
     }
 
-    /// Reads the file `known_peers` again. If it cannot be read, its old content stays.
+    /// Reads the files `known_peers` and `ignored` again. If one cannot be read, its old content
+    /// stays.
     pub(super) fn reload_known_peers(&mut self) {
         let mut warnings = Vec::new();
         if self.state.directory().is_some() {
@@ -49,6 +51,9 @@ impl EventLoop {
                 Ok(known) => self.handle_input(Input::KnownPeers(known)),
                 Err(failure) => warnings.push(failure.message),
             }
+        }
+        if let Err(warning) = load_ignored(&self.state, &mut self.store) {
+            warnings.push(warning);
         }
         for warning in warnings {
             self.frontend.warn(&warning);

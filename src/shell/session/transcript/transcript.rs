@@ -34,6 +34,8 @@ pub(super) struct BatchFacts {
     pub(super) is_own: bool,
     /// Whether the batch is too old to be news: see `LocalFields::backfill`.
     pub(super) is_backfill: bool,
+    /// Whether the user does not want to see lines of the author.
+    pub(super) is_ignored: bool,
     /// Whether the author published the batch before this program started.
     pub(super) is_before_start: bool,
     /// Whether an earlier run of this directory stored the batch.
@@ -218,6 +220,7 @@ impl Transcript {
         BatchFacts {
             is_own: entry.batch.log.author == self.own_id,
             is_backfill: self.is_history(store, folder, entry.local),
+            is_ignored: store.is_ignored(&entry.batch.log.author),
             is_before_start: entry.local.before_start,
             is_from_earlier_run: false,
         }
@@ -235,7 +238,7 @@ impl Transcript {
     pub(super) fn decide(&self, facts: BatchFacts, has_limit: bool) -> Printing {
         // The user saw own lines of earlier runs when typing them.
         let is_shown_own = self.has_echo && !facts.is_from_earlier_run;
-        let is_shown = !facts.is_backfill && (!facts.is_own || is_shown_own);
+        let is_shown = !facts.is_backfill && !facts.is_ignored && (!facts.is_own || is_shown_own);
         match has_limit && facts.is_before_start {
             true if !facts.is_own && !facts.is_backfill => Printing::NextRun,
             false if is_shown => Printing::Print,
@@ -332,6 +335,7 @@ impl Transcript {
         let facts = BatchFacts {
             is_own: chat.is_own,
             is_backfill: self.is_history(store, folder, chat.local),
+            is_ignored: store.is_ignored(&chat.batch.log.author),
             is_before_start: chat.local.before_start,
             is_from_earlier_run: false,
         };
