@@ -23,6 +23,7 @@ use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
 use crate::node::guest_table::GuestTable;
 use crate::node::link::{Link, Route};
+use crate::node::misbehaviour::MisbehaviourTable;
 use crate::node::standing::{Rank, Standing};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
@@ -179,6 +180,8 @@ pub struct Context {
     pub author_clocks: AuthorClocks,
     /// The peers with whom we were ever linked.
     pub acquaintances: Acquaintances,
+    /// What keys were proved to have done wrong in this run.
+    pub misbehaviour: MisbehaviourTable,
     /// The people of foreign networks.
     pub guests: GuestTable,
     /// The peers that we want to be linked with.
@@ -225,6 +228,7 @@ impl Context {
             stream_by_peer: SortedMap::new(),
             author_clocks: AuthorClocks::default(),
             acquaintances: Acquaintances::default(),
+            misbehaviour: MisbehaviourTable::default(),
             guests: GuestTable::default(),
             topology: Topology::default(),
             last_peer_event: now.time,

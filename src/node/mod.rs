@@ -93,6 +93,7 @@ pub mod hybrid_clock;
 pub mod link;
 pub mod link_events;
 pub mod membership;
+pub mod misbehaviour;
 #[allow(clippy::module_inception)]
 pub mod node;
 pub mod peer_clock;

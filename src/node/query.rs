@@ -9,6 +9,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
+use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::membership::roster;
@@ -205,6 +206,11 @@ impl Node {
     /// Whether the peer is linked, and says that its key ends with its program.
     pub fn is_ephemeral(&self, peer: &PeerId) -> bool {
         self.ctx.link_to(peer).is_some_and(|link| link.is_ephemeral)
+    }
+
+    /// What this key was proved to have done wrong in this run.
+    pub fn misbehaviour(&self, peer: &PeerId) -> Misbehaviour {
+        self.ctx.misbehaviour.of(peer)
     }
 
     /// Our key and the name that we claim.

@@ -467,6 +467,12 @@ pub fn append_trust(entry: &TrustEntry, out: &mut Vec<u8>) {
     line.string("state", entry.state.as_str());
     line.raw("since", format_args!("\"{}\"", known.first_seen));
     line.string("fingerprint", &Fingerprint::of(&known.id).to_string());
+    let counts = entry.misbehaviour;
+    if counts.total() > 0 {
+        line.raw("violations", counts.violations);
+        line.raw("floods", counts.floods);
+        line.raw("forks", counts.forks);
+    }
     line.finish();
 }
 

@@ -24,6 +24,7 @@ use crate::base::time::{TenthsMs, WallTime};
 use crate::base::timing::Timing;
 use crate::base::trust::level::HAS_TRUST;
 use crate::base::trust::level::{Familiarity, TrustLevel};
+use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
 use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
@@ -363,7 +364,16 @@ fn parse_trust_entry(fields: &Fields<'_>) -> Option<TrustEntry> {
             _ => TrustLevel::Seen,
         },
     };
-    Some(TrustEntry { known, state })
+    let count = |name| fields.number(name).unwrap_or(0);
+    let misbehaviour = Misbehaviour {
+        violations: count("violations"),
+        floods: count("floods"),
+        forks: count("forks"),
+    };
+    Some(TrustEntry {
+        misbehaviour,
+        ..TrustEntry::new(known, state)
+    })
 }
 
 fn parse_rooms(fields: &Fields<'_>) -> Option<Vec<Room>> {

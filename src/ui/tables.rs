@@ -26,7 +26,7 @@ const PEER_HEADING: [&str; 9] = [
 /// Number of columns that a script gets. The last one is for people.
 const SCRIPT_COLUMNS: usize = 8;
 /// The heading of `p2pchat trust list` at a terminal.
-const TRUST_HEADING: [&str; 4] = ["NAME", "ID", "STATE", "FIRST SEEN"];
+const TRUST_HEADING: [&str; 5] = ["NAME", "ID", "STATE", "FIRST SEEN", "MISBEHAVIOUR"];
 /// Length of an id in a table for a person. A selector accepts such a prefix.
 const SHORT_ID_CHARS: usize = 8;
 /// Number of blanks between two columns.
@@ -191,8 +191,8 @@ pub fn format_room_list(rooms: &[Room]) -> String {
     rooms.iter().enumerate().map(line).collect()
 }
 
-/// Formats the answer of `p2pchat trust` to a script: name~abcd, id, state, and when the peer was
-/// first seen, separated by TAB.
+/// Formats the answer of `p2pchat trust` to a script: name~abcd, id, state, when the peer was
+/// first seen, and what it has done wrong, separated by TAB.
 pub fn format_trust_rows(entries: &[TrustEntry]) -> String {
     let rows = entries.iter().map(|entry| trust_columns(entry).join("\t"));
     rows.map(|row| row + "\n").collect()
@@ -220,6 +220,7 @@ fn trust_columns(entry: &TrustEntry) -> [String; TRUST_HEADING.len()] {
         known.id.to_string(),
         entry.state.as_str().to_owned(),
         known.first_seen.to_string(),
+        entry.misbehaviour.to_string(),
     ]
 }
 
@@ -245,8 +246,12 @@ pub fn format_trust_entry(entry: &TrustEntry) -> String {
     let known = &entry.known;
     let since = known.first_seen.to_string();
     let day = since.split('T').next().unwrap_or(&since);
+    let misbehaviour = match entry.misbehaviour.total() {
+        0 => String::new(),
+        _ => format!(", {}", entry.misbehaviour),
+    };
     format!(
-        "{}~{}: {}, first seen {day}, fingerprint {}\n",
+        "{}~{}: {}, first seen {day}, fingerprint {}{misbehaviour}\n",
         known.nick,
         known.id.short(),
         entry.state.as_str(),

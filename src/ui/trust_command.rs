@@ -3,6 +3,7 @@ use crate::base::event::output::KnownPeer;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector};
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::TrustLevel;
+use crate::base::trust::misbehaviour::Misbehaviour;
 
 /// What a user requests about known peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +96,25 @@ pub struct TrustEntry {
     pub known: KnownPeer,
     /// What has become of it.
     pub state: TrustState,
+    /// What it has done wrong, as far as the running program knows.
+    pub misbehaviour: Misbehaviour,
+}
+
+impl TrustEntry {
+    /// What has become of a peer that has done nothing wrong, as far as known.
+    pub fn new(known: KnownPeer, state: TrustState) -> TrustEntry {
+        TrustEntry {
+            known,
+            state,
+            misbehaviour: Misbehaviour::default(),
+        }
+    }
 }
 
 impl From<KnownPeer> for TrustEntry {
     fn from(known: KnownPeer) -> TrustEntry {
         let state = TrustState::Known(known.trust);
-        TrustEntry { known, state }
+        TrustEntry::new(known, state)
     }
 }
 

@@ -52,7 +52,12 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
             &["context"],
             &["link"],
             &["topology"],
-            &["acquaintances", "author_clocks", "guest_table"],
+            &[
+                "acquaintances",
+                "author_clocks",
+                "guest_table",
+                "misbehaviour",
+            ],
             &[
                 "hybrid_clock",
                 "peer_clock",

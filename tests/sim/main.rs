@@ -18,6 +18,8 @@ mod guests;
 mod hostile;
 mod liveness;
 mod many_peers;
+#[cfg(feature = "trust")]
+mod misbehaviour;
 mod mutations;
 mod other_versions;
 mod replication;

@@ -1,14 +1,53 @@
 //! The tables of peers and rooms, for scripts and for people.
 
+use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
 use p2pchat::base::name::Nick;
 use p2pchat::base::presence::away::AwayText;
-use p2pchat::ui::tables;
+use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::TrustLevel;
+use p2pchat::base::trust::misbehaviour::Misbehaviour;
+use p2pchat::ui::session_event::EventKind;
+use p2pchat::ui::trust_command::TrustEntry;
+use p2pchat::ui::{json, json_parser, tables};
 
 use super::support::{bob_info, identity, short};
 
 /// When [`bob_info`] was last heard.
 const SEEN: &str = "2026-11-21T10:31:04.123Z";
+
+/// `trust list` prints what a key has done wrong, and JSON and a person read it, too.
+#[cfg(feature = "trust")]
+#[test]
+fn misbehaviour_is_listed() {
+    let known = KnownPeer {
+        nick: Nick::new("bob").expect("a name"),
+        id: identity(2).id(),
+        first_seen: WallTime(0),
+        trust: TrustLevel::Seen,
+    };
+    let entry = TrustEntry {
+        misbehaviour: Misbehaviour {
+            violations: 2,
+            floods: 0,
+            forks: 1,
+        },
+        ..TrustEntry::from(known)
+    };
+    let rows = tables::format_trust_rows(std::slice::from_ref(&entry));
+    assert!(rows.ends_with("\t2 violations, 1 fork\n"), "{rows}");
+    let line = tables::format_trust_entry(&entry);
+    assert!(line.ends_with(", 2 violations, 1 fork\n"), "{line}");
+    let mut json = Vec::new();
+    json::append_trust(&entry, &mut json);
+    let text = String::from_utf8(json.clone()).expect("UTF-8");
+    assert!(
+        text.ends_with(",\"violations\":2,\"floods\":0,\"forks\":1}\n"),
+        "{text}"
+    );
+    let event = json_parser::parse_event(&json, None).expect("an event");
+    assert!(matches!(event.kind, EventKind::Trust(parsed) if parsed == entry));
+}
 
 /// `peers` prints columns separated by tabs; `/users` and `/rooms` are for people.
 #[test]

@@ -172,6 +172,10 @@ pub fn handle_bye(
 /// Closes the link of a peer that broke the protocol.
 pub fn close_violation(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
     ctx.counters.broken_links += 1;
+    if let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) {
+        ctx.misbehaviour
+            .count(peer, |counts| &mut counts.violations);
+    }
     close(ctx, stream, ByeReason::InvalidMessage, events);
 }
 
@@ -342,8 +346,9 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
 pub fn close_overflowed(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let links = ctx.links.iter();
     let overflowed = links.filter(|(_, link)| link.has_overflowed());
-    let overflowed: Vec<StreamId> = overflowed.map(|(stream, _)| *stream).collect();
-    for stream in overflowed {
+    let overflowed = overflowed.map(|(stream, link)| (*stream, link.peer.id));
+    for (stream, peer) in overflowed.collect::<Vec<_>>() {
+        ctx.misbehaviour.count(peer, |counts| &mut counts.floods);
         ctx.counters.overflowed_links += 1;
         // Without a `bye`, because the socket accepts nothing.
         ctx.emit(Output::Close { stream });

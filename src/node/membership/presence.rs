@@ -302,7 +302,12 @@ impl Presence {
             let is_overdue = present.return_deadline.is_some_and(|at| at <= now);
             let moves = present.moves.take_summary(now);
             let names = present.names.take_summary(now);
-            if let Some(count) = present.aways.take_summary(now) {
+            let aways = present.aways.take_summary(now);
+            // Only what came over its own link is the peer's doing.
+            if (names.is_some() || aways.is_some()) && ctx.stream_by_peer.contains_key(id) {
+                ctx.misbehaviour.count(*id, |counts| &mut counts.floods);
+            }
+            if let Some(count) = aways {
                 let rooms = &present.shown.rooms;
                 notify_flaps(ctx, &present.peer, rooms, FlapKind::Away, count);
                 show_away(ctx, present);

@@ -106,6 +106,10 @@ pub fn report_fork(ctx: &mut Context, logs: &mut Logs, log: &LogId, line: u64) {
     if !logs.mark_forked(log) {
         return;
     }
+    if log.author != ctx.own_id() {
+        ctx.misbehaviour
+            .count(log.author, |counts| &mut counts.forks);
+    }
     let author = ctx.display_peer(&log.author);
     let content = format!(
         "{author} published two different lines {line} in {}: the second is ignored",

@@ -55,7 +55,12 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let result = match command {
         TrustCommand::List => {
             check_directory(directory)?;
-            execute_trust(Some(directory), &command, &TrustSurroundings::default())
+            // A running program knows what each has done wrong.
+            let answer = attach::execute(directory, UserCommand::Trust(TrustCommand::List))?;
+            match answer {
+                Some(answer) => entries_of(answer),
+                None => execute_trust(Some(directory), &command, &TrustSurroundings::default()),
+            }
         }
         _ => change(options, directory, &command)?,
     };
@@ -93,14 +98,17 @@ fn change(
         }
         let request = UserCommand::Trust(command.clone());
         if let Some(answer) = attach::execute(directory, request)? {
-            let entries = answer.map(|events| events.into_iter().filter_map(entry_of).collect());
-            return Ok(entries);
+            return Ok(entries_of(answer));
         }
         if Instant::now() >= deadline {
             return Err(attach::unresponsive_failure(directory));
         }
         thread::sleep(Duration::from_millis(BUSY_DIRECTORY_INTERVAL_MS));
     }
+}
+
+fn entries_of(answer: Result<Vec<EventKind>, Refusal>) -> Result<Vec<TrustEntry>, Refusal> {
+    answer.map(|events| events.into_iter().filter_map(entry_of).collect())
 }
 
 fn entry_of(kind: EventKind) -> Option<TrustEntry> {

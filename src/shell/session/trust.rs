@@ -219,7 +219,7 @@ impl TrustEdit<'_> {
 
     fn ignored_entry(&self, peer: &Peer, state: TrustState) -> TrustEntry {
         let known = self.entry_of(peer);
-        TrustEntry { known, state }
+        TrustEntry::new(known, state)
     }
 
     fn ignored(&self) -> Result<Vec<Peer>, Refusal> {
@@ -263,10 +263,7 @@ impl TrustEdit<'_> {
             .known
             .iter()
             .filter(is_forgotten)
-            .map(|known| TrustEntry {
-                known: known.clone(),
-                state: TrustState::Forgotten,
-            });
+            .map(|known| TrustEntry::new(known.clone(), TrustState::Forgotten));
         Ok(forgotten.collect())
     }
 

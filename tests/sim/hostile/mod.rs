@@ -9,7 +9,7 @@ mod findings;
 mod introductions;
 pub mod messages;
 mod peers;
-mod presence;
+pub mod presence;
 mod relays;
 mod streams;
 mod tables;

@@ -19,7 +19,7 @@ use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
 
 /// Where scripted peers seem to come from.
-fn source_address() -> SocketAddr {
+pub fn source_address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 200], 5000))
 }
 

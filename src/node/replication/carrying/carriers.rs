@@ -38,7 +38,10 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
     let before = peers.filter(|(id, _)| *id < recipient);
     let (mut carriers, mut linked) = (Vec::new(), Vec::new());
-    for (_, stream) in behind.chain(before) {
+    let mut candidates: Vec<_> = behind.chain(before).collect();
+    // Stable: of those who are alike, the ring decides.
+    candidates.sort_by_key(|(id, _)| ctx.misbehaviour.of(id).total() > 0);
+    for (_, stream) in candidates {
         let Some(link) = ctx.links.get(stream).filter(|link| !link.transient) else {
             continue;
         };

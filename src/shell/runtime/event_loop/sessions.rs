@@ -211,7 +211,10 @@ impl EventLoop {
             present,
             now: self.now.wall,
         };
-        let result = execute_trust(self.state.directory(), command, &around);
+        let mut result = execute_trust(self.state.directory(), command, &around);
+        for entry in result.iter_mut().flatten() {
+            entry.misbehaviour = self.node.misbehaviour(&entry.known.id);
+        }
         if result.is_ok() && command.changes_known_peers() {
             self.reload_known_peers();
         }
