@@ -304,7 +304,10 @@ fn pasted_lines_are_said_after_a_question() {
     pty.wait_last_row("#general> /quit", 15);
     pty.type_keys("\x03");
     paste("first\r/quit\r\rlast\r");
-    pty.wait_last_row("4 lines pasted: (s)ay all, (e)dit each, (c)ancel?", 50);
+    pty.wait_last_row(
+        "4 lines pasted: (s)ay all, in one (b)lock, (e)dit each, (c)",
+        59,
+    );
     pty.type_keys("\rs");
     wait_message(&bob, "/quit");
     wait_message(&bob, "last");
@@ -321,10 +324,20 @@ fn pasted_lines_are_said_after_a_question() {
     pty.resize(20, 12);
     pty.wait_last_row("3 lines pasted: (s)", 19);
     pty.resize(60, 12);
-    pty.wait_last_row("3 lines pasted: (s)ay all, (e)dit each, (c)ancel?", 50);
+    pty.wait_last_row(
+        "3 lines pasted: (s)ay all, in one (b)lock, (e)dit each, (c)",
+        59,
+    );
     pty.type_keys("s");
     wait_message(&bob, "end");
     pty.wait_row("p2pchat: pasted line 2: ");
+    paste("one\rmessage\r/of three");
+    pty.wait_screen("the question", |screen| {
+        let last = screen.last().unwrap_or_default();
+        last.starts_with("3 lines pasted")
+    });
+    pty.type_keys("b");
+    bob.out.wait_for(TIMEOUT, |line| line == "\t/of three");
     pty.type_keys("/me ");
     paste("waves\r/me bows");
     pty.wait_last_row("2 lines pasted: (e)dit each, (c)ancel?", 39);
@@ -345,8 +358,11 @@ fn pasted_lines_are_said_after_a_question() {
         .collect();
     assert_eq!(
         texts,
-        ["first", "/quit", "", "last", "short", "end", "waves"]
+        ["first", "/quit", "", "last", "short", "end", "one", "waves"]
     );
+    let first = lines.iter().position(|line| line.ends_with(": one"));
+    let block = &lines[first.expect("the block")..][1..3];
+    assert_eq!(block, ["\tmessage", "\t/of three"]);
 }
 
 /// Ctrl-Z stops the program under a shell, which finds the terminal as it was; `fg` continues it

@@ -2,6 +2,7 @@
 use std::io::Write;
 
 use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::editor::keys::{KeyDecoder, TerminalInput};
 use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
 use p2pchat::ui::editor::line_history::{HISTORY_MAX_BYTES, HISTORY_MAX_LINES};
@@ -321,7 +322,10 @@ fn a_paste_is_one_bounded_input() {
 #[test]
 fn several_pasted_lines_ask_what_to_do() {
     let lines = |lines: &[&str]| {
-        EditOutcome::PastedLines(lines.iter().map(|line| (*line).to_owned()).collect())
+        EditOutcome::PastedLines(
+            lines.iter().map(|line| (*line).to_owned()).collect(),
+            LineForm::Text,
+        )
     };
     let mut editor = LineEditor::default();
     type_text(&mut editor, "ac");
@@ -333,7 +337,7 @@ fn several_pasted_lines_ask_what_to_do() {
     paste(&mut editor, "/quit\r\n\n//x\ry\n\n");
     assert_eq!(
         editor.prompt().unwrap(),
-        "4 lines pasted: (s)ay all, (e)dit each, (c)ancel? "
+        "4 lines pasted: (s)ay all, in one (b)lock, (e)dit each, (c)ancel? "
     );
     assert_eq!(editor.visible_line(40).text, "");
     for key in [Key::Char('\n'), Key::Char('x'), Key::Ctrl('d'), Key::Up] {
@@ -344,6 +348,14 @@ fn several_pasted_lines_ask_what_to_do() {
     assert_eq!(said, lines(&["/quit", "", "//x", "y"]));
     assert!(editor.is_empty() && editor.prompt().is_none());
 
+    // All as one message.
+    paste(&mut editor, "one\n/two");
+    let block = ["one", "/two"].map(str::to_owned).into();
+    assert_eq!(
+        editor.handle_key(Key::Char('b')),
+        EditOutcome::PastedLines(block, LineForm::Block)
+    );
+
     // Into typed text: the lines after the first would not go where a command goes.
     type_text(&mut editor, "/msg bob !");
     editor.handle_key(Key::Left);
@@ -353,6 +365,7 @@ fn several_pasted_lines_ask_what_to_do() {
         "3 lines pasted: (e)dit each, (c)ancel? "
     );
     assert_eq!(editor.handle_key(Key::Char('s')), EditOutcome::Rejected);
+    assert_eq!(editor.handle_key(Key::Char('b')), EditOutcome::Rejected);
     assert_eq!(editor.handle_key(Key::Char('c')), EditOutcome::Edited);
     assert_eq!(editor.visible_line(40).text, "/msg bob !");
     paste(&mut editor, "one\n\ntwo");

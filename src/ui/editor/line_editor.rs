@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use termion::event::Key;
 
+use crate::base::text::line_form::LineForm;
 use crate::ui::editor::completion::{Completion, KnownWords};
 use crate::ui::editor::edited_text::{EditedText, Movement, VisibleLine};
 use crate::ui::editor::history_search::{HistorySearch, SearchStep};
@@ -22,9 +23,9 @@ pub enum EditOutcome {
     /// Enter was pressed. The line is not empty and has at most
     /// [`LINE_MAX_BYTES`](crate::base::lines::LINE_MAX_BYTES) bytes.
     Line(String),
-    /// Several pasted lines are to be said as text, also those that begin with `/`. A line may be
-    /// too long.
-    PastedLines(VecDeque<String>),
+    /// Several pasted lines are to be said, also those that begin with `/`: as text, or as one
+    /// block. A line may be too long.
+    PastedLines(VecDeque<String>, LineForm),
     /// Ctrl-C on an empty line.
     Interrupt,
     /// Ctrl-D on an empty line.
@@ -135,9 +136,13 @@ impl LineEditor {
                 return EditOutcome::Rejected;
             }
             Some(PasteAnswer::Cancel) => {}
-            Some(PasteAnswer::SayAll) => {
+            Some(answer @ (PasteAnswer::SayAll | PasteAnswer::SayBlock)) => {
                 self.replace("");
-                return EditOutcome::PastedLines(question.lines);
+                let form = match answer {
+                    PasteAnswer::SayBlock => LineForm::Block,
+                    _ => LineForm::Text,
+                };
+                return EditOutcome::PastedLines(question.lines, form);
             }
             Some(PasteAnswer::Edit) => {
                 for line in question.lines.into_iter().rev() {

@@ -46,6 +46,8 @@ pub struct PasteQuestion {
 pub enum PasteAnswer {
     /// Say each line as text, also one that begins with `/`.
     SayAll,
+    /// Say all lines as one message.
+    SayBlock,
     /// Edit one line after the other, each until Enter.
     Edit,
     /// Drop the pasted lines.
@@ -55,7 +57,10 @@ pub enum PasteAnswer {
 impl PasteQuestion {
     /// The question.
     pub fn prompt(&self) -> String {
-        let say = if self.can_say_all { "(s)ay all, " } else { "" };
+        let say = match self.can_say_all {
+            true => "(s)ay all, in one (b)lock, ",
+            false => "",
+        };
         let cut = if self.is_cut { ", cut at 256 KiB" } else { "" };
         let count = self.lines.len();
         format!("{count} lines pasted{cut}: {say}(e)dit each, (c)ancel? ")
@@ -65,6 +70,7 @@ impl PasteQuestion {
     pub fn answer(&self, key: Key) -> Option<PasteAnswer> {
         match key {
             Key::Char('s' | 'S') if self.can_say_all => Some(PasteAnswer::SayAll),
+            Key::Char('b' | 'B') if self.can_say_all => Some(PasteAnswer::SayBlock),
             Key::Char('e' | 'E') => Some(PasteAnswer::Edit),
             Key::Char('c' | 'C') | Key::Ctrl('c' | 'g') | Key::Esc => Some(PasteAnswer::Cancel),
             _ => None,

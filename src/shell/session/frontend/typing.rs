@@ -7,6 +7,7 @@ use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::lines::Lines;
 use crate::base::presence::away::HAS_PRESENCE;
 use crate::base::presence::typing::TypingTarget;
+use crate::base::text::line_form::{BLOCK_SEPARATOR, LineForm};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -73,9 +74,11 @@ impl Frontend {
                 None => self.redraw_editor(),
             },
             EditOutcome::Suspend => self.suspend(),
-            EditOutcome::PastedLines(lines) => {
+            EditOutcome::PastedLines(lines, form) => {
                 self.redraw_editor();
-                self.say_pasted(lines);
+                self.change_prompt(|prompt| prompt.unread = 0);
+                self.history_pages.clear();
+                self.say_pasted(lines, form);
             }
             EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
             EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
@@ -107,8 +110,8 @@ impl Frontend {
         });
     }
 
-    /// Says each of the pasted lines as text.
-    fn say_pasted(&mut self, pasted: VecDeque<String>) {
+    /// Says the pasted lines as text, or as one block.
+    fn say_pasted(&mut self, mut pasted: VecDeque<String>, form: LineForm) {
         if self
             .lsnp_commands
             .as_ref()
@@ -116,14 +119,25 @@ impl Frontend {
         {
             return self.warn("nothing was said: the question above takes one line as its answer");
         }
+        if form == LineForm::Block {
+            let block = pasted
+                .make_contiguous()
+                .join(BLOCK_SEPARATOR.encode_utf8(&mut [0; 4]));
+            pasted = [block].into();
+        }
         let mut lines = Lines::default();
         for (i, line) in pasted.iter().enumerate() {
             if let Err(error) = lines.push(line.as_bytes()) {
-                self.warn(&format!("pasted line {}: {error}", i + 1));
+                self.warn(&match form {
+                    LineForm::Block => format!("the pasted block: {error}"),
+                    _ => format!("pasted line {}: {error}", i + 1),
+                });
             }
         }
         if !lines.is_empty() {
-            self.commands.push_lines(lines);
+            let room = None;
+            let command = UserCommand::SendToRoom { room, lines, form };
+            self.commands.push(command, None, None);
         }
     }
 
