@@ -370,7 +370,11 @@ impl<'a> RecoveryState<'a> {
         let was_printed = self.was_printed(at);
         match self.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             None => {
-                let range = LogRange::begin(batch, !local.backfill);
+                let mut range = LogRange::begin(batch, !local.backfill);
+                // The damage may have been the lines before this one.
+                if let Some(gap) = range.gaps.first_mut().filter(|_| self.is_damaged) {
+                    gap.was_printed = was_printed;
+                }
                 self.ranges.insert(Arc::new(range));
             }
             // The batch fills a gap, or is a copy of a stored one.

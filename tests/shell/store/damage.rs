@@ -240,6 +240,28 @@ fn a_printed_batch_is_known_after_damage_of_any_byte() {
     }
 }
 
+/// The first line of a log is destroyed as a whole. If the reader has printed the line after it,
+/// it has printed the lost one, too: it does not print that again when a peer sends it.
+#[test]
+fn a_lost_first_line_below_a_printed_one_was_printed() {
+    for is_printed in [false, true] {
+        let mut bob = Author::new(2);
+        let (folder, _, path) = stored(&mut bob, &["one", "two"]);
+        let text = fs::read_to_string(&path).unwrap();
+        let first = text.lines().nth(1).unwrap();
+        let destroyed = text.replace(first, &"\0".repeat(first.len()));
+        fs::write(&path, destroyed).unwrap();
+        if is_printed {
+            fs::write(folder.room(GENERAL).join("reader"), READER_AT_THE_END).unwrap();
+        }
+        let (_, ranges) = open(&folder);
+        let [gap] = ranges[0].gaps[..] else {
+            panic!("{ranges:?}");
+        };
+        assert_eq!((gap.from, gap.to, gap.was_printed), (1, 1, is_printed));
+    }
+}
+
 /// The parts of the last lines are known, however many are damaged.
 #[test]
 fn the_parts_of_printed_batches_are_bounded() {
