@@ -5,6 +5,8 @@ mod forwarded_receipts;
 mod hybrid_clock;
 mod known_peers;
 mod logs;
+#[cfg(feature = "trust")]
+mod misbehaviour;
 mod news;
 mod own_lines;
 mod progress;
