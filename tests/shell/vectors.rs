@@ -29,6 +29,7 @@ use p2pchat::shell::state::known_peers_file::{
     KNOWN_PEERS_FILE_MAX_BYTES, append_known_peer, edit_known_peers, read_and_compact_known_peers,
     read_known_peers,
 };
+use p2pchat::shell::state::secret_file;
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::reader::PrintedBacklog;
@@ -631,4 +632,14 @@ fn known_peers_are_compacted() {
     let read = read_and_compact_known_peers(&folder.0, &mut Vec::new()).expect("known peers");
     assert_eq!(read, known_peers());
     assert_eq!(fs::read_to_string(&file).expect("text"), compacted);
+}
+
+/// `join` writes the secret as `keygen` prints it, with a line end.
+#[test]
+fn a_secret_file_has_one_line() {
+    let folder = TempDir::new();
+    let file = folder.0.join("lan.key");
+    secret_file::create(&file, b"correct horse battery staple").expect("written");
+    let text = fs::read_to_string(&file).expect("text");
+    assert_eq!(text, "correct horse battery staple\n");
 }
