@@ -9,6 +9,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
+use crate::base::time::Time;
 use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
@@ -81,6 +82,12 @@ impl Node {
         let (ctx, logs, routes) = (&self.ctx, &self.logs, &self.routes);
         let is_expecting = self.is_expecting_link();
         sync_state::sync_state(ctx, logs, &self.replication, routes, is_expecting)
+    }
+
+    /// Until when a program that ends with its own `sync` should stay, because a linked one may not
+    /// be done with its `sync` yet. `None`: it may end.
+    pub fn sync_lingers_until(&self) -> Option<Time> {
+        sync_state::transient_peers_until(&self.ctx)
     }
 
     /// Whether another peer is likely to be linked soon. Peers whose addresses the user gave count

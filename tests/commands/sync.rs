@@ -88,6 +88,31 @@ fn a_slow_peer_is_named() {
     assert!(!bob.out.all().iter().any(is_carol), "{:?}", bob.out.all());
 }
 
+/// Two that meet only each other both end well: the first one that is done does not leave the other
+/// one in doubt.
+#[test]
+fn two_at_once_both_end_well() {
+    let Some(lo) = Loopback::new() else { return };
+    for user in ["alice", "bob"] {
+        run(&lo, user, &["listen", "-W", "0"]);
+    }
+    for round in 1..=8 {
+        let users = ["alice", "bob"];
+        for user in users {
+            say_alone(&lo, user, "general", 30);
+        }
+        let syncs = users.map(|user| lo.spawn(user, &["sync", "-W", "10"]));
+        for sync in syncs {
+            let outcome = finish(sync, b"");
+            outcome.assert_code(0);
+            assert!(outcome.duration.as_secs() < 8, "{outcome:?}");
+        }
+        for user in users {
+            assert_eq!(stored(&lo, user, "general"), 60 * round, "{user}");
+        }
+    }
+}
+
 /// There is nothing to exchange in memory.
 #[test]
 fn without_a_directory_it_is_refused() {

@@ -215,3 +215,26 @@ fn offers_that_answer_a_digest_are_awaited() {
         assert_eq!(heads(&lan, alice).len(), 1, "seed {seed}");
     }
 }
+
+/// While a program that ends soon asks us something, a `sync` that is done stays. One that stays
+/// itself is not waited for, and neither is a silent one.
+#[test]
+fn a_transient_peer_is_waited_for_until_it_is_silent() {
+    for is_transient in [false, true] {
+        let mut lan = Lan::new(4);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.peers[bob].transient = is_transient;
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, 3_000);
+        let lingers = |lan: &Lan| lan.node(alice).sync_lingers_until().is_some();
+        assert_eq!(lingers(&lan), is_transient);
+        // Its first beacons follow each other closely.
+        lan.run_until("it is silent", 20_000, |lan| !lingers(lan));
+        start_sync(&mut lan, bob);
+        lan.run_for(100);
+        assert_eq!(lingers(&lan), is_transient, "it asks");
+        lan.stop(bob);
+        lan.run_for(100);
+        assert!(!lingers(&lan), "it has left");
+    }
+}

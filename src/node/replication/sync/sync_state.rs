@@ -21,6 +21,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::missing_lines::SyncState;
 use crate::base::table::SortedSet;
+use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::membership::routes::Routes;
@@ -29,6 +30,11 @@ use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::{LinkProgress, Progress};
 use crate::node::replication::progress_state::{CursorState, FetchState, SendState};
 
+/// How long a transient peer must be silent before it counts as done, at least: milliseconds for
+/// which a busy box may not run a program.
+const SILENCE_MIN_MS: u64 = 250;
+/// The same in round trips.
+const SILENT_ROUND_TRIPS: u64 = 3;
 /// How many peers [`sync_state`] names.
 const BEHIND_NAMED_MAX: usize = 3;
 
@@ -54,6 +60,19 @@ pub fn sync_state(
         behind: peers.map(|peer| ctx.display_peer(peer)).collect(),
         recheck_at: (is_exchanged && !ctx.is_quiet()).then(|| ctx.quiet_at()),
     }
+}
+
+/// Until when a transient peer may still ask us something, for a `sync` of its own, whose requests
+/// follow each other within a round trip. `None`: there is no such peer, or it has been silent for
+/// longer.
+pub fn transient_peers_until(ctx: &Context) -> Option<Time> {
+    // A beacon of the peer counts as well; beacons soon thin out.
+    let transient = ctx.links.values().filter(|link| link.transient);
+    let until = transient.map(|link| {
+        let round_trips_ms = SILENT_ROUND_TRIPS * link.rtt_ms.unwrap_or(0);
+        link.last_activity + round_trips_ms.max(SILENCE_MIN_MS)
+    });
+    until.max().filter(|until| *until > ctx.now.time)
 }
 
 /// The members of rooms without a link that have not acknowledged what this run said there.

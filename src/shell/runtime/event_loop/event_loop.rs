@@ -58,6 +58,9 @@ pub struct ResolvedSearch {
     pub(super) result: Result<ResolvedRecipient, Refusal>,
 }
 
+/// How long a `sync` that has succeeded stays for other ones, at most, in milliseconds.
+const LINGER_MAX_MS: u64 = 2_000;
+
 /// The arguments of [`EventLoop::new`].
 pub struct EventLoopParts {
     /// The poll. The caller has registered the waker and the signals with it.
@@ -144,6 +147,8 @@ pub struct EventLoop {
     /// Rooms that a session has left, but the core has not. The core stays in such a room until
     /// at least one peer has acknowledged each line that this run published there.
     pub(super) rooms_to_leave: SortedSet<Room>,
+    /// When a `sync` that has succeeded ends at the latest. `None`: it has not succeeded yet.
+    lingers_until: Option<Time>,
     /// Compares the folders with what they should store.
     pub(super) audits: FolderAudits,
     /// Whether the user was warned that the store cannot keep its limits.
@@ -194,6 +199,7 @@ impl EventLoop {
             pending_loads: VecDeque::new(),
             loads_paused_until: None,
             rooms_to_leave: SortedSet::new(),
+            lingers_until: None,
             audits: FolderAudits::new(parts.wake),
             is_limit_error_reported: false,
             wakes_at: now.time,
@@ -242,7 +248,23 @@ impl EventLoop {
         if self.frontend.is_ending() {
             self.session.stop();
         }
-        status
+        status.filter(|status| !self.lingers(*status))
+    }
+
+    /// Whether a `sync` that has succeeded stays, so that another one that meets it can succeed,
+    /// too.
+    fn lingers(&mut self, status: ExitStatus) -> bool {
+        if status != ExitStatus::Success || !self.frontend.exit_policy.mode.is_sync() {
+            return false;
+        }
+        let now = self.now.time;
+        let latest = *self.lingers_until.get_or_insert(now + LINGER_MAX_MS);
+        let until = self
+            .node
+            .sync_lingers_until()
+            .map(|until| until.min(latest));
+        self.recheck_at = until.or(self.recheck_at);
+        until.is_some_and(|until| until > now)
     }
 
     /// Whether lines can be published and stored now.
