@@ -282,3 +282,36 @@ fn verbose_reports_details_above_the_line() {
     alice.pty.type_keys("/quit\r");
     alice.assert_exit(0);
 }
+
+/// Where a narrower terminal breaks the edited line in several rows, none of them is left over, and
+/// no row of the transcript is lost.
+#[test]
+fn a_reflow_leaves_no_row_of_the_line() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::run(command(&lo.host, "alice", &[]), |command| {
+        command
+            .env("VTE_VERSION", "7600")
+            .env_remove("XTERM_VERSION");
+    });
+    alice.pty.with_screen(|screen| screen.reflows = true);
+    alice.pty.wait_last_row("#general>", 10);
+    alice.pty.type_keys("/rooms\r");
+    alice.pty.wait_row("#general  (current)");
+    alice.pty.type_keys("0123456789 abcdefghij 0123456789 xyz");
+    alice
+        .pty
+        .wait_last_row("#general> 0123456789 abcdefghij 0123456789 xyz", 46);
+    alice.pty.resize(22, 12);
+    alice.pty.wait_screen("one row of the line", |screen| {
+        let rows = screen.lines();
+        let prompts = rows.iter().filter(|row| row.starts_with("#general> "));
+        prompts.count() == 1 && screen.last().is_some_and(|row| row.ends_with(" xyz"))
+    });
+    let rows = alice.pty.with_screen(|screen| screen.lines());
+    let [.., above, _] = &rows[..] else {
+        panic!("{rows:#?}");
+    };
+    assert_eq!(above, "#general  (current)", "{rows:#?}");
+    alice.pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+}

@@ -197,6 +197,17 @@ impl AtTerminal {
         let modes_before = pty.stty(&["-g"]);
         command.env("TZ", "UTC").env("TERM", "xterm");
         command.env_remove("NO_COLOR");
+        for of_terminal in [
+            "COLORTERM",
+            "VTE_VERSION",
+            "KONSOLE_VERSION",
+            "WEZTERM_PANE",
+        ] {
+            command.env_remove(of_terminal);
+        }
+        for of_terminal in ["KITTY_WINDOW_ID", "TMUX", "XTERM_VERSION"] {
+            command.env_remove(of_terminal);
+        }
         command.stdin(pty.stdio()).stdout(pty.stdio());
         command.stderr(pty.stdio());
         streams(&mut command);

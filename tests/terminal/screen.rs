@@ -16,6 +16,8 @@ pub struct Screen {
     pending: Vec<u8>,
     /// Whether the terminal marks what is pasted (DECSET 2004).
     pub marks_paste: bool,
+    /// Whether a resize breaks rows that are too long.
+    pub reflows: bool,
     /// The title of the window.
     pub title: String,
     /// The titles that the terminal keeps.
@@ -39,6 +41,7 @@ impl Screen {
             column: 0,
             pending: Vec::new(),
             marks_paste: false,
+            reflows: false,
             title: "shell".to_owned(),
             saved_titles: Vec::new(),
             bells: 0,
@@ -47,9 +50,29 @@ impl Screen {
         }
     }
 
-    /// Changes the size; what exceeds the new width is cut off, as in terminals without reflow.
+    /// Changes the size. What exceeds the new width is cut off, or, with reflow, continued in rows
+    /// of their own; the cursor stays behind its character. Rows are not joined again.
     pub fn resize(&mut self, columns: usize, rows: usize) {
         (self.columns, self.rows) = (columns, rows);
+        if self.reflows {
+            let mut broken = Vec::new();
+            for (i, line) in std::mem::take(&mut self.lines).into_iter().enumerate() {
+                if i == self.row {
+                    let above = self.column.saturating_sub(1) / columns;
+                    (self.row, self.column) = (broken.len() + above, self.column - above * columns);
+                    broken.extend(line.chunks(columns.max(1)).map(<[_]>::to_vec));
+                    if line.is_empty() {
+                        broken.push(line);
+                    }
+                    break;
+                }
+                match line.is_empty() {
+                    true => broken.push(line),
+                    false => broken.extend(line.chunks(columns).map(<[_]>::to_vec)),
+                }
+            }
+            self.lines = broken;
+        }
         self.column = self.column.min(columns - 1);
         for line in &mut self.lines {
             line.truncate(columns);
@@ -130,6 +153,7 @@ impl Screen {
             (b't', "23;2") => self.title = self.saved_titles.pop().unwrap_or_default(),
             (b'h' | b'l', "?2004") => self.marks_paste = last == b'h',
             (b'm', _) => self.styles.push(numbers.to_owned()),
+            (b'A', _) => self.row = self.row.saturating_sub(count),
             (b'C', _) => self.column = (self.column + count).min(self.columns - 1),
             (b'J', "" | "0") => {
                 self.lines.truncate(self.row + 1);

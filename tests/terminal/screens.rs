@@ -15,6 +15,7 @@ use p2pchat::shell::session::frontend::missed_lines::MissedLines;
 use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::ui::editor::keys::TerminalInput;
 use p2pchat::ui::editor::prompt::Prompt;
+use p2pchat::ui::editor::terminal::Abilities;
 use p2pchat::ui::session_event::{Arrival, ChatLines, EventKind, SessionEvent};
 use p2pchat::ui::terminal_text::palette::Palette;
 use termion::event::Key;
@@ -50,7 +51,9 @@ impl Terminal {
     fn new() -> Terminal {
         let zone = TimeZone::fixed(Offset::constant(2));
         let renderer = Renderer::for_terminal(&peer(ALICE), zone, Palette::Basic);
-        let mut renderer = renderer.with_screen(COLUMNS).with_editor(COLUMNS, false);
+        let mut renderer = renderer
+            .with_screen(COLUMNS)
+            .with_editor(COLUMNS, Abilities::default());
         for known in [BOB, CAROL].map(peer) {
             renderer.record_known_name(known.id, &known.nick);
         }

@@ -13,7 +13,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, write};
 
 use crate::shell::config::values::Color;
-use crate::ui::editor::terminal::PASTE_MARKS_OFF;
+use crate::ui::editor::terminal::{Abilities, PASTE_MARKS_OFF};
 use crate::ui::terminal_text::palette::Palette;
 
 /// The modes that the terminal had before raw mode.
@@ -26,6 +26,25 @@ static HAS_SAVED_TITLE: AtomicBool = AtomicBool::new(false);
 const SAVE_TITLE: &[u8] = b"\x1b[22;2t";
 /// Clears the title, for terminals that keep none, and brings the kept one back (XTWINOPS 23).
 const RESTORE_TITLE: &[u8] = b"\x1b]2;\x07\x1b[23;2t";
+/// The beginnings of `$TERM` of terminals that reflow.
+const TERMS_WITH_REFLOW: [&str; 7] = [
+    "tmux",
+    "foot",
+    "alacritty",
+    "xterm-kitty",
+    "xterm-ghostty",
+    "wezterm",
+    "contour",
+];
+/// Variables that such terminals set, whatever `$TERM` is: VTE (as in GNOME), Konsole, WezTerm,
+/// kitty, tmux.
+const VARIABLES_OF_REFLOW: [&str; 5] = [
+    "VTE_VERSION",
+    "KONSOLE_VERSION",
+    "WEZTERM_PANE",
+    "KITTY_WINDOW_ID",
+    "TMUX",
+];
 /// The beginnings of `$TERM` of terminals that have a title, or pass it on.
 const TERMS_WITH_TITLE: [&str; 14] = [
     "xterm",
@@ -82,8 +101,25 @@ fn make_raw(modes: &mut Termios) {
     modes.output_flags = output_flags;
 }
 
+/// What this terminal can do, as far as its variables tell.
+pub fn abilities() -> Abilities {
+    Abilities {
+        has_title: has_title(),
+        reflows: reflows(),
+    }
+}
+
+/// Whether the terminal is known to break rows when it gets narrower. xterm, which does not, has
+/// the same `$TERM` as many that do.
+fn reflows() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let by_term = TERMS_WITH_REFLOW.iter().any(|it| term.starts_with(it));
+    !is_set(&"XTERM_VERSION") && (by_term || VARIABLES_OF_REFLOW.iter().any(is_set))
+}
+
 /// Whether the terminal knows titles.
-pub fn has_title() -> bool {
+fn has_title() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     TERMS_WITH_TITLE.iter().any(|known| term.starts_with(known))
 }

@@ -4,13 +4,23 @@
 //! terminal's scrollback, and simple terminals suffice.
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::ui::editor::line_editor::LineEditor;
 use crate::ui::sanitize::sanitize;
 
 /// Width in columns if the terminal does not report one.
 const DEFAULT_COLUMNS: usize = 80;
+
+/// What a terminal can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether its window has a title.
+    pub has_title: bool,
+    /// Whether it breaks rows that become too long when it gets narrower, as most do. The others
+    /// cut such rows off.
+    pub reflows: bool,
+}
 
 /// Draws on a terminal in raw mode.
 pub struct Terminal<W> {
@@ -21,6 +31,12 @@ pub struct Terminal<W> {
     title: String,
     /// Whether the terminal has this title.
     has_title: bool,
+    /// See [`Abilities::reflows`].
+    reflows: bool,
+    /// What stands before the cursor in its row, since the last redraw.
+    before_cursor: String,
+    /// How many rows of the edited line a reflow has put above the cursor.
+    rows_above: usize,
     /// Whether the terminal was asked to mark what is pasted.
     marks_paste: bool,
 }
@@ -39,6 +55,9 @@ impl<W: Write> Terminal<W> {
             prompt: "> ".into(),
             title: String::new(),
             has_title: false,
+            reflows: false,
+            before_cursor: String::new(),
+            rows_above: 0,
             marks_paste: false,
         }
     }
@@ -46,6 +65,14 @@ impl<W: Write> Terminal<W> {
     /// Sets the width in columns, 0 if unknown. The next [`Terminal::redraw`] uses the new width.
     pub fn resize(&mut self, columns: u16) {
         self.columns = screen_columns(columns);
+        if self.reflows {
+            self.rows_above = rows_above_cursor(&self.before_cursor, self.columns);
+        }
+    }
+
+    /// Sets [`Abilities::reflows`].
+    pub fn set_reflows(&mut self, reflows: bool) {
+        self.reflows = reflows;
     }
 
     /// Sets the text before the edited line, such as `#ops> `.
@@ -78,6 +105,7 @@ impl<W: Write> Terminal<W> {
         if !std::mem::replace(&mut self.has_title, true) && !self.title.is_empty() {
             let _ = write!(out, "\x1b]2;{}\x07", self.title);
         }
+        self.go_to_first_row(&mut out);
         write_transcript(transcript, &mut out);
         // A long prompt on a narrow screen would leave no room to type.
         let prompt = match editor.prompt() {
@@ -106,8 +134,17 @@ impl<W: Write> Terminal<W> {
             out.extend_from_slice(prompt.as_bytes());
             out.extend_from_slice(before.as_bytes());
         }
+        self.before_cursor = format!("{prompt}{before}");
         self.writer.write_all(&out)?;
         self.writer.flush()
+    }
+
+    /// Moves the cursor to the first row that a reflow has made of the edited line.
+    fn go_to_first_row(&mut self, out: &mut Vec<u8>) {
+        if let rows @ 1.. = std::mem::take(&mut self.rows_above) {
+            // Writing to a `Vec` cannot fail.
+            let _ = write!(out, "\x1b[{rows}A");
+        }
     }
 
     /// Clears the screen. The next [`Terminal::redraw`] draws on its first row.
@@ -125,14 +162,30 @@ impl<W: Write> Terminal<W> {
     /// The error of the writer.
     pub fn close(&mut self, transcript: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + 64);
+        self.go_to_first_row(&mut out);
         write_transcript(transcript, &mut out);
         self.has_title = false;
+        self.before_cursor.clear();
         if std::mem::take(&mut self.marks_paste) {
             out.extend_from_slice(PASTE_MARKS_OFF);
         }
         self.writer.write_all(&out)?;
         self.writer.flush()
     }
+}
+
+/// How many rows above the cursor a text takes that a screen of this width breaks before its last
+/// character. Where the row is just full, terminals differ; then the row is not counted.
+fn rows_above_cursor(text: &str, columns: usize) -> usize {
+    let (mut rows, mut column) = (0, 0);
+    for c in text.chars() {
+        let width = c.width().unwrap_or(0);
+        if column + width > columns {
+            (rows, column) = (rows + 1, 0);
+        }
+        column += width;
+    }
+    rows
 }
 
 /// The width of the screen, if the terminal reports this width. 0: it reports none.

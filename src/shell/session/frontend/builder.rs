@@ -119,7 +119,7 @@ impl FrontendBuilder {
         let stdin = self.open_stdin(has_editor)?;
         let mut renderer = create_renderer(options, is_stdout_terminal, own);
         if has_editor {
-            renderer = renderer.with_editor(terminal::width_columns(), terminal::has_title());
+            renderer = renderer.with_editor(terminal::width_columns(), terminal::abilities());
         }
         let mut exit_policy = ExitPolicy::new(
             self.mode,

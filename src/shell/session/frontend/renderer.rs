@@ -12,7 +12,7 @@ use crate::ui::editor::completion::KnownWords;
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::{EditOutcome, HAS_EDITOR, LineEditor};
 use crate::ui::editor::prompt::Prompt;
-use crate::ui::editor::terminal::{Terminal, screen_columns};
+use crate::ui::editor::terminal::{Abilities, Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
 use crate::ui::session_event::{EventKind, SessionEvent};
 use crate::ui::terminal_text::palette::Palette;
@@ -125,12 +125,14 @@ impl Renderer {
     }
 
     /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
-    /// terminal, 0 if unknown. `has_title`: whether the terminal knows titles.
-    pub fn with_editor(mut self, columns: u16, has_title: bool) -> Renderer {
+    /// terminal, 0 if unknown.
+    pub fn with_editor(mut self, columns: u16, abilities: Abilities) -> Renderer {
+        let mut terminal = Terminal::new(Vec::new(), columns);
+        terminal.set_reflows(abilities.reflows);
         self.editor_line = Some(Box::new(EditorLine {
-            terminal: Terminal::new(Vec::new(), columns),
+            terminal,
             editor: LineEditor::default(),
-            has_title,
+            has_title: abilities.has_title,
         }));
         self
     }
