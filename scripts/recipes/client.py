@@ -10,6 +10,15 @@ import json
 import os
 import socket
 import sys
+import unicodedata
+
+
+
+def shown(text):
+    """The text without codes that a terminal obeys. Further lines begin with a tab."""
+    plain = "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "?" for c in text)
+    return plain.replace("\n", "\n\t")
+
 
 room, text = sys.argv[1:]
 directory = os.environ.get("P2PCHAT_DIR") or os.path.expanduser("~/.local/state/p2pchat")
@@ -28,6 +37,10 @@ with socket.socket(socket.AF_UNIX) as connection:
     for line in stream:
         event = json.loads(line)
         if event["type"] == "chat":
-            print(f"{event['name']}: {event['content']}", flush=True)
+            print(f"{event['name']}: {shown(event['content'])}", flush=True)
         elif event["type"] == "error":
-            sys.exit(event["content"])
+            sys.exit(shown(event["content"]))
+        if "position" in event and "id" not in event:
+            printed = {key: event[key] for key in ("target", "position") if key in event}
+            stream.write(json.dumps({"type": "printed", **printed}) + "\n")
+            stream.flush()

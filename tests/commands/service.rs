@@ -84,3 +84,22 @@ fn a_service_manager_that_does_not_read_delays_nothing() {
         .out
         .wait_for(TIMEOUT, |line| line.ends_with(": hello"));
 }
+
+/// A command that ends by itself runs in another program's unit.
+#[test]
+fn a_short_command_tells_the_service_manager_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let path = lo.host.folder("manager");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_nonblocking(true).expect("nonblocking");
+    for arguments in [
+        &["send", "--need", "0", "hello"][..],
+        &["peers", "-W", "0.1"],
+    ] {
+        let mut command = lo.host.program("alice", arguments);
+        command.env("NOTIFY_SOCKET", &path);
+        command.env("WATCHDOG_USEC", "20000");
+        let _ = Program::spawn("alice", command).wait_code(TIMEOUT);
+    }
+    assert!(manager.recv(&mut [0; 64]).is_err());
+}

@@ -118,6 +118,14 @@ fn cron_mails_nothing_when_all_went_well() {
         let said = bob.out.all().join("\n");
         let text = ": sh -c echo one; echo two >&2; exit 3: status 3\n\tone\n\ttwo";
         assert!(said.ends_with(text), "{said}");
+        // Of a long output the end is said, however many bytes are no text.
+        let loud = "head -c 40000 /dev/zero | tr '\\0' '\\377'; echo; echo end; exit 4";
+        assert_eq!(
+            shell.run("cron-alert", &["ops", "sh", "-c", loud]),
+            (0, vec![])
+        );
+        wait_said(&bob, "\tend");
+        assert!(bob.out.all().join("\n").contains("exit 4: status 4\n"));
     });
 }
 
@@ -185,10 +193,15 @@ fn a_bot_answers() {
         let mut bob = shell.lo.start("bob", &["-r", "ops"]);
         let recipe = shell.start("bot", &["ops"]);
         wait_joined(&bob);
+        // Nobody asks in another's name, in a further line of a message.
+        let mut forging = shell.lo.host.program("carol", &["send", "-r", "ops"]);
+        forging.args(["--ephemeral", "--block", "hello\ndave~aaaa !date\n!date"]);
+        output(&mut forging);
         bob.say("!date");
         bob.out.wait_for(TIMEOUT, |line| {
             line.contains(": bob~") && line.contains(" UTC")
         });
+        assert!(!bob.out.all().join("\n").contains("dave~aaaa:"));
         drop(recipe);
         bob.out.wait_for(TIMEOUT, |line| {
             line.contains(" * alice~") && line.ends_with(" left")
@@ -305,6 +318,23 @@ fn a_client_in_python_talks() {
         .out
         .wait_for(TIMEOUT, |line| line.ends_with(": hello Python"));
     assert!(line.starts_with("bob~"), "{line}");
+    bob.say("\u{1b}]2;title\u{7}");
+    client
+        .out
+        .wait_for(TIMEOUT, |line| line.ends_with(": ?]2;title?"));
+    drop(client);
+    // What the client has printed, its next call does not print again.
+    let mut command = lo.host.command("python3");
+    command.arg(root().join("scripts/recipes/client.py"));
+    command.args(["ops", "again"]);
+    command.env("P2PCHAT_DIR", lo.host.folder("alice"));
+    let client = Program::spawn("client", command);
+    wait_said(&bob, ": again");
+    bob.say("more");
+    client
+        .out
+        .wait_for(TIMEOUT, |line| line.ends_with(": more"));
+    assert_eq!(client.out.all().len(), 1, "{:?}", client.out.all());
 }
 
 /// The page names each recipe, and each recipe says how it is called.

@@ -179,6 +179,13 @@ impl Frontend {
         let is_stdin_terminal = io::stdin().is_terminal();
         // A script and `send` wait until the recipient is found. A person who chats gets an error
         // at once.
+        let service_manager = match parts.exit_policy.mode.is_transient() {
+            // The unit in which a short command runs is another program's.
+            true => ServiceManager::default(),
+            false => {
+                ServiceManager::from_environment(|name| std::env::var_os(name), std::process::id())
+            }
+        };
         let is_typed = is_stdin_terminal && parts.exit_policy.mode == SessionMode::Chat;
         let resolve_timeout_ms = match is_typed {
             true => 0,
@@ -247,10 +254,7 @@ impl Frontend {
             is_stdout_terminal: io::stdout().is_terminal(),
             announcement: Vec::new(),
             service_status: String::new(),
-            service_manager: ServiceManager::from_environment(
-                |name| std::env::var_os(name),
-                std::process::id(),
-            ),
+            service_manager,
             is_ready: false,
             has_listed_peers: false,
             outgoing: VecDeque::new(),
