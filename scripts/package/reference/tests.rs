@@ -221,7 +221,10 @@ fn tests_from_outside() -> String {
     let mut texts = String::new();
     for folder in ["commands", "lan", "terminal"] {
         for entry in fs::read_dir(tests.join(folder)).expect("a folder") {
-            texts += &fs::read_to_string(entry.expect("a file").path()).expect("UTF-8");
+            let path = entry.expect("a file").path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                texts += &fs::read_to_string(path).expect("UTF-8");
+            }
         }
     }
     texts
