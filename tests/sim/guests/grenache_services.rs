@@ -411,3 +411,55 @@ fn a_guest_who_is_here_is_found_at_once() {
     lan.run_for(5_000);
     assert_eq!(zed.requests(&mut lan, alice).len(), 1);
 }
+
+/// Addresses that have failed and wait for their next dial keep their places: a Grape that names
+/// others again and again causes no more dials.
+#[test]
+fn failed_addresses_keep_their_places() {
+    let (mut lan, alice) = service_of_alice(29);
+    lan.send_direct(alice, "guest/bob", "psst");
+    let addresses = |network: u8| {
+        let hosts = (0..64).map(|n| SocketAddr::from(([10, 0, network, n], 5_000)));
+        hosts.collect::<Vec<_>>()
+    };
+    find(&mut lan, alice, "bob", &addresses(8));
+    lan.run_for(11_000);
+    assert_eq!(lan.network.dial_count, 128, "twice each");
+    find(&mut lan, alice, "bob", &addresses(7));
+    assert_eq!(lan.network.dial_count, 128);
+    lan.run_for(5_000);
+    assert_eq!(lan.network.dial_count, 192);
+}
+
+/// A service that is a room's and a guest's is asked by the guest's name.
+#[test]
+fn the_name_of_a_guest_is_more_exact() {
+    let (mut lan, alice) = service_of_alice(30);
+    guest(&mut lan, alice, 1, "bob");
+    let address = service_address(1);
+    find(&mut lan, alice, "p2pchat:grenache", &[address]);
+    find(&mut lan, alice, "bob", &[address]);
+    lan.external_listeners.insert(address, Vec::new());
+    lan.run_for(6_000);
+    let mut bob = Service::accept(&mut lan, alice, address);
+    lan.say_in(alice, "#grenache", "hi");
+    lan.run_for(100);
+    let requests = bob.requests(&mut lan, alice);
+    let services: Vec<&str> = requests.iter().map(|it| &*it.service).collect();
+    assert_eq!(services, ["bob"]);
+}
+
+/// A guest that only sends, without a service, is owed no line: that a peer holds it is enough.
+#[test]
+fn who_only_sends_is_owed_no_line() {
+    let (mut lan, alice) = service_of_alice(31);
+    let carol = lan.add_peer("carol");
+    lan.start(carol);
+    lan.join(carol, "#grenache");
+    guest(&mut lan, alice, 1, "bob");
+    lan.run_for(3_000);
+    lan.say_in(alice, "#grenache", "hi");
+    lan.finish(alice, None);
+    lan.run_for(1_000);
+    assert!(lan.peers[alice].is_settled());
+}

@@ -97,8 +97,14 @@ impl Service {
 
     /// Accepts the upgrade of the last stream that was dialed there.
     pub fn accept(lan: &mut Lan, who: PeerIndex, address: SocketAddr) -> Service {
-        let stream = *lan.external_listeners[&address].last().expect("a dial");
-        let head = lan.take_external_writes(who, stream);
+        // As a peer, the address is dialed as well.
+        let dialed = lan.external_listeners[&address].clone();
+        let mut heads = dialed.into_iter().rev().map(|stream| {
+            let head = lan.take_external_writes(who, stream);
+            (stream, head)
+        });
+        let upgrade = heads.find(|(_, head)| head.starts_with(b"GET "));
+        let (stream, head) = upgrade.expect("a dial");
         let head = String::from_utf8(head)
             .expect("ASCII")
             .replace("p2pchat", "ws");
