@@ -1,5 +1,6 @@
 //! Questions that the shell asks the core. They change nothing.
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
-use crate::base::time::Time;
+use crate::base::time::{Time, WallTime};
 use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
@@ -238,6 +239,16 @@ impl Node {
     /// Counts of events that are not reported one by one.
     pub fn counters(&self) -> NodeCounters {
         self.ctx.counters
+    }
+
+    /// The linked peers, each with the address at which it can be dialed, and with what its wall
+    /// clock shows now as far as known.
+    pub fn linked_peers(&self) -> impl Iterator<Item = (&Peer, SocketAddr, Option<WallTime>)> {
+        self.ctx.links.values().map(|link| {
+            let known = self.ctx.author_clocks.find(&link.peer.id, link.run);
+            let wall = known.map(|known| known.clock.wall(self.ctx.now.time));
+            (&link.peer, link.address, wall)
+        })
     }
 
     /// Number of established links.

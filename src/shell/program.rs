@@ -3,6 +3,8 @@
 use std::hint::black_box;
 
 use crate::base::trust::level::HAS_TRUST;
+#[cfg(feature = "doctor")]
+use crate::shell::commands::doctor::run::run_doctor;
 use crate::shell::commands::history::run_history;
 use crate::shell::commands::keygen::run_keygen;
 use crate::shell::commands::print::print_text;
@@ -81,6 +83,14 @@ fn run_invite(_: &Options) -> Result<ExitStatus, Failure> {
 #[cfg(not(feature = "invite"))]
 use run_invite as run_join;
 
+#[cfg(not(feature = "doctor"))]
+fn run_doctor(_: &Options) -> Result<ExitStatus, Failure> {
+    Err(Failure::usage(
+        "`doctor` is not part of this build: look at `p2pchat peers -d`, or build with \
+         `--features doctor`",
+    ))
+}
+
 fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
     check_descriptors(options.subcommand)?;
     match options.subcommand {
@@ -95,6 +105,7 @@ fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
             "`trust` is not part of this build: read the file known_peers of the state directory, \
              or build with `--features trust`",
         )),
+        Subcommand::Doctor => run_doctor(&options),
         Subcommand::History => run_history(&options),
         Subcommand::Chat => run_session(options, SessionMode::Chat),
         Subcommand::Send => run_session(options, SessionMode::Send),

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod diagnostic;
 pub mod display_names;
+pub mod doctor_check;
 pub mod editor;
 pub mod guests;
 pub mod json;

@@ -17,6 +17,8 @@ mod control_socket;
 mod descriptors;
 mod direct;
 mod directory;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod drain;
 mod exit;
 mod filter;

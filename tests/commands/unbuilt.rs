@@ -6,7 +6,7 @@ use super::run;
 #[test]
 fn options_of_parts_that_are_not_built_are_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let parts: [(bool, &[&str]); 12] = [
+    let parts: [(bool, &[&str]); 13] = [
         (cfg!(feature = "invite"), &["invite"]),
         (cfg!(feature = "invite"), &["join", "7-lusab-babad"]),
         (cfg!(feature = "mdns"), &["peers", "--no-mdns", "-W", "0.1"]),
@@ -26,6 +26,7 @@ fn options_of_parts_that_are_not_built_are_refused() {
         ),
         (cfg!(feature = "nat"), &["listen", "--nat", "-W", "0.1"]),
         (cfg!(feature = "trust"), &["trust", "list"]),
+        (cfg!(feature = "doctor"), &["doctor", "-W", "0.1"]),
         (cfg!(feature = "qr"), &["whoami", "--qr"]),
         (cfg!(feature = "match"), &["history", "--match", "x"]),
     ];

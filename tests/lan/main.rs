@@ -10,6 +10,8 @@ mod damage;
 mod dht;
 mod direct;
 mod discovery;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod faults;
 mod fork;
 #[cfg(feature = "grenache")]

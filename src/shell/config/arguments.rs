@@ -16,9 +16,6 @@ use crate::shell::config::subcommand::Subcommand;
 /// peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
 
-/// Commands that are planned but do not exist yet. The error for such a command says so.
-const PLANNED_COMMANDS: &[&str] = &["doctor"];
-
 /// One option, as given on the command line or in the options file.
 pub struct ParsedOption {
     /// Which option this is.
@@ -229,14 +226,10 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     if let Some(subcommand) = subcommand {
         return Ok(*subcommand);
     }
-    Err(Failure::usage(if PLANNED_COMMANDS.contains(&&*text) {
-        format!("the command {text} is not built yet")
-    } else {
-        format!(
-            "there is no command {}; to say it: p2pchat send TEXT; all commands: p2pchat -h",
-            quote_truncated(&text)
-        )
-    }))
+    Err(Failure::usage(format!(
+        "there is no command {}; to say it: p2pchat send TEXT; all commands: p2pchat -h",
+        quote_truncated(&text)
+    )))
 }
 
 /// Parses the option in `word`, which begins with `-`. If the value is a word of its own, as in

@@ -2,7 +2,7 @@
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
-    Chat, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Trust, Whoami,
+    Chat, Doctor, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Trust, Whoami,
 };
 use crate::ui::editor::line_editor::HAS_EDITOR;
 
@@ -180,26 +180,29 @@ impl OptionSpec {
 }
 
 const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync];
+/// The commands for which it matters how others are found.
+const FINDING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync, Doctor];
 const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Sync];
-const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Trust];
+const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Trust, Doctor];
 /// The commands that use an identity and the network.
 const IDENTITY_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join, Trust,
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join, Trust, Doctor,
 ];
 /// The commands that may keep their state in memory: `sync` would have nothing to exchange.
 const EPHEMERAL_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Whoami, Invite, Join, Trust,
+    Chat, Send, Listen, Peers, History, Whoami, Invite, Join, Trust, Doctor,
 ];
-const LISTENING_COMMANDS: &[Subcommand] =
-    &[Chat, Send, Listen, Peers, History, Sync, Whoami, Invite];
-const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync, Invite, Join];
+const LISTENING_COMMANDS: &[Subcommand] = &[
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Doctor,
+];
+const WAITING_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, Sync, Invite, Join, Doctor];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
 /// The commands that print chat lines.
 const PRINTING_COMMANDS: &[Subcommand] = &[Chat, Listen, History];
 /// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
 /// none is typed.
 pub const ALL_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Sync, Whoami, Keygen, Invite, Join, Trust,
+    Chat, Send, Listen, Peers, History, Sync, Whoami, Keygen, Invite, Join, Trust, Doctor,
 ];
 
 const fn valued_option(
@@ -259,7 +262,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "a peer, as in `-t @bob`, or a room, as in `-t '#ops'` (quote it, for a shell takes an \
          unquoted # for a comment) or `-r ops`",
         "send to a peer (@NAME) or '#ROOM'; history: only this"),
-    valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS,
+    valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", FINDING_COMMANDS,
         "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it; with --dht also \
          `--peer @ID`",
         "a peer to dial, or its code; repeatable"),
@@ -316,7 +319,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "repeat the lines of LSNP's guests in ROOM"),
     flag(OptionId::Nat, 0, "--nat", TRANSCRIPT_COMMANDS,
         "have the gateway map the TCP port, for peers outside"),
-    flag(OptionId::GoRoom, 0, "--go-room", NETWORK_COMMANDS,
+    flag(OptionId::GoRoom, 0, "--go-room", FINDING_COMMANDS,
         "speak to p2pchat in Go, in the clear, in #p2pchat-go"),
     flag(OptionId::NoMdns, 0, "--no-mdns", NETWORK_COMMANDS,
         "do not use multicast DNS"),
@@ -355,7 +358,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "read as the reader NAME, which prints each line once"),
     flag(OptionId::Block, 0, "--block", &[Send],
         "all of TEXT or stdin is one message, up to 16 KiB"),
-    valued_option(OptionId::Interval, 0, "--interval", "SECONDS", NETWORK_COMMANDS,
+    valued_option(OptionId::Interval, 0, "--interval", "SECONDS", FINDING_COMMANDS,
         "as in `--interval 60`: the longest time between two beacons",
         "longest time between two beacons (10)"),
     valued_option(OptionId::Patience, 0, "--patience", "SECONDS", NETWORK_COMMANDS,

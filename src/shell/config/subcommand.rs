@@ -19,6 +19,8 @@ pub enum Subcommand {
     Whoami,
     /// List or change the known peers.
     Trust,
+    /// Find out why nobody is here.
+    Doctor,
     /// Print a new network secret.
     Keygen,
     /// Hand the network secret to a newcomer.
@@ -44,6 +46,7 @@ impl Subcommand {
             Subcommand::History => "history",
             Subcommand::Whoami => "whoami",
             Subcommand::Trust => "trust",
+            Subcommand::Doctor => "doctor",
             Subcommand::Keygen => "keygen",
             Subcommand::Invite => "invite",
             Subcommand::Join => "join",
@@ -103,6 +106,9 @@ pub const COMMAND_SPECS: &[CommandSpec] = &[
     CommandSpec { subcommand: Subcommand::Trust, arguments: "[ACTION…]",
         about: "list who has which key; add, forget, verify",
         examples: &["p2pchat trust", "p2pchat trust forget alice"] },
+    CommandSpec { subcommand: Subcommand::Doctor, arguments: "",
+        about: "why do I see nobody: what is wrong, what mends it",
+        examples: &["p2pchat doctor", "p2pchat doctor | grep ^finding"] },
     CommandSpec { subcommand: Subcommand::Keygen, arguments: "",
         about: "print a new network secret",
         examples: &["(umask 077; p2pchat keygen > lan.key)"] },

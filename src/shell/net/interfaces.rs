@@ -111,6 +111,51 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<UsableInterfaces> {
     Ok(UsableInterfaces { list, left_out })
 }
 
+/// Why an interface is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnusedReason {
+    /// Nobody has switched it on.
+    Down,
+    /// It has no cable, or no WLAN.
+    NoCarrier,
+    /// It supports neither multicast nor broadcast.
+    PointToPoint,
+    /// It has no address that can send.
+    NoAddress,
+    /// The user chose others with `--interface`, or there are too many.
+    NotChosen,
+}
+
+/// Lists the other interfaces of this host except loopback, at most [`INTERFACES_MAX`], and why
+/// they are not in `usable`.
+///
+/// # Errors
+/// The kernel does not return the list.
+pub fn list_unused(
+    usable: &[Interface],
+    allowed_names: &[String],
+) -> io::Result<Vec<(String, UnusedReason)>> {
+    let mut unused: SortedMap<String, UnusedReason> = SortedMap::new();
+    for entry in getifaddrs()? {
+        let name = entry.interface_name.split(':').next().unwrap_or_default();
+        let has = |flag| entry.flags.contains(flag);
+        let is_known = usable.iter().any(|it| it.name == name) || unused.contains_key(name);
+        if is_known || has(InterfaceFlags::IFF_LOOPBACK) || unused.len() >= INTERFACES_MAX {
+            continue;
+        }
+        let is_chosen = allowed_names.is_empty() || allowed_names.iter().any(|it| it == name);
+        let reason = match () {
+            () if !is_chosen => UnusedReason::NotChosen,
+            () if !has(InterfaceFlags::IFF_UP) => UnusedReason::Down,
+            () if !has(InterfaceFlags::IFF_RUNNING) => UnusedReason::NoCarrier,
+            () if !is_usable(entry.flags) => UnusedReason::PointToPoint,
+            () => UnusedReason::NoAddress,
+        };
+        unused.insert(name.to_owned(), reason);
+    }
+    Ok(unused.into_iter().collect())
+}
+
 /// How much an interface matters if there are too many. Its neighbours can be on another network
 /// only if it is no port of a bridge, and more probably if it is a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

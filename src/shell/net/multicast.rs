@@ -62,11 +62,24 @@ const READS_PER_TURN_MAX: usize = 64;
 /// value is as small as possible. The kernel raises it to its own minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
+/// How a beacon reaches others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BeaconMethod {
+    /// IPv4 multicast.
+    MulticastV4,
+    /// Directed IPv4 broadcast.
+    Broadcast,
+    /// IPv6 multicast from a link-local address.
+    MulticastV6,
+}
+
 /// A received datagram. Its content is the first `length` bytes of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedDatagram {
     /// Index of the interface that received the datagram.
     pub interface_index: u32,
+    /// How the datagram was sent.
+    pub method: BeaconMethod,
     /// Address of the sender. The scope of an IPv6 address is the interface.
     pub source: SocketAddr,
     /// Length of the datagram in bytes.
@@ -99,6 +112,16 @@ enum ListenTarget {
     GroupV4 { interface: u32 },
     GroupV6 { interface: u32 },
     Broadcast(Ipv4Addr),
+}
+
+impl ListenTarget {
+    fn method(self) -> BeaconMethod {
+        match self {
+            ListenTarget::GroupV4 { .. } => BeaconMethod::MulticastV4,
+            ListenTarget::GroupV6 { .. } => BeaconMethod::MulticastV6,
+            ListenTarget::Broadcast(_) => BeaconMethod::Broadcast,
+        }
+    }
 }
 
 struct Listener {
@@ -339,6 +362,7 @@ impl Multicast {
         self.counters.received += 1;
         Some(ReceivedDatagram {
             interface_index: interface,
+            method: target.method(),
             source,
             length: raw.length,
         })
@@ -351,11 +375,24 @@ impl Multicast {
     /// This call therefore marks all listeners readable. The event loop then reads the copies
     /// without a wake-up.
     pub fn send(&mut self, only: Option<u32>, bytes: &[u8]) -> usize {
+        self.send_and_report(only, bytes, |_, _, _| {})
+    }
+
+    /// [`Multicast::send`], which reports the result of each datagram, with the index of its
+    /// interface.
+    pub fn send_and_report(
+        &mut self,
+        only: Option<u32>,
+        bytes: &[u8],
+        mut report: impl FnMut(u32, BeaconMethod, &io::Result<()>),
+    ) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
         for interface in std::mem::take(&mut self.interfaces) {
             if only.is_none_or(|index| index == interface.index) {
-                self.send_on(&interface, group, bytes);
+                self.send_on(&interface, group, bytes, |method, result| {
+                    report(interface.index, method, result);
+                });
             }
             self.interfaces.push(interface);
         }
@@ -365,26 +402,35 @@ impl Multicast {
         usize::try_from(self.counters.sent - before).unwrap_or(usize::MAX)
     }
 
-    fn send_on(&mut self, interface: &Interface, group: SocketAddrV4, bytes: &[u8]) {
+    fn send_on(
+        &mut self,
+        interface: &Interface,
+        group: SocketAddrV4,
+        bytes: &[u8],
+        mut report: impl FnMut(BeaconMethod, &io::Result<()>),
+    ) {
         if let Some(source) = addresses_v4(interface).next() {
             let to = *group.ip();
             let result = self.send_v4(interface.index, source.0, to, group.port(), bytes);
-            self.count_send(result);
+            report(BeaconMethod::MulticastV4, &result);
+            self.count_send(&result);
         }
         let mut sent_to = SortedSet::new();
         for (source, broadcast) in broadcast_addresses(interface) {
             if sent_to.insert(broadcast) {
                 let result = self.send_v4(interface.index, source, broadcast, group.port(), bytes);
-                self.count_send(result);
+                report(BeaconMethod::Broadcast, &result);
+                self.count_send(&result);
             }
         }
         if has_link_local(interface) {
             let result = self.send_v6(interface.index, group.port(), bytes);
-            self.count_send(result);
+            report(BeaconMethod::MulticastV6, &result);
+            self.count_send(&result);
         }
     }
 
-    fn count_send(&mut self, result: io::Result<()>) {
+    fn count_send(&mut self, result: &io::Result<()>) {
         match result {
             Ok(()) => self.counters.sent += 1,
             Err(_) => self.counters.send_failures += 1,

@@ -274,8 +274,8 @@ fn every_refusal_names_a_remedy() {
         ("listen hello", "takes no TEXT"),
         ("keygen hello", "takes no TEXT"),
         ("chat", "no command"),
-        // Commands and targets that do not exist yet.
-        ("doctor", "not built"),
+        ("doctor a b", "takes no TEXT"),
+        // Targets that do not exist.
         ("send -t @b/b hi", "it is @name"),
         ("history -t @b/b", "it is @name"),
         // Options of another command.
