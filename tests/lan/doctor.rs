@@ -15,7 +15,7 @@ const OFTEN: [&str; 2] = ["--interval", "1"];
 
 /// Waits for the end of `doctor`, and returns all its lines. Asserts that its exit status fits
 /// them.
-fn finish(mut doctor: Program) -> Vec<String> {
+pub fn finish(mut doctor: Program) -> Vec<String> {
     let code = doctor.wait_code(TIMEOUT);
     let lines = doctor.out.wait_end(TIMEOUT);
     let err = doctor.err.wait_end(TIMEOUT);
@@ -34,7 +34,7 @@ fn examine(host: &Host, options: &[&str]) -> Vec<String> {
 
 /// Asserts that one thing is found, and that its line has all these parts.
 #[track_caller]
-fn assert_only(lines: &[String], name: &str, parts: &[&str]) {
+pub fn assert_only(lines: &[String], name: &str, parts: &[&str]) {
     let findings: Vec<&String> = lines
         .iter()
         .filter(|line| line.starts_with("finding: "))

@@ -12,6 +12,8 @@ mod direct;
 mod discovery;
 #[cfg(feature = "doctor")]
 mod doctor;
+#[cfg(feature = "doctor")]
+mod doctor_host;
 mod faults;
 mod fork;
 #[cfg(feature = "grenache")]

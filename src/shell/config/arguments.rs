@@ -33,7 +33,7 @@ pub struct ParsedArguments {
     /// All options, in the order given.
     pub options: Vec<ParsedOption>,
     /// The words of TEXT, which is the message to send; for `join`, the code; for `trust`, what to
-    /// do.
+    /// do; for `doctor`, the host.
     pub text: Vec<OsString>,
     /// With -h, the command on which help is wanted; [`Subcommand::Chat`]: on the whole program.
     pub help_on: Subcommand,
@@ -79,7 +79,10 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         } else if has_command {
             parsed.text.push(word);
             // Options may follow a code or a name. In a message, they are words of it.
-            if !matches!(parsed.subcommand, Subcommand::Join | Subcommand::Trust) {
+            if !matches!(
+                parsed.subcommand,
+                Subcommand::Join | Subcommand::Trust | Subcommand::Doctor
+            ) {
                 parsed.text.extend(words.by_ref());
             }
         } else {
@@ -90,7 +93,7 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
     if let Some(word) = parsed.text.first()
         && !matches!(
             parsed.subcommand,
-            Subcommand::Send | Subcommand::Join | Subcommand::Trust
+            Subcommand::Send | Subcommand::Join | Subcommand::Trust | Subcommand::Doctor
         )
     {
         return Err(Failure::usage(format!(
@@ -98,6 +101,11 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             parsed.subcommand.display_name(),
             quote_truncated(&word.to_string_lossy())
         )));
+    }
+    if parsed.subcommand == Subcommand::Doctor && parsed.text.len() > 1 {
+        return Err(Failure::usage(
+            "doctor takes one HOST, as in p2pchat doctor 10.0.0.7:9999, or none",
+        ));
     }
     for (i, option) in parsed.options.iter().enumerate() {
         if is_repeated(&parsed.options[..i], option) {

@@ -148,8 +148,9 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// `whoami`: whether to print a QR code of the connection code as well.
     pub qr: bool,
-    /// `send`, `join`, `trust`: the words of TEXT, joined by spaces. `None`, for `send`: the lines
-    /// come from stdin. The bytes are not checked yet: a line may be too long, or not UTF-8.
+    /// `send`, `join`, `trust`, `doctor`: the words of TEXT, joined by spaces. `None`, for `send`:
+    /// the lines come from stdin; for `doctor`: no host. The bytes are not checked yet: a line may
+    /// be too long, or not UTF-8.
     pub text: Option<Vec<u8>>,
     /// `history`: the time of the oldest line to print. A line's time is the one that its author's
     /// clock showed.

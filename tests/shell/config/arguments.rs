@@ -274,7 +274,7 @@ fn every_refusal_names_a_remedy() {
         ("listen hello", "takes no TEXT"),
         ("keygen hello", "takes no TEXT"),
         ("chat", "no command"),
-        ("doctor a b", "takes no TEXT"),
+        ("doctor a b", "one HOST"),
         // Targets that do not exist.
         ("send -t @b/b hi", "it is @name"),
         ("history -t @b/b", "it is @name"),

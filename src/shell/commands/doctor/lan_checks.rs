@@ -297,7 +297,7 @@ pub fn check_static_peers(report: &LanReport, static_peers: &[ResolvedStatic]) -
         if let Some(linked) = linked.find(|it| known.addresses.contains(&it.address)) {
             return Check::ok("static", format!("{endpoint} is {}", linked.peer));
         }
-        let mend = format!("on that machine: p2pchat doctor; getent hosts '{endpoint}'");
+        let mend = format!("p2pchat doctor '{endpoint}'");
         let why = known.addresses.first().map(|address| try_connect(*address));
         let why = match why {
             None => "its name has no address".to_owned(),
@@ -362,6 +362,7 @@ mod tests {
             network: NetworkTag::OPEN,
             beacon_key: None,
             own_ids: Vec::new(),
+            counts_own_host: false,
             interfaces: Vec::new(),
             methods: SortedMap::new(),
             heard: SortedMap::new(),

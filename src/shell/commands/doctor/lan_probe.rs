@@ -36,6 +36,8 @@ use crate::wire::secret::NetworkKeys;
 
 /// The name of the probe. It is nobody's, so that no name seems to change its key.
 const PROBE_NICK: &str = "doctor";
+/// Longest time to look up the name of a host.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the goodbye may take, in milliseconds.
 const GOODBYE_MS: u64 = 300;
 
@@ -85,6 +87,7 @@ impl LanProbe {
             network,
             beacon_key,
             own_ids: own_ids.collect(),
+            counts_own_host: false,
             interfaces: Vec::new(),
             methods: SortedMap::new(),
             heard: SortedMap::new(),
@@ -139,10 +142,29 @@ impl LanProbe {
     ///
     /// # Errors
     /// Exit status 1: the poll fails.
-    pub fn run(
+    pub fn run(self, wait_ms: u64, peers: &[ResolvedStatic]) -> Result<LanReport, Failure> {
+        self.run_while(wait_ms, peers, |_| true)
+    }
+
+    /// Dials a peer, which may be on this host, until a link is made, or for so many milliseconds.
+    ///
+    /// # Errors
+    /// Exit status 1: the poll fails.
+    pub fn run_until_linked(
+        mut self,
+        wait_ms: u64,
+        peer: ResolvedStatic,
+    ) -> Result<Option<LinkedPeer>, Failure> {
+        self.report.counts_own_host = true;
+        let report = self.run_while(wait_ms, &[peer], |report| report.linked.is_empty())?;
+        Ok(report.linked.into_values().next())
+    }
+
+    fn run_while(
         mut self,
         wait_ms: u64,
         static_peers: &[ResolvedStatic],
+        goes_on: impl Fn(&LanReport) -> bool,
     ) -> Result<LanReport, Failure> {
         let failed = |error: io::Error| Failure::io("the network cannot be watched", &error);
         let deadline = self.clock.now().time + wait_ms;
@@ -156,7 +178,7 @@ impl LanProbe {
             });
         }
         let mut events = Events::with_capacity(256);
-        while self.clock.now().time < deadline {
+        while self.clock.now().time < deadline && goes_on(&self.report) {
             self.turn(&mut events, deadline).map_err(failed)?;
             self.record_links();
         }

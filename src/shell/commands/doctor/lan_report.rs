@@ -63,6 +63,8 @@ pub struct LanReport {
     pub beacon_key: Option<[u8; 32]>,
     /// Programs whose beacons are not counted: the probe, and the one that runs in the directory.
     pub own_ids: Vec<PeerId>,
+    /// Whether programs of this host count as well.
+    pub counts_own_host: bool,
     /// The interfaces that were used last.
     pub interfaces: Vec<Interface>,
     /// Per interface and method.
@@ -88,7 +90,9 @@ impl LanReport {
     /// Whether an address is one of another host.
     pub fn is_of_other_host(&self, ip: IpAddr) -> bool {
         let mut addresses = self.interfaces.iter().flat_map(|it| &it.addresses);
-        self.is_loopback_only() || !(ip.is_loopback() || addresses.any(|own| own.ip == ip))
+        self.counts_own_host
+            || self.is_loopback_only()
+            || !(ip.is_loopback() || addresses.any(|own| own.ip == ip))
     }
 
     /// Records that a datagram of a beacon was sent, or refused.

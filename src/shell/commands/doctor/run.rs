@@ -1,16 +1,16 @@
 //! Runs all checks, and prints what they found.
 use std::io::{self, IsTerminal as _};
-use std::time::Duration;
 
 use super::directory::check_state;
 use super::firewall::check_firewall;
+use super::host::run_host;
 use super::lan_checks::{
     check_clock, check_interfaces, check_methods, check_others, check_own_port, check_peers,
     check_static_peers, group_of,
 };
-use super::lan_probe::{LanProbe, ResolvedStatic};
+use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
+use super::output::print_checks;
 use super::routes::check_routes;
-use crate::shell::commands::print::print_text;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
@@ -28,14 +28,21 @@ use crate::wire::code::DEFAULT_PORT;
 const BEACON_INTERVAL_MS: u64 = 10_000;
 /// Added to that interval, in milliseconds: for a beacon that is on its way.
 const WAIT_MARGIN_MS: u64 = 1_000;
-/// Longest time to look up the name of a static peer.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Runs all checks. Exit status 0: all is well. 1: something is to be mended.
+/// Runs all checks of this host, or with a HOST those of that peer. Exit status 0: all is well. 1:
+/// something is to be mended.
 ///
 /// # Errors
-/// Exit status 78: the secret file is unusable. 1: the system refuses a socket.
+/// Exit status 2: the HOST is none. 78: the secret file is unusable. 1: the system refuses a
+/// socket.
 pub fn run_doctor(options: &Options) -> Result<ExitStatus, Failure> {
+    match &options.text {
+        Some(host) => run_host(options, &String::from_utf8_lossy(host)),
+        None => check_here(options),
+    }
+}
+
+fn check_here(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let keys = load_network_keys(options, &mut warnings)?;
     print_warnings(&warnings);
@@ -98,20 +105,4 @@ fn look_up_static_peers(options: &Options) -> Vec<ResolvedStatic> {
         addresses: look_up_within(endpoint, LOOKUP_TIMEOUT).unwrap_or_default(),
     });
     looked_up.collect()
-}
-
-fn print_checks(options: &Options, checks: &[Check]) -> Result<ExitStatus, Failure> {
-    let mut text = String::new();
-    if options.json {
-        let mut lines = Vec::new();
-        checks.iter().for_each(|it| it.append_json(&mut lines));
-        text = String::from_utf8_lossy(&lines).into_owned();
-    } else {
-        checks.iter().for_each(|it| it.append_text(&mut text));
-    }
-    let printed = print_text(&text)?;
-    match checks.iter().any(Check::is_finding) {
-        true if printed == ExitStatus::Success => Ok(ExitStatus::GeneralError),
-        _ => Ok(printed),
-    }
 }

@@ -1,0 +1,251 @@
+//! `p2pchat doctor HOST`: explains one peer. What its name resolves to, the route to it, whether
+//! its TCP port answers, and which key does.
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use nix::sys::socket::{getsockopt, sockopt::IpMtu};
+
+use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
+use super::lan_report::LinkedPeer;
+use super::output::print_checks;
+use super::tcp_attempt::try_connect;
+use crate::base::event::output::KnownPeer;
+use crate::base::trust::level::TrustLevel;
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::failure::{Failure, quote_truncated};
+use crate::shell::config::options::Options;
+use crate::shell::net::interfaces::list_usable;
+use crate::shell::net::resolver::look_up_within;
+use crate::shell::state::known_peers_file::read_known_peers;
+use crate::shell::state::network_keys::load_network_keys;
+use crate::shell::stdio::stderr::print_warnings;
+use crate::ui::doctor_check::Check;
+use crate::wire::code::{Endpoint, parse_endpoints};
+use crate::wire::secret::NetworkKeys;
+
+/// Longest time for a link without -W, in milliseconds.
+const LINK_TIMEOUT_MS: u64 = 5_000;
+/// Maximum number of addresses of a host that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// The smallest MTU of IPv6 (RFC 8200, section 5). A smaller one is a sign of a bad tunnel.
+const MTU_MIN_BYTES: u32 = 1280;
+
+/// Explains the peer at `host`: a host with or without a port, `ID@HOST`, or a connection code.
+/// Exit status 0: it is linked, and all is well. 1: something is to be mended.
+///
+/// # Errors
+/// Exit status 2: `host` is none. 78: the secret file or `known_peers` is unusable. 1: the system
+/// refuses a socket.
+pub fn run_host(options: &Options, host: &str) -> Result<ExitStatus, Failure> {
+    let endpoints = parse_endpoints(host)
+        .map_err(|error| Failure::usage(format!("the host {} {error}", quote_truncated(host))))?;
+    let mut warnings = Vec::new();
+    let keys = load_network_keys(options, &mut warnings)?;
+    let known = match options.directory.as_deref() {
+        Some(directory) => read_known_peers(directory, &mut warnings)?,
+        None => Vec::new(),
+    };
+    print_warnings(&warnings);
+    let mut checks = Vec::new();
+    for endpoint in &endpoints {
+        check_endpoint(options, endpoint, keys.as_ref(), &known, &mut checks)?;
+    }
+    // One of the addresses of a code is enough.
+    if endpoints.len() > 1 && checks.iter().any(|it| it.name == "key" && !it.is_finding()) {
+        checks.retain(|it| !["name", "route", "port"].contains(&it.name) || !it.is_finding());
+    }
+    print_checks(options, &checks)
+}
+
+fn check_endpoint(
+    options: &Options,
+    endpoint: &Endpoint,
+    keys: Option<&NetworkKeys>,
+    known: &[KnownPeer],
+    checks: &mut Vec<Check>,
+) -> Result<(), Failure> {
+    let mut addresses = match look_up_within(endpoint, LOOKUP_TIMEOUT) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            let content = format!("{} has no address: {error}", endpoint.host);
+            let mend = format!("getent ahosts '{}'", endpoint.host);
+            checks.push(Check::finding("name", content, mend));
+            return Ok(());
+        }
+    };
+    addresses.truncate(ADDRESSES_MAX);
+    let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    checks.push(Check::ok(
+        "name",
+        format!("{endpoint} is {}", shown.join(" ")),
+    ));
+    let mut findings = Vec::new();
+    let mut answering = Vec::new();
+    for address in addresses {
+        match check_address(address, checks) {
+            None => answering.push(address),
+            Some(finding) => findings.push(finding),
+        }
+    }
+    // One of several addresses is enough.
+    if answering.is_empty() {
+        checks.extend(findings);
+        return Ok(());
+    }
+    let linked = link(options, keys, endpoint, &answering)?;
+    checks.extend(match linked {
+        Some(linked) => check_key(&linked, endpoint, known),
+        None => vec![explain_missing_link(options, keys, endpoint, &answering)?],
+    });
+    Ok(())
+}
+
+/// Checks the route and the TCP port of an address. Returns what is wrong.
+fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> {
+    match describe_route(address) {
+        Ok((route, mtu)) => {
+            checks.push(Check::ok("route", route));
+            if let Some(mtu) = mtu.filter(|mtu| *mtu < MTU_MIN_BYTES) {
+                let content = format!("the path to {} carries {mtu} bytes only", address.ip());
+                let mend = format!("ip route get {}; ip link", address.ip());
+                checks.push(Check::finding("mtu", content, mend));
+            }
+        }
+        Err(error) => {
+            let content = format!("no route leads to {}: {error}", address.ip());
+            let mend = "ip route add default via GATEWAY";
+            return Some(Check::finding("route", content, mend));
+        }
+    }
+    let begin = Instant::now();
+    if let Err(why) = try_connect(address) {
+        let content = format!("{address} does not answer on TCP: {why}");
+        let mend = format!("on that machine: p2pchat doctor -p {}", address.port());
+        return Some(Check::finding("port", content, mend));
+    }
+    let ms = begin.elapsed().as_millis();
+    checks.push(Check::ok(
+        "port",
+        format!("{address} answers on TCP in {ms} ms"),
+    ));
+    None
+}
+
+/// The source, the interface and the MTU of the path to an address. IPv6 has no MTU here.
+fn describe_route(address: SocketAddr) -> std::io::Result<(String, Option<u32>)> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => ([0; 4], 0).into(),
+        SocketAddr::V6(_) => ([0; 16], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    let own = socket.local_addr()?.ip();
+    let mtu = getsockopt(&socket, IpMtu).ok();
+    let mtu = mtu.and_then(|mtu| u32::try_from(mtu).ok());
+    let mtu = mtu.filter(|_| address.is_ipv4());
+    let mut route = format!("{} is reached from {own}", address.ip());
+    if let Some(name) = interface_with(own) {
+        route += &format!(" over {name}");
+    }
+    if let Some(mtu) = mtu {
+        route += &format!(", MTU {mtu}");
+    }
+    Ok((route, mtu))
+}
+
+fn interface_with(own: IpAddr) -> Option<String> {
+    let interfaces = list_usable(&[]).ok()?.list;
+    let mut interfaces = interfaces.into_iter();
+    let found = interfaces.find(|it| it.addresses.iter().any(|address| address.ip == own));
+    found.map(|interface| interface.name)
+}
+
+/// Makes a link with the peer at these addresses, whatever its key.
+fn link(
+    options: &Options,
+    keys: Option<&NetworkKeys>,
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+) -> Result<Option<LinkedPeer>, Failure> {
+    let mut quiet = options.clone();
+    quiet.multicast = None;
+    let target = ResolvedStatic {
+        endpoint: endpoint.to_string(),
+        peer: None,
+        addresses: addresses.to_vec(),
+    };
+    let probe = LanProbe::new(&quiet, keys, None)?;
+    probe.run_until_linked(options.wait_ms.unwrap_or(LINK_TIMEOUT_MS), target)
+}
+
+/// Says why the port answers, and no link is made.
+fn explain_missing_link(
+    options: &Options,
+    keys: Option<&NetworkKeys>,
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+) -> Result<Check, Failure> {
+    if keys.is_some() && link(options, None, endpoint, addresses)?.is_some() {
+        return Ok(Check::finding(
+            "secret",
+            format!("{endpoint} has no network secret, and this one has one"),
+            "start that one with --secret-file, or this one without",
+        ));
+    }
+    let (what, mend) = match options.secret_file.as_deref() {
+        Some(file) => (
+            "another network secret",
+            format!(
+                "copy '{}' to that machine, or its file here",
+                file.display()
+            ),
+        ),
+        None => (
+            "a network secret, and this one none",
+            "p2pchat --secret-file FILE, with the file of that machine".to_owned(),
+        ),
+    };
+    let content = format!(
+        "{endpoint} takes connections, and no link is made: it has {what}, or is another program"
+    );
+    Ok(Check::finding("secret", content, mend))
+}
+
+/// Says which key answered, and whether it is the one that the user expects.
+fn check_key(linked: &LinkedPeer, endpoint: &Endpoint, known: &[KnownPeer]) -> Vec<Check> {
+    let peer = &linked.peer;
+    let (name, id) = (&peer.nick, peer.id);
+    if let Some(expected) = endpoint.peer.filter(|expected| *expected != id) {
+        let content = format!(
+            "at {} another key answered: {name} with the id {id}",
+            linked.address
+        );
+        let mend = format!("ask {name} for `p2pchat whoami`; {expected} was expected");
+        return vec![Check::finding("key", content, mend)];
+    }
+    let levels = known.iter().filter(|it| it.id == id).map(|it| it.trust);
+    let level = levels.reduce(TrustLevel::with);
+    if level == Some(TrustLevel::Banned) {
+        let content = format!("{peer} at {} is banned here", linked.address);
+        let mend = format!("p2pchat trust unban @{id}");
+        return vec![Check::finding("key", content, mend)];
+    }
+    let mut others = known.iter().filter(|it| it.nick == *name && it.is_bound());
+    let is_bound = level.is_some_and(|level| level >= TrustLevel::Bound);
+    if let Some(other) = others.find(|it| it.id != id && !is_bound) {
+        let content = format!(
+            "{name} at {} has the id {id}, and the name is bound to {}",
+            linked.address, other.id
+        );
+        let mend = format!(
+            "compare fingerprints (`p2pchat whoami` there); if they agree: p2pchat trust forget \
+             {name} && p2pchat trust add {name} {id}"
+        );
+        return vec![Check::finding("key", content, mend)];
+    }
+    let level = level.map_or("not known yet", TrustLevel::as_str);
+    vec![Check::ok(
+        "key",
+        format!("{name} answers, with the id {id}: {level}"),
+    )]
+}
