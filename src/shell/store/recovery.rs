@@ -10,7 +10,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::base::range::{LogRange, LogRanges};
+use crate::base::range::{BACKFILL_LINES, LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::os::file::{self, Access};
@@ -370,8 +370,10 @@ impl<'a> RecoveryState<'a> {
         let was_printed = self.was_printed(at);
         match self.ranges.get_mut(&batch.log).map(Arc::make_mut) {
             None => {
-                let mut range = LogRange::begin(batch, !local.backfill);
-                // The damage may have been the lines before this one.
+                // The damage may have been the lines before this one, also of a newcomer.
+                // But it has not stored the earlier lines of a longer log.
+                let may_be_lost = self.is_damaged && batch.sequence <= BACKFILL_LINES;
+                let mut range = LogRange::begin(batch, !local.backfill || may_be_lost);
                 if let Some(gap) = range.gaps.first_mut().filter(|_| self.is_damaged) {
                     gap.was_printed = was_printed;
                 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::{Batch, LocalFields};
 use p2pchat::base::batch_layout::identifying_parts;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::range::LogRange;
@@ -259,6 +259,47 @@ fn a_lost_first_line_below_a_printed_one_was_printed() {
             panic!("{ranges:?}");
         };
         assert_eq!((gap.from, gap.to, gap.was_printed), (1, 1, is_printed));
+    }
+}
+
+/// A newcomer has stored the newest lines of a log as history, and its disk loses the first of
+/// them. They become a gap, and are fetched again, unless the log is longer than what a newcomer
+/// requests: the lines before may never have been stored.
+#[test]
+fn lost_first_lines_of_history_become_a_gap() {
+    for (first, is_damaged, is_gap) in [
+        (1, true, true),
+        (600, true, true),
+        (600, false, false),
+        (1_100, true, false),
+    ] {
+        let mut bob = Author::new(2);
+        let folder = TempDir::new();
+        let (mut store, _) = open(&folder);
+        let batches: Vec<Batch> = (0..first + 2)
+            .map(|n| bob.say(&[&format!("{n}")]))
+            .collect();
+        for batch in &batches[first - 1..] {
+            let backfill = true;
+            let local = LocalFields {
+                backfill,
+                ..LocalFields::default()
+            };
+            store.save(batch, local).unwrap();
+        }
+        drop(store);
+        if is_damaged {
+            let text = format!("\"{}\"", first - 1);
+            flip(&folder.segments(GENERAL)[0], &text, 1);
+        }
+        let (_, ranges) = open(&folder);
+        let gaps: Vec<(u64, u64)> = ranges[0]
+            .gaps
+            .iter()
+            .map(|gap| (gap.from, gap.to))
+            .collect();
+        let expected = is_gap.then_some((1, first as u64));
+        assert_eq!(gaps, Vec::from_iter(expected), "{first} {is_damaged}");
     }
 }
 
