@@ -1,15 +1,9 @@
 //! The tables of peers and rooms, for scripts and for people.
 
-use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
 use p2pchat::base::name::Nick;
 use p2pchat::base::presence::away::AwayText;
-use p2pchat::base::time::WallTime;
-use p2pchat::base::trust::level::TrustLevel;
-use p2pchat::base::trust::misbehaviour::Misbehaviour;
-use p2pchat::ui::session_event::EventKind;
-use p2pchat::ui::trust_command::TrustEntry;
-use p2pchat::ui::{json, json_parser, tables};
+use p2pchat::ui::tables;
 
 use super::support::{bob_info, identity, short};
 
@@ -20,6 +14,14 @@ const SEEN: &str = "2026-11-21T10:31:04.123Z";
 #[cfg(feature = "trust")]
 #[test]
 fn misbehaviour_is_listed() {
+    use p2pchat::base::event::output::KnownPeer;
+    use p2pchat::base::time::WallTime;
+    use p2pchat::base::trust::level::TrustLevel;
+    use p2pchat::base::trust::misbehaviour::Misbehaviour;
+    use p2pchat::ui::session_event::EventKind;
+    use p2pchat::ui::trust_command::TrustEntry;
+    use p2pchat::ui::{json, json_parser};
+
     let known = KnownPeer {
         nick: Nick::new("bob").expect("a name"),
         id: identity(2).id(),
