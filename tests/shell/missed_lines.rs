@@ -77,6 +77,9 @@ fn late_and_stored_lines_are_missed() {
         ..late.clone()
     };
     assert!(missed.is_missed(&with(STARTED - 1, false, false, false)));
+    let mut sent = late.clone();
+    sent.timestamp = WallTime(STARTED);
+    assert!(!missed.is_missed(&sent), "said while the user was here");
     assert!(
         !missed.is_missed(&with(STARTED, false, false, false)),
         "live"
@@ -92,6 +95,25 @@ fn late_and_stored_lines_are_missed() {
     let mut direct = late.clone();
     direct.log.target = Target::Peer(PeerId([1; 32]));
     assert!(!missed.is_missed(&direct));
+}
+
+/// A line that was said during this run is late if it came a minute later, and not before.
+#[test]
+fn lines_that_were_just_said_are_live() {
+    let missed = started();
+    let is_late = |said, received| {
+        let mut chat = lines(2, 1, &numbered("a", 1));
+        chat.timestamp = WallTime(said);
+        chat.arrival.as_mut().unwrap().received = WallTime(received);
+        missed.mark_live(&mut chat);
+        chat.arrival.unwrap().late
+    };
+    assert!(!is_late(STARTED, STARTED + 59_999));
+    assert!(!is_late(STARTED + 99, STARTED), "by another clock");
+    assert!(!is_late(i64::MAX, i64::MIN) && is_late(STARTED, i64::MAX));
+    assert!(is_late(STARTED, STARTED + 60_000));
+    assert!(is_late(STARTED - 1, STARTED + 1), "before this run");
+    assert!(is_late(STARTED, 0), "nobody knows when it came");
 }
 
 /// The lines of all authors are shown in the total order, the newest 40 of them, however large

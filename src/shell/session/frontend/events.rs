@@ -136,7 +136,7 @@ impl Frontend {
     }
 
     /// Shows an error, and records its effect on the exit status.
-    fn show_error(&mut self, code: ErrorCode, content: &str, user_id: Option<String>) {
+    pub(super) fn show_error(&mut self, code: ErrorCode, content: &str, user_id: Option<String>) {
         // The command waits for the recipient. If that is in vain, another sentence says so.
         if code == ErrorCode::Absent && self.exit_policy.mode == SessionMode::Send {
             return;
@@ -239,12 +239,15 @@ impl Frontend {
     }
 
     /// Prints the selected lines, at most as many as `listen --count` has left.
-    fn print_chat(&mut self, chat: ChatLines, cursor: Option<FolderCursor>) {
+    fn print_chat(&mut self, mut chat: ChatLines, cursor: Option<FolderCursor>) {
         let limit = self.exit_policy.remaining_lines();
         if limit == Some(0) || self.is_drained() {
             return;
         }
         let is_over = self.exit_policy.has_ended();
+        if let Some(missed) = self.missed.as_mut().filter(|_| HAS_EDITOR) {
+            missed.mark_live(&mut chat);
+        }
         if let Some(missed) = self
             .missed
             .as_mut()

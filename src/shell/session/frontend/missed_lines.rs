@@ -17,6 +17,9 @@ const WAIT_MAX_MS: u64 = 3_000;
 /// How long after the start of the program the user counts as having been away, in milliseconds.
 /// Later a link may have failed while the user was here.
 const RETURN_MS: u64 = 60_000;
+/// How long after it was said a line that was said during this run must come to be shown as late,
+/// in milliseconds. A program that only sends is linked after the user has entered the line.
+const LATE_MS: u64 = 60_000;
 
 /// Missed lines that wait to be shown.
 #[derive(Default)]
@@ -51,16 +54,29 @@ impl MissedLines {
         self.started.get_or_insert(now);
     }
 
-    /// Whether these lines were said, or stored, while the user was away. Direct messages are
-    /// shown at once, and all of them.
+    /// Whether these lines were said, or stored, before this run: while the user was away. Direct
+    /// messages, and what was said during this run, are shown at once, and all of them.
     pub fn is_missed(&self, chat: &ChatLines) -> bool {
         let started = self.started.map_or(WallTime::MIN, |now| now.wall);
         chat.log.target.recipient().is_none()
             && chat.arrival.is_some_and(|arrival| {
                 let is_stored =
                     arrival.received != WallTime::default() && arrival.received < started;
-                !arrival.is_own && !arrival.is_backlog && (arrival.late || is_stored)
+                let is_from_before = arrival.late && chat.timestamp < started;
+                !arrival.is_own && !arrival.is_backlog && (is_from_before || is_stored)
             })
+    }
+
+    /// Shows lines as live ones that came within a minute after they were said, during this run.
+    pub fn mark_live(&self, chat: &mut ChatLines) {
+        let started = self.started.map_or(WallTime::MIN, |now| now.wall);
+        if let Some(arrival) = &mut chat.arrival
+            && arrival.received != WallTime::default()
+            && chat.timestamp >= started
+        {
+            let age_ms = arrival.received.0.saturating_sub(chat.timestamp.0);
+            arrival.late &= age_ms >= LATE_MS as i64;
+        }
     }
 
     /// Whether no line waits.
