@@ -38,10 +38,15 @@ pub fn keep_setting(setting: &Setting, env: EnvLookup<'_>) -> Result<PathBuf, St
 }
 
 fn write(file: &OptionsFile, text: &str) -> io::Result<()> {
-    // The file may be a link into a directory of such files.
-    let existing = if_exists(fs::canonicalize(&file.path))?;
-    let permissions = existing.as_deref().map(fs::metadata).transpose()?;
-    let permissions = permissions.map(|metadata| metadata.permissions());
+    // The file may be a link into a directory of such files. A link that leads nowhere is an error.
+    let is_there = if_exists(fs::symlink_metadata(&file.path))?.is_some();
+    let existing = is_there.then(|| fs::canonicalize(&file.path));
+    let existing = existing.transpose()?;
+    let metadata = existing.as_deref().map(fs::metadata).transpose()?;
+    if metadata.as_ref().is_some_and(|it| !it.is_file()) {
+        return Err(io::Error::other("is no regular file"));
+    }
+    let permissions = metadata.map(|metadata| metadata.permissions());
     let path = existing.as_ref().unwrap_or(&file.path);
     if existing.is_none()
         && let Some(directory) = path.parent()
@@ -50,8 +55,10 @@ fn write(file: &OptionsFile, text: &str) -> io::Result<()> {
     }
     replace_file(path, &mut |draft| {
         draft.write_all(text.as_bytes())?;
-        permissions
-            .clone()
-            .map_or(Ok(()), |it| draft.set_permissions(it))
+        if let Some(permissions) = &permissions {
+            draft.set_permissions(permissions.clone())?;
+        }
+        // A file system may write the name before the content.
+        draft.sync_all()
     })
 }

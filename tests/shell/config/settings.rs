@@ -130,6 +130,18 @@ fn the_file_is_replaced_as_a_whole() {
     assert_eq!(mode(&elsewhere), 0o644);
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     assert_eq!(fs::read_dir(&home.0).unwrap().count(), 2, "no draft");
+    // What is no file is not replaced by one, and a link that leads nowhere stays.
+    let config = path.parent().unwrap().to_owned();
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/null", &path).unwrap();
+    let refused = keep_setting(&setting("bell", "off"), &env).unwrap_err();
+    assert!(refused.ends_with("is no regular file"), "{refused}");
+    fs::remove_file(&path).unwrap();
+    symlink(config.join("nowhere"), &path).unwrap();
+    assert!(keep_setting(&setting("bell", "off"), &env).is_err());
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    fs::remove_file(&path).unwrap();
+    symlink(&elsewhere, &path).unwrap();
     // At the limit the file stays.
     let long = format!("# {}\n", "x".repeat(64 * 1024 - 5));
     fs::write(&elsewhere, &long).unwrap();
