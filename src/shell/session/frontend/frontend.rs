@@ -134,6 +134,8 @@ pub struct Frontend {
     pub(super) is_read_error_reported: bool,
     /// Replies for which stdout had no room. While replies wait here, no further input is handled.
     pub(super) pending_output: Vec<u8>,
+    /// How many details were not reported because replies wait.
+    pub(super) dropped_details: u64,
     /// Whether the editor's line has changed while stdout had no room.
     pub(super) is_redraw_due: bool,
     /// The wait for stdout after the end of the run; `None` before this wait begins.
@@ -269,6 +271,7 @@ impl Frontend {
             is_blocked: false,
             is_read_error_reported: false,
             pending_output: Vec::new(),
+            dropped_details: 0,
             is_redraw_due: false,
             drain: None,
             now: Time(0),

@@ -92,17 +92,31 @@ impl Frontend {
         self.print_diagnostic(&diagnostic::format_diagnostic(sentence));
     }
 
-    /// Reports a detail, if --debug or /verbose asks for such. Calls `sentence` only then.
+    /// Reports a detail, if --debug or /verbose asks for such. Calls `sentence` only then. Details
+    /// are dropped, and counted, while a terminal with an editor takes no output.
     pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
-        if self.stderr.is_enabled(Verbosity::Debug) {
-            self.warn(&format!("debug: {}", sentence()));
+        if !self.stderr.is_enabled(Verbosity::Debug) {
+            return;
         }
+        if self.warns_above_editor() && !self.pending_output.is_empty() {
+            self.dropped_details = self.dropped_details.saturating_add(1);
+            return;
+        }
+        match std::mem::take(&mut self.dropped_details) {
+            0 => {}
+            count => self.warn(&format!("debug: {count} details were dropped")),
+        }
+        self.warn(&format!("debug: {}", sentence()));
+    }
+
+    fn warns_above_editor(&self) -> bool {
+        self.renderer.has_editor() && io::stderr().is_terminal()
     }
 
     /// Prints formatted lines to stderr. If stderr is a terminal with an editor, prints them above
     /// the editor's line.
     pub(super) fn print_diagnostic(&mut self, line: &str) {
-        if self.renderer.has_editor() && io::stderr().is_terminal() {
+        if self.warns_above_editor() {
             self.print_lines(format!("{line}\n").into_bytes());
         } else {
             self.stderr.write_line(line);
