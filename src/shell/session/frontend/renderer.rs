@@ -293,7 +293,8 @@ impl Renderer {
             lines = wrap_lines(text, columns).into_bytes();
         }
         if std::mem::take(&mut self.is_bell_due) {
-            lines.push(BELL);
+            // Behind the last line end it would begin a row.
+            lines.insert(0, BELL);
         }
         let Some(line) = self.editor_line_mut() else {
             return lines;
