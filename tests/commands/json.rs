@@ -320,3 +320,25 @@ fn the_limit_of_a_line_counts_its_content() {
         );
     }
 }
+
+/// /set and /clear are for a person at a terminal: a script gets an error, and the options file
+/// stays.
+#[test]
+fn scripts_set_nothing_and_clear_no_screen() {
+    let Some(lo) = Loopback::new() else { return };
+    for command in ["/set bell off", "/clear"] {
+        let mut alice = lo.start("alice", &["--json"]);
+        alice.say(&format!(
+            r#"{{"type":"command","id":"7","content":"{command}"}}"#
+        ));
+        let error = alice
+            .out
+            .wait_for(TIMEOUT, |line| line.starts_with(r#"{"type":"error""#));
+        assert!(error.contains(r#""id":"7""#), "{error}");
+        finish(alice, b"").assert_code(1);
+        let mut alice = lo.start("alice", &["--commands"]);
+        alice.say(command);
+        finish(alice, b"").assert_code(1);
+    }
+    assert!(!lo.host.folder(".config/p2pchat/options").exists());
+}

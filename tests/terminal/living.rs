@@ -42,6 +42,9 @@ fn the_bell_rings_for_direct_messages_and_mentions() {
         alice.pty.wait_row("] you → bob: hush");
         bob.out.wait_for(TIMEOUT, |line| line.ends_with(": hush"));
         assert_eq!(bells(), usize::from(rings));
+        let rows = alice.pty.with_screen(|screen| screen.lines());
+        let mut rows_below = rows.iter().skip_while(|row| !row.contains("malice"));
+        assert!(rows_below.all(|row| !row.is_empty()), "{rows:#?}");
         alice.pty.type_keys("/quit\r");
         alice.assert_exit(0);
     }
@@ -120,6 +123,32 @@ fn the_last_missed_lines_are_shown_and_the_others_paged() {
     alice.assert_exit(0);
 }
 
+/// All lines of a program that only sends are shown to who is there, as live ones: a program that
+/// sends enters them before it is linked.
+#[test]
+fn sent_lines_are_live_to_who_is_there() {
+    let Some((lo, mut alice, bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let mut carol = lo.spawn("carol", &["send"]);
+    let sent: Vec<String> = (1..=100).map(|i| format!("sent {i}\n")).collect();
+    carol.write(sent.concat().as_bytes());
+    carol.close_stdin();
+    alice.pty.wait_row("] carol: sent 100");
+    let rows = alice.pty.with_screen(|screen| screen.lines());
+    let shown = rows.iter().filter(|row| row.contains("] carol: sent "));
+    assert_eq!(shown.count(), 100, "{rows:#?}");
+    assert!(!rows.concat().contains("away"), "{rows:#?}");
+    let styles = alice.pty.with_screen(|screen| screen.styles.clone());
+    // Names have their colours only in lines that are not dim.
+    let names = styles.iter().filter(|style| style.starts_with('3'));
+    assert!(names.count() >= 100, "{styles:?}");
+    assert_eq!(carol.wait_code(TIMEOUT), 0);
+    alice.pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+    drop(bob);
+}
+
 /// The prompt says the room, how many are in it, and how many direct messages are unread; the
 /// window's title says the same. At the end the shell has its title back.
 #[test]
@@ -193,6 +222,7 @@ fn titles_are_for_terminals_that_know_them() {
 fn alice_of_login(lo: &Loopback) -> AtTerminal {
     let mut alice = command(&lo.host, "alice", &[]);
     alice.env_remove("P2PCHAT_USERNAME").env("USER", "alice");
+    alice.env_remove("P2PCHAT_DIR");
     let alice = AtTerminal::run(alice, |_| {});
     alice.pty.wait_last_row("#general>", 10);
     alice
@@ -254,6 +284,58 @@ fn settings_and_the_name_are_kept() {
     alice.pty.wait_row("* alice is now known as dave");
     assert_eq!(options(), kept);
     alice.pty.type_keys("/exit\r");
+    alice.assert_exit(0);
+}
+
+/// What comes before the options file is not kept there, and neither is a name for another
+/// directory. `NO_COLOR` holds for `/set color auto`.
+#[test]
+fn settings_that_would_not_count_are_not_kept() {
+    let Some(lo) = Loopback::new() else { return };
+    let dir = format!("--dir={}", lo.host.folder("bot").display());
+    let mut bot = command(&lo.host, "alice", &[&dir, "--no-bell"]);
+    bot.env_remove("P2PCHAT_USERNAME").env("USER", "alice");
+    let mut bot = AtTerminal::run(bot, |command| {
+        command.env("NO_COLOR", "1");
+    });
+    bot.pty.wait_last_row("#general>", 10);
+    bot.pty.type_keys("/nick bot\r");
+    bot.pty
+        .wait_row("username is bot, in this run: all directories");
+    bot.pty.type_keys("/set color auto\r");
+    bot.pty
+        .wait_row("color is auto, in this run: $NO_COLOR comes");
+    bot.pty.type_keys("/set bell on\r");
+    bot.pty.wait_row("bell is on, in this run: --no-bell comes");
+    bot.pty.with_screen(|screen| screen.styles.clear());
+    bot.pty.type_keys("hello\r");
+    bot.pty.wait_row("] bot: hello");
+    let styles = bot.pty.with_screen(|screen| screen.styles.clone());
+    assert!(styles.is_empty(), "{styles:?}");
+    bot.pty.type_keys("/quit\r");
+    bot.assert_exit(0);
+    assert!(!lo.host.folder(".config/p2pchat/options").exists());
+}
+
+/// While the terminal takes no output, details are not collected, but counted.
+#[test]
+fn details_are_dropped_while_the_terminal_stalls() {
+    let Some((lo, mut alice, mut bob)) = alice_and_bob(&["--debug"]) else {
+        return;
+    };
+    alice.pty.with_screen(|_| {
+        // Nobody reads the terminal now.
+        say_numbered(&mut bob, &"long ".repeat(100), 500);
+        for _ in 0..3 {
+            let carol = lo.start("carol", &[]);
+            bob.out.wait_for(TIMEOUT, |line| line.ends_with(" joined"));
+            drop(carol);
+        }
+    });
+    alice.pty.wait_row("long  500");
+    let _carol = lo.start("carol", &[]);
+    alice.pty.wait_row(" details were dropped");
+    alice.pty.type_keys("/quit\r");
     alice.assert_exit(0);
 }
 

@@ -49,6 +49,15 @@ const START_ONLY_OPTIONS: [OptionId; 16] = [
     OptionId::Patience,
 ];
 
+/// The options of [`Options::typed_settings`].
+const SETTING_OPTIONS: [OptionId; 5] = [
+    OptionId::Username,
+    OptionId::Dir,
+    OptionId::Color,
+    OptionId::NoBell,
+    OptionId::HistoryDirect,
+];
+
 /// Maximum number of Grapes. Each has a thread.
 const GRAPES_MAX: usize = 8;
 /// Maximum number of nodes of the DHT to begin with. Each is asked in each query.
@@ -67,6 +76,8 @@ pub struct Options {
     /// The options on the command line that take effect only when a program starts. If a program
     /// already runs, these options must have the same values there.
     pub explicit: Vec<OptionId>,
+    /// The options on the command line that come before the settings of the options file.
+    pub typed_settings: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
     pub port: Option<u16>,
@@ -254,6 +265,10 @@ pub fn parse(
         help_on,
         username,
         explicit: START_ONLY_OPTIONS
+            .into_iter()
+            .filter(|id| is_given(&sources.command_line, *id))
+            .collect(),
+        typed_settings: SETTING_OPTIONS
             .into_iter()
             .filter(|id| is_given(&sources.command_line, *id))
             .collect(),

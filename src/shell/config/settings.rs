@@ -96,23 +96,53 @@ pub struct Settings {
     pub has_bell: bool,
     /// Whether the options file is left alone.
     pub is_ephemeral: bool,
-    /// What gives the name to every run, whatever the options file says.
-    pub name_source: Option<&'static str>,
+    /// The options on the command line that come before the options file.
+    typed: Vec<OptionId>,
+    /// Environment variables that come before the options file.
+    variables: Vec<(OptionId, &'static str)>,
 }
+
+/// Environment variables that come before an option in the options file.
+const VARIABLES: [(OptionId, &str); 3] = [
+    (OptionId::Username, "P2PCHAT_USERNAME"),
+    (OptionId::Dir, "P2PCHAT_DIR"),
+    (OptionId::Color, "NO_COLOR"),
+];
 
 impl Settings {
     /// The settings that the options choose.
     pub fn new(options: &Options, env: EnvLookup<'_>) -> Settings {
-        let is_in_environment = non_empty_variable(env, "P2PCHAT_USERNAME").is_some();
+        let is_set = |(_, name): &(_, &str)| non_empty_variable(env, name).is_some();
         Settings {
             color: options.color,
             has_bell: options.has_bell,
             is_ephemeral: options.is_ephemeral(),
-            name_source: match options.explicit.contains(&OptionId::Username) {
-                true => Some("-u"),
-                false => is_in_environment.then_some("$P2PCHAT_USERNAME"),
-            },
+            typed: options.typed_settings.clone(),
+            variables: VARIABLES.into_iter().filter(is_set).collect(),
         }
+    }
+
+    /// Why the options file is not to keep a setting. `None`: it is.
+    pub fn unkept_reason(&self, setting: &Setting) -> Option<String> {
+        if self.is_ephemeral {
+            return Some("--ephemeral keeps nothing".to_owned());
+        }
+        if let Some(source) = self.source(setting.option().0) {
+            return Some(format!("{source} comes before the options file"));
+        }
+        let directory = self.source(OptionId::Dir)?;
+        matches!(setting, Setting::Username(_)).then(|| {
+            format!("all directories share the options file, and {directory} chose this one")
+        })
+    }
+
+    /// What comes before an option in the options file.
+    fn source(&self, id: OptionId) -> Option<String> {
+        if self.typed.contains(&id) {
+            return Some(id.long().to_owned());
+        }
+        let variable = self.variables.iter().find(|(other, _)| *other == id);
+        variable.map(|(_, name)| format!("${name}"))
     }
 }
 

@@ -202,10 +202,12 @@ pub fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb")
 }
 
-/// The colours to use. `$TERM` and `$COLORTERM` tell which the terminal has.
+/// The colours to use; by itself none if `$NO_COLOR` is set. `$TERM` and `$COLORTERM` tell which
+/// the terminal has.
 pub fn palette(color: Color) -> Palette {
     let variable = |name| std::env::var(name).unwrap_or_default();
-    if color == Color::Never || color == Color::Auto && is_dumb() {
+    let is_plain = || is_dumb() || !variable("NO_COLOR").is_empty();
+    if color == Color::Never || color == Color::Auto && is_plain() {
         Palette::None
     } else if variable("TERM").contains("256color") || !variable("COLORTERM").is_empty() {
         Palette::Indexed

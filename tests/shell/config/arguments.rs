@@ -37,6 +37,7 @@ fn an_empty_command_line_gives_the_defaults() {
         subcommand: Subcommand::Chat,
         username: Nick::new("alice").unwrap(),
         explicit: Vec::new(),
+        typed_settings: Vec::new(),
         port: None,
         multicast: Some(DEFAULT_MULTICAST_GROUP),
         mdns: true,

@@ -162,7 +162,7 @@ impl Frontend {
                     continue;
                 }
                 UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
-                    self.execute_here(command);
+                    self.execute_here(command, queued.user_id);
                     continue;
                 }
                 UserCommand::Core(Command::Nick(nick)) if HAS_EDITOR => {

@@ -1,5 +1,6 @@
 //! The commands that a frontend executes itself: they concern the terminal, and the user's
 //! settings.
+use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::name::Nick;
 use crate::shell::config::settings::{Setting, SettingName};
@@ -10,22 +11,26 @@ use crate::ui::command::UserCommand;
 use crate::ui::editor::line_editor::HAS_EDITOR;
 
 impl Frontend {
-    /// Executes a command that needs no session.
-    pub(super) fn execute_here(&mut self, command: UserCommand) {
+    /// Executes a command that needs no session. `user_id`: the id that a script gave it.
+    pub(super) fn execute_here(&mut self, command: UserCommand, user_id: Option<String>) {
+        let code = ErrorCode::Failed;
         match command {
             UserCommand::Clear if self.renderer.has_editor() => {
                 self.renderer.clear_screen();
                 self.redraw_editor();
             }
-            UserCommand::Clear => self.warn("there is no screen to clear"),
+            UserCommand::Clear => self.show_error(code, "there is no screen to clear", user_id),
             UserCommand::Verbose => {
                 let sentence = self.stderr.toggle_debug();
                 self.warn(sentence);
             }
+            UserCommand::Set { .. } if !self.is_stdin_terminal => {
+                let sentence = "/set is for who types at a terminal: give the program the option";
+                self.show_error(code, sentence, user_id);
+            }
             UserCommand::Set { name, value } if HAS_EDITOR => {
                 if let Err(sentence) = self.set(name.as_deref(), value.as_deref()) {
-                    self.exit_policy.record_refusal();
-                    self.warn(&sentence);
+                    self.show_error(code, &sentence, user_id);
                 }
             }
             _ => {}
@@ -46,6 +51,8 @@ impl Frontend {
             Setting::Username(nick) => {
                 let command = UserCommand::Core(Command::Nick(nick.clone()));
                 self.commands.push(command, None, None);
+                // As with /nick, it is kept when the command is executed.
+                return Ok(());
             }
             Setting::Color(color) => {
                 self.settings.color = *color;
@@ -74,11 +81,8 @@ impl Frontend {
 
     /// Keeps a setting for the next run. Returns the end of a sentence about that.
     fn keep(&self, setting: &Setting) -> Result<String, String> {
-        if self.settings.is_ephemeral {
-            return Ok(", in this run: --ephemeral keeps nothing".to_owned());
-        }
-        if let (Setting::Username(_), Some(source)) = (setting, self.settings.name_source) {
-            return Ok(format!(", in this run: {source} gives it to the next one"));
+        if let Some(reason) = self.settings.unkept_reason(setting) {
+            return Ok(format!(", in this run: {reason}"));
         }
         let path = keep_setting(setting, &|name| std::env::var_os(name))?;
         Ok(format!(", also in later runs: {}", path.display()))
@@ -87,10 +91,11 @@ impl Frontend {
     /// Keeps a name that the user gave with /nick. A script changes it for its run only.
     pub(super) fn keep_typed_nick(&mut self, nick: &Nick) {
         self.own_nick = nick.clone();
-        if self.is_stdin_terminal
-            && let Err(sentence) = self.keep(&Setting::Username(nick.clone()))
-        {
-            self.warn(&format!("the name is not kept: {sentence}"));
+        if self.is_stdin_terminal {
+            match self.keep(&Setting::Username(nick.clone())) {
+                Ok(kept) => self.warn(&format!("username is {nick}{kept}")),
+                Err(sentence) => self.warn(&format!("the name is not kept: {sentence}")),
+            }
         }
     }
 }
