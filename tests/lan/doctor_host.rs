@@ -69,6 +69,23 @@ fn a_host_that_does_not_answer_is_named() {
     assert_only(&lines, "name", &["no-such-host.invalid", "getent"]);
 }
 
+/// A path that loses large packets, which the kernel does not know of.
+#[test]
+fn a_black_hole_is_named() {
+    let Some(lan) = Lan::new(2) else { return };
+    let _bob = lan.hosts[1].start("bob", &[]);
+    let lines = explain(&lan.hosts[0], &["10.77.0.2"]);
+    let whole = "packets of 1500 bytes come back";
+    assert!(has_line(&lines, "ok: mtu: ", whole), "{lines:#?}");
+    lan.lose_large(1, 0, 1400);
+    let lines = explain(&lan.hosts[0], &["10.77.0.2"]);
+    assert_only(
+        &lines,
+        "mtu",
+        &["10.77.0.2 loses packets of 1500 bytes", "eth0 mtu 1280"],
+    );
+}
+
 /// Another key than the expected one, one than the name is bound to, and a banned one.
 #[test]
 fn another_key_is_named() {

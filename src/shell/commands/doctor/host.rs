@@ -1,10 +1,11 @@
 //! `p2pchat doctor HOST`: explains one peer. What its name resolves to, the route to it, whether
 //! its TCP port answers, and which key does.
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, sockopt::IpMtu};
 
+use super::echo::{PACKET_MAX_BYTES, is_echoed};
 use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
 use super::lan_report::LinkedPeer;
 use super::output::print_checks;
@@ -27,6 +28,8 @@ use crate::wire::secret::NetworkKeys;
 const LINK_TIMEOUT_MS: u64 = 5_000;
 /// Maximum number of addresses of a host that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// A packet that each path carries, in bytes.
+const SMALL_PACKET_BYTES: usize = 64;
 /// The smallest MTU of IPv6 (RFC 8200, section 5). A smaller one is a sign of a bad tunnel.
 const MTU_MIN_BYTES: u32 = 1280;
 
@@ -102,20 +105,19 @@ fn check_endpoint(
 
 /// Checks the route and the TCP port of an address. Returns what is wrong.
 fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> {
-    match describe_route(address) {
-        Ok((route, mtu)) => {
-            checks.push(Check::ok("route", route));
-            if let Some(mtu) = mtu.filter(|mtu| *mtu < MTU_MIN_BYTES) {
-                let content = format!("the path to {} carries {mtu} bytes only", address.ip());
-                let mend = format!("ip route get {}; ip link", address.ip());
-                checks.push(Check::finding("mtu", content, mend));
-            }
-        }
+    let path = match find_path(address) {
+        Ok(path) => path,
         Err(error) => {
             let content = format!("no route leads to {}: {error}", address.ip());
             let mend = "ip route add default via GATEWAY";
             return Some(Check::finding("route", content, mend));
         }
+    };
+    checks.push(Check::ok("route", path.describe(address.ip())));
+    if let Some(mtu) = path.mtu_bytes.filter(|mtu| *mtu < MTU_MIN_BYTES) {
+        let content = format!("the path to {} carries {mtu} bytes only", address.ip());
+        let mend = format!("ip route get {}; ip link", address.ip());
+        checks.push(Check::finding("mtu", content, mend));
     }
     let begin = Instant::now();
     if let Err(why) = try_connect(address) {
@@ -128,29 +130,73 @@ fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> 
         "port",
         format!("{address} answers on TCP in {ms} ms"),
     ));
+    if let IpAddr::V4(ip) = address.ip() {
+        checks.extend(check_large_packets(ip, &path));
+    }
     None
 }
 
-/// The source, the interface and the MTU of the path to an address. IPv6 has no MTU here.
-fn describe_route(address: SocketAddr) -> std::io::Result<(String, Option<u32>)> {
+/// Compares small packets with the largest ones. `None`: this host may not send echo requests, or
+/// the other one answers none.
+fn check_large_packets(ip: Ipv4Addr, path: &PathToHost) -> Option<Check> {
+    let largest = usize::try_from(path.mtu_bytes?).unwrap_or(usize::MAX);
+    let largest = largest.min(PACKET_MAX_BYTES);
+    let interface = path.interface.as_deref()?;
+    if !is_echoed(ip, SMALL_PACKET_BYTES).ok()? {
+        return None;
+    }
+    Some(match is_echoed(ip, largest) {
+        Ok(true) => Check::ok(
+            "mtu",
+            format!("packets of {largest} bytes come back from {ip}"),
+        ),
+        _ => Check::finding(
+            "mtu",
+            format!("the path to {ip} loses packets of {largest} bytes without an error"),
+            format!("ip link set dev {interface} mtu {MTU_MIN_BYTES}"),
+        ),
+    })
+}
+
+/// How packets go to a host.
+struct PathToHost {
+    /// Our address.
+    source: IpAddr,
+    /// The interface with that address.
+    interface: Option<String>,
+    /// What the kernel knows of the longest packet. `None` for IPv6.
+    mtu_bytes: Option<u32>,
+}
+
+impl PathToHost {
+    fn describe(&self, ip: IpAddr) -> String {
+        let mut route = format!("{ip} is reached from {}", self.source);
+        if let Some(name) = &self.interface {
+            route += &format!(" over {name}");
+        }
+        if let Some(mtu) = self.mtu_bytes {
+            route += &format!(", MTU {mtu}");
+        }
+        route
+    }
+}
+
+/// Asks the kernel for the path to an address.
+fn find_path(address: SocketAddr) -> std::io::Result<PathToHost> {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => ([0; 4], 0).into(),
         SocketAddr::V6(_) => ([0; 16], 0).into(),
     };
     let socket = UdpSocket::bind(any)?;
     socket.connect(address)?;
-    let own = socket.local_addr()?.ip();
+    let source = socket.local_addr()?.ip();
     let mtu = getsockopt(&socket, IpMtu).ok();
     let mtu = mtu.and_then(|mtu| u32::try_from(mtu).ok());
-    let mtu = mtu.filter(|_| address.is_ipv4());
-    let mut route = format!("{} is reached from {own}", address.ip());
-    if let Some(name) = interface_with(own) {
-        route += &format!(" over {name}");
-    }
-    if let Some(mtu) = mtu {
-        route += &format!(", MTU {mtu}");
-    }
-    Ok((route, mtu))
+    Ok(PathToHost {
+        source,
+        interface: interface_with(source),
+        mtu_bytes: mtu.filter(|_| address.is_ipv4()),
+    })
 }
 
 fn interface_with(own: IpAddr) -> Option<String> {
