@@ -25,6 +25,8 @@ pub enum Timer {
     HoldDown,
     /// When to announce us to guests, to send lines to them, or to show one as gone.
     Guests,
+    /// When to send a recipient what we store of a log, because its author sends no earlier lines.
+    EndFetching,
     /// When to broadcast our next beacon.
     Beacon,
     /// When to dial the next candidate.

@@ -196,7 +196,8 @@ impl DeliveryTracker {
     }
 
     /// Records a peer's acknowledgement of a log. For a direct log, ignores all peers except the
-    /// recipient. The caller must have compared the hash with ours.
+    /// recipient. The caller must have compared the hash with ours. Returns whether it delivers
+    /// lines that were not delivered.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
@@ -204,25 +205,25 @@ impl DeliveryTracker {
         peer: PeerId,
         log: &LogId,
         ack: Ack,
-    ) {
+    ) -> bool {
         let is_recipient = log.target.recipient() == Some(peer);
         let Some(state) = logs.state_mut(log) else {
-            return;
+            return false;
         };
         if !is_recipient && log.target.room().is_none() {
-            return;
+            return false;
         }
         if state.acks.len() >= ACKING_PEERS_MAX && !state.acks.contains_key(&peer) {
             let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
             if !is_linked(&peer) {
-                return;
+                return false;
             }
             state.acks.retain(|peer, _| is_linked(peer));
         }
         let acks = state.acks.get_or_default(peer);
         acks.is_transient |= ctx.link_to(&peer).is_some_and(|link| link.transient);
         if !state.record_ack(peer, ack) {
-            return;
+            return false;
         }
         ctx.last_progress = ctx.now.time;
         let sequence = ack.high;
@@ -241,6 +242,7 @@ impl DeliveryTracker {
                 peer: ctx.display_peer(&peer),
             });
         }
+        true
     }
 
     /// Handles a forwarded receipt for a log that we wrote. `holder`: the peer that stores the
@@ -274,7 +276,8 @@ impl DeliveryTracker {
             let is_known =
                 ctx.acquaintances.is_known(&holder) || log.target.recipient() == Some(holder);
             if is_known || is_advertised(ctx, log, &holder) {
-                return self.confirm(ctx, logs, holder, log, Ack::new(entry));
+                self.confirm(ctx, logs, holder, log, Ack::new(entry));
+                return;
             }
             if self.unverified.len() >= UNVERIFIED_RECEIPTS_MAX {
                 self.unverified.clear();

@@ -18,7 +18,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::{LogRange, LogRanges};
-use crate::base::table::SortedSet;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -64,6 +64,9 @@ pub struct Replication {
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
     pub(super) paused: PausedRequests,
+    /// The logs of which a recipient waits for lines that we have requested from their author, and
+    /// until when. At most one for each request.
+    pub(super) awaited: SortedMap<LogId, Time>,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
 }
@@ -460,6 +463,7 @@ impl Replication {
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
+        self.end_due_fetching(ctx, logs);
         self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
         self.progress.prune_reporting();
@@ -556,5 +560,6 @@ impl Replication {
         }
         deadlines.add_some(Timer::SwitchSource, self.next_switch_at);
         deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
+        deadlines.add_some(Timer::EndFetching, self.awaited.values().min().copied());
     }
 }

@@ -13,6 +13,7 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::engine::Replication;
+use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
@@ -64,7 +65,12 @@ impl Replication {
         high: u64,
     ) {
         let now = ctx.now.time;
-        let known = self.progress.get(key.stream, &key.log).offer();
+        let record = self.progress.get(key.stream, &key.log);
+        let is_new = record.offer().is_none() && record.request().is_none();
+        if is_new && self.has_many_offers(key) {
+            return;
+        }
+        let known = record.offer();
         let known = known.filter(|known| known.high > logs.high(&key.log));
         let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
         let offer = Offer {
@@ -82,6 +88,23 @@ impl Replication {
         }
         self.changed_offers.insert(key.log.clone());
         self.pass_lost_lines(ctx, logs, rooms, key, low);
+    }
+
+    /// Whether the link's peer offers as many direct logs of one author as the author may have.
+    /// More are invented, or will be ousted.
+    fn has_many_offers(&self, key: &LinkLog) -> bool {
+        let LinkLog { stream, log } = key;
+        let first = LogId {
+            incarnation: 0,
+            ..log.clone()
+        };
+        let of_author = self
+            .progress
+            .offered()
+            .iter_from(&first)
+            .take_while(|other| (&other.target, other.author) == (&log.target, log.author));
+        let offered = of_author.filter(|log| self.progress.get(*stream, log).offer().is_some());
+        log.target.recipient().is_some() && offered.count() >= LOGS_PER_AUTHOR_MAX
     }
 
     /// Ends the wait for a line that the link's peer no longer stores. The peer will not answer our

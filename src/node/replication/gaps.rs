@@ -120,9 +120,17 @@ impl Gaps {
             record.gap_lines().is_none()
         });
         if self.request_expires_at().is_some_and(|at| at <= now)
-            && let Some(stream) = self.request.as_ref().map(|request| request.key.stream)
+            && let Some(GapRequest { key, lines, .. }) = &self.request
         {
-            let after = progress.link_mut(stream).gap_source.timed_out();
+            let stream = key.stream;
+            // A carrier withdraws its offer if the author, who has the lines, does not send them.
+            let offered = progress.get(stream, &key.log).gap_lines();
+            let is_offered = offered.is_some_and(|it| it.contains(lines.start()));
+            let source = &progress.link_mut(stream).gap_source;
+            let after = match is_offered {
+                true => source.timed_out(),
+                false => source.paused(),
+            };
             self.end_source(progress, stream, after);
             self.is_query_pending = true;
         }

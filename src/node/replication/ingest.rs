@@ -50,13 +50,14 @@ enum BatchPlacement {
 }
 
 /// What to do with an incoming batch.
+#[derive(PartialEq, Eq)]
 enum BatchAction {
     /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
     /// Request the batch again after the store has recovered. `fills_gap`: whether the batch
     /// belongs to a gap. `Gaps` then makes the request.
     Postpone { fills_gap: bool },
-    /// Forget what we carry of the log, and begin it again with this batch.
+    /// Forget what we carry of the log, and begin it again with this batch, if it can be stored.
     Restart,
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
@@ -132,11 +133,6 @@ impl Replication {
                 ctx.counters.duplicate_batches += 1;
                 self.schedule_ack(stream, &batch.log, 1);
             }
-            BatchAction::Restart => {
-                self.verify(ctx, stream, &batch)?;
-                logs.restart(&batch.log);
-                return self.receive(ctx, logs, delivery, stream, batch, requested_from);
-            }
             BatchAction::FillGap => {
                 self.verify(ctx, stream, &batch)?;
                 if batch.is_unstorable() {
@@ -152,8 +148,9 @@ impl Replication {
                 self.verify(ctx, stream, &batch)?;
                 self.handle_fork(ctx, logs, &key, &batch);
             }
-            BatchAction::Append => {
+            action @ (BatchAction::Append | BatchAction::Restart) => {
                 self.verify(ctx, stream, &batch)?;
+                let is_restart = action == BatchAction::Restart;
                 let mut verdict = self.judge(ctx, logs, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
                     return Ok(());
@@ -163,12 +160,16 @@ impl Replication {
                     return Ok(());
                 }
                 let claimant = claimant(ctx, stream, &batch.log.author);
-                let Some(displaced) = find_place_to_carry(ctx, logs, &batch, &claimant) else {
+                let replaced = is_restart.then(|| batch.log.clone());
+                let place = find_place_to_carry(ctx, logs, &batch, &claimant, replaced);
+                let Some(displaced) = place else {
                     ctx.counters.unwanted_batches += 1;
                     self.pause_request(&key);
                     return Ok(());
                 };
-                if !admit(ctx, logs, &batch, claimant.standing) {
+                if is_restart {
+                    logs.restart(&batch.log);
+                } else if !admit(ctx, logs, &batch, claimant.standing) {
                     self.reject_source(ctx, &key);
                     return Ok(());
                 }

@@ -82,6 +82,7 @@ impl Replication {
             };
             self.handle_entry(ctx, logs, rooms, delivery, &peer, &received);
         }
+        self.resume_paused(ctx, logs);
         self.select_sources(ctx, logs, rooms);
     }
 
@@ -258,8 +259,9 @@ impl Replication {
                 true => self.schedule_ack(key.stream, log, 1),
                 // Without our hash, the acknowledgement waits for one at a later line.
                 false if our_hash == Some(entry.hash) => {
-                    delivery.confirm(ctx, logs, *peer, log, Ack::new(entry));
-                    self.resume_paused(ctx, logs);
+                    if delivery.confirm(ctx, logs, *peer, log, Ack::new(entry)) {
+                        self.paused.record_delivery();
+                    }
                 }
                 false => {}
             }

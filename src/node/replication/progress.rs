@@ -205,7 +205,7 @@ pub struct LinkProgress {
     /// Whether offers from this link were ignored because the link has too many. The next query
     /// asks for them again.
     pub has_ignored_offers: bool,
-    /// The offers of the link's peer that were passed on to recipients.
+    /// The offers of authors that were passed on to the link's peer.
     pub relayed_offers: RelayedOffers,
     /// The number of records in each bounded state, in the order of [`BOUNDS`].
     counts: [usize; BOUNDS.len()],

@@ -184,6 +184,14 @@ impl GapSource {
         }
     }
 
+    /// The state after a request timed out whose lines the peer no longer offers.
+    pub fn paused(self) -> GapSource {
+        match self {
+            GapSource::Ready { timeouts } => GapSource::Paused { timeouts },
+            source => source,
+        }
+    }
+
     /// The state after a query.
     pub fn queried(self) -> GapSource {
         match self {

@@ -12,7 +12,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;
 use crate::node::context::Context;
-use crate::node::link::LinkLog;
+use crate::node::link::{Link, LinkLog};
 use crate::node::replication::carrying::carriers::{
     PlaceToCarry, claimant, destinations, is_for_us,
 };
@@ -28,6 +28,9 @@ use crate::wire::message::HaveEntry;
 /// Minimum milliseconds between two requests for lines of one log that a recipient lacks. Each may
 /// bring all lines again that we carry for the recipient.
 const LACKED_INTERVAL_MS: u64 = 2_000;
+/// Milliseconds for which a recipient waits for lines that we request from their author. Then it
+/// gets what we store. Less than the time after which it blames us for a gap that stays.
+const FETCH_TIMEOUT_MS: u64 = 2_000;
 
 impl Replication {
     /// Offers all our direct logs to this recipient over a link whose peer is linked with it. The
@@ -67,11 +70,10 @@ impl Replication {
     /// are not linked with it, as these may be their authors.
     pub(super) fn relay_query(&self, ctx: &mut Context, recipient: &PeerId) {
         let others = ctx.links.iter().filter(|(_, link)| {
-            let mut routes = link.routes.values();
             link.peer.id != *recipient
                 && !link.transient
                 && !link.is_blocked
-                && !routes.any(|peers| peers.get(recipient).is_some_and(|it| it.hops == 1))
+                && !says_linked(link, recipient)
         });
         let others: Vec<StreamId> = others.map(|(stream, _)| *stream).collect();
         for stream in others {
@@ -91,7 +93,8 @@ impl Replication {
     }
 
     /// Passes on an author's offer to the recipient, if it names no line to carry, and we store
-    /// fewer lines. Returns whether it was passed on.
+    /// fewer lines. Neither must say that it is linked with the other: the author then offers the
+    /// log itself. Returns whether the offer was passed on.
     pub(super) fn relay_offer(
         &mut self,
         ctx: &mut Context,
@@ -99,21 +102,21 @@ impl Replication {
         key: &LinkLog,
         entry: &HaveEntry,
     ) -> bool {
-        let LinkLog { stream, log } = key;
+        let log = &key.log;
         let recipient = log.target.recipient();
         let Some(to) = recipient.and_then(|it| ctx.stream_by_peer.get(&it).copied()) else {
             return false;
         };
         let is_new = entry.low > entry.high && logs.high(log) < entry.high;
-        let is_blocked = ctx.links.get(&to).is_none_or(|link| link.is_blocked);
-        let is_relayed = is_new
-            && !is_blocked
-            && self.source_of_carried(ctx, log).is_some()
-            && self
-                .progress
-                .link_mut(*stream)
-                .relayed_offers
-                .admit(ctx.now.time);
+        let links = ctx.links.get(&to).zip(ctx.links.get(&key.stream));
+        let is_needed = links.is_some_and(|(recipient, author)| {
+            !recipient.is_blocked
+                && self.source_of_carried(ctx, log).is_some()
+                && !says_linked(author, &recipient.peer.id)
+                && !says_linked(recipient, &author.peer.id)
+        });
+        let relayed = &mut self.progress.link_mut(to).relayed_offers;
+        let is_relayed = is_new && is_needed && relayed.admit(log, ctx.now.time);
         if is_relayed {
             let offer = HaveEntry {
                 low: 1,
@@ -152,13 +155,14 @@ impl Replication {
         let is_lacked = lacks_line(logs, log, from);
         let first = if is_lacked { from } else { logs.high(log) + 1 };
         if let Some(request) = self.progress.request_mut(author, log)
-            && (is_lacked && request.from != first || request.from > first)
+            && (is_lacked && (request.from != first || !request.is_sent) || request.from > first)
         {
             let last = request.lacked_at.map(|at| at + LACKED_INTERVAL_MS);
             if last.is_some_and(|next| next > ctx.now.time) {
                 return false;
             }
             request.skip_to(first);
+            request.is_sent = true;
             request.progress_at = ctx.now.time;
             request.lacked_at = Some(ctx.now.time);
             let key = LinkLog::new(author, log);
@@ -166,6 +170,10 @@ impl Replication {
         }
         if !is_lacked {
             return false;
+        }
+        if !self.awaited.contains_key(log) {
+            let until = ctx.now.time + FETCH_TIMEOUT_MS;
+            self.awaited.insert(log.clone(), until);
         }
         let cursor = SendCursor::new(from, from);
         match range {
@@ -209,6 +217,26 @@ impl Replication {
             || !was_asked && self.fetch_for_recipient(ctx, logs, stream, log, WantRange::From(next))
     }
 
+    /// Ends the fetching of lines that an author has not sent in time, or whose author is not
+    /// linked any more. The recipients then get what we store.
+    pub(super) fn end_due_fetching(&mut self, ctx: &Context, logs: &Logs) {
+        let awaited = std::mem::take(&mut self.awaited).into_iter();
+        let (due, awaited): (Vec<_>, Vec<_>) = awaited.partition(|(log, until)| {
+            *until <= ctx.now.time || !ctx.stream_by_peer.contains_key(&log.author)
+        });
+        self.awaited = awaited.into_iter().collect();
+        for (log, _) in due {
+            let high = logs.high(&log);
+            if self.is_fetching(ctx, logs, &log, high)
+                && let Some(author) = self.source_of_carried(ctx, &log)
+                && let Some(request) = self.progress.request_mut(author, &log)
+            {
+                request.skip_to(high + 1);
+            }
+            self.end_fetching(ctx, logs, &log);
+        }
+    }
+
     /// Sends a recipient what we store of a carried log, if it waits for earlier lines. To be
     /// called when the author has said from which line on it stores the log.
     pub(super) fn end_fetching(&mut self, ctx: &Context, logs: &Logs, log: &LogId) {
@@ -237,8 +265,9 @@ impl Replication {
         }
     }
 
-    /// Resumes paused requests for which there is a place now. To be called when a recipient has
-    /// acknowledged carried lines, which thus take no place any more.
+    /// Resumes paused requests, if a recipient has acknowledged carried lines since: these take no
+    /// place any more. To be called once for each message, because each call costs a look at all
+    /// carried logs.
     pub(super) fn resume_paused(&mut self, ctx: &Context, logs: &Logs) {
         for key in self.paused.take_next() {
             let LinkLog { stream, log } = &key;
@@ -285,9 +314,13 @@ fn is_stored(logs: &Logs, log: &LogId, line: u64) -> bool {
 
 /// Whether this link's peer says that it is linked with the recipient, which is not linked with us.
 fn is_neighbour(ctx: &Context, stream: StreamId, recipient: &PeerId) -> bool {
-    let mut routes = ctx.links.get(&stream).into_iter().flat_map(|link| {
-        let routes = link.routes.values();
-        routes.filter_map(|peers| peers.get(recipient))
-    });
-    !ctx.stream_by_peer.contains_key(recipient) && routes.any(|route| route.hops == 1)
+    let link = ctx.links.get(&stream);
+    !ctx.stream_by_peer.contains_key(recipient)
+        && link.is_some_and(|link| says_linked(link, recipient))
+}
+
+/// Whether this link's peer says that it is linked with another peer.
+fn says_linked(link: &Link, other: &PeerId) -> bool {
+    let mut routes = link.routes.values().filter_map(|peers| peers.get(other));
+    routes.any(|route| route.hops == 1)
 }

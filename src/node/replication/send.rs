@@ -418,9 +418,16 @@ impl Replication {
                 cursor.next = batch.last_sequence() + 1;
             }
         }
-        let has_progressed = cursor.next > *from;
-        if cursor.next > last || !has_progressed {
+        let next = cursor.next;
+        if next > last || next == *from {
             link.gap_send = None;
+        }
+        if next == *from
+            && let Some(range) = logs.get(log)
+        {
+            let stored = range.stored_from(next);
+            let next = stored.map_or(range.low, |lines| *lines.start());
+            correct_offer(ctx, stream, range, next);
         }
     }
 

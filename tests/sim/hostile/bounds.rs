@@ -25,9 +25,16 @@ const BOUNDS: &[Bound] = &[
     Bound {
         name: "offers passed on to a recipient",
         flood: "an author offers a carrier 400 delivered logs",
-        measured: "offers that reach the recipient at once",
-        at_most: 256,
+        measured: "logs offered to the recipient",
+        at_most: 64,
         measure: carriers::offers_passed_on,
+    },
+    Bound {
+        name: "direct logs of one author at a carrier",
+        flood: "a carrier offers 400 direct logs of one author to their recipient",
+        measured: "logs requested",
+        at_most: 64,
+        measure: carriers::requests_for_one_authors_logs,
     },
     Bound {
         name: "requests for a recipient",
@@ -45,7 +52,7 @@ const BOUNDS: &[Bound] = &[
     },
     Bound {
         name: "requests resumed by an acknowledgement",
-        flood: "399 logs wait for a place, and the recipient acknowledges the lines that take it",
+        flood: "399 logs wait for a place, and the recipient acknowledges 101 times what takes it",
         measured: "requests",
         at_most: 4,
         measure: carriers::requests_resumed_at_once,

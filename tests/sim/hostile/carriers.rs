@@ -1,16 +1,20 @@
 //! Floods of an author at a carrier, for the table of bounds.
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
-use p2pchat::base::name::Target;
+use p2pchat::base::name::{FolderName, Target};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
 
+use crate::batches;
 use crate::support::lan::Lan;
-use crate::support::peer::lines;
+use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
 /// Number of an author's logs in these floods.
 const LOGS: u64 = 400;
+/// The only node of [`carol_between`].
+const CAROL: PeerIndex = 0;
 
 /// Carol, linked with an author and a recipient.
 fn carol_between(seed: u64) -> (Lan, ScriptedPeer, ScriptedPeer) {
@@ -34,7 +38,7 @@ fn send_have(lan: &mut Lan, from: &mut ScriptedPeer, to: PeerId, entries: &[Have
     }
 }
 
-/// Offers of delivered logs that reach the recipient at once. The author makes 400.
+/// Logs that are offered to the recipient on behalf of an author, who offers 400 delivered ones.
 pub fn offers_passed_on(seed: u64) -> u64 {
     let (mut lan, mut author, mut recipient) = carol_between(seed);
     let (from, to) = (author.identity.id(), recipient.identity.id());
@@ -50,11 +54,15 @@ pub fn offers_passed_on(seed: u64) -> u64 {
         });
         entries.sum::<u64>()
     };
-    let at_once = passed_on(&mut lan, &mut recipient);
+    let count = passed_on(&mut lan, &mut recipient);
     lan.run_for(1_000);
+    send_have(&mut lan, &mut author, to, &offers[..10]);
+    assert_eq!(passed_on(&mut lan, &mut recipient), 10, "a second later");
+    send_have(&mut lan, &mut author, to, &offers[..10]);
+    assert_eq!(passed_on(&mut lan, &mut recipient), 0, "at once");
+    lan.run_for(60_000);
     send_have(&mut lan, &mut author, to, &offers[300..]);
-    assert_eq!(passed_on(&mut lan, &mut recipient), 100, "a second later");
-    at_once
+    count + passed_on(&mut lan, &mut recipient)
 }
 
 /// A batch of `count` lines to `to`, in the author's log with this incarnation.
@@ -123,7 +131,9 @@ pub fn requests_resumed_at_once(seed: u64) -> u64 {
     let resumed = wants(&mut lan, &mut author);
     assert!(resumed.iter().all(|want| want.from == 1));
     assert!(!resumed.is_empty());
-    resumed.len() as u64
+    let ack = have_entry(from, 1, 1..=1_000, last.hash);
+    send_have(&mut lan, &mut recipient, to, &vec![ack; 100]);
+    resumed.len() as u64 + wants(&mut lan, &mut author).len() as u64
 }
 
 /// Requests to the author that a recipient causes, which requests 100 times lines of a log that
@@ -145,4 +155,149 @@ pub fn requests_for_a_recipient(seed: u64) -> u64 {
         recipient.send(&mut lan, &Message::Want { target, logs });
     }
     wants(&mut lan, &mut author).len() as u64
+}
+
+/// Logs that alice requests from a carrier, which offers her 400 of one author's direct logs.
+pub fn requests_for_one_authors_logs(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mut carrier = ScriptedPeer::connect(&mut lan, alice, 1);
+    let author = ScriptedPeer::identity(2).id();
+    let to = lan.id(alice);
+    let offers = (1..=LOGS).map(|log| have_entry(author, log, 1..=1, Hash([1; 32])));
+    send_have(&mut lan, &mut carrier, to, &offers.collect::<Vec<_>>());
+    lan.run_for(10_000);
+    let requested: std::collections::BTreeSet<String> = wants(&mut lan, &mut carrier)
+        .into_iter()
+        .map(|want| want.incarnation)
+        .collect();
+    requested.len() as u64
+}
+
+/// Requests log 1 of the author, from this line on, up to `to`; 0: with all later lines.
+fn send_want(lan: &mut Lan, from: &mut ScriptedPeer, author: PeerId, lines: (u64, u64)) {
+    let want = WantEntry {
+        sender: author,
+        incarnation: format_incarnation(1),
+        from: lines.0,
+        to: lines.1,
+    };
+    let (target, logs) = (format!("@{}", from.identity.id()), vec![want]);
+    from.send(lan, &Message::Want { target, logs });
+}
+
+/// The author has three lines, of which carol carries the last one. The recipient requests `lines`,
+/// which she requests from the author. The batch of the first two lines.
+fn carol_awaits_the_author(
+    seed: u64,
+    lines: (u64, u64),
+) -> (Lan, ScriptedPeer, ScriptedPeer, Batch) {
+    let (mut lan, mut author, mut recipient) = carol_between(seed);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let first = letters(&author, to, 1, None, 2);
+    let third = letters(&author, to, 1, Some(&first), 1);
+    send_have(
+        &mut lan,
+        &mut author,
+        to,
+        &[have_entry(from, 1, 3..=3, third.hash)],
+    );
+    author.send_frame(&mut lan, FrameKind::Batch, third.as_bytes());
+    lan.run_for(3_000);
+    recipient.receive(&mut lan);
+    wants(&mut lan, &mut author);
+    send_want(&mut lan, &mut recipient, from, lines);
+    assert_eq!(wants(&mut lan, &mut author).len(), 1);
+    (lan, author, recipient, first)
+}
+
+/// The first lines that carol says she stores, in what the recipient received.
+fn corrections(lan: &mut Lan, recipient: &mut ScriptedPeer) -> Vec<u64> {
+    let messages = recipient.receive_messages(lan).into_iter();
+    let entries = messages.filter_map(|message| match message {
+        Message::Have(have) => Some(have.logs),
+        _ => None,
+    });
+    entries.flatten().map(|entry| entry.low).collect()
+}
+
+/// The recipient gets what carol stores.
+fn takes_the_third_line(lan: &mut Lan, author: PeerId, recipient: &mut ScriptedPeer) {
+    send_want(lan, recipient, author, (3, 0));
+    lan.run_for(10);
+    let frames = recipient.receive(lan).into_iter();
+    let batches = frames.filter(|frame| frame.kind == FrameKind::Batch);
+    assert_eq!(batches.count(), 1);
+}
+
+/// The author does not send the lines. Carol then sends what she has.
+#[test]
+fn a_silent_author_does_not_hold_back_carried_lines() {
+    let (mut lan, author, mut recipient, _) = carol_awaits_the_author(1, (1, 0));
+    lan.run_for(1_900);
+    assert!(corrections(&mut lan, &mut recipient).is_empty());
+    lan.run_for(200);
+    assert_eq!(corrections(&mut lan, &mut recipient), [3]);
+    takes_the_third_line(&mut lan, author.identity.id(), &mut recipient);
+}
+
+/// Nor an author whose link has ended.
+#[test]
+fn an_author_that_is_gone_does_not_hold_back_carried_lines() {
+    let (mut lan, author, mut recipient, _) = carol_awaits_the_author(2, (1, 0));
+
+    lan.feed(
+        CAROL,
+        Input::Closed {
+            stream: author.stream,
+        },
+    );
+    lan.run_for(10);
+    assert_eq!(corrections(&mut lan, &mut recipient), [3]);
+    takes_the_third_line(&mut lan, author.identity.id(), &mut recipient);
+}
+
+/// A recipient that wants lines of a gap learns as soon that it must look elsewhere, and does not
+/// blame carol.
+#[test]
+fn a_silent_author_does_not_hold_back_the_answer_about_a_gap() {
+    let (mut lan, _, mut recipient, _) = carol_awaits_the_author(3, (1, 2));
+    lan.run_for(2_100);
+    assert_eq!(corrections(&mut lan, &mut recipient), [3]);
+}
+
+/// An author that withholds the earlier lines does not make carol forget the others.
+#[test]
+fn withheld_lines_do_not_replace_carried_ones() {
+    let (mut lan, mut author, mut recipient, first) = carol_awaits_the_author(4, (1, 0));
+    author.send_frame(&mut lan, FrameKind::Batch, &batches::withheld(&first));
+
+    let ranges = lan.node(CAROL).frontier(&FolderName::carried());
+    assert_eq!(ranges.len(), 1, "{ranges:?}");
+    lan.run_for(2_100);
+    corrections(&mut lan, &mut recipient);
+    takes_the_third_line(&mut lan, author.identity.id(), &mut recipient);
+}
+
+/// A request that waits for a place is made when the recipient wants lines, and ended when there is
+/// still none.
+#[test]
+fn a_request_for_a_recipient_ends_when_there_is_no_place() {
+    let (mut lan, mut author, mut recipient) = carol_between(5);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    refused_logs(&mut lan, &mut author, to);
+    let want = WantEntry {
+        sender: from,
+        incarnation: format_incarnation(2),
+        from: 1,
+        to: 0,
+    };
+    let (target, logs) = (format!("@{to}"), vec![want]);
+    recipient.send(&mut lan, &Message::Want { target, logs });
+    let starts = |wants: Vec<WantEntry>| wants.iter().map(|it| it.from).collect::<Vec<_>>();
+    assert_eq!(starts(wants(&mut lan, &mut author)), [1]);
+    let batch = letters(&author, to, 2, None, 1);
+    author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    assert_eq!(starts(wants(&mut lan, &mut author)), [0]);
 }

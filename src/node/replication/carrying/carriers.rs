@@ -297,16 +297,17 @@ fn find_displaced(
 
 /// The logs of other authors that give way to a batch of this author, if we carry it. `None`: there
 /// is no place. The caller forgets these logs if it stores the batch: their authors still have the
-/// lines.
+/// lines. `replaced`: the log of the batch, if the batch takes the place of all its lines.
 pub fn find_place_to_carry(
     ctx: &Context,
     logs: &Logs,
     batch: &Batch,
     claimant: &Claimant,
+    replaced: Option<LogId>,
 ) -> Option<Vec<LogId>> {
-    let mut displaced = Vec::new();
+    let mut displaced: Vec<LogId> = replaced.into_iter().collect();
     let Some(recipient) = carried_for(ctx, &batch.log.target) else {
-        return Some(displaced);
+        return Some(Vec::new());
     };
     while let Some(bound) = CarryBound::reached(ctx, logs, &displaced, &recipient) {
         if bound == CarryBound::Logs && logs.get(&batch.log).is_some() {
@@ -316,6 +317,7 @@ pub fn find_place_to_carry(
             ctx, logs, &displaced, bound, &recipient, claimant,
         )?);
     }
+    displaced.retain(|log| *log != batch.log);
     Some(displaced)
 }
 

@@ -1,25 +1,38 @@
-//! How many offers of authors a carrier passes on to their recipients.
+//! The offers of authors that a carrier passes on to a recipient.
+use crate::base::batch::LogId;
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
-use crate::wire::message::LOGS_PER_MESSAGE_MAX;
+use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
 
-/// Maximum number of offers that we pass on for one author in [`RELAY_INTERVAL_MS`].
-const RELAYED_OFFERS_MAX: usize = LOGS_PER_MESSAGE_MAX;
-/// See [`RELAYED_OFFERS_MAX`]. Authors send as many offers in a second.
+/// Maximum number of logs that we offer to one recipient on behalf of their authors, while its link
+/// lasts. Of one author, at most [`LOGS_PER_AUTHOR_MAX`]. Offers name logs that their authors may
+/// have invented: half of the recipient's places for offers are left for our own ones.
+const RELAYED_LOGS_MAX: usize = 1_024;
+/// Minimum milliseconds between two offers of one log that we pass on. Authors offer a log at most
+/// once a second.
 const RELAY_INTERVAL_MS: u64 = 500;
-/// How many offers of a link's peer were passed on lately.
+
+/// The logs whose offers were passed on to a link's peer, and when each was last.
 #[derive(Default)]
-pub struct RelayedOffers {
-    since: Time,
-    count: usize,
-}
+pub struct RelayedOffers(SortedMap<LogId, Time>);
 
 impl RelayedOffers {
-    /// Whether one more offer may be passed on now. Counts it then.
-    pub fn admit(&mut self, now: Time) -> bool {
-        if now.ms_since(self.since) >= RELAY_INTERVAL_MS {
-            (self.since, self.count) = (now, 0);
+    /// Whether an offer of this log to the link's peer may be passed on now. Records it then.
+    pub fn admit(&mut self, log: &LogId, now: Time) -> bool {
+        if let Some(at) = self.0.get_mut(log) {
+            let is_due = now.ms_since(*at) >= RELAY_INTERVAL_MS;
+            *at = if is_due { now } else { *at };
+            return is_due;
         }
-        self.count += 1;
-        self.count <= RELAYED_OFFERS_MAX
+        let of_author = self
+            .0
+            .keys()
+            .filter(|other| other.author == log.author)
+            .count();
+        let has_place = self.0.len() < RELAYED_LOGS_MAX && of_author < LOGS_PER_AUTHOR_MAX;
+        if has_place {
+            self.0.insert(log.clone(), now);
+        }
+        has_place
     }
 }

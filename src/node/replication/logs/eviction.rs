@@ -17,7 +17,7 @@ use crate::node::standing::{EvictionPlace, Standing};
 const LOGS_PER_ROOM_MAX: usize = 16_384;
 /// Maximum number of logs of one author to one target. An author needs a new log after each run
 /// that did not end cleanly.
-const LOGS_PER_AUTHOR_MAX: usize = 64;
+pub const LOGS_PER_AUTHOR_MAX: usize = 64;
 /// Number of logs that one count of a full room selects for eviction. A new log then costs only
 /// this part of a count.
 const EVICTION_QUEUE_LOGS: usize = 256;
