@@ -23,6 +23,8 @@ pub enum TrustCommand {
     Bind(PeerSelector),
     /// Forget a known peer, and end its ban.
     Forget(PeerSelector),
+    /// End a ban. The peer is then known as one that was seen.
+    Unban(PeerSelector),
     /// Ban a peer: no link to it, and no lines of it.
     Ban(PeerSelector),
     /// Print no lines of a peer from now on. `None`: list those of whom none are printed.
@@ -46,6 +48,7 @@ impl TrustCommand {
             | TrustCommand::Bind(_)
             | TrustCommand::Forget(_)
             | TrustCommand::Ban(_)
+            | TrustCommand::Unban(_)
             | TrustCommand::Ignore(Some(_))
             | TrustCommand::Unignore(_) => true,
             TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
@@ -142,7 +145,8 @@ pub fn parse_trust(text: &str) -> Result<TrustCommand, String> {
             Err(format!("trust {word} needs a name or an id"))
         }
         "ban" => Ok(TrustCommand::Ban(parse_selector(argument)?)),
-        "forget" | "unban" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
+        "unban" => Ok(TrustCommand::Unban(parse_selector(argument)?)),
+        "forget" => Ok(TrustCommand::Forget(parse_selector(argument)?)),
         "verify" => parse_verify(argument),
         "whois" => parse_whois(argument),
         _ => Ok(TrustCommand::Bind(parse_selector(text)?)),
@@ -213,6 +217,7 @@ pub fn format_trust(command: &TrustCommand) -> String {
         TrustCommand::Bind(selector) => selector.to_string(),
         TrustCommand::Forget(selector) => format!("forget {selector}"),
         TrustCommand::Ban(selector) => format!("ban {selector}"),
+        TrustCommand::Unban(selector) => format!("unban {selector}"),
         TrustCommand::Ignore(None) => "ignore".to_owned(),
         TrustCommand::Ignore(Some(selector)) => format!("ignore {selector}"),
         TrustCommand::Unignore(selector) => format!("unignore {selector}"),

@@ -160,7 +160,8 @@ fn a_name_of_two_is_forgotten_by_its_id() {
 #[test]
 fn wrong_usage_of_trust_is_refused() {
     let Some(lo) = Loopback::new() else { return };
-    let usage = "p2pchat: trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, or ignore NAME";
+    let usage = "p2pchat: trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, \
+                 ban NAME, unban NAME, ignore NAME, or unignore NAME";
     for arguments in [&["lst"][..], &["verify", "bob"]] {
         assert_eq!(sentence(&trust(&lo, arguments), 2), usage);
     }
@@ -395,6 +396,39 @@ fn a_banned_key_is_not_linked_until_it_is_unbanned() {
     alice.say("/trust ban bob");
     wait_line(&alice, " left");
     assert_eq!(known_peers(&lo).matches(" banned").count(), 2);
+}
+
+/// `trust unban` takes only a banned key, and keeps its names as seen ones; a binding without a ban
+/// stays.
+#[test]
+fn only_a_ban_is_ended_by_unban() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    let refused = trust(&lo, &["unban", "bob"]);
+    let refused = sentence(&refused, 1);
+    assert!(refused.contains("@bob is not banned"), "{refused}");
+    assert_eq!(rows(&trust(&lo, &["list"])), [row("bob", 2, "bound")]);
+    trust(&lo, &["ban", "bob"]).assert_code(0);
+    let seen = [row("bob", 2, "seen")];
+    assert_eq!(rows(&trust(&lo, &["unban", "bob"])), seen);
+    assert_eq!(rows(&trust(&lo, &["list"])), seen);
+    // A key without a name is nobody known.
+    let stranger = format!("@{}", id(9));
+    trust(&lo, &["ban", &stranger]).assert_code(0);
+    let forgotten = [row("?", 9, "forgotten")];
+    assert_eq!(rows(&trust(&lo, &["unban", &stranger])), forgotten);
+    assert_eq!(rows(&trust(&lo, &["list"])), seen);
+}
+
+/// Beside a stopped program, `trust list` reads the file.
+#[test]
+fn a_stopped_program_does_not_hold_up_the_list() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    let alice = lo.start("alice", &["listen"]);
+    alice.signal(Signal::SIGSTOP);
+    assert_eq!(rows(&trust(&lo, &["list"])), [row("bob", 2, "bound")]);
+    alice.signal(Signal::SIGCONT);
 }
 
 /// A ban written into the file by hand counts after SIGHUP.

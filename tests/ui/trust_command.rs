@@ -15,6 +15,7 @@ fn a_command_parses_back_from_its_text() {
         "forget @bob".to_owned(),
         format!("forget @{id}"),
         "ban @bob".to_owned(),
+        "unban @bob".to_owned(),
         "ignore".to_owned(),
         "ignore @bob".to_owned(),
         "unignore @bob".to_owned(),
@@ -29,7 +30,6 @@ fn a_command_parses_back_from_its_text() {
         assert_eq!(format_trust(&command), text);
     }
     assert_eq!(parse_trust(""), Ok(TrustCommand::List));
-    assert_eq!(parse_trust("unban @bob"), parse_trust("forget @bob"));
     assert!(parse_trust("unignore").is_err());
     assert!(parse_trust("ban").is_err() && parse_trust("unban").is_err());
     assert!(matches!(parse_trust("bob"), Ok(TrustCommand::Bind(_))));

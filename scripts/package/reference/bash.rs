@@ -41,7 +41,7 @@ _p2pchat() {{
             case $command in
     {options}            esac
             [[ $command = chat ]] && words+=' {name_words}'
-            [[ $command = trust ]] && words+=' list add forget verify'
+            [[ $command = trust ]] && words+=' list add forget verify ban unban ignore unignore'
             COMPREPLY=($(compgen -W "$words" -- "$current"))
             ;;
     esac

@@ -30,7 +30,7 @@ complete -c p2pchat -f
         let (name, about) = (command.subcommand.as_str(), quote(command.about));
         script += &format!("complete -c p2pchat -n '__p2pchat_runs chat' -a {name} -d {about}\n");
     }
-    script += "complete -c p2pchat -n '__p2pchat_runs trust' -a 'list add forget verify'\n";
+    script += "complete -c p2pchat -n '__p2pchat_runs trust' -a 'list add forget verify ban unban ignore unignore'\n";
     for spec in OPTION_SPECS {
         script += &option(spec);
     }

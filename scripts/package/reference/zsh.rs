@@ -45,7 +45,7 @@ chat)
     )
     _arguments -s -S $options '1:command:{{_describe command commands}}'
     ;;
-trust) _arguments -s -S $options '1:command:' '2:action:(list add forget verify)' '*:name:' ;;
+trust) _arguments -s -S $options '1:command:' '2:action:(list add forget verify ban unban ignore unignore)' '*:name:' ;;
 *) _arguments -s -S $options '1:command:' '*:text:' ;;
 esac
 "#,

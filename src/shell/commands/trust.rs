@@ -28,8 +28,8 @@ const BUSY_DIRECTORY_TIMEOUT_MS: u64 = 5_000;
 /// Milliseconds between two attempts to lock the directory or to connect to its program.
 const BUSY_DIRECTORY_INTERVAL_MS: u64 = 20;
 
-const USAGE: &str =
-    "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, or ignore NAME";
+const USAGE: &str = "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, unban NAME, \
+     ignore NAME, or unignore NAME";
 
 /// Lists or changes the known peers. Prints those that it lists or has changed. Returns the exit
 /// status.
@@ -57,9 +57,9 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
             check_directory(directory)?;
             // A running program knows what each has done wrong. The file says the rest.
             let request = UserCommand::Trust(TrustCommand::List);
-            match attach::execute(directory, request).unwrap_or(None) {
-                Some(answer) => entries_of(answer),
-                None => execute_trust(Some(directory), &command, &TrustSurroundings::default()),
+            match attach::execute(directory, request) {
+                Ok(Some(answer @ Ok(_))) => entries_of(answer),
+                _ => execute_trust(Some(directory), &command, &TrustSurroundings::default()),
             }
         }
         _ => change(options, directory, &command)?,

@@ -70,6 +70,7 @@ pub fn execute_trust(
         TrustCommand::Whois(selector) => edit.describe(selector),
         TrustCommand::Forget(selector) => edit.forget(selector),
         TrustCommand::Ban(selector) => edit.ban(selector),
+        TrustCommand::Unban(selector) => edit.unban(selector),
         TrustCommand::Ignore(selector) => edit.ignore(selector.as_ref()),
         TrustCommand::Unignore(selector) => edit.unignore(selector),
         TrustCommand::Verify {
@@ -117,7 +118,7 @@ impl TrustEdit<'_> {
         if self.known.iter().any(is_ban) {
             return Err(refuse(
                 ErrorCode::Target,
-                format!("{nick} is banned: trust forget @{id} first"),
+                format!("{nick} is banned: trust unban @{id} first"),
             ));
         }
         let of_key = |known: &&KnownPeer| known.nick == *nick && known.id == id;
@@ -167,6 +168,45 @@ impl TrustEdit<'_> {
         let is_listed = self.known.iter().any(|known| known.id == peer.id);
         self.edit(&ban, Some(&entry).filter(|_| !is_listed))?;
         Ok(vec![entry.into()])
+    }
+
+    /// Ends the ban of one key, under all its names. How far the names were trusted before the ban
+    /// is not stored: they are seen ones.
+    fn unban(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
+        let is_banned = |known: &&KnownPeer| known.trust == TrustLevel::Banned;
+        let banned = self.known.iter().filter(is_banned);
+        let mut peers: Vec<Peer> = Vec::new();
+        for known in banned.filter(|it| selector.matches(&it.nick, &it.id)) {
+            if peers.iter().all(|peer| peer.id != known.id) {
+                peers.push(peer_of(known));
+            }
+        }
+        let id = match &peers[..] {
+            [] => {
+                let sentence = format!("{selector} is not banned");
+                return Err(refuse(ErrorCode::Target, sentence));
+            }
+            [peer] => peer.id,
+            peers => return Err(ambiguous(selector, peers)),
+        };
+        // A key that was banned by its id has no name to be known by.
+        let unban = |known: &KnownPeer| match known.id == id && is_banned(&known) {
+            true => (known.nick.as_str() != "?").then(|| KnownPeer {
+                trust: TrustLevel::Seen,
+                ..known.clone()
+            }),
+            false => Some(known.clone()),
+        };
+        self.edit(&unban, None)?;
+        let of_key = self
+            .known
+            .iter()
+            .filter(|known| known.id == id && is_banned(known));
+        let entries = of_key.map(|known| match unban(known) {
+            Some(unbanned) => unbanned.into(),
+            None => TrustEntry::new(known.clone(), TrustState::Forgotten),
+        });
+        Ok(entries.collect())
     }
 
     /// Ignores the lines of one key. Without a selector, lists the ignored keys.
