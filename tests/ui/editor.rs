@@ -1,12 +1,16 @@
 //! The line editor: keys, editing, and a screen on which output does not damage the typed line.
 use std::io::Write;
 
+use p2pchat::base::event::peer::Peer;
+use p2pchat::base::identity::PeerId;
 use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::editor::keys::{KeyDecoder, TerminalInput};
 use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
 use p2pchat::ui::editor::line_history::{HISTORY_MAX_BYTES, HISTORY_MAX_LINES};
 use p2pchat::ui::editor::paste::{PASTE_MAX_BYTES, Paste};
+use p2pchat::ui::editor::prompt::Prompt;
 use p2pchat::ui::editor::terminal::Terminal;
 use termion::event::Key;
 use unicode_width::UnicodeWidthStr as _;
@@ -536,7 +540,7 @@ fn output_is_printed_above_the_line_being_typed() {
     let (rows, row, _) = update(&mut terminal, &mut editor, &wide);
     assert_eq!(rows[2..], [&exact, &exact, "12345", "> half"]);
     assert_eq!(row, 5);
-    terminal.set_prompt("#ops> ");
+    terminal.set_prompts(&["#ops> ".to_owned()]);
     editor.handle_key(Key::End);
     type_text(&mut editor, " a line longer than the screen");
     let (rows, row, column) = update(&mut terminal, &mut editor, "three\n");
@@ -548,4 +552,43 @@ fn output_is_printed_above_the_line_being_typed() {
     terminal.close(b"bye\n").unwrap();
     let last = std::mem::take(terminal.writer_mut()).0.concat();
     assert_eq!(last, b"\r\x1b[Jbye\r\n\x1b[?2004l");
+}
+
+/// On a narrow screen the prompt says less: first not who types, then not what is unread, then not
+/// how many are here, and at last not the room.
+#[test]
+fn a_prompt_says_less_on_a_narrow_screen() {
+    let [alexander, bartholo] = ["alexander", "bartholo"].map(|name| Peer {
+        nick: Nick::new(name).unwrap(),
+        id: PeerId([name.len() as u8; 32]),
+    });
+    let mut prompt = Prompt {
+        room: Some(Room::general()),
+        others_here: 2,
+        unread: 1,
+        ..Prompt::default()
+    };
+    for peer in [&alexander, &bartholo] {
+        prompt.set_typing(&Target::Room(Room::general()), peer, true);
+    }
+    let shown = |columns| {
+        let mut terminal = Terminal::new(Vec::new(), columns);
+        terminal.set_prompts(&prompt.texts());
+        terminal.redraw(b"", &mut LineEditor::default()).unwrap();
+        let out = String::from_utf8_lossy(terminal.writer_mut()).into_owned();
+        out.rsplit('J').next().unwrap().to_owned()
+    };
+    let whole = "#general 3 (1 unread, alexander and bartholo are typing)> ";
+    assert_eq!(shown(2 * whole.len() as u16), whole);
+    for (columns, prompt) in [
+        (80, "#general 3 (1 unread)> "),
+        (46, "#general 3 (1 unread)> "),
+        (45, "#general 3> "),
+        (24, "#general 3> "),
+        (23, "#general> "),
+        (20, "#general> "),
+        (19, "> "),
+    ] {
+        assert_eq!(shown(columns), prompt, "{columns}");
+    }
 }

@@ -21,9 +21,23 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// The text before the edited line: `#ops 3 (2 unread)> ` in a room of three, with us.
-    pub fn text(&self) -> String {
-        format!("{}> ", self.state())
+    /// The text before the edited line: `#ops 3 (2 unread)> ` in a room of three, with us. Each
+    /// further text is shorter and says less, for narrow screens.
+    pub fn texts(&self) -> Vec<String> {
+        let silent = Prompt {
+            typing: Vec::new(),
+            ..self.clone()
+        };
+        let read = Prompt {
+            unread: 0,
+            ..silent.clone()
+        };
+        let alone = Prompt {
+            others_here: 0,
+            ..read.clone()
+        };
+        let by_rank = [self, &silent, &read, &alone];
+        by_rank.map(|it| format!("{}> ", it.state())).into()
     }
 
     /// The title of the terminal.

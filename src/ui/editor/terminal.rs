@@ -26,7 +26,8 @@ pub struct Abilities {
 pub struct Terminal<W> {
     writer: W,
     columns: usize,
-    prompt: String,
+    /// What may stand before the edited line, the longest first.
+    prompts: Vec<String>,
     /// The title of the terminal. Empty: none is set.
     title: String,
     /// Whether the terminal has this title.
@@ -52,7 +53,7 @@ impl<W: Write> Terminal<W> {
         Terminal {
             writer,
             columns: screen_columns(columns),
-            prompt: "> ".into(),
+            prompts: Vec::new(),
             title: String::new(),
             has_title: false,
             reflows: false,
@@ -75,9 +76,11 @@ impl<W: Write> Terminal<W> {
         self.reflows = reflows;
     }
 
-    /// Sets the text before the edited line, such as `#ops> `.
-    pub fn set_prompt(&mut self, prompt: &str) {
-        self.prompt = sanitize(prompt).into_owned();
+    /// Sets the text before the edited line, such as `#ops> `: the first of these that takes at
+    /// most half of the screen's width, else `> `.
+    pub fn set_prompts(&mut self, prompts: &[String]) {
+        let prompts = prompts.iter().map(|it| sanitize(it).into_owned());
+        self.prompts = prompts.collect();
     }
 
     /// Sets the title of the terminal's window. Only for a terminal that knows titles.
@@ -107,18 +110,14 @@ impl<W: Write> Terminal<W> {
         }
         self.go_to_first_row(&mut out);
         write_transcript(transcript, &mut out);
-        // A long prompt on a narrow screen would leave no room to type.
-        let prompt = match editor.prompt() {
-            Some(prompt) => sanitize(&prompt).into_owned(),
-            None => self.prompt.clone(),
-        };
-        let prompt = match editor.is_asking() {
+        let own_prompt = editor.prompt().map(|it| sanitize(&it).into_owned());
+        let prompt = match &own_prompt {
             // A question has one column for each byte.
-            true => prompt
+            Some(question) if editor.is_asking() => question
                 .get(..self.columns.saturating_sub(1))
-                .unwrap_or(&prompt),
-            false if prompt.width() * 2 > self.columns => "> ",
-            false => &prompt,
+                .unwrap_or(question),
+            Some(prompt) => self.fitting(std::slice::from_ref(prompt)),
+            None => self.fitting(&self.prompts),
         };
         let prompt_width = prompt.width();
         // The last column stays empty. Terminals differ in where they put the cursor after a
@@ -134,9 +133,17 @@ impl<W: Write> Terminal<W> {
             out.extend_from_slice(prompt.as_bytes());
             out.extend_from_slice(before.as_bytes());
         }
-        self.before_cursor = format!("{prompt}{before}");
+        let before_cursor = format!("{prompt}{before}");
+        self.before_cursor = before_cursor;
         self.writer.write_all(&out)?;
         self.writer.flush()
+    }
+
+    /// The first of these prompts that leaves room to type.
+    fn fitting<'a>(&self, prompts: &'a [String]) -> &'a str {
+        let mut prompts = prompts.iter();
+        let prompt = prompts.find(|prompt| prompt.width() * 2 <= self.columns);
+        prompt.map_or("> ", String::as_str)
     }
 
     /// Moves the cursor to the first row that a reflow has made of the edited line.

@@ -230,7 +230,7 @@ impl Renderer {
     /// are shown with the next [`Renderer::compose_output`].
     pub fn set_prompt(&mut self, prompt: &Prompt) {
         if let Some(line) = self.editor_line_mut() {
-            line.terminal.set_prompt(&prompt.text());
+            line.terminal.set_prompts(&prompt.texts());
             if line.has_title {
                 line.terminal.set_title(&prompt.title());
             }
