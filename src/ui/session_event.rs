@@ -378,6 +378,19 @@ impl ChatLines {
         }
     }
 
+    /// The time to show: of arrival, or the author's for late lines and for those of a backlog.
+    pub fn shown_time(&self) -> WallTime {
+        match self.arrival {
+            Some(Arrival {
+                received,
+                late: false,
+                is_backlog: false,
+                ..
+            }) if received != WallTime::default() => received,
+            _ => self.timestamp,
+        }
+    }
+
     /// Number of lines.
     pub fn count(&self) -> u64 {
         count_line_ends(self.text.as_bytes())

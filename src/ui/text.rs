@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::display_names::DisplayNames;
 use super::line_format::{BLOCK_LINE_END, LineFields, LineFormat};
 use super::sanitize::sanitize;
-use super::session_event::{Arrival, ChatLines, EventKind};
+use super::session_event::{ChatLines, EventKind};
 use super::terminal_text::day_line::format_day_line;
 use super::terminal_text::mention::find_mention;
 use super::terminal_text::palette::Palette;
@@ -19,6 +19,9 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
+
+/// How many lines of a block are shown at a terminal, which others would fill.
+const BLOCK_ROWS_MAX: usize = 100;
 
 #[derive(Clone)]
 enum TextFormat {
@@ -222,7 +225,7 @@ impl TextRenderer {
             nick: chat.username.clone(),
         };
         self.names.record(&author);
-        let time = shown_time(chat);
+        let time = chat.shown_time();
         let target = self.names.display_target(&chat.log.target);
         let (name, id) = (author.to_string(), author.id.to_string());
         for (text, sequence) in chat.text.split_terminator('\n').zip(chat.sequence..) {
@@ -281,7 +284,8 @@ impl TextRenderer {
     fn push_line(&self, line: &str, form: LineForm, is_foreign: bool, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.prefix);
         let mut has_mention = false;
-        for (i, part) in form.parts(line).enumerate() {
+        let mut parts = form.parts(line);
+        for (i, part) in parts.by_ref().take(self.parts_max()).enumerate() {
             if i > 0 {
                 out.extend_from_slice(match &self.format {
                     TextFormat::Pipe => BLOCK_LINE_END.as_bytes(),
@@ -290,9 +294,20 @@ impl TextRenderer {
             }
             has_mention |= self.push_text(part, is_foreign, out);
         }
+        if let more @ 1.. = parts.count() {
+            // Writing to a `Vec` cannot fail.
+            let _ = write!(out, "\n    ({more} more lines)");
+        }
         out.extend_from_slice(self.suffix.as_bytes());
         out.push(b'\n');
         has_mention
+    }
+
+    fn parts_max(&self) -> usize {
+        match &self.format {
+            TextFormat::Pipe => usize::MAX,
+            TextFormat::Terminal { .. } => BLOCK_ROWS_MAX,
+        }
     }
 
     /// Appends text without line ends. `is_foreign`: whether somebody else says it. At a terminal,
@@ -335,7 +350,7 @@ impl TextRenderer {
             nick: chat.username.clone(),
         };
         self.names.record(&author);
-        let at = shown_time(chat);
+        let at = chat.shown_time();
         self.push_day(at, today, out);
         let mut prefix = std::mem::take(&mut self.prefix);
         prefix.clear();
@@ -575,18 +590,5 @@ impl TextRenderer {
         if day.replace(date).unwrap_or(today) != date {
             self.append_heading(&format_day_line(date), out);
         }
-    }
-}
-
-/// The time to show of lines.
-fn shown_time(chat: &ChatLines) -> WallTime {
-    match chat.arrival {
-        Some(Arrival {
-            received,
-            late: false,
-            is_backlog: false,
-            ..
-        }) if received != WallTime::default() => received,
-        _ => chat.timestamp,
     }
 }

@@ -212,3 +212,21 @@ fn a_name_known_for_another_key_is_shown_with_an_id() {
     let named = format!(" bob~{}: hi\n", short(2));
     assert!(line.ends_with(&named), "{line}");
 }
+
+/// A block of very many lines does not fill a terminal; on a pipe it is whole.
+#[test]
+fn a_terminal_shows_the_first_lines_of_a_long_block() {
+    let block = "x\u{b}".repeat(8191);
+    let message = chat(ChatFields {
+        form: LineForm::Block,
+        ..bob_says(&[&block])
+    });
+    let zone = jiff::tz::TimeZone::UTC;
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::None);
+    let shown = rendered(&mut screen, &message);
+    let rows: Vec<&str> = shown.lines().collect();
+    assert_eq!(rows.len(), 101);
+    assert_eq!(rows[99..], ["    x", "    (8092 more lines)"]);
+    let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
+    assert_eq!(rendered(&mut pipe, &message).lines().count(), 8192);
+}
