@@ -199,7 +199,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         }
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
         "me" => build_room_message(None, argument, LineForm::Action),
-        _ => Err(reject_unknown(word)),
+        _ => Err(reject_unknown(word, find_nearest(word))),
     }
 }
 
@@ -231,7 +231,19 @@ pub fn command_rows() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 /// The error about an unknown command. Names the nearest one.
-fn reject_unknown(word: &str) -> String {
+fn reject_unknown(word: &str, nearest: Option<String>) -> String {
+    let word: String = word.chars().take(COMMAND_MAX_CHARS).collect();
+    let hint = nearest.map_or(String::new(), |command| format!("did you mean {command}? "));
+    format!(
+        "/{word} is not a command here: {hint}/help lists them; to say it, begin the line with //"
+    )
+}
+
+/// The command for which `word` may be mistyped.
+fn find_nearest(word: &str) -> Option<String> {
+    if !cfg!(feature = "terminal") {
+        return None;
+    }
     // A longer word is no mistyped command.
     let word: String = word.chars().take(COMMAND_MAX_CHARS).collect();
     let typed = format!("/{}", word.to_lowercase());
@@ -250,12 +262,7 @@ fn reject_unknown(word: &str) -> String {
         .saturating_sub(1)
         .min(TYPING_ERRORS_MAX);
     let nearest = distances.min().filter(|(errors, ..)| *errors <= errors_max);
-    let hint = nearest.map_or(String::new(), |(_, _, command)| {
-        format!("did you mean {command}? ")
-    });
-    format!(
-        "/{word} is not a command here: {hint}/help lists them; to say it, begin the line with //"
-    )
+    nearest.map(|(_, _, command)| command)
 }
 
 /// How many characters must be changed, added, removed or swapped with the next one to make `b` of

@@ -38,10 +38,10 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
     let before = peers.filter(|(id, _)| *id < recipient);
     let (mut carriers, mut linked) = (Vec::new(), Vec::new());
-    let mut candidates: Vec<_> = behind.chain(before).collect();
-    // Stable: of those who are alike, the ring decides.
-    candidates.sort_by_key(|(id, _)| ctx.misbehaviour.of(id).total() > 0);
-    for (_, stream) in candidates {
+    let ring = behind.chain(before);
+    let is_sound = |(id, _): &(&PeerId, &StreamId)| ctx.misbehaviour.of(id).total() == 0;
+    let sound = ring.clone().filter(is_sound);
+    for (_, stream) in sound.chain(ring.filter(|entry| !is_sound(entry))) {
         let Some(link) = ctx.links.get(stream).filter(|link| !link.transient) else {
             continue;
         };
