@@ -199,6 +199,9 @@ impl Node {
             }
             Message::Profile { username } => {
                 let nick = Nick::new_or_placeholder(&username);
+                if link.peer.nick != nick {
+                    self.presence.record_own_change(ctx, &peer);
+                }
                 let nick = self.observe_peer(stream, Peer { id: peer, nick });
                 self.presence.rename(&mut self.ctx, &peer, nick);
                 self.schedule_route_updates();

@@ -1,9 +1,11 @@
 //! What keys are proved to have done wrong, and what follows.
 use p2pchat::base::batch::Batch;
+use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::trust::misbehaviour::Misbehaviour;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Message, WantEntry};
+use p2pchat::wire::message::{Member, Members, Message, WantEntry};
 
 use super::hostile::messages::alice_and_mallory;
 use crate::support::lan::Lan;
@@ -50,6 +52,54 @@ fn a_flood_of_names_counts_once_a_minute() {
         [mallory] = peers;
         assert_eq!(counts(&lan, alice, mallory.identity.id()).floods, round);
     }
+}
+
+/// Who is shown under many names by others has not done so itself.
+#[test]
+fn names_that_others_advertise_do_not_count() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(6);
+    let bob = ScriptedPeer::identity(2).id();
+    for n in 0..50 {
+        let here = vec![Member {
+            peer: bob,
+            username: format!("bob{n}"),
+            run: 5,
+            hops: 1,
+            via: None,
+            await_ms: None,
+        }];
+        let members = Members {
+            target: "#general".to_owned(),
+            here,
+            gone: Vec::new(),
+        };
+        mallory.send(&mut lan, &Message::Members(members));
+    }
+    let mut linked = ScriptedPeer::connect(&mut lan, alice, 2);
+    let username = "bob".to_owned();
+    linked.send(&mut lan, &Message::Profile { username });
+    let mut peers = [mallory, linked];
+    super::hostile::presence::run_for_a_minute(&mut lan, &mut peers);
+    let flaps = |notice: &&Notice| matches!(notice, Notice::Flapped { peer, .. } if peer.id == bob);
+    assert_eq!(lan.peers[alice].notices_of_run().filter(flaps).count(), 1);
+    assert_eq!(counts(&lan, alice, bob), Misbehaviour::default());
+}
+
+/// A link whose peer reads too slowly ends. Others may have caused what it does not read, so this
+/// counts for nothing.
+#[test]
+fn slow_reading_does_not_count() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(7);
+    let stream = mallory.stream;
+    lan.feed(alice, Input::Blocked { stream });
+    for nonce in 0..20_000 {
+        if !lan.has_closed(alice, stream) {
+            mallory.send(&mut lan, &Message::Ping { nonce });
+        }
+    }
+    assert_eq!(lan.node(alice).counters().overflowed_links, 1);
+    let id = mallory.identity.id();
+    assert_eq!(counts(&lan, alice, id), Misbehaviour::default());
 }
 
 /// Two signed lines under one number are a fork of their author, also if another one brings them.

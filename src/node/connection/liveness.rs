@@ -346,9 +346,8 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
 pub fn close_overflowed(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let links = ctx.links.iter();
     let overflowed = links.filter(|(_, link)| link.has_overflowed());
-    let overflowed = overflowed.map(|(stream, link)| (*stream, link.peer.id));
-    for (stream, peer) in overflowed.collect::<Vec<_>>() {
-        ctx.misbehaviour.count(peer, |counts| &mut counts.floods);
+    let overflowed: Vec<StreamId> = overflowed.map(|(stream, _)| *stream).collect();
+    for stream in overflowed {
         ctx.counters.overflowed_links += 1;
         // Without a `bye`, because the socket accepts nothing.
         ctx.emit(Output::Close { stream });

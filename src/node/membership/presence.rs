@@ -53,6 +53,9 @@ struct PresentPeer {
     /// Why the peer is shown as away. `None`: it is not.
     away: Option<AwayText>,
     aways: FlapWindow<Option<AwayText>>,
+    /// The changes that came over the peer's own link: only these are the peer's doing. The state
+    /// is whether there are more than can be shown.
+    own_changes: FlapWindow<bool>,
     /// The rooms in which the peer was while its changes were not shown.
     flap_rooms: SortedSet<Room>,
 }
@@ -68,6 +71,7 @@ impl PresentPeer {
             names: FlapWindow::new(CHANGES_SHOWN_MAX),
             away: None,
             aways: FlapWindow::new(CHANGES_SHOWN_MAX),
+            own_changes: FlapWindow::new(CHANGES_SHOWN_MAX),
             flap_rooms: SortedSet::new(),
         }
     }
@@ -104,7 +108,7 @@ impl PresentPeer {
 
     fn is_forgettable(&self, now: Time) -> bool {
         let is_over = self.moves.is_over(now) && self.names.is_over(now) && self.aways.is_over(now);
-        self.shown_run().is_none() && is_over
+        self.shown_run().is_none() && is_over && self.own_changes.is_over(now)
     }
 }
 
@@ -261,6 +265,17 @@ impl Presence {
         }
     }
 
+    /// Counts a change of name or presence that a linked peer itself has sent. Too many in a minute
+    /// are a flood.
+    pub fn record_own_change(&mut self, ctx: &Context, peer: &PeerId) {
+        if let Some(present) = self.peers.get_mut(peer) {
+            match present.own_changes.can_show(ctx.now.time) {
+                true => present.own_changes.record_shown(ctx.now.time, 1),
+                false => present.own_changes.record_unshown(true, &false),
+            }
+        }
+    }
+
     /// Records that a linked peer says that its user is away or back, and notifies our user in each
     /// room where the peer is shown.
     pub fn set_away(&mut self, ctx: &mut Context, stream: StreamId, away: Option<AwayText>) {
@@ -268,8 +283,12 @@ impl Presence {
         let Some(link) = link else {
             return;
         };
+        let is_changed = link.away != away;
         link.away = away;
         let peer = link.peer.id;
+        if is_changed {
+            self.record_own_change(ctx, &peer);
+        }
         if let Some(present) = self.peers.get_mut(&peer) {
             show_away(ctx, present);
         }
@@ -303,8 +322,7 @@ impl Presence {
             let moves = present.moves.take_summary(now);
             let names = present.names.take_summary(now);
             let aways = present.aways.take_summary(now);
-            // Only what came over its own link is the peer's doing.
-            if (names.is_some() || aways.is_some()) && ctx.stream_by_peer.contains_key(id) {
+            if present.own_changes.take_summary(now).is_some() {
                 ctx.misbehaviour.count(*id, |counts| &mut counts.floods);
             }
             if let Some(count) = aways {
@@ -339,6 +357,7 @@ impl Presence {
             deadlines.add_some(Timer::SummarizeFlaps, present.moves.summary_at());
             deadlines.add_some(Timer::SummarizeFlaps, present.names.summary_at());
             deadlines.add_some(Timer::SummarizeFlaps, present.aways.summary_at());
+            deadlines.add_some(Timer::SummarizeFlaps, present.own_changes.summary_at());
         }
         deadlines.add_some(Timer::SummarizeFlaps, self.notices.summary_at());
     }

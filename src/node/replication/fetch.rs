@@ -191,14 +191,14 @@ impl Replication {
         for log in offered.iter() {
             let ready = self.waiting_offers(ctx, log);
             let ready = ready.filter(|(_, _, ready_at)| *ready_at <= ctx.now.time);
-            // Who misbehaved comes last. An offer of our next line leaves no gap: it comes first.
-            // Then most lines first. Among equals, fewest tries.
+            // An offer of our next line leaves no gap: it comes first. Who misbehaved comes last of
+            // those who are alike in this. Then most lines first. Among equals, fewest tries.
             let next = logs.get(log).map_or(u64::MAX, |range| range.high + 1);
             let best = ready.max_by_key(|(stream, offer, _)| {
                 let peer = ctx.links.get(stream).map(|link| link.peer.id);
                 let is_sound = peer.is_none_or(|it| ctx.misbehaviour.of(&it).total() == 0);
                 let tries_left = u32::MAX - offer.tries;
-                (is_sound, offer.low <= next, offer.high, tries_left)
+                (offer.low <= next, is_sound, offer.high, tries_left)
             });
             if let Some((stream, ..)) = best {
                 due.push(LinkLog::new(stream, log));

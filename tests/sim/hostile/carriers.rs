@@ -301,3 +301,43 @@ fn a_request_for_a_recipient_ends_when_there_is_no_place() {
     author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(starts(wants(&mut lan, &mut author)), [0]);
 }
+
+/// Receipts that reach the author, whose link accepts bytes or not meanwhile.
+fn receipts_forwarded(is_blocked: bool) -> usize {
+    let (mut lan, mut author, mut recipient) = carol_between(6);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let batch = letters(&author, to, 1, None, 1);
+    send_have(
+        &mut lan,
+        &mut author,
+        to,
+        &[have_entry(from, 1, 1..=1, batch.hash)],
+    );
+    author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    lan.run_for(1_000);
+    author.receive(&mut lan);
+    let stream = author.stream;
+    if is_blocked {
+        lan.feed(CAROL, Input::Blocked { stream });
+    }
+    let receipt = HaveEntry {
+        signature: Some("A".repeat(86)),
+        ..have_entry(from, 1, 1..=1, batch.hash)
+    };
+    send_have(&mut lan, &mut recipient, to, &[receipt]);
+    lan.feed(CAROL, Input::Writable { stream });
+    lan.run_for(10);
+    let messages = author.receive_messages(&mut lan).into_iter();
+    let entries = messages.filter_map(|message| match message {
+        Message::Have(have) => Some(have.logs),
+        _ => None,
+    });
+    entries.flatten().filter(|it| it.holder.is_some()).count()
+}
+
+/// Receipts do not pile up in the buffer of a link: others could have it closed.
+#[test]
+fn receipts_are_not_forwarded_to_a_blocked_link() {
+    assert_eq!(receipts_forwarded(false), 1);
+    assert_eq!(receipts_forwarded(true), 0);
+}
