@@ -28,7 +28,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
-    #[serde(default)]
+    /// Of the whole text, because earlier versions took any JSON here, as in any unknown field.
+    #[serde(skip)]
     pub(super) block: bool,
     #[serde(default, deserialize_with = "required_value")]
     pub(super) republishes: Option<RepublishedLines>,
@@ -60,6 +61,18 @@ pub(super) struct BatchFields<'a> {
     pub(super) check: Option<&'a str>,
 }
 
+/// The field that says that lines are blocks.
+#[derive(Deserialize)]
+struct BlockField {
+    block: bool,
+}
+
+/// Whether the text has one field `block`, with the value `true`.
+fn is_block(text: &str) -> bool {
+    let parse = || serde_json::from_str::<BlockField>(text);
+    text.contains("\"block\"") && parse().is_ok_and(|field| field.block)
+}
+
 fn one() -> u64 {
     1
 }
@@ -77,7 +90,9 @@ impl<'a> BatchFields<'a> {
     /// Parses the JSON of a batch. Not inlined, because the generated parser is large.
     #[inline(never)]
     pub(super) fn parse(text: &'a str) -> Option<BatchFields<'a>> {
-        serde_json::from_str(text).ok()
+        let mut fields: BatchFields = serde_json::from_str(text).ok()?;
+        fields.block = is_block(text);
+        Some(fields)
     }
 
     /// Is any local field present?

@@ -608,3 +608,31 @@ fn raw_control_characters_and_long_headers_are_unstorable() {
         assert!(is_signed(&parsed) && !parsed.is_withheld(), "{json:?}");
     }
 }
+
+/// Earlier versions signed any JSON in the unknown field `block`: such a batch is no violation, and
+/// its lines are plain ones.
+#[test]
+fn only_one_true_marks_blocks() {
+    let lines = lines(&["one\u{b}two"]);
+    let draft = UnsignedBatch {
+        form: LineForm::Block,
+        ..draft(1, &lines)
+    };
+    let json = json_of(&Batch::sign(&alice(), &NETWORK, draft));
+    let form_of = |value: &str| {
+        let changed = json.replace("\"block\":true", &format!("\"block\":{value}"));
+        parse(&changed).expect("a batch").form
+    };
+    assert_eq!(form_of("true"), LineForm::Block);
+    for other in [
+        "false",
+        "null",
+        "1",
+        "\"true\"",
+        "{}",
+        "[true]",
+        "true,\"block\":true",
+    ] {
+        assert_eq!(form_of(other), LineForm::Text, "{other}");
+    }
+}
