@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 
 use p2pchat::base::batch::Batch;
 use p2pchat::base::event::input::Input;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room};
@@ -194,4 +195,81 @@ fn delivery_does_not_wait_for_a_banned_peer() {
     lan.finish(alice, None);
     lan.run_for(1_000);
     assert!(lan.peers[alice].is_settled());
+}
+
+/// Lines for a banned peer are not carried, and those of a banned author take no place: carol
+/// carries 1000 other lines to the same recipient.
+#[test]
+fn lines_of_and_to_banned_peers_take_no_place() {
+    let mut lan = Lan::new(7);
+    let [alice, bob, carol, dave] = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    lan.start_all([alice, bob, carol, dave]);
+    lan.run_for(1_000);
+    lan.stop(dave);
+    lan.run_for(1_000);
+    let to_dave = format!("@{}", lan.id(dave));
+    lan.send_direct(bob, &to_dave, "from bob");
+    lan.run_for(1_000);
+    assert_eq!(stored(&lan, carol, bob), 1);
+    write_ban(&mut lan, carol, dave);
+    reload(&mut lan, carol);
+    lan.send_direct(bob, &to_dave, "again");
+    lan.send_direct(alice, &to_dave, "from alice");
+    lan.run_for(5_000);
+    assert_eq!(stored(&lan, carol, bob), 1);
+    assert_eq!(stored(&lan, carol, alice), 0);
+}
+
+/// A message to a banned key is refused, with a sentence.
+#[test]
+fn nothing_is_sent_to_a_banned_key() {
+    let (mut lan, [alice, bob, _]) = alice_bans_bob(8);
+    let to_bob = format!("@{}", lan.id(bob));
+    lan.send_direct(alice, &to_bob, "psst");
+    lan.run_for(1_000);
+    let refusals = lan.peers[alice]
+        .notices_of_run()
+        .filter_map(|notice| match notice {
+            Notice::Error { content, .. } => Some(content.clone()),
+            _ => None,
+        });
+    let refusals: Vec<String> = refusals.collect();
+    assert_eq!(refusals.len(), 1);
+    assert!(refusals[0].contains("you banned that key"), "{refusals:?}");
+    assert_eq!(stored(&lan, alice, alice), 0);
+}
+
+/// A gap in the lines of a banned author makes nobody ask for it.
+#[test]
+fn gaps_of_a_banned_author_are_not_asked_for() {
+    let mut lan = Lan::new(9);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(1_000);
+    for text in ["one", "two", "three"] {
+        lan.say(bob, text);
+        lan.run_for(500);
+    }
+    write_ban(&mut lan, alice, bob);
+    reload(&mut lan, alice);
+    let log = {
+        let mut entries = lan.peers[alice].disk.entries();
+        let entry = entries.find(|it| it.batch.log.author == lan.id(bob));
+        entry.expect("a line").batch.log.clone()
+    };
+    let lost = lan.peers[alice].disk.lose(&log, 2..=2, true);
+    lan.feed(alice, Input::LinesLost(lost));
+    lan.run_for(60_000);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    lan.run_for(1_000);
+    let digests = mallory.receive_messages(&mut lan).into_iter();
+    let digests = digests.filter_map(|message| match message {
+        Message::Have(have) => have.digest,
+        _ => None,
+    });
+    let digests: Vec<String> = digests.collect();
+    assert!(
+        !digests.is_empty() && !digests.contains(&String::new()),
+        "{digests:?}"
+    );
 }

@@ -361,7 +361,6 @@ impl Dialer {
         }
     }
 
-    /// Forgets the beacons of a peer that said goodbye.
     /// Forgets where banned peers are.
     pub fn forget_banned(&mut self, ctx: &Context) {
         let banned = ctx.acquaintances.banned();

@@ -18,6 +18,8 @@ const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
+const BANNED_KEY: &str = "you banned that key; `p2pchat trust unban` lifts the ban";
+
 /// Maximum number of queries that wait for an answer. A further query drops the oldest query. The
 /// bound exceeds the number of attached clients, and each client needs only its latest query.
 const QUERIES_MAX: usize = 64;
@@ -125,6 +127,9 @@ impl NameResolution {
             let is_you = || refuse(ErrorCode::Target, "that is you".to_owned());
             let result = match resolved {
                 ResolvedPeer::Unique(peer) if peer.id == ctx.own_id() => is_you(),
+                ResolvedPeer::Unique(peer) if ctx.acquaintances.is_banned(&peer.id) => {
+                    refuse(ErrorCode::Target, BANNED_KEY.to_owned())
+                }
                 ResolvedPeer::Unique(peer) => {
                     known_peers.bind(ctx, &peer);
                     let is_absent = !is_present(&peer);

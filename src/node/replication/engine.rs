@@ -308,7 +308,7 @@ impl Replication {
         let exchanges_others = is_receiver && !ctx.is_send_only();
         // Equal digests would hide who can fill our gaps. An unequal one makes the peer list all
         // its ranges.
-        let digest = exchanges_others.then(|| match logs.has_gaps(&target) {
+        let digest = exchanges_others.then(|| match logs.has_gaps(ctx, &target) {
             true => unequal_digest(),
             false => third_party_digest(ctx, logs, room, &peer),
         });

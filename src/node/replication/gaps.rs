@@ -200,7 +200,7 @@ impl Gaps {
         self.queried_at = Some(ctx.now.time);
         let rooms = rooms.iter().cloned().map(Target::Room);
         for target in rooms.chain([Target::Peer(ctx.own_id())]) {
-            let has_gaps = is_full || logs.has_gaps(&target);
+            let has_gaps = is_full || logs.has_gaps(ctx, &target);
             let has_ignored = |stream| {
                 let link = progress.link(stream);
                 link.is_some_and(|link| link.has_ignored_offers)

@@ -97,12 +97,16 @@ pub fn needs_carriers(ctx: &Context, logs: &Logs, range: &LogRange) -> bool {
 }
 
 /// Whether this log may come over this link. A room's log must come over a link that shares the
-/// room. A direct log to us may come from any peer. A log to carry must come from its author.
+/// room. A direct log to us may come from any peer. A log to carry must come from its author, and
+/// its recipient must not be banned.
 pub fn can_receive_over(ctx: &Context, link: &Link, log: &LogId) -> bool {
     match log.target {
         Target::Room(_) => link.is_recipient_of(&log.target),
         Target::Peer(recipient) if recipient == ctx.own_id() => log.author != recipient,
-        Target::Peer(_) => log.author == link.peer.id && !ctx.transient,
+        Target::Peer(recipient) => {
+            let is_banned = ctx.acquaintances.is_banned(&recipient);
+            log.author == link.peer.id && !ctx.transient && !is_banned
+        }
     }
 }
 
@@ -229,7 +233,8 @@ fn carried_for(ctx: &Context, target: &Target) -> Option<PeerId> {
     target.recipient().filter(|recipient| *recipient != own)
 }
 
-/// All carried logs except the `displaced` ones.
+/// All carried logs except the `displaced` ones. Lines of or to banned peers are not passed on, so
+/// they take no place.
 fn carried_logs<'a>(
     ctx: &'a Context,
     logs: &'a Logs,
@@ -240,6 +245,10 @@ fn carried_logs<'a>(
         ranges.filter(|range| range.log.author != ctx.own_id() && !displaced.contains(&range.log));
     carried.filter_map(|range| {
         let recipient = range.log.target.recipient()?;
+        let is_banned = |peer| ctx.acquaintances.is_banned(peer);
+        if is_banned(&range.log.author) || is_banned(&recipient) {
+            return None;
+        }
         let undelivered_from = logs.state(&range.log).delivered_to(&recipient) + 1;
         let lines = (range.high + 1).saturating_sub(range.low.max(undelivered_from));
         Some(CarriedLog {

@@ -297,10 +297,11 @@ impl Logs {
         ranges.filter(move |range| is_in(&range.log))
     }
 
-    /// Whether any log to this target has a gap.
-    pub fn has_gaps(&self, target: &Target) -> bool {
+    /// Whether any log to this target has a gap that peers may fill. Lines of banned authors are
+    /// not requested.
+    pub fn has_gaps(&self, ctx: &Context, target: &Target) -> bool {
         self.ranges_to(target.clone())
-            .any(|range| !range.gaps.is_empty())
+            .any(|range| !range.gaps.is_empty() && !ctx.acquaintances.is_banned(&range.log.author))
     }
 
     /// Forgets the lines of a room that was left. Keeps the head of our log, so that this log
