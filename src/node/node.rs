@@ -326,7 +326,7 @@ impl Node {
             }
             Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
             Command::Away(away) => self.profile.set_away(ctx, away, self.rooms.joined()),
-            Command::Type(target) => self.typists.type_to(ctx, target),
+            Command::Type(target) => self.typists.type_to(ctx, &self.known_peers, target),
             Command::Peers => self.list_peers(),
             Command::Stats => {
                 let counters = self.stats();

@@ -2,8 +2,11 @@
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
+use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::name::{Nick, PeerSelector, Room, Target};
 use p2pchat::base::presence::typing::TypingTarget;
+use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::wire::message::Message;
 
 use super::hostile::messages::alice_and_mallory;
@@ -114,4 +117,29 @@ fn a_flood_is_told_once_a_second() {
         shown(&lan, alice).last().map(String::as_str),
         Some("mallory -")
     );
+}
+
+/// Bob, whose name is bound, is away. Somebody else who bears his name is not told.
+#[cfg(feature = "presence")]
+#[test]
+fn an_impostor_is_not_told_of_a_direct_message() {
+    let mut lan = Lan::new(4);
+    let [alice, bob, dave] = lan.add_peers(["alice", "bob", "dave"]);
+    let bound = KnownPeer {
+        nick: Nick::new("bob").expect("a name"),
+        id: lan.id(bob),
+        first_seen: WallTime(0),
+        trust: TrustLevel::Bound,
+    };
+    lan.peers[alice].known_peers.push(bound);
+    lan.start_all([alice, dave]);
+    lan.run_for(1_000);
+    let name = Nick::new("bob").expect("a name");
+    lan.feed(dave, Input::Command(Command::Nick(name)));
+    lan.run_for(100);
+    let selector = PeerSelector::parse("bob").expect("a name");
+    let target = TypingTarget::Peer(selector);
+    lan.feed(alice, Input::Command(Command::Type(target)));
+    lan.run_for(100);
+    assert_eq!(shown(&lan, dave), Vec::<String>::new());
 }

@@ -8,6 +8,7 @@ use crate::base::presence::typing::TypingTarget;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
 
@@ -46,8 +47,8 @@ impl Typist {
 
 impl Typists {
     /// Says to those for whom the line will be that our user types one: the linked members of a
-    /// room, or the one linked peer that is meant.
-    pub fn type_to(&mut self, ctx: &mut Context, to: TypingTarget) {
+    /// room, or the one peer that a message would go to, if it is linked.
+    pub fn type_to(&mut self, ctx: &mut Context, known_peers: &KnownPeers, to: TypingTarget) {
         let now = ctx.now.time;
         let is_sent =
             |(sent_to, at): &(TypingTarget, Time)| *sent_to == to && *at + TYPING_INTERVAL_MS > now;
@@ -62,17 +63,16 @@ impl Typists {
                     .collect()
             }
             TypingTarget::Peer(selector) => {
-                let links = ctx.links.iter();
-                let peers = links.map(|(stream, link)| (*stream, &link.peer));
-                let meant = peers.filter(|(_, peer)| selector.matches(&peer.nick, &peer.id));
-                meant
-                    .map(|(stream, peer)| (stream, Target::Peer(peer.id).to_string()))
+                let meant = known_peers.resolve(selector, &ctx.reachable_peers());
+                let ResolvedPeer::Unique(peer) = meant else {
+                    return;
+                };
+                let stream = ctx.stream_by_peer.get(&peer.id).into_iter();
+                stream
+                    .map(|stream| (*stream, Target::Peer(peer.id).to_string()))
                     .collect()
             }
         };
-        if matches!(to, TypingTarget::Peer(_)) && recipients.len() > 1 {
-            return;
-        }
         self.sent = Some((to, now));
         for (stream, target) in recipients {
             ctx.send(stream, &Message::Typing { target });
