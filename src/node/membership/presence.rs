@@ -26,7 +26,7 @@ const PARTIAL_MESH_RETURN_TIMEOUT_MS: u64 = 15_000;
 /// How many times in a minute a peer is shown as joined or left, with a new name, or away. A change
 /// in several rooms at once counts once.
 const CHANGES_SHOWN_MAX: u64 = 20;
-/// Maximum number of notices about joined and left peers in a minute, for all peers together. Each
+/// Maximum number of notices about joined, left and away peers in a minute, for all together. Each
 /// program of a LAN can restart, but a crowd of made-up peers is not shown.
 const NOTICES_MAX: u64 = 4096;
 
@@ -236,7 +236,7 @@ impl Presence {
         }
         notices += notify_joined(ctx, present, at.rooms);
         if is_new {
-            show_away(ctx, present);
+            notices += show_away(ctx, present);
         }
         self.rename(ctx, id, nick);
         notices
@@ -289,8 +289,14 @@ impl Presence {
         if is_changed {
             self.record_own_change(ctx, &peer);
         }
-        if let Some(present) = self.peers.get_mut(&peer) {
-            show_away(ctx, present);
+        let present = self.peers.get_mut(&peer);
+        let notices = present.map_or(0, |present| show_away(ctx, present));
+        self.count_notices(ctx.now.time, notices);
+    }
+
+    fn count_notices(&mut self, now: Time, notices: u64) {
+        if notices > 0 {
+            self.notices.record_shown(now, notices);
         }
     }
 
@@ -316,7 +322,7 @@ impl Presence {
     /// them.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> Vec<PeerId> {
         let now = ctx.now.time;
-        let mut changed = Vec::new();
+        let (mut changed, mut notices) = (Vec::new(), 0);
         for (id, present) in self.peers.iter_mut() {
             let is_overdue = present.return_deadline.is_some_and(|at| at <= now);
             let moves = present.moves.take_summary(now);
@@ -328,7 +334,7 @@ impl Presence {
             if let Some(count) = aways {
                 let rooms = &present.shown.rooms;
                 notify_flaps(ctx, &present.peer, rooms, FlapKind::Away, count);
-                show_away(ctx, present);
+                notices += show_away(ctx, present);
             }
             if is_overdue || moves.is_some() || names.is_some() {
                 changed.push(*id);
@@ -343,6 +349,7 @@ impl Presence {
                 notify_flaps(ctx, &present.peer, rooms, FlapKind::Name, count);
             }
         }
+        self.count_notices(now, notices);
         if self.notices.take_summary(now).is_some() {
             changed.extend(self.peers.keys().copied());
             changed.extend(ctx.reachable_peers().into_iter().map(|peer| peer.id));
@@ -429,17 +436,18 @@ fn hide(ctx: &mut Context, present: &mut PresentPeer) -> u64 {
 }
 
 /// Notifies the user whether the peer is away, as its link says, in each room where it is shown.
-/// Without a link, what is shown stays.
-fn show_away(ctx: &mut Context, present: &mut PresentPeer) {
+/// Without a link, what is shown stays. Returns the number of notices.
+fn show_away(ctx: &mut Context, present: &mut PresentPeer) -> u64 {
     let Some(link) = ctx.link_to(&present.peer.id) else {
-        return;
+        return 0;
     };
     let (now, away) = (ctx.now.time, link.away.clone());
     if !present.aways.can_show(now) {
-        return present.aways.record_unshown(away, &present.away);
+        present.aways.record_unshown(away, &present.away);
+        return 0;
     }
     if present.away == away {
-        return;
+        return 0;
     }
     present.aways.record_shown(now, 1);
     present.away = away;
@@ -451,6 +459,7 @@ fn show_away(ctx: &mut Context, present: &mut PresentPeer) {
             at: ctx.now.wall,
         });
     }
+    present.shown.rooms.len() as u64
 }
 
 /// Tells the user in each room how often a peer made such changes.

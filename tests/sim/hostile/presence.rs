@@ -320,3 +320,21 @@ fn a_flood_of_made_up_peers_hides_others_for_a_minute() {
     run_for_a_minute(&mut lan, &mut [mallory, bob]);
     assert_eq!(joined(&lan), [1, 1]);
 }
+
+/// Notices about who is away take places of those about who joins.
+#[cfg(feature = "presence")]
+#[test]
+fn who_is_away_counts_among_all_notices() {
+    for (changes, is_shown) in [(2, true), (18, false)] {
+        let (mut lan, alice, mut mallory) = alice_and_mallory(8);
+        advertise(&mut lan, &mut mallory, 0, 2_040, true);
+        advertise(&mut lan, &mut mallory, 0, 2_040, false);
+        lan.run_for(7_000);
+        for n in 0..changes {
+            go_away(&mut lan, &mut mallory, n);
+        }
+        advertise(&mut lan, &mut mallory, 5_000, 1, true);
+        let joined = lan.peers[alice].joined_count(made_up_peer(5_000));
+        assert_eq!(joined > 0, is_shown, "{changes} changes");
+    }
+}
