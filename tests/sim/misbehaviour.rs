@@ -1,15 +1,15 @@
 //! What keys are proved to have done wrong, and what follows.
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
-use p2pchat::base::identity::{Hash, PeerId};
+use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
 use p2pchat::base::trust::misbehaviour::Misbehaviour;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Member, Members, Message, WantEntry};
 
 use super::hostile::messages::alice_and_mallory;
 use crate::support::lan::Lan;
-use crate::support::peer::PeerIndex;
+use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, source_address};
 
 fn counts(lan: &Lan, who: PeerIndex, of: PeerId) -> Misbehaviour {
@@ -189,4 +189,36 @@ fn who_misbehaved_is_the_last_source() {
     // As nobody else answers, it is asked at last.
     lan.run_for(5_000);
     assert!(is_requested(&mut lan, mallory));
+}
+
+/// But an offer that leaves no gap is taken before one that does, whoever makes it.
+#[test]
+fn no_gap_is_made_to_avoid_who_misbehaved() {
+    let (mut lan, _, mut peers) = alice_and_four(8);
+    let author = ScriptedPeer::identity(50);
+    let [mallory, carol, source, ..] = &mut peers[..] else {
+        panic!("four peers");
+    };
+    let lines = lines(&["one"]);
+    let draft = source.unsigned_batch(1, None, &lines);
+    let log = LogId {
+        author: author.id(),
+        ..source.log()
+    };
+    let batch = Batch::sign(&author, &NetworkTag::OPEN, UnsignedBatch { log, ..draft });
+    let offer = |range| {
+        let entry = have_entry(author.id(), 7, range, Hash([3; 32]));
+        Message::Have(general_have(vec![entry]))
+    };
+    source.send(&mut lan, &offer(1..=2));
+    source.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    carol.send(&mut lan, &offer(5..=9));
+    mallory.send(&mut lan, &offer(1..=9));
+    lan.run_for(400);
+    let is_requested = |lan: &mut Lan, peer: &mut ScriptedPeer| {
+        let mut messages = peer.receive_messages(lan).into_iter();
+        messages.any(|message| matches!(message, Message::Want { .. }))
+    };
+    assert!(is_requested(&mut lan, mallory));
+    assert!(!is_requested(&mut lan, carol));
 }
