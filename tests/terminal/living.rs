@@ -325,15 +325,18 @@ fn details_are_dropped_while_the_terminal_stalls() {
     };
     alice.pty.with_screen(|_| {
         // Nobody reads the terminal now.
-        say_numbered(&mut bob, &"long ".repeat(100), 500);
-        for _ in 0..3 {
-            let carol = lo.start("carol", &[]);
-            bob.out.wait_for(TIMEOUT, |line| line.ends_with(" joined"));
-            drop(carol);
+        say_numbered(&mut bob, &"long ".repeat(100), 1000);
+        for name in ["carol", "dave", "erin"] {
+            let guest = lo.start(name, &[]);
+            let joined = format!("* {name}~");
+            guest
+                .out
+                .wait_for(TIMEOUT, |line| line.contains("* alice~"));
+            bob.out.wait_for(TIMEOUT, |line| line.contains(&joined));
         }
     });
-    alice.pty.wait_row("long  500");
-    let _carol = lo.start("carol", &[]);
+    alice.pty.wait_row("long  1000");
+    let _frank = lo.start("frank", &[]);
     alice.pty.wait_row(" details were dropped");
     alice.pty.type_keys("/quit\r");
     alice.assert_exit(0);
