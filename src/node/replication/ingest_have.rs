@@ -331,8 +331,7 @@ impl Replication {
     }
 
     /// Forwards a receipt to the log's author, and to the sources of the log. Forwards only
-    /// receipts that name our head and its hash, and each only a few times over a link
-    /// that accepts bytes.
+    /// receipts that name our head and its hash, and each only a few times over a link.
     fn forward_receipt(
         &mut self,
         ctx: &mut Context,
@@ -346,10 +345,7 @@ impl Replication {
         }
         let signature = receipt.signature.as_deref().unwrap_or_default();
         for next_hop in self.ways_to_author(ctx, log).iter() {
-            let link = ctx.links.get(next_hop);
-            // Receipts are not verified here: nobody must fill the buffer of a link with them.
             if *next_hop != key.stream
-                && link.is_some_and(|link| !link.is_blocked)
                 && self
                     .forwarded_receipts
                     .admit(*next_hop, signature, ctx.now.time)
