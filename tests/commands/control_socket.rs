@@ -448,3 +448,27 @@ fn a_room_stays_joined_for_a_client() {
             .any(|line| line.ends_with("for the client"))
     );
 }
+
+/// A client that is no reader gets what is said in its rooms from its `listen` on, also where no
+/// reader of the directory has begun.
+#[test]
+fn a_client_gets_the_lines_of_a_room_without_a_reader() {
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen"]);
+    let mut bob = lo.start("bob", &["-r", "ops", "-r", "lab"]);
+    let mut client = Client::connect(&lo, "alice");
+    client.send(&json!({"type": "command", "content": "/join #ops", "id": 1}));
+    client.wait("done");
+    client.send(&json!({"type": "listen", "id": 2}));
+    client.wait("done");
+    client.send(&json!({"type": "command", "content": "/join #lab", "id": 3}));
+    client.wait("done");
+    bob.out.wait_for(TIMEOUT, |line| {
+        line.contains("#lab * alice~") && line.ends_with(" joined")
+    });
+    bob.say("to ops");
+    assert_eq!(client.wait("chat")["content"], "to ops");
+    let mut carol = lo.start("carol", &["-r", "lab"]);
+    carol.say("to lab");
+    assert_eq!(client.wait("chat")["content"], "to lab");
+}

@@ -8,6 +8,7 @@ use crate::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor, Pos
 use crate::base::event::notice::Notice;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::range::LogRanges;
+use crate::base::time::ReaderStart;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::folder_audits::FIRST_AUDIT_DELAY_MS;
@@ -98,6 +99,14 @@ impl EventLoop {
         let has_begun = self.store.begin_reader(&room.into(), reader, &now);
         self.open_readers(room);
         has_begun
+    }
+
+    /// Tells the core that a session which is no reader listens from now on. What is said from now
+    /// on is news for it, also if no reader has begun in the room.
+    pub(super) fn open_listener(&mut self, room: Room) {
+        let at_ms = i64::try_from(self.now.time.0).unwrap_or(i64::MAX);
+        let start = ReaderStart::SameBoot { at_ms };
+        self.handle_input(Input::ReaderOpened { room, start });
     }
 
     /// Tells the core when the readers of a room began, those that have begun.

@@ -231,12 +231,15 @@ impl EventLoop {
     fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {
         self.open_room_or_notify(&room);
         let is_joined = self.node.joined_rooms().contains(&room);
-        let mut reader = None;
+        let (mut reader, mut is_listening) = (None, false);
         self.with_session(key, |session, _, _| {
             reader = session.is_reader().then(|| session.reader_name().cloned());
+            is_listening = session.is_listening();
         });
-        if let Some(name) = reader.filter(|_| is_joined) {
-            self.begin_reader(&room, name.as_ref());
+        match reader {
+            Some(name) if is_joined => drop(self.begin_reader(&room, name.as_ref())),
+            None if is_joined && is_listening => self.open_listener(room.clone()),
+            _ => {}
         }
         self.with_session(key, |session, around, sink| {
             session.finish_join(room, after, is_joined, around.store, sink);
@@ -264,14 +267,16 @@ impl EventLoop {
 
     fn listen(&mut self, key: SessionKey, listen: Listen) {
         let mut rooms = Vec::new();
-        if listen.is_reader {
-            self.with_session(key, |session, around, _| {
-                rooms = session.rooms_of(&listen, around);
-            });
-        }
+        self.with_session(key, |session, around, _| {
+            rooms = session.rooms_of(&listen, around);
+        });
         rooms.retain(|room| self.node.joined_rooms().contains(room));
         let name = listen.reader_name.as_ref();
         let refusal = match name {
+            _ if !listen.is_reader => {
+                rooms.into_iter().for_each(|room| self.open_listener(room));
+                None
+            }
             Some(name) if self.is_reader_taken(key, name) => Some(format!(
                 "the reader {name} listens already: end that program, or choose another name"
             )),
