@@ -2,6 +2,7 @@
 use p2pchat::base::time::Time;
 use p2pchat::shell::config::exit_status::ExitStatus;
 use p2pchat::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
+use p2pchat::ui::session_event::DeliveryReport;
 
 fn listen(line_limit: Option<u64>) -> ExitPolicy {
     let retention = Retention::NextRun;
@@ -30,4 +31,32 @@ fn a_reader_that_leaves_ends_only_a_run_that_goes_on() {
     // A write that fails loses output, so it replaces the status.
     done.abort(ExitStatus::StdoutClosed);
     assert_eq!(done.exit_status(), Some(ExitStatus::StdoutClosed));
+}
+
+/// After two seconds `send` says once whom it waits for, if somebody can see it.
+#[test]
+fn who_is_waited_for_is_said_once() {
+    let lacking = DeliveryReport {
+        undelivered: "#ops: bob~k7mq lacks lines".into(),
+        ..DeliveryReport::default()
+    };
+    for is_seen in [true, false] {
+        let retention = Retention::NextRun;
+        let mut send = ExitPolicy::new(SessionMode::Send, Some(10_000), None, retention, Time(0));
+        if is_seen {
+            send.announce_wait();
+        }
+        assert_eq!(send.wait_note_at(), None, "the input goes on");
+        send.record_input_end(Time(5_000));
+        assert_eq!(send.wait_note_at(), is_seen.then_some(Time(7_000)));
+        assert_eq!(send.take_wait_note(Time(6_999), &lacking), None);
+        // Nobody is known to lack lines yet: it looks again.
+        let unknown = DeliveryReport::default();
+        assert_eq!(send.take_wait_note(Time(7_000), &unknown), None);
+        assert_eq!(send.wait_note_at(), is_seen.then_some(Time(9_000)));
+        let note = "#ops: bob~k7mq lacks lines: waiting for 6 s more; Ctrl-C ends it";
+        let said = send.take_wait_note(Time(9_000), &lacking);
+        assert_eq!(said.as_deref(), is_seen.then_some(note));
+        assert_eq!(send.wait_note_at(), None);
+    }
 }

@@ -13,7 +13,7 @@ mod streams;
 
 use hosts::host::Loopback;
 use hosts::program::{Program, TIMEOUT};
-use pty::AtTerminal;
+use pty::{AtTerminal, command};
 
 /// Alice at a terminal and bob on pipes, linked with each other.
 fn alice_and_bob(arguments: &[&str]) -> Option<(Loopback, AtTerminal, Program)> {
@@ -109,4 +109,19 @@ fn a_direct_message_read_at_a_terminal_is_reported_to_its_author() {
     alice.pty.type_keys("/msg bob and now?\r");
     bob.pty.wait_row("alice → you: and now?");
     alice.pty.wait_row("* bob has read it");
+}
+
+/// A `send` at a terminal that waits says for whom, and how long.
+#[test]
+fn a_send_that_waits_says_so() {
+    let Some(lo) = Loopback::new() else { return };
+    let send = command(
+        &lo.host,
+        "alice",
+        &["send", "-r", "ops", "-W", "4", "hello"],
+    );
+    let mut alice = AtTerminal::run(send, |_| {});
+    alice.pty.wait_row("p2pchat: #ops: no peer is connected");
+    alice.pty.wait_row("for 2 s more; Ctrl-C ends it");
+    assert_eq!(alice.wait_code(), Some(69));
 }

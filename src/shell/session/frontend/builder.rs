@@ -10,6 +10,7 @@ use crate::base::lines::{LineRules, Lines};
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Color;
+use crate::shell::config::values::Verbosity;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, wake, watch_stdout};
 use crate::shell::os::signals::Signals;
@@ -131,6 +132,10 @@ impl FrontendBuilder {
             },
             self.clock.now().time,
         );
+        let is_seen = io::stderr().is_terminal() && options.verbosity > Verbosity::Quiet;
+        if self.mode == SessionMode::Send && is_seen {
+            exit_policy.announce_wait();
+        }
         let text = text_lines(options, &mut exit_policy);
         Ok(Frontend::new(FrontendParts {
             options,

@@ -109,6 +109,9 @@ enum EndState {
     Aborted(ExitStatus),
 }
 
+/// How long a run waits before it says whom it waits for, in milliseconds.
+const WAIT_NOTE_AFTER_MS: u64 = 2_000;
+
 /// Decides when a run ends. Records what the decision depends on.
 pub struct ExitPolicy {
     /// The command of this run.
@@ -133,6 +136,10 @@ pub struct ExitPolicy {
     has_linked: bool,
     /// Whether all peers of `peers --expect` are here; `None`: unknown, or nobody is expected.
     has_all_expected: Option<bool>,
+    /// Whether somebody sees at a terminal that the run waits.
+    announces_wait: bool,
+    /// When to say whom the run waits for; `None`: never, or not again.
+    wait_note_at: Option<Time>,
 }
 
 impl ExitPolicy {
@@ -164,7 +171,38 @@ impl ExitPolicy {
             has_key_mismatch: false,
             has_linked: false,
             has_all_expected: None,
+            announces_wait: false,
+            wait_note_at: None,
         }
+    }
+
+    /// Lets the run say whom it waits for, if it waits long: see [`ExitPolicy::take_wait_note`].
+    pub fn announce_wait(&mut self) {
+        self.announces_wait = true;
+    }
+
+    /// When [`ExitPolicy::take_wait_note`] has something to say.
+    pub fn wait_note_at(&self) -> Option<Time> {
+        self.wait_note_at.filter(|_| !self.has_ended())
+    }
+
+    /// A sentence for stderr, once: who lacks lines, and how long the run still waits. `None` in
+    /// the first [`WAIT_NOTE_AFTER_MS`].
+    pub fn take_wait_note(&mut self, now: Time, report: &DeliveryReport) -> Option<String> {
+        let InputState::Ended { until } = self.input else {
+            return None;
+        };
+        self.wait_note_at().filter(|at| *at <= now)?;
+        if report.undelivered.is_empty() {
+            self.wait_note_at = Some(now + WAIT_NOTE_AFTER_MS);
+            return None;
+        }
+        self.wait_note_at = None;
+        let seconds = until.ms_since(now).div_ceil(1000);
+        Some(format!(
+            "{}: waiting for {seconds} s more; Ctrl-C ends it",
+            report.undelivered
+        ))
     }
 
     fn delivery_deadline(&self, now: Time) -> Time {
@@ -176,6 +214,7 @@ impl ExitPolicy {
         self.input = InputState::Ended {
             until: self.delivery_deadline(now),
         };
+        self.wait_note_at = self.announces_wait.then(|| now + WAIT_NOTE_AFTER_MS);
     }
 
     /// Records whether stdin is blocked. Blocked stdin is not read, because no peer is linked and

@@ -420,7 +420,9 @@ impl Frontend {
         let missed = self.missed.as_ref().filter(|_| HAS_EDITOR);
         let missed = missed.and_then(MissedLines::deadline);
         let ping = self.service_manager.deadline();
-        [self.deadline(), missed, ping].into_iter().flatten().min()
+        let note = self.exit_policy.wait_note_at();
+        let times = [self.deadline(), missed, ping, note];
+        times.into_iter().flatten().min()
     }
 
     /// Handles a signal. Returns true if the options must be read again.

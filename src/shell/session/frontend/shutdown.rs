@@ -54,6 +54,9 @@ impl Frontend {
                 self.warn(&message);
             }
         }
+        if let Some(note) = self.exit_policy.take_wait_note(now.time, &self.delivery) {
+            self.warn(&note);
+        }
         let exit = self
             .exit_policy
             .decide(now.time, unanswered, &self.delivery)?;
