@@ -64,7 +64,7 @@ fn people_of_the_go_program_are_guests() {
         .iter()
         .find(|row| row.starts_with("guest/first"));
     let row = row.unwrap_or_else(|| panic!("{outcome:?}"));
-    assert!(row.ends_with("\tgo\tknown\t-\t#p2pchat-go"), "{row}");
+    assert!(row.ends_with("\tgo\tknown\t-\t#p2pchat-go\t-"), "{row}");
     alice.say("/msg guest/first psst");
     wait_error_line(&alice, "knows no direct messages");
     first.close_stdin();
