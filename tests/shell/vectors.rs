@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::output::KnownPeer;
+use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -25,6 +26,7 @@ use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
 use p2pchat::shell::state::core_files::CoreFile;
+use p2pchat::shell::state::ignored_file::{read_ignored, write_ignored};
 use p2pchat::shell::state::known_peers_file::{
     KNOWN_PEERS_FILE_MAX_BYTES, append_known_peer, edit_known_peers, read_and_compact_known_peers,
     read_known_peers,
@@ -642,4 +644,21 @@ fn a_secret_file_has_one_line() {
     secret_file::create(&file, b"correct horse battery staple").expect("written");
     let text = fs::read_to_string(&file).expect("text");
     assert_eq!(text, "correct horse battery staple\n");
+}
+
+/// The file of the keys whose lines are not printed. Users edit it: comments are passed over.
+#[test]
+fn ignored_keys_are_written_and_read() {
+    let folder = TempDir::new();
+    let peer = |name, id| Peer {
+        nick: Nick::new(name).expect("a name"),
+        id,
+    };
+    let ignored = [peer("bob", id(2)), peer("carol", id(3))];
+    write_ignored(&folder.0, &ignored).expect("written");
+    let file = folder.0.join("ignored");
+    let text = fs::read_to_string(&file).expect("text");
+    assert_eq!(text, format!("bob {}\ncarol {}\n", id(2), id(3)));
+    fs::write(&file, format!("# nobody\n{text}")).expect("written");
+    assert_eq!(read_ignored(&folder.0).expect("keys"), ignored);
 }
