@@ -81,7 +81,7 @@ pub fn must_wait_for_hello(
 /// close its stream unnoticed, and keeps the link. If each side dialed one stream, the stream
 /// dialed by the side with the smaller id stays. If one side dialed both, the newer stream stays.
 ///
-/// A stream that was accepted [`HANDSHAKE_TIMEOUT_MS`] after the link was established replaces the
+/// A stream that was accepted `HANDSHAKE_TIMEOUT_MS` after the link was established replaces the
 /// link. By then the link is established at the peer, too, which would have sent no hello as a
 /// dialer if it had not lost the link. `started_at`: when the stream was accepted or dialed.
 pub fn resolve_conflict(

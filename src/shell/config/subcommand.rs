@@ -104,7 +104,7 @@ pub const COMMAND_SPECS: &[CommandSpec] = &[
         about: "print own name, id, fingerprint and code",
         examples: &["p2pchat whoami --qr"] },
     CommandSpec { subcommand: Subcommand::Trust, arguments: "[ACTION…]",
-        about: "list who has which key; add, forget, verify, ban, ignore",
+        about: "who has which key; add, forget, verify, ban, ignore",
         examples: &["p2pchat trust", "p2pchat trust forget alice"] },
     CommandSpec { subcommand: Subcommand::Doctor, arguments: "[HOST]",
         about: "why do I see nobody: what is wrong, what mends it",

@@ -187,7 +187,7 @@ impl ExitPolicy {
     }
 
     /// A sentence for stderr, once: who lacks lines, and how long the run still waits. `None` in
-    /// the first [`WAIT_NOTE_AFTER_MS`].
+    /// the first `WAIT_NOTE_AFTER_MS`.
     pub fn take_wait_note(&mut self, now: Time, report: &DeliveryReport) -> Option<String> {
         let InputState::Ended { until } = self.input else {
             return None;
