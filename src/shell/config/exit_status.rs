@@ -62,7 +62,7 @@ pub const EXIT_STATUS_SPECS: &[(ExitStatus, &str)] = &[
     ),
     (
         ExitStatus::ConfigError,
-        "bad identity, directory, options or secret file",
+        "bad identity, directory or secret file",
     ),
     (ExitStatus::TimedOut, "listen -W ran out before -n lines"),
     (ExitStatus::Hangup, "hung up"),
