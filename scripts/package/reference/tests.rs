@@ -203,7 +203,7 @@ fn zsh_completes_what_each_command_accepts() {
              print -rl -- $commands\n",
             zsh::completion(),
         );
-        let Some(found) = run("zsh", &["-f"], &script) else {
+        let Some(found) = run("zsh", &["-f", "-c", &script], "") else {
             return;
         };
         let words = found
