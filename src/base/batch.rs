@@ -25,10 +25,9 @@ use ed25519_dalek::VerifyingKey;
 use super::batch_content::{
     for_each_json_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
 };
-use super::batch_fields::BatchFields;
+use super::batch_fields::{BatchFields, CONTENT_FIELD};
 use super::batch_layout::{
-    BatchLayout, CONTENT_FIELD, HEADER_MAX_BYTES, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD,
-    content_hash,
+    BatchLayout, HEADER_MAX_BYTES, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD, content_hash,
 };
 use super::domain;
 use super::hex;

@@ -28,7 +28,7 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
-    /// Of the whole text, because earlier versions took any JSON here, as in any unknown field.
+    /// Parsed apart, because earlier versions took any JSON here, as in any unknown field.
     #[serde(skip)]
     pub(super) block: bool,
     #[serde(default, deserialize_with = "required_value")]
@@ -61,16 +61,23 @@ pub(super) struct BatchFields<'a> {
     pub(super) check: Option<&'a str>,
 }
 
+/// The JSON directly before the content.
+pub(super) const CONTENT_FIELD: &str = ",\"content\":";
+
 /// The field that says that lines are blocks.
 #[derive(Deserialize)]
 struct BlockField {
     block: bool,
 }
 
-/// Whether the text has one field `block`, with the value `true`.
+/// Whether the batch has one field `block`, with the value `true`, before its content. The content
+/// is not searched, which is most of the text.
 fn is_block(text: &str) -> bool {
-    let parse = || serde_json::from_str::<BlockField>(text);
-    text.contains("\"block\"") && parse().is_ok_and(|field| field.block)
+    let Some((header, _)) = text.split_once(CONTENT_FIELD) else {
+        return false;
+    };
+    let parse = || serde_json::from_str::<BlockField>(&format!("{header}}}"));
+    header.contains("\"block\"") && parse().is_ok_and(|field| field.block)
 }
 
 fn one() -> u64 {

@@ -11,7 +11,7 @@
 //! signature, only the fields shown above are allowed, without white space.
 use std::ops::Range;
 
-use super::batch_fields::BatchFields;
+use super::batch_fields::{BatchFields, CONTENT_FIELD};
 use super::domain;
 use super::hex;
 use super::identity::Hash;
@@ -20,7 +20,6 @@ use super::identity::Hash;
 /// quarter of this. The rest is for the fields of later versions.
 pub const HEADER_MAX_BYTES: usize = 4096;
 
-pub(super) const CONTENT_FIELD: &str = ",\"content\":";
 pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
 /// The JSON directly before a signature. Its first byte closes the string value of the previous

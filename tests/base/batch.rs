@@ -614,11 +614,11 @@ fn raw_control_characters_and_long_headers_are_unstorable() {
 #[test]
 fn only_one_true_marks_blocks() {
     let lines = lines(&["one\u{b}two"]);
-    let draft = UnsignedBatch {
+    let block = UnsignedBatch {
         form: LineForm::Block,
         ..draft(1, &lines)
     };
-    let json = json_of(&Batch::sign(&alice(), &NETWORK, draft));
+    let json = json_of(&Batch::sign(&alice(), &NETWORK, block));
     let form_of = |value: &str| {
         let changed = json.replace("\"block\":true", &format!("\"block\":{value}"));
         parse(&changed).expect("a batch").form
@@ -634,5 +634,13 @@ fn only_one_true_marks_blocks() {
         "true,\"block\":true",
     ] {
         assert_eq!(form_of(other), LineForm::Text, "{other}");
+    }
+    // Only what is signed counts, which stands before the content.
+    let text = json_of(&Batch::sign(&alice(), &NETWORK, draft(1, &lines)));
+    for field in [",\"salt\":", ",\"signature\":"] {
+        let changed = text.replace(field, &format!(",\"block\":true{field}"));
+        assert_ne!(changed, text);
+        let form = parse(&changed).map(|batch| batch.form).ok();
+        assert_ne!(form, Some(LineForm::Block), "{field}");
     }
 }
