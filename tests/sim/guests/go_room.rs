@@ -5,7 +5,7 @@ use p2pchat::base::event::input::Input;
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::guests::lsnp::LsnpConfig;
 use p2pchat::base::time::WallTime;
-use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage, GoMessageKind};
+use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage, GoMessageKind, gateway_id};
 use p2pchat::wire::lsnp::LsnpContent;
 use p2pchat::{Nick, Room};
 
@@ -345,4 +345,64 @@ fn ports_of_services_are_not_dialed() {
         announce_port(&mut lan, alice, &format!("z{port}"), host(66), port, false);
         assert_eq!(lan.network.dial_count, dials, "{port}");
     }
+}
+
+/// However many hosts send beacons, at most 64 streams to them stand at once.
+#[test]
+fn the_number_of_dials_is_bounded() {
+    let (mut lan, alice) = gateway(14);
+    for source in (0..100).map(host) {
+        let listener = SocketAddr::new(source.ip(), 8_091);
+        lan.external_listeners.insert(listener, Vec::new());
+        announce(&mut lan, alice, "z_zed", source, false);
+    }
+    assert_eq!(guest_count(&mut lan, alice), 100);
+    let dialed = lan.external_listeners.values().map(Vec::len);
+    assert_eq!(dialed.sum::<usize>(), 64);
+}
+
+/// A program of our own network is no guest on a stream either: its lines come signed.
+#[test]
+fn streams_of_our_own_network_are_closed() {
+    let (mut lan, alice) = gateway(15);
+    let own_network = lan.peers[alice].network_tag().short();
+    let other_network = "0123456789abcdef";
+    for (n, network, is_closed) in [(1, &*own_network, true), (2, other_network, false)] {
+        let stream = named_stream(&mut lan, alice, n, &gateway_id(network, "bob"));
+        assert_eq!(lan.has_closed(alice, stream), is_closed, "{network}");
+    }
+    assert_eq!(shown(&lan, alice), ["#p2pchat-go zed joined"]);
+}
+
+/// A host that comes and goes with each beacon is shown 30 times at once, and then summed up.
+#[test]
+fn a_flood_of_beacons_is_cut() {
+    let (mut lan, alice) = gateway(16);
+    for n in 0..200 {
+        announce(&mut lan, alice, "a_zed", host(66), n % 2 == 1);
+    }
+    let count = shown(&lan, alice).len();
+    assert!((30..=34).contains(&count), "{count}");
+    announce(&mut lan, alice, "a_bob", host(1), false);
+    assert_eq!(shown(&lan, alice).len(), count + 1, "another host is heard");
+    lan.run_for(61_000);
+    assert_eq!(lan.peers[alice].error_count("guests"), 1);
+}
+
+/// A line that the disk refused at first is said to a guest once.
+#[test]
+fn a_full_disk_repeats_no_line() {
+    let (mut lan, alice) = gateway(17);
+    lan.peers[alice].disk.full = true;
+    lan.say_in(alice, "#p2pchat-go", "hello");
+    lan.run_for(10_000);
+    lan.peers[alice].disk.full = false;
+    lan.run_for(3_000);
+    let stream = named_stream(&mut lan, alice, 1, "a_zed");
+    lan.run_for(1_000);
+    let written = lan.take_external_writes(alice, stream);
+    let lines = written.split_inclusive(|byte| *byte == b'\n');
+    let messages = lines.map(|line| GoMessage::parse(line).expect("a message"));
+    let texts = messages.filter(|it| it.kind == GoMessageKind::Chat);
+    assert_eq!(texts.map(|it| it.content).collect::<Vec<_>>(), ["hello"]);
 }

@@ -421,3 +421,20 @@ fn direct_lines_are_waited_for_whatever_peers_are_needed() {
     lan.run_for(2_000);
     assert!(lan.peers[alice].is_settled());
 }
+
+/// A line that the disk refused at first is said to a guest once.
+#[test]
+fn a_full_disk_repeats_no_line() {
+    let (mut lan, alice) = gateway(22, None);
+    lan.peers[alice].disk.full = true;
+    lan.say_in(alice, "#lsnp", "hello");
+    lan.run_for(10_000);
+    lan.peers[alice].disk.full = false;
+    lan.run_for(3_000);
+    take_sent(&mut lan, alice);
+    Foreigner::new("zed", 1).discover(&mut lan, alice);
+    lan.run_for(1_000);
+    let mut sent = take_sent(&mut lan, alice);
+    sent.retain(|sent| sent.contains(" POST "));
+    assert_eq!(sent, ["10.0.9.1:9000 POST hello"]);
+}
