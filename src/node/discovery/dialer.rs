@@ -22,8 +22,7 @@ use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::new_peer_burst::NewPeerBurst;
 use crate::node::discovery::other_programs::OtherPrograms;
 use crate::node::discovery::rate_limiter::RateLimiter;
-use crate::node::discovery::static_peers;
-use crate::node::discovery::static_peers::StaticPeer;
+use crate::node::discovery::static_peers::StaticPeers;
 use crate::node::discovery::topology_updater;
 use crate::node::discovery::topology_updater::TopologyUpdater;
 use crate::node::timer::{Deadlines, Timer};
@@ -44,7 +43,7 @@ pub struct Dialer {
     beacons: BeaconSchedule,
     discovered: DiscoveredPeers,
     dials: Dials,
-    static_peers: Vec<StaticPeer>,
+    static_peers: StaticPeers,
     address_book: AddressBook,
     joined_rooms: Vec<Room>,
     topology_updater: TopologyUpdater,
@@ -64,7 +63,7 @@ impl Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
             discovered: DiscoveredPeers::default(),
             dials: Dials::default(),
-            static_peers: Vec::new(),
+            static_peers: StaticPeers::default(),
             address_book: AddressBook::restore(ctx, addresses),
             joined_rooms: Vec::new(),
             topology_updater: TopologyUpdater::default(),
@@ -81,10 +80,7 @@ impl Dialer {
         self.beacons
             .handle_interfaces(ctx.now.time, &ctx.interfaces, &interfaces);
         ctx.interfaces = interfaces;
-        // An address that was ours may be another host's now.
-        for static_peer in &mut self.static_peers {
-            static_peer.is_self = false;
-        }
+        self.static_peers.forget_own_addresses();
     }
 
     /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`
@@ -228,7 +224,7 @@ impl Dialer {
         is_requested: bool,
     ) {
         let known = &mut self.static_peers;
-        if static_peers::set_addresses(known, endpoint, addresses, peer, is_requested) {
+        if known.set_addresses(endpoint, addresses, peer, is_requested) {
             ctx.last_peer_event = ctx.now.time;
             self.is_next_dial_stale = true;
         }
@@ -304,7 +300,7 @@ impl Dialer {
     /// beacon's address counts as a failed dial. Returns whether the user pinned this peer at any
     /// address with `--peer`.
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
-        static_peers::record_answer(&mut self.static_peers, stream, peer);
+        self.static_peers.record_answer(stream, peer);
         if let Some(link) = ctx.links.get(&stream) {
             self.address_book.link_up(ctx, stream, link);
         }
@@ -320,22 +316,18 @@ impl Dialer {
             }
             _ => {}
         }
-        self.static_peers
-            .iter()
-            .any(|static_peer| static_peer.pinned_peer() == Some(peer))
+        self.static_peers.is_pinned(peer)
     }
 
     /// Records that this peer answered a dial, although the user named another peer for the
     /// address.
     pub fn handle_unexpected_peer(&mut self, stream: StreamId, peer: Peer) {
-        static_peers::record_mismatch(&mut self.static_peers, stream, peer);
+        self.static_peers.record_mismatch(stream, peer);
     }
 
     fn clear_dial(&mut self, stream: StreamId) -> Option<Dial> {
         self.is_next_dial_stale = true;
-        for static_peer in &mut self.static_peers {
-            static_peer.dialing.take_if(|dialed| *dialed == stream);
-        }
+        self.static_peers.clear_dial(stream);
         self.dials.remove(stream)
     }
 
@@ -347,9 +339,9 @@ impl Dialer {
         failure: HandshakeFailure,
     ) {
         if let HandshakeFailure::AlreadyLinked(peer) = failure {
-            static_peers::record_answer(&mut self.static_peers, stream, peer);
+            self.static_peers.record_answer(stream, peer);
         }
-        static_peers::record_failure(&mut self.static_peers, ctx, stream, failure);
+        self.static_peers.record_failure(ctx, stream, failure);
         self.address_book.handle_dial_failed(ctx, stream, failure);
         self.topology_updater.mark_stale();
         if let Some(dial) = self.clear_dial(stream) {
@@ -387,10 +379,7 @@ impl Dialer {
             let candidates = peer.candidates.iter_mut();
             candidates.map(|candidate| (candidate, REDIAL_DELAY_MS))
         });
-        let static_peers = self
-            .static_peers
-            .iter_mut()
-            .filter(|static_peer| static_peer.peer() == Some(*peer));
+        let static_peers = self.static_peers.of_peer_mut(*peer);
         let static_peers =
             static_peers.map(|static_peer| (&mut static_peer.candidate, BACKOFF_MIN_MS));
         for (candidate, delay_ms) in discovered.chain(static_peers) {
@@ -431,12 +420,12 @@ impl Dialer {
         for (_, _, peer) in due.iter() {
             self.dial_discovered(ctx, handshakes, *peer);
         }
-        while let Some((index, at)) = static_peers::next_dial(&self.static_peers, ctx)
+        while let Some((index, at)) = self.static_peers.next_dial(ctx)
             && at <= now
             && self.can_dial(ctx, handshakes)
         {
-            let target = self.static_peers[index].target();
-            self.static_peers[index].dialing = Some(self.dial(ctx, handshakes, target));
+            let stream = self.dial(ctx, handshakes, self.static_peers.target(index));
+            self.static_peers.start_dial(index, stream);
         }
         while let Some((index, at)) = self.next_book_dial(ctx)
             && at <= now
@@ -478,11 +467,9 @@ impl Dialer {
         })
     }
 
-    /// Whether a peer at an address given by the user is likely to be linked soon. A peer whose
-    /// dials have failed does not count.
+    /// Whether a peer at an address given by the user is likely to be linked soon.
     pub fn is_expecting_static_peer(&self, ctx: &Context) -> bool {
-        let mut given = self.static_peers.iter();
-        given.any(|given| given.needs_dial(ctx) && !given.candidate.backoff.has_failed())
+        self.static_peers.is_expecting_link(ctx)
     }
 
     /// Whether a discovered peer is likely to be linked soon. A peer whose dials have failed does
@@ -551,7 +538,7 @@ impl Dialer {
     /// changed that time.
     pub fn end_turn(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_next_dial_stale) {
-            let given = static_peers::next_dial(&self.static_peers, ctx);
+            let given = self.static_peers.next_dial(ctx);
             let times = [given, self.next_book_dial(ctx)].into_iter().flatten();
             let discovered_times = self.dial_times(ctx).map(|(_, at)| at);
             self.next_dial = times.map(|(_, at)| at).chain(discovered_times).min();

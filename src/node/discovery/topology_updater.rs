@@ -10,7 +10,7 @@ use crate::node::context::Context;
 use crate::node::discovery::address_book::AddressBook;
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
-use crate::node::discovery::static_peers::StaticPeer;
+use crate::node::discovery::static_peers::StaticPeers;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
 
@@ -54,7 +54,7 @@ impl TopologyUpdater {
         &mut self,
         ctx: &mut Context,
         discovered: &DiscoveredPeers,
-        static_peers: &[StaticPeer],
+        static_peers: &StaticPeers,
         address_book: &AddressBook,
     ) {
         let (own, now) = (ctx.own_id(), ctx.now.time);
@@ -87,7 +87,7 @@ impl TopologyUpdater {
                 }
             }
         }
-        for static_peer in static_peers {
+        for static_peer in static_peers.iter() {
             if let Some(peer) = static_peer.peer() {
                 topology.add_wanted(peer);
             }
