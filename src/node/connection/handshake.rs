@@ -10,6 +10,7 @@ use crate::base::time::Time;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::admission;
 use crate::node::connection::admission::Conflict;
+use crate::node::connection::deferred_handshakes;
 use crate::node::connection::duplicate_identity::{
     DeferredHandshake, DuplicateIdentity, PROBE_TIMEOUT_MS, ProbeOutcome,
 };
@@ -493,16 +494,7 @@ impl Handshakes {
         peer: PeerId,
         events: &mut Vec<LinkEvent>,
     ) {
-        let deferred =
-            self.pending
-                .iter_mut()
-                .find_map(|(stream, pending)| match &mut pending.stage {
-                    HandshakeStage::Deferred(deferred) if deferred.hello.sender == peer => {
-                        let hello = deferred.current_hello(ctx.now.time);
-                        Some((*stream, hello, std::mem::take(&mut deferred.frames)))
-                    }
-                    _ => None,
-                });
+        let deferred = deferred_handshakes::take_next(&mut self.pending, peer, ctx.now.time);
         if let Some((stream, hello, frames)) = deferred
             && !ctx.stream_by_peer.contains_key(&peer)
             && !ctx.acquaintances.is_banned(&peer)
@@ -514,17 +506,9 @@ impl Handshakes {
     /// Handles a pong on this link. If the pong answered the latest ping, records the answer in the
     /// deferred handshakes of the same peer.
     pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
-        let Some(link) = ctx
-            .links
-            .get(&stream)
-            .filter(|link| link.pending_ping.is_none())
-        else {
-            return;
-        };
-        for pending in self.pending.values_mut() {
-            if let HandshakeStage::Deferred(deferred) = &mut pending.stage {
-                deferred.handle_pong(&link.peer.id);
-            }
+        let link = ctx.links.get(&stream);
+        if let Some(link) = link.filter(|link| link.pending_ping.is_none()) {
+            deferred_handshakes::handle_pong(&mut self.pending, &link.peer.id);
         }
     }
 
