@@ -273,3 +273,79 @@ fn gaps_of_a_banned_author_are_not_asked_for() {
         "{digests:?}"
     );
 }
+
+/// Alice, who has banned bob, and bob. She does not hear his beacons, so only he dials.
+fn only_bob_dials(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    write_ban(&mut lan, alice, bob);
+    lan.peers[bob].beacons_enabled = false;
+    (lan, alice, bob)
+}
+
+/// Bob learns that he is refused, and leaves alice's program alone. He dials her next one at once,
+/// which may know of no ban.
+#[test]
+fn a_banned_peer_dials_each_run_seldom() {
+    let (mut lan, alice, bob) = only_bob_dials(10);
+    lan.start_all([alice, bob]);
+    lan.run_for(640_000);
+    let dials = lan.network.dial_count;
+    assert!((5..=11).contains(&dials), "{dials} dials in 640 s");
+    lan.kill(alice);
+    lan.peers[alice].known_peers.clear();
+    lan.start(alice);
+    lan.run_until_linked(alice, bob, 5_000);
+}
+
+/// The same where `--peer` leads to alice.
+#[test]
+fn a_banned_peer_dials_a_given_address_seldom() {
+    let (mut lan, alice, bob) = only_bob_dials(11);
+    lan.peers[alice].beacons_enabled = false;
+    lan.start_all([alice, bob]);
+    lan.add_static_peer(bob, lan.address(alice));
+    lan.run_for(640_000);
+    let dials = lan.network.dial_count;
+    assert!((5..=11).contains(&dials), "{dials} dials in 640 s");
+}
+
+/// The same where bob only remembers alice's address: no beacon and no user names it.
+#[test]
+fn a_banned_peer_dials_a_remembered_address_seldom() {
+    let (mut lan, alice, bob) = only_bob_dials(13);
+    lan.peers[alice].known_peers.clear();
+    lan.start_all([alice, bob]);
+    lan.run_until_linked(alice, bob, 5_000);
+    lan.run_for(10_000);
+    lan.stop(alice);
+    lan.stop(bob);
+    write_ban(&mut lan, alice, bob);
+    lan.peers[alice].beacons_enabled = false;
+    let before = lan.network.dial_count;
+    lan.start_all([alice, bob]);
+    lan.run_for(60_000);
+    assert_eq!(lan.network.dial_count - before, 1);
+}
+
+/// Mallory repeats alice's beacon and refuses whoever dials the address. That is not alice's word:
+/// her key is not the one that the handshake proves.
+#[test]
+fn nobody_refuses_for_another() {
+    let mut lan = Lan::new(12);
+    let [alice, bob, mallory] = lan.add_peers(["alice", "bob", "mallory"]);
+    write_ban(&mut lan, mallory, bob);
+    lan.peers[bob].beacons_enabled = false;
+    lan.peers[mallory].beacons_enabled = false;
+    lan.start_all([alice, mallory]);
+    lan.run_for(1_000);
+    let beacon = lan.last_beacon.clone();
+    // Alice's next beacon is still to come.
+    let dials = lan.network.dial_count;
+    lan.start(bob);
+    lan.inject_datagram(bob, 1, lan.address(mallory), &beacon);
+    lan.run_for(100);
+    assert_eq!(lan.network.dial_count, dials + 1);
+    assert!(!lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 15_000);
+}

@@ -159,9 +159,19 @@ impl Handshakes {
     }
 
     fn fail(&mut self, ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
+        self.fail_for(ctx, stream, HandshakeFailure::Failed, events);
+    }
+
+    fn fail_for(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        failure: HandshakeFailure,
+        events: &mut Vec<LinkEvent>,
+    ) {
         if self.pending.remove(&stream).is_some() {
             ctx.counters.failed_handshakes += 1;
-            end(ctx, stream, HandshakeFailure::Failed, events);
+            end(ctx, stream, failure, events);
         }
     }
 
@@ -279,6 +289,9 @@ impl Handshakes {
                 let key = channel.remote_static_key();
                 match first.and_then(|first| hello::parse(first, key)) {
                     Some(hello) => self.handle_hello(ctx, stream, hello, rest, joined, events),
+                    None if first.is_some_and(hello::is_ban) => {
+                        self.fail_for(ctx, stream, HandshakeFailure::Banned(key), events)
+                    }
                     None => self.fail(ctx, stream, events),
                 }
             }

@@ -2,7 +2,7 @@
 use crate::base::name::Room;
 use crate::node::context::Context;
 use crate::wire::frame::{Frame, FrameKind};
-use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
+use crate::wire::message::{ByeReason, Hello, Message, ROOMS_MAX, room_hash};
 
 /// Builds our hello. Contains a hash of each joined room, keyed with the handshake hash of the
 /// stream.
@@ -35,4 +35,12 @@ pub fn parse(frame: &Frame, remote_static_key: [u8; 32]) -> Option<Hello> {
     };
     let is_proven = hello.sender.noise_key() == Some(remote_static_key);
     (is_proven && hello.rooms.len() <= ROOMS_MAX).then_some(hello)
+}
+
+/// Whether this frame, which comes in place of a hello, says that the sender's user has banned us.
+pub fn is_ban(frame: &Frame) -> bool {
+    let ban = Message::Bye {
+        reason: ByeReason::Banned,
+    };
+    frame.kind == FrameKind::Message && Message::parse(&frame.payload) == Some(ban)
 }

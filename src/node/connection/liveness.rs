@@ -96,6 +96,19 @@ pub enum HandshakeFailure {
     OwnProgram,
     /// This peer answered, and its existing link stays.
     AlreadyLinked(PeerId),
+    /// The user of the peer with this Noise key, which answered, has banned us.
+    Banned([u8; 32]),
+}
+
+impl HandshakeFailure {
+    /// Whether this peer has proved its key and refused us, because its user has banned us. `None`:
+    /// whoever answered.
+    pub fn is_ban_by(&self, peer: Option<PeerId>) -> bool {
+        match self {
+            HandshakeFailure::Banned(key) => peer.is_none_or(|it| it.noise_key() == Some(*key)),
+            _ => false,
+        }
+    }
 }
 
 /// Decrypts bytes that arrived on a link, and turns each frame into an event. Closes the link if

@@ -15,6 +15,7 @@ use crate::node::context::Context;
 use crate::node::discovery::address_table::{
     ADDRESSES_PER_PEER_MAX, AddressTable, PROVEN_ADDRESSES_MAX,
 };
+use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::{BACKOFF_MIN_MS, Backoff};
 use crate::node::discovery::exchange;
 use crate::node::discovery::known_address::{ABSENT_BACKOFF_MAX_MS, KnownAddress, Origin};
@@ -320,6 +321,9 @@ impl AddressBook {
             return self.table.set_peer(address, peer);
         }
         known.record_failure(ctx);
+        if failure.is_ban_by(known.peer) {
+            known.backoff.delay_until(backoff::after_ban(ctx));
+        }
         if failure == HandshakeFailure::OwnProgram || known.is_refuted() {
             self.table.is_changed |= known.is_proven();
             self.table.addresses.remove(index);

@@ -7,6 +7,9 @@ use crate::node::context::Context;
 pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest backoff, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 64_000;
+/// Longest time for which a peer that has banned us is not dialed, in milliseconds. The shortest is
+/// half of it. A beacon of a new run ends it, and a peer that lifts its ban may dial us.
+const BANNED_BACKOFF_MS: u64 = 128_000;
 /// Longest backoff of an address from which beacons still arrive, in milliseconds. The peer runs
 /// there, so what blocks its port may end at any time: a firewall that is still being loaded.
 const BACKOFF_DISCOVERED_MAX_MS: u64 = 8_000;
@@ -18,6 +21,11 @@ const BACKOFF_PER_PEER_MS: u64 = 1_000;
 pub fn discovered_max_ms(discovered_peers: usize) -> u64 {
     let by_count = BACKOFF_PER_PEER_MS.saturating_mul(discovered_peers as u64);
     by_count.clamp(BACKOFF_DISCOVERED_MAX_MS, BACKOFF_MAX_MS)
+}
+
+/// When to dial a peer again that has just refused us because its user has banned us.
+pub fn after_ban(ctx: &mut Context) -> Time {
+    ctx.now.time + ctx.jitter(BANNED_BACKOFF_MS)
 }
 
 /// The failed dials of one address, and the earliest time of the next dial.
@@ -64,6 +72,11 @@ impl Backoff {
         let backoff = (BACKOFF_MIN_MS << self.failures.min(10)).min(longest_ms);
         self.failures += 1;
         self.next_attempt = ctx.now.time + ctx.jitter(backoff);
+    }
+
+    /// Delays the next dial until this time at least.
+    pub fn delay_until(&mut self, at: Time) {
+        self.next_attempt = self.next_attempt.max(at);
     }
 
     /// Makes the next dial due, without forgetting the failed dials.

@@ -7,6 +7,7 @@ use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::Context;
+use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
@@ -90,6 +91,8 @@ pub struct DiscoveredPeer {
     first_seen: Time,
     /// When a new run last ended the backoff of an address.
     restarted_at: Option<Time>,
+    /// The run that refused us because its user has banned us, and until when it is not dialed.
+    ban: Option<(u64, Time)>,
     last_seen: Time,
     beacon_interval_ms: u64,
     /// The source address of the peer's last beacon.
@@ -118,6 +121,7 @@ impl DiscoveredPeer {
             candidates: Vec::new(),
             first_seen: now,
             restarted_at: None,
+            ban: None,
             last_seen: now,
             beacon_interval_ms: 0,
             source,
@@ -271,7 +275,18 @@ impl DiscoveredPeer {
 
     /// Whether one of the peer's candidates may be dialed.
     pub fn is_dialable(&self, now: Time) -> bool {
-        self.candidates.iter().any(|c| c.backoff.is_dialable(now))
+        self.banned_until() <= now && self.candidates.iter().any(|c| c.backoff.is_dialable(now))
+    }
+
+    /// Until when the present run is not dialed at any address, because its user has banned us.
+    fn banned_until(&self) -> Time {
+        let ban = self.ban.filter(|(run, _)| *run == self.run);
+        ban.map_or(Time(0), |(_, until)| until)
+    }
+
+    /// Records that the peer has proved its key and refused us, because its user has banned us.
+    pub fn record_ban(&mut self, ctx: &mut Context) {
+        self.ban = Some((self.run, backoff::after_ban(ctx)));
     }
 
     /// The source address of the peer's last beacon.
@@ -309,7 +324,8 @@ impl DiscoveredPeer {
         let candidates = self.candidates.iter();
         let free = candidates.filter(|candidate| !is_excluded(candidate.address));
         let next = free.min_by_key(|candidate| candidate.backoff.next_attempt())?;
-        Some((next.address, next.backoff.next_attempt()))
+        let at = next.backoff.next_attempt().max(self.banned_until());
+        Some((next.address, at))
     }
 
     /// Whether the peer is likely to be linked soon. At least one of its addresses must have no

@@ -347,6 +347,11 @@ impl Dialer {
         if let Some(dial) = self.clear_dial(stream) {
             self.discovered
                 .record_failure(ctx, &dial.peer, dial.address);
+            if failure.is_ban_by(Some(dial.peer))
+                && let Some(discovered) = self.discovered.get_mut(&dial.peer)
+            {
+                discovered.record_ban(ctx);
+            }
             if !ctx.stream_by_peer.contains_key(&dial.peer) {
                 self.beacons.dial_failed(ctx);
             }

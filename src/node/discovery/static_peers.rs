@@ -13,6 +13,7 @@ use crate::base::time::Time;
 use crate::node::connection::liveness::HandshakeFailure;
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
+use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, Backoff};
 use crate::node::discovery::candidates::Candidate;
 use crate::node::discovery::exchange::is_global;
@@ -268,8 +269,12 @@ impl StaticPeers {
     ) {
         for static_peer in &mut self.0 {
             if static_peer.dialing == Some(stream) {
+                let expected = static_peer.peer();
                 let backoff = &mut static_peer.candidate.backoff;
                 backoff.record_failure(ctx, BACKOFF_MAX_MS);
+                if failure.is_ban_by(expected) {
+                    backoff.delay_until(backoff::after_ban(ctx));
+                }
                 static_peer.is_self |= failure == HandshakeFailure::OwnProgram;
             }
         }
