@@ -7,8 +7,8 @@ use std::io::Write as _;
 use super::command::{UserCommand, format_history};
 use super::guests::guest_json::{append_guest, append_guest_event};
 use super::guests::lsnp_commands;
-use super::json_fields::TROUBLE_SUFFIX;
 use super::json_line::JsonLine;
+use super::json_parser::fields::TROUBLE_SUFFIX;
 use super::json_peers::{
     append_flaps, append_membership, append_peer, append_presence, append_receipt, append_typing,
 };

@@ -7,7 +7,6 @@ pub mod doctor_check;
 pub mod editor;
 pub mod guests;
 pub mod json;
-pub mod json_fields;
 pub mod json_line;
 pub mod json_parser;
 pub mod json_peers;

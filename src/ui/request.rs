@@ -113,3 +113,12 @@ impl From<UserCommand> for RequestKind {
         RequestKind::Command(command)
     }
 }
+
+/// A request that cannot be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRequest {
+    /// The id of the request, if it has one.
+    pub id: Option<String>,
+    /// What is wrong: one sentence.
+    pub message: String,
+}

@@ -85,7 +85,8 @@ fn events_are_json_lines_and_text() {
         json::append_event(&event(&notice), false, &mut line);
         let expected = as_json.replace("\"T\"", &format!("\"{TIME}\"")) + "\n";
         assert_eq!(String::from_utf8_lossy(&line), expected);
-        let parsed = json_parser::parse_event(&line, Some(identity(1).id())).expect("an event");
+        let parsed =
+            json_parser::events::parse_event(&line, Some(identity(1).id())).expect("an event");
         let EventKind::Notice(parsed) = parsed.kind else {
             panic!("{expected}");
         };
@@ -163,7 +164,7 @@ fn guests_are_listed_behind_peers() {
         &mut line,
     );
     assert_eq!(String::from_utf8_lossy(&line).trim_end(), expected);
-    let parsed = json_parser::parse_event(&line, None).expect("an event");
+    let parsed = json_parser::events::parse_event(&line, None).expect("an event");
     let EventKind::Notice(parsed) = parsed.kind else {
         panic!("{expected}");
     };
@@ -184,7 +185,7 @@ fn typed(commands: &mut LsnpCommands, line: &str) -> String {
                 kind: command.into(),
             };
             json::append_request(&request, &mut out);
-            let parsed = json_parser::parse_request(&out).expect("a request");
+            let parsed = json_parser::requests::parse_request(&out).expect("a request");
             assert_eq!(parsed, request, "it survives control.sock");
             String::from_utf8(out).unwrap().trim_end().to_owned()
         }

@@ -38,7 +38,7 @@ fn stats_have_counters_and_troubles() {
     let expected = "{\"type\":\"stats\",\"links\":3,\"mdns_found\":7,\
         \"mdns_trouble\":\"no\\u001b[31m network\"}\n";
     assert_eq!(line, expected);
-    let parsed = json_parser::parse_event(line.as_bytes(), None).expect("an event");
+    let parsed = json_parser::events::parse_event(line.as_bytes(), None).expect("an event");
     let EventKind::Notice(notice) = parsed.kind else {
         panic!("no notice: {line}");
     };
@@ -62,7 +62,8 @@ fn await_names_the_first_and_the_last_line() {
         author: identity(2).id(),
         incarnation: 7,
     };
-    let parse = |json: &[u8]| json_parser::parse_request(json).map(|request| request.kind);
+    let parse =
+        |json: &[u8]| json_parser::requests::parse_request(json).map(|request| request.kind);
     let request = |first, sequence| Request {
         id: None,
         kind: UserCommand::Core(Command::AwaitDelivery {
@@ -212,7 +213,7 @@ fn events_as_json_have_the_form_of_the_contract() {
     ] {
         assert_eq!(as_json(&notice), line);
         let own = Some(id);
-        let parsed = json_parser::parse_event(line.as_bytes(), own).expect("an event");
+        let parsed = json_parser::events::parse_event(line.as_bytes(), own).expect("an event");
         let EventKind::Notice(parsed) = parsed.kind else {
             panic!("no notice: {line}");
         };
@@ -246,7 +247,7 @@ fn json_escapes_every_control_character_without_loss() {
 
 /// The command on a line of stdin.
 fn parse(line: &str) -> Result<UserCommand, String> {
-    match json_parser::parse_input(line) {
+    match json_parser::requests::parse_input(line) {
         Ok(Request {
             kind: RequestKind::Command(command),
             ..
@@ -312,7 +313,8 @@ fn ready_is_written_and_read_with_every_field() {
     let alice = peer(1, "alice");
     let line = vector.replace("\"ID\"", &format!("\"{}\"", alice.id));
     let line = line.replace("NAME", &alice.to_string());
-    let read = json_parser::parse_event(line.trim_end().as_bytes(), None).expect("an event");
+    let read =
+        json_parser::events::parse_event(line.trim_end().as_bytes(), None).expect("an event");
     let EventKind::Ready(ready) = &read.kind else {
         panic!("{line}");
     };

@@ -47,7 +47,7 @@ fn misbehaviour_is_listed() {
         text.ends_with(",\"violations\":2,\"floods\":0,\"forks\":1}\n"),
         "{text}"
     );
-    let event = json_parser::parse_event(&json, None).expect("an event");
+    let event = json_parser::events::parse_event(&json, None).expect("an event");
     assert!(matches!(event.kind, EventKind::Trust(parsed) if parsed == entry));
 }
 

@@ -22,7 +22,7 @@ use crate::shell::state::state_dir::{create_directory, lock_directory};
 use crate::shell::stdio::stderr::print_sentence;
 use crate::ui::command::UserCommand;
 use crate::ui::json;
-use crate::ui::json_parser::parse_event;
+use crate::ui::json_parser::events::parse_event;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 

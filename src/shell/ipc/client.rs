@@ -27,7 +27,7 @@ use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::StateDir;
 use crate::ui::command::UserCommand;
 use crate::ui::json;
-use crate::ui::json_parser::parse_event;
+use crate::ui::json_parser::events::parse_event;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, Ready};
 use crate::wire::code::parse_peer;

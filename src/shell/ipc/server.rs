@@ -22,8 +22,8 @@ use crate::shell::ipc::socket::SOCKET_NAME;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::ui::json;
-use crate::ui::json_parser::{InvalidRequest, parse_request};
-use crate::ui::request::RequestKind;
+use crate::ui::json_parser::requests::parse_request;
+use crate::ui::request::{InvalidRequest, RequestKind};
 use crate::ui::session_event::{EventKind, Ready, SessionEvent};
 
 /// Limit of the number of attached clients. More clients wait in the listener's backlog.

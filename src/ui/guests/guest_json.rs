@@ -3,8 +3,8 @@ use crate::base::event::peer::{Peer, PeerState};
 use crate::base::guests::guest::{GuestInfo, GuestNetwork, GuestProfile, HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
-use crate::ui::json_fields::{Fields, parse_string};
 use crate::ui::json_line::JsonLine;
+use crate::ui::json_parser::fields::{Fields, parse_string};
 
 /// Appends a row of /users as a JSON line.
 pub(in crate::ui) fn append_guest(guest: &GuestInfo, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use p2pchat::base::identity::Identity;
-use p2pchat::ui::json_parser::{parse_event, parse_request};
+use p2pchat::ui::json_parser::{events::parse_event, requests::parse_request};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Err(invalid) = parse_request(bytes) {

@@ -13,7 +13,7 @@ use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::UserCommand;
 use crate::ui::editor::line_editor::HAS_EDITOR;
-use crate::ui::json_parser;
+use crate::ui::json_parser::requests::parse_input;
 use crate::ui::request::{Request, RequestKind};
 
 /// How many commands may be queued with an editor, so that a person can type ahead. Without an
@@ -265,7 +265,7 @@ impl Frontend {
 
     /// Parses a line of stdin. Returns the command, and the id that the user gave it.
     fn parse_line(&self, line: &str) -> Result<(UserCommand, Option<String>), LineRefusal> {
-        match json_parser::parse_input(line) {
+        match parse_input(line) {
             Ok(Request {
                 id,
                 kind: RequestKind::Command(command),

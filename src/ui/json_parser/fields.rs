@@ -4,15 +4,20 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
+use crate::base::hex;
 use crate::base::identity::PeerId;
-use crate::base::name::Nick;
+use crate::base::name::{Nick, Target};
+use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
+use crate::ui::request::InvalidRequest;
 use crate::ui::session_event::FolderCursor;
 
 /// What the name of the field ends with that tells what is wrong with a finder. The name begins
 /// with that of the finder.
-pub(super) const TROUBLE_SUFFIX: &str = "_trouble";
+pub(in crate::ui) const TROUBLE_SUFFIX: &str = "_trouble";
 
 /// One field of a JSON object.
 pub(in crate::ui) struct Field<'a> {
@@ -114,4 +119,57 @@ pub(in crate::ui) fn parse_string(raw: &str) -> Option<String> {
 #[inline(never)]
 pub(in crate::ui) fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
     serde_json::from_str(line)
+}
+
+pub(super) fn parse_object(line: &str) -> Result<Fields<'_>, InvalidRequest> {
+    let invalid = |message: String| InvalidRequest { id: None, message };
+    // serde would also accept an array for a struct.
+    if !line.trim_start().starts_with('{') {
+        let sentence = r#"a line must be an object such as {"type":"chat","content":"text"}"#;
+        return Err(invalid(sentence.to_owned()));
+    }
+    let fields = parse_fields(line).map_err(|error| {
+        let what = error.to_string();
+        // Drops the position that serde appends. serde always reports line 1, and the caller adds
+        // the line number on stdin.
+        let what = what.split(" at line ").next().unwrap_or_default();
+        invalid(format!("not a JSON line that is understood here: {what}"))
+    })?;
+    match fields.text("type") {
+        Some(_) => Ok(fields),
+        None => Err(invalid("the JSON line has no \"type\"".to_owned())),
+    }
+}
+
+pub(super) fn parse_id(fields: &Fields<'_>) -> Option<String> {
+    let id = RequestId::parse(fields.raw("id")?)?;
+    Some(id.as_str().to_owned())
+}
+
+/// Parses the sequence of the first of several lines. `last`: the sequence of the last line.
+pub(super) fn parse_first_line(fields: &Fields<'_>, last: u64) -> u64 {
+    let first = fields.number("from");
+    first.map_or(last, |first| first.max(1).min(last))
+}
+
+pub(super) fn parse_text(fields: &Fields<'_>) -> Result<String, String> {
+    let content = fields
+        .raw("content")
+        .ok_or("the JSON line has no \"content\"")?;
+    parse_string(content).ok_or_else(|| "\"content\" must be a string".to_owned())
+}
+
+/// What the lines of a request or an event are.
+pub(super) fn parse_form(fields: &Fields<'_>) -> LineForm {
+    let flag = |name| fields.flag(name).unwrap_or(false);
+    LineForm::from_flags(flag("action"), flag("block"))
+}
+
+/// Parses the fields that identify a log. `author` is the log's author.
+pub(super) fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
+    Some(LogId {
+        target: Target::parse(fields.text("target")?)?,
+        author: author?,
+        incarnation: hex::parse(fields.text("incarnation")?)?,
+    })
 }

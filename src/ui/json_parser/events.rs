@@ -1,279 +1,30 @@
-//! Parses the JSON lines of a session. Clients and scripts write requests, and a running program
-//! writes events. Unknown fields are ignored.
+//! Parses the events of a running program. Unknown fields are ignored.
 use std::borrow::Cow;
 
-use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::command::Command;
 use crate::base::event::notice::{FlapKind, Notice};
 use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::HAS_GUESTS;
-use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::interface::FoundVia;
-use crate::base::lines::Lines;
 use crate::base::missing_lines::Delivery;
-use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+use crate::base::name::{FolderName, Nick, Room, Target};
 use crate::base::presence::away::AwayText;
-use crate::base::presence::typing::TypingTarget;
-use crate::base::request_id::RequestId;
-use crate::base::text::line_form::LineForm;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::base::timing::Timing;
-use crate::base::trust::level::HAS_TRUST;
-use crate::base::trust::level::{Familiarity, TrustLevel};
+use crate::base::trust::level::{Familiarity, HAS_TRUST, TrustLevel};
 use crate::base::trust::misbehaviour::Misbehaviour;
-use crate::ui::command::{self, UserCommand};
 use crate::ui::guests::guest_json::{parse_guest, parse_guest_event};
-use crate::ui::json_fields::{Field, Fields, TROUBLE_SUFFIX, parse_fields, parse_string};
-use crate::ui::request::{Listen, Request, RequestKind};
+use crate::ui::json_parser::fields::{
+    Field, Fields, TROUBLE_SUFFIX, parse_first_line, parse_form, parse_id, parse_log, parse_object,
+    parse_text,
+};
 use crate::ui::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, Ready, SessionEvent, Status, StoredLines,
 };
 use crate::ui::trust_command::{TrustEntry, TrustState};
-
-/// A request that cannot be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidRequest {
-    /// The id of the request, if it has one.
-    pub id: Option<String>,
-    /// What is wrong: one sentence.
-    pub message: String,
-}
-
-/// Parses a line of stdin with `--json`. Accepts only requests of type `chat` or `command`.
-///
-/// # Errors
-/// The line is no such request. The caller reports the message, counts the error and skips the
-/// line.
-pub fn parse_input(line: &str) -> Result<Request, InvalidRequest> {
-    let fields = parse_object(line)?;
-    match fields.kind() {
-        "chat" | "command" => finish_request(&fields),
-        kind => Err(InvalidRequest {
-            id: parse_id(&fields),
-            message: format!("\"type\" is \"chat\" or \"command\", not \"{kind}\""),
-        }),
-    }
-}
-
-/// Parses a request on `control.sock`.
-///
-/// # Errors
-/// The line is no request. The caller answers with the message and skips the line.
-pub fn parse_request(line: &[u8]) -> Result<Request, InvalidRequest> {
-    let line = std::str::from_utf8(line).map_err(|_| InvalidRequest {
-        id: None,
-        message: "the line is not UTF-8".to_owned(),
-    })?;
-    finish_request(&parse_object(line)?)
-}
-
-fn parse_object(line: &str) -> Result<Fields<'_>, InvalidRequest> {
-    let invalid = |message: String| InvalidRequest { id: None, message };
-    // serde would also accept an array for a struct.
-    if !line.trim_start().starts_with('{') {
-        let sentence = r#"a line must be an object such as {"type":"chat","content":"text"}"#;
-        return Err(invalid(sentence.to_owned()));
-    }
-    let fields = parse_fields(line).map_err(|error| {
-        let what = error.to_string();
-        // Drops the position that serde appends. serde always reports line 1, and the caller adds
-        // the line number on stdin.
-        let what = what.split(" at line ").next().unwrap_or_default();
-        invalid(format!("not a JSON line that is understood here: {what}"))
-    })?;
-    match fields.text("type") {
-        Some(_) => Ok(fields),
-        None => Err(invalid("the JSON line has no \"type\"".to_owned())),
-    }
-}
-
-fn parse_id(fields: &Fields<'_>) -> Option<String> {
-    let id = RequestId::parse(fields.raw("id")?)?;
-    Some(id.as_str().to_owned())
-}
-
-fn finish_request(fields: &Fields<'_>) -> Result<Request, InvalidRequest> {
-    let id = parse_id(fields);
-    match parse_request_kind(fields) {
-        Ok(kind) => Ok(Request { id, kind }),
-        Err(message) => Err(InvalidRequest { id, message }),
-    }
-}
-
-fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
-    let missing = |name: &str| format!("the JSON line has no valid \"{name}\"");
-    let folder = || {
-        let name = fields.text("target")?;
-        Some(FolderName::parse(name).filter(|folder| *folder != FolderName::carried()))
-    };
-    Ok(match fields.kind() {
-        "chat" => {
-            let command = parse_chat(fields)?;
-            with_place(command, fields)
-        }
-        "command" => {
-            let content = parse_text(fields)?;
-            if !content.starts_with('/') {
-                return Err("the \"content\" of a command begins with /".into());
-            }
-            with_place(command::parse(&content)?, fields)
-        }
-        "listen" => RequestKind::Listen(Listen {
-            folder: match folder() {
-                Some(None) => return Err(missing("target")),
-                named => named.flatten(),
-            },
-            after: fields.cursor("after"),
-            is_reader: fields.flag("reader").unwrap_or(false) || fields.text("reader").is_some(),
-            reader_name: match fields.text("reader").map(Nick::new) {
-                None => None,
-                Some(Ok(name)) => Some(name),
-                Some(Err(_)) => return Err(missing("reader")),
-            },
-            is_batch: fields.flag("batch").unwrap_or(false),
-            has_echo: fields.flag("echo").unwrap_or(true),
-            only_new: fields.flag("only_new").unwrap_or(false),
-            seeks_end: match fields.text("seek") {
-                None => false,
-                Some("end") => true,
-                Some(_) => return Err(missing("seek")),
-            },
-            backlog: fields.number("backlog").unwrap_or(0),
-        }),
-        "audit" => RequestKind::Audit,
-        "known_peers" => RequestKind::ReloadKnownPeers,
-        "end" => RequestKind::FindEnd(folder().flatten().ok_or_else(|| missing("target"))?),
-        "printed" => RequestKind::Printed {
-            folder: folder().flatten().ok_or_else(|| missing("target"))?,
-            cursor: fields
-                .cursor("position")
-                .ok_or_else(|| missing("position"))?,
-        },
-        "dial" => RequestKind::Dial {
-            host: fields
-                .text("host")
-                .ok_or_else(|| missing("host"))?
-                .to_owned(),
-            port: fields
-                .number("port")
-                .and_then(|port| port.try_into().ok())
-                .ok_or_else(|| missing("port"))?,
-            peer: fields.id("sender"),
-        },
-        "typing" => UserCommand::Core(Command::Type(parse_typing(fields)?)).into(),
-        "finish" => RequestKind::Finish {
-            required_peers: fields.number("need"),
-            is_sync: fields.flag("sync").unwrap_or(false),
-        },
-        "await" | "read" => {
-            let log =
-                parse_log(fields, fields.id("sender")).ok_or_else(|| missing("incarnation"))?;
-            let sequence = fields
-                .number("sequence")
-                .ok_or_else(|| missing("sequence"))?;
-            UserCommand::Core(match fields.kind() {
-                "await" => Command::AwaitDelivery {
-                    log,
-                    first: parse_first_line(fields, sequence),
-                    sequence,
-                },
-                _ => Command::MarkRead { log, sequence },
-            })
-            .into()
-        }
-        kind => return Err(format!("\"{kind}\" is no type of a request")),
-    })
-}
-
-/// Parses the target of a line that the user types.
-fn parse_typing(fields: &Fields<'_>) -> Result<TypingTarget, String> {
-    let target = fields.text("target").unwrap_or_default();
-    Ok(match target.starts_with('@') {
-        true => TypingTarget::Peer(
-            PeerSelector::parse(target).map_err(|error| format!("the name {target} {error}"))?,
-        ),
-        false => TypingTarget::Room(command::parse_room(target)?),
-    })
-}
-
-/// Parses the sequence of the first of several lines. `last`: the sequence of the last line.
-fn parse_first_line(fields: &Fields<'_>, last: u64) -> u64 {
-    let first = fields.number("from");
-    first.map_or(last, |first| first.max(1).min(last))
-}
-
-fn with_place(command: UserCommand, fields: &Fields<'_>) -> RequestKind {
-    match fields.cursor("after") {
-        Some(after) => RequestKind::Resend { command, after },
-        None => command.into(),
-    }
-}
-
-fn parse_text(fields: &Fields<'_>) -> Result<String, String> {
-    let content = fields
-        .raw("content")
-        .ok_or("the JSON line has no \"content\"")?;
-    parse_string(content).ok_or_else(|| "\"content\" must be a string".to_owned())
-}
-
-/// What the lines of a request or an event are.
-fn parse_form(fields: &Fields<'_>) -> LineForm {
-    let flag = |name| fields.flag(name).unwrap_or(false);
-    LineForm::from_flags(flag("action"), flag("block"))
-}
-
-/// Parses a request to publish. `content` is a string, or an array of lines.
-fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
-    let form = parse_form(fields);
-    let mut lines = Lines::default();
-    match fields.raw("content") {
-        Some(content) if content.starts_with('[') => {
-            let mut text = String::with_capacity(content.len());
-            for_each_json_line(content, &mut |line| {
-                text.push_str(&form.without_line_ends(line));
-                text.push('\n');
-            })
-            .map_err(|_| "\"content\" must be a string or an array of at most 4096 strings")?;
-            lines = match Lines::parse(text.as_bytes()) {
-                Some(lines) => lines,
-                None if text.is_empty() => return Err("\"content\" is empty".to_owned()),
-                None => return Err("a line is longer than 16 KiB, not sent".to_owned()),
-            };
-        }
-        _ => {
-            let text = parse_text(fields)?;
-            let pushed = lines.push(form.without_line_ends(&text).as_bytes());
-            pushed.map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(match fields.text("target") {
-        Some(name) if name.starts_with('@') => UserCommand::SendToPeer {
-            selector: PeerSelector::parse(name)
-                .map_err(|error| format!("the name {name} {error}"))?,
-            lines,
-            form,
-            timeout_ms: fields.number("wait_ms").unwrap_or(0),
-        },
-        target => UserCommand::SendToRoom {
-            room: target.map(command::parse_room).transpose()?,
-            lines,
-            form,
-        },
-    })
-}
-
-/// Parses the fields that identify a log. `author` is the log's author.
-fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
-    Some(LogId {
-        target: Target::parse(fields.text("target")?)?,
-        author: author?,
-        incarnation: hex::parse(fields.text("incarnation")?)?,
-    })
-}
 
 /// Parses an event of a running program. `own` is the program's identity, known after the first
 /// event. Some events name a log without its author. The author is then `own`.
