@@ -39,8 +39,10 @@ pub struct Undelivered {
     pub is_recipient_absent: bool,
     /// Number of all such peers.
     pub lacking_peers: u64,
-    /// Whether guests are in the room, and some of the lines were sent to none of them.
+    /// Whether guests are in the room, and some of the lines were sent to none of them yet.
     pub is_lacked_by_guests: bool,
+    /// Whether no guest took some of the lines, and none will.
+    pub is_lost_to_guests: bool,
 }
 
 /// Whether those who are here hold all lines of ours, and we hold all of theirs.
@@ -75,6 +77,9 @@ pub struct Delivery {
     pub has_undelivered: bool,
     /// Were lines in a room of guests sent to none of them? No later run sends them.
     pub is_unsent_to_guests: bool,
+    /// Is a line lost, because each guest of its room who was asked refused it, or gave no answer?
+    /// Always `false` if a number of peers is required.
+    pub is_lost_to_guests: bool,
     /// Do enough peers store the lines?
     pub is_settled: bool,
     /// When to compute this state again if no input arrives by then. `None`: no set time.

@@ -27,8 +27,8 @@ pub const GUEST_WAIT_MS: u64 = 1_500;
 const GUESTS_SOUGHT_MAX: usize = 8;
 /// Milliseconds for which a name of a guest is looked for.
 const GUEST_SOUGHT_MS: u64 = 60_000;
-/// Maximum number of pieces of a log that are remembered as sent to guests. Between them are lines
-/// that no guest took.
+/// Maximum number of pieces of a log that are remembered as sent to guests, or as lost. Between
+/// them are other lines.
 const GUEST_SENT_PIECES_MAX: usize = 64;
 /// Lowest port at which a guest may listen. At lower ones are the services of the system.
 pub const GUEST_PORT_MIN: u16 = 1024;
@@ -130,8 +130,11 @@ pub struct GuestTable {
     networks: Vec<GuestNetwork>,
     /// Own lines in rooms of guests that were just published.
     published: Vec<Arc<Batch>>,
-    /// Our lines in rooms of guests that were sent to a guest: the last pieces, in order.
-    sent: SortedMap<LogId, Vec<RangeInclusive<u64>>>,
+    /// Our lines in rooms of guests that need not wait for guests any more, as they were sent to
+    /// one, or are lost: the last pieces, in order.
+    settled: SortedMap<LogId, Vec<RangeInclusive<u64>>>,
+    /// Those of them that no guest took, and none will: all pieces, in order.
+    lost: SortedMap<LogId, Vec<RangeInclusive<u64>>>,
     /// The names of guests that our user looks for, each with the time until when.
     sought: Vec<(String, Time)>,
     /// Until when the first guests are expected. `None`: no network was looked for yet.
@@ -292,19 +295,28 @@ impl GuestTable {
 
     /// Records that a line of ours was sent to at least one guest.
     pub fn record_sent(&mut self, log: &LogId, sequence: u64) {
-        let pieces = self.sent.get_or_default(log.clone());
-        // Services may answer in another order than they were asked.
-        let at = pieces.partition_point(|piece| piece.end() + 1 < sequence);
-        let (mut first, mut last) = (sequence, sequence);
-        while let Some(piece) = pieces.get(at)
-            && *piece.start() <= last + 1
-        {
-            (first, last) = (first.min(*piece.start()), last.max(*piece.end()));
-            pieces.remove(at);
-        }
-        pieces.insert(at, first..=last);
+        self.settle(log, sequence);
+    }
+
+    fn settle(&mut self, log: &LogId, sequence: u64) {
+        let pieces = self.settled.get_or_default(log.clone());
+        insert_line(pieces, sequence);
         if pieces.len() > GUEST_SENT_PIECES_MAX {
             pieces.remove(0);
+        }
+    }
+
+    /// Records that no guest took a line of ours, and none will.
+    pub fn record_lost(&mut self, log: &LogId, sequence: u64) {
+        self.settle(log, sequence);
+        let pieces = self.lost.get_or_default(log.clone());
+        insert_line(pieces, sequence);
+        // A lost line never counts as sent. So the lines between two pieces count as lost instead.
+        if pieces.len() > GUEST_SENT_PIECES_MAX {
+            let first = pieces.remove(0);
+            if let Some(second) = pieces.first_mut() {
+                *second = *first.start()..=*second.end();
+            }
         }
     }
 
@@ -365,34 +377,58 @@ impl GuestTable {
         now: Time,
     ) -> Option<Time> {
         let mut lines = lines.iter();
-        let is_unsent = lines.any(|(log, lines)| self.is_unsent(log, lines));
-        self.expected_until(now).filter(|_| is_unsent)
+        let is_open = lines.any(|(log, lines)| self.network_to_take(log, lines).is_some());
+        self.expected_until(now).filter(|_| is_open)
     }
 
     /// Whether these lines of ours are for guests, and some of them were sent to none.
     pub fn is_unsent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
-        self.network_lacking(log, lines).is_some()
+        self.is_lost(log, lines) || self.network_to_take(log, lines).is_some()
     }
 
-    /// Whether these lines of ours are for guests who are here, and some of them were sent to none.
+    /// Whether these lines of ours are for guests who are here and may still get some of them.
     pub fn lack_lines(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
-        let network = self.network_lacking(log, lines);
+        let network = self.network_to_take(log, lines);
         // Nothing can be sent to a guest of Grenache without a service: it only sends.
         let can_read = |it: &Guest| it.network != GuestNetwork::Grenache || it.address.port() != 0;
         network.is_some_and(|network| self.present(network).any(can_read))
     }
 
-    fn network_lacking(&self, log: &LogId, lines: &RangeInclusive<u64>) -> Option<GuestNetwork> {
+    /// The network whose guests may still get some of these lines.
+    fn network_to_take(&self, log: &LogId, lines: &RangeInclusive<u64>) -> Option<GuestNetwork> {
         let network = self.network_of(log.target.room()?)?;
-        (!self.was_sent(log, lines)).then_some(network)
+        (!self.is_settled(log, lines)).then_some(network)
     }
 
-    /// Whether all these lines of ours were sent to a guest.
-    pub fn was_sent(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
+    /// Whether none of these lines of ours waits for guests: each was sent to one, or is lost.
+    pub fn is_settled(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
         let covers = |piece: &RangeInclusive<u64>| {
             piece.start() <= lines.start() && lines.end() <= piece.end()
         };
-        let pieces = self.sent.get(log);
+        let pieces = self.settled.get(log);
         pieces.is_some_and(|pieces| pieces.iter().any(covers))
     }
+
+    /// Whether some of these lines of ours are lost: no guest took them, and none will.
+    pub fn is_lost(&self, log: &LogId, lines: &RangeInclusive<u64>) -> bool {
+        let overlaps = |piece: &RangeInclusive<u64>| {
+            piece.start() <= lines.end() && lines.start() <= piece.end()
+        };
+        let pieces = self.lost.get(log);
+        pieces.is_some_and(|pieces| pieces.iter().any(overlaps))
+    }
+}
+
+/// Adds a line to pieces of a log, which are in order and do not touch.
+fn insert_line(pieces: &mut Vec<RangeInclusive<u64>>, sequence: u64) {
+    // Services may answer in another order than they were asked.
+    let at = pieces.partition_point(|piece| piece.end() + 1 < sequence);
+    let (mut first, mut last) = (sequence, sequence);
+    while let Some(piece) = pieces.get(at)
+        && *piece.start() <= last + 1
+    {
+        (first, last) = (first.min(*piece.start()), last.max(*piece.end()));
+        pieces.remove(at);
+    }
+    pieces.insert(at, first..=last);
 }

@@ -146,6 +146,9 @@ fn append_delivery(report: &DeliveryReport, out: &mut Vec<u8>) {
     if delivery.is_unsent_to_guests {
         line.raw("unsent_to_guests", true);
     }
+    if delivery.is_lost_to_guests {
+        line.raw("lost_to_guests", true);
+    }
     if !report.undelivered.is_empty() {
         line.string("reason", &report.undelivered);
     }

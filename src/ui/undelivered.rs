@@ -86,6 +86,10 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
         (target, _) => write!(text, "{target}: "),
     };
     let _ = match &of_target.lacking[..] {
+        [] if of_target.is_lost_to_guests => write!(
+            text,
+            "no guest took all lines: each service refused one, or gave no answer"
+        ),
         _ if lack_only_guests(of_target) => write!(text, "not all lines were sent to the guests"),
         _ if !has_linked_peer => write!(text, "no peer is connected"),
         _ if of_target.is_recipient_absent => write!(text, "this peer is not here"),
@@ -108,7 +112,8 @@ fn append_target(of_target: &Undelivered, has_linked_peer: bool, text: &mut Stri
 
 /// Whether the lines lack nothing but to be sent to guests.
 fn lack_only_guests(of_target: &Undelivered) -> bool {
-    of_target.is_lacked_by_guests && of_target.lacking.is_empty()
+    let concerns_guests = of_target.is_lacked_by_guests || of_target.is_lost_to_guests;
+    concerns_guests && of_target.lacking.is_empty()
 }
 
 /// Appends names, such as `bob~k7mq, carol~x2fe and 4 more`. `count`: how many peers there are.

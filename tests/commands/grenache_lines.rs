@@ -194,7 +194,11 @@ fn send_alone_waits_for_the_answer() {
 #[test]
 fn a_late_loss_is_said_by_the_program() {
     let Some(lo) = Loopback::new() else { return };
-    let _services = Services::start(&lo, &[("bob", Behaviour::HangUp)]);
+    let services = [
+        ("bob", Behaviour::HangUp),
+        ("p2pchat:grenache", Behaviour::Acknowledge),
+    ];
+    let _services = Services::start(&lo, &services);
     let mut alice = start_alice(&lo);
     alice.say("who is there?");
     // The first request brings the service, and the stream stays.
@@ -206,7 +210,7 @@ fn a_late_loss_is_said_by_the_program() {
     });
     let lost = "what a session said that has ended was not delivered: guest/bob has gone";
     wait_error_line(&alice, lost);
-    finish(alice, b"").assert_code(69);
+    finish(alice, b"").assert_code(0);
 }
 
 /// A line in the room that no service takes is said to be lost, but once.
@@ -225,5 +229,29 @@ fn a_line_that_no_service_takes_is_said_once() {
     let outcome = finish(alice, b"");
     let lost = outcome.err.iter().filter(|line| is_loss(line));
     assert_eq!(lost.count(), 1, "{outcome:?}");
-    assert!([69, 75].contains(&outcome.code), "{outcome:?}");
+    outcome.assert_code(1);
+}
+
+/// `send` ends at once when each service of the room has refused its line: with 1 and one sentence,
+/// alone and through a running program.
+#[test]
+fn send_ends_when_every_service_refuses() {
+    let Some(lo) = Loopback::new() else { return };
+    let _services = Services::start(&lo, &[("p2pchat:grenache", Behaviour::Refuse)]);
+    let sends = |who: &str, options: &[&str], code: i32| {
+        let send = ["send", "-r", "grenache", "-W", "60", "hi"];
+        let outcome = run(&lo, who, &[options, &send].concat());
+        outcome.assert_code(code);
+        assert!(outcome.duration < Duration::from_secs(20), "{outcome:?}");
+        outcome.err
+    };
+    let lost = "p2pchat: #grenache: no guest took all lines: each service refused one, or gave no \
+                answer";
+    assert_eq!(sends("carol", &GRAPE_OPTION, 1), [lost]);
+    let alice = start_alice(&lo);
+    wait_line(&alice, "#grenache * guest/127.0.0.1 joined");
+    assert_eq!(sends("alice", &[], 1), [lost]);
+    // Peers alone decide with --need.
+    assert_eq!(sends("alice", &["--need", "0"], 0), [""; 0]);
+    drop(alice);
 }

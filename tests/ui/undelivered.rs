@@ -22,6 +22,7 @@ fn in_room(room: &str, (acked_peers, required_peers): (u64, u64), nicks: &[&str]
         lacking_peers: nicks.len() as u64,
         is_recipient_absent: false,
         is_lacked_by_guests: false,
+        is_lost_to_guests: false,
     }
 }
 
@@ -42,6 +43,12 @@ fn guests_are_named() {
         ..of_guests
     };
     assert_eq!(describe(&[with_bob], Connectivity::Linked), text);
+    let lost = Undelivered {
+        is_lost_to_guests: true,
+        ..in_room("#grenache", (0, 1), &[])
+    };
+    let text = "#grenache: no guest took all lines: each service refused one, or gave no answer";
+    assert_eq!(describe(&[lost], alone), text);
 }
 
 /// Each sentence names the room, and the first few peers that lack lines.

@@ -302,8 +302,9 @@ impl GrenacheRoom {
         self.report(ctx, target, result);
     }
 
-    /// Records whether a service took a line. The user hears of a line in the room once no service
-    /// can take it any more, but of one loss only until a line is taken.
+    /// Records whether a service took a line. A line in the room is lost once no service can take
+    /// it any more. The user hears of one loss until a line is taken; a program that leaves soon
+    /// says it with its delivery.
     fn report(&mut self, ctx: &mut Context, target: LineTarget, result: Result<(), &'static str>) {
         match (&target, result) {
             (LineTarget::Guest { id, request_id }, _) => {
@@ -314,11 +315,13 @@ impl GrenacheRoom {
                 ctx.guests.record_sent(log, *sequence);
             }
             (LineTarget::Room(log, sequence), Err(_)) => {
-                let is_lost = !self.has_reported_loss
-                    && !ctx.guests.was_sent(log, &(*sequence..=*sequence))
-                    && !self.is_awaited(&target);
-                if is_lost {
-                    self.has_reported_loss = true;
+                let is_settled = ctx.guests.is_settled(log, &(*sequence..=*sequence));
+                if is_settled || self.is_awaited(&target) {
+                    return;
+                }
+                ctx.guests.record_lost(log, *sequence);
+                let is_said = std::mem::replace(&mut self.has_reported_loss, true);
+                if !is_said && !ctx.transient {
                     ctx.notify(Notice::Error {
                         code: ErrorCode::Guests,
                         content: format!(

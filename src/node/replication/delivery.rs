@@ -55,20 +55,22 @@ struct RoomLogDelivery {
     required_peers: u64,
     /// Whether a peer that is not transient stores all these lines.
     has_lasting_holder: bool,
-    /// Whether all these lines were sent to a guest. Only guests of Grenache acknowledge lines, and
-    /// for them only acknowledged ones count.
-    was_sent_to_guest: bool,
-    /// Whether guests are here, and some of these lines were sent to none of them.
+    /// Whether each of these lines was sent to a guest, or is lost to all. Only guests of Grenache
+    /// acknowledge lines, and for them only acknowledged ones count as sent.
+    is_settled_with_guests: bool,
+    /// Whether guests are here who may still get some of these lines.
     is_lacked_by_guests: bool,
+    /// Whether no guest took some of these lines, and none will.
+    is_lost_to_guests: bool,
     /// The linked and reachable peers that lack some of these lines.
     lacking: SortedSet<PeerId>,
 }
 
 impl RoomLogDelivery {
     /// Whether a linked or reachable peer or the guests lack some of the lines, or neither a peer
-    /// stores all of them nor a guest got them.
+    /// stores all of them nor anything became of them at the guests.
     fn has_undelivered(&self) -> bool {
-        let has_nobody = self.acked_peers == 0 && !self.was_sent_to_guest;
+        let has_nobody = self.acked_peers == 0 && !self.is_settled_with_guests;
         has_nobody || self.is_lacked_by_guests || !self.lacking.is_empty()
     }
 }
@@ -320,6 +322,8 @@ pub fn delivery_of(
     delivery.is_unsent_to_guests = lines.iter().any(is_unsent);
     // The required peers decide about lines in rooms, but never store a line for one guest.
     let room_lines = if required_peers.is_none() { lines } else { &[] };
+    let is_lost = |(log, lines): &(&LogId, _)| ctx.guests.is_lost(log, lines);
+    delivery.is_lost_to_guests = room_lines.iter().any(is_lost);
     if let Some(until) = ctx.guests.unsettled_until(room_lines, ctx.now.time) {
         delivery.is_settled = false;
         delivery.recheck_at = Some(delivery.recheck_at.map_or(until, |at| at.min(until)));
@@ -382,6 +386,7 @@ fn room_delivery(
         required_peers: least.as_ref().map_or(0, |least| least.required_peers),
         has_undelivered,
         is_unsent_to_guests: false,
+        is_lost_to_guests: false,
         is_settled,
         recheck_at: waits_for_quiet.then_some(quiet_at),
     }
@@ -405,15 +410,16 @@ pub fn undelivered(
                 acked_peers: u64::from(is_acked),
                 required_peers: required_peers.unwrap_or(1).min(1),
                 has_lasting_holder: is_acked,
-                was_sent_to_guest: false,
+                is_settled_with_guests: false,
                 is_lacked_by_guests: false,
+                is_lost_to_guests: false,
                 lacking: [*recipient].into_iter().filter(|_| !is_acked).collect(),
             }
         }
     };
     let is_delivered = match required_peers {
         Some(_) => of_log.acked_peers >= of_log.required_peers,
-        None => !of_log.has_undelivered(),
+        None => !of_log.has_undelivered() && !of_log.is_lost_to_guests,
     };
     let lacking = of_log.lacking.iter().take(LACKING_NAMED_MAX);
     let recipient = log.target.recipient();
@@ -425,6 +431,7 @@ pub fn undelivered(
         lacking: lacking.map(|peer| ctx.display_peer(peer)).collect(),
         lacking_peers: of_log.lacking.len() as u64,
         is_lacked_by_guests: of_log.is_lacked_by_guests,
+        is_lost_to_guests: of_log.is_lost_to_guests,
     })
 }
 
@@ -457,15 +464,16 @@ fn room_log_delivery(
         acked_peers += 1;
         has_lasting_holder |= !acks.is_transient;
     }
-    let was_sent_to_guest = ctx.guests.was_sent(state.log(), lines);
-    has_lasting_holder |= was_sent_to_guest;
+    let is_settled_with_guests = ctx.guests.is_settled(state.log(), lines);
+    has_lasting_holder |= is_settled_with_guests;
     let everyone = (acked_peers + lacking.len() as u64).max(1);
     RoomLogDelivery {
         acked_peers,
         required_peers: required_peers.unwrap_or(everyone),
         has_lasting_holder,
-        was_sent_to_guest,
+        is_settled_with_guests,
         is_lacked_by_guests: ctx.guests.lack_lines(state.log(), lines),
+        is_lost_to_guests: ctx.guests.is_lost(state.log(), lines),
         lacking,
     }
 }

@@ -150,7 +150,7 @@ impl Session {
         let delivery = node.delivery_of(&lines, required_peers);
         let has_linked_peer = node.link_count() > 0;
         let mut undelivered = String::new();
-        if !delivery.is_settled {
+        if !delivery.is_settled || delivery.is_lost_to_guests {
             let targets = node.undelivered(&lines, required_peers);
             undelivered = undelivered::describe(&targets, connectivity(node));
         }
@@ -179,6 +179,7 @@ fn report_sync(node: &Node) -> DeliveryReport {
             required_peers: state.linked_peers,
             has_undelivered: !is_settled,
             is_unsent_to_guests: false,
+            is_lost_to_guests: false,
             is_settled,
             recheck_at: state.recheck_at,
         },

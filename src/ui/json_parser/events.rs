@@ -62,6 +62,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
                 required_peers: fields.number("need")?,
                 has_undelivered: fields.flag("undelivered")?,
                 is_unsent_to_guests: fields.flag("unsent_to_guests").unwrap_or(false),
+                is_lost_to_guests: fields.flag("lost_to_guests").unwrap_or(false),
                 is_settled: fields.flag("settled")?,
                 recheck_at: None,
             },

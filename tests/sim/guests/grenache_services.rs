@@ -463,3 +463,41 @@ fn who_only_sends_is_owed_no_line() {
     lan.run_for(1_000);
     assert!(lan.peers[alice].is_settled());
 }
+
+/// A line that every service refused is lost, and waits for no guest any more. It is still owed to
+/// the peers in the room. What is lost stays so, in whichever order lines are lost and taken.
+#[test]
+fn a_refused_line_is_lost() {
+    let (mut lan, alice) = service_of_alice(32);
+    let mut service = Service::start(&mut lan, alice, "p2pchat:grenache", service_address(1));
+    let mut say = |lan: &mut Lan, error: Option<&str>| {
+        lan.say_in(alice, "#grenache", "hi");
+        lan.run_for(100);
+        for request in service.requests(lan, alice) {
+            service.answer(lan, alice, &request.id, error);
+        }
+    };
+    let room = p2pchat::Room::new("#grenache").expect("a room");
+    say(&mut lan, Some("ERR_BUSY"));
+    let log = lan.peers[alice].disk.ranges(&room)[0].log.clone();
+    let delivery = |lan: &Lan, line: u64| lan.node(alice).delivery_of(&[(&log, line..=line)], None);
+    let lost = delivery(&lan, 1);
+    assert!(lost.is_lost_to_guests && lost.is_settled, "{lost:?}");
+    assert!(lost.is_unsent_to_guests);
+    let carol = lan.add_peer("carol");
+    lan.start(carol);
+    lan.join(carol, "#grenache");
+    lan.run_until_linked(alice, carol, 5_000);
+    lan.peers[carol].disk.full = true;
+    say(&mut lan, None);
+    let taken = delivery(&lan, 2);
+    assert!(!taken.is_lost_to_guests && !taken.is_settled, "{taken:?}");
+    // 64 pieces are remembered. Then the lines between the first two count as lost as well.
+    for n in 2..=65 {
+        assert!(!delivery(&lan, 2).is_lost_to_guests, "{n}");
+        say(&mut lan, Some("ERR_BUSY"));
+        say(&mut lan, None);
+    }
+    let is_lost = [1, 2, 3, 4, 129, 130].map(|line| delivery(&lan, line).is_lost_to_guests);
+    assert_eq!(is_lost, [true, true, true, false, true, false]);
+}

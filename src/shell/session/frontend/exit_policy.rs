@@ -365,9 +365,14 @@ impl ExitPolicy {
                 message: None,
             });
         }
+        let has_lost = report.delivery.is_lost_to_guests;
+        self.has_refused |= has_lost;
         let is_done = self.has_input_ended() && self.is_delivery_complete;
         if is_done || self.end == EndState::Quitting {
-            return Some(self.exit_unless_refused(ExitStatus::Success, None));
+            // Other commands say it when it happens.
+            let is_unsaid = has_lost && self.mode == SessionMode::Send;
+            let message = is_unsaid.then(|| report.undelivered.clone());
+            return Some(self.exit_unless_refused(ExitStatus::Success, message));
         }
         if self.deadline().is_none_or(|at| at > now) {
             return None;
