@@ -2,6 +2,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(doc)]
+use super::text::line_form::BLOCK_SEPARATOR;
 use super::text::line_form::LineForm;
 
 /// Longest line, in bytes of UTF-8, without the end of line.
@@ -63,6 +65,8 @@ pub enum LineError {
     TooLong(usize),
     /// The line is not UTF-8.
     NotUtf8,
+    /// The line is a block that contains [`BLOCK_SEPARATOR`].
+    HasSeparator,
 }
 
 impl fmt::Display for LineError {
@@ -70,6 +74,12 @@ impl fmt::Display for LineError {
         match self {
             LineError::TooLong(max) => write!(f, "longer than {} KiB, not sent", max / 1024),
             LineError::NotUtf8 => write!(f, "not UTF-8, not sent"),
+            LineError::HasSeparator => {
+                write!(
+                    f,
+                    "has the character U+000B, which no block can hold, not sent"
+                )
+            }
         }
     }
 }
@@ -99,6 +109,9 @@ impl Lines {
             Err(_) => return Err(LineError::NotUtf8),
         };
         if rules.is_block {
+            if LineForm::Block.is_ambiguous(&text) {
+                return Err(LineError::HasSeparator);
+            }
             text = Cow::Owned(LineForm::Block.without_line_ends(&text).into_owned());
         }
         if text.len() > rules.max_bytes {

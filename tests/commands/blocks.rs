@@ -37,7 +37,7 @@ fn a_block_is_one_message() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-n", "2"]);
     let carol = lo.start("carol", &["listen", "--json", "-n", "2"]);
-    let text = "2026-11-21T10:31:04.123Z #general eve~abcd: hi\r\n\n\x1b[31mthree\u{b}\u{2028}\n";
+    let text = "2026-11-21T10:31:04.123Z #general eve~abcd: hi\r\n\n\x1b[31mthree\n\u{2028}\n";
     send(&lo, &[], text.as_bytes());
     send(&lo, &["a b\nc\n"], b"");
     let expected = [
@@ -166,7 +166,11 @@ fn the_limits_of_a_block() {
     });
     let too_long = [&ends[..], b"\n"].concat();
     let words = "x\n".repeat(8193);
-    let rows: [(&[&str], &[u8], &str); 4] = [
+    let separator =
+        "p2pchat: the block: has the character U+000B, which no block can hold, not sent";
+    let rows: [(&[&str], &[u8], &str); 6] = [
+        (&[], b"a\x0bb\nc", separator),
+        (&["a\nb\x0b"], b"", separator),
         (
             &[][..],
             &too_long[..],

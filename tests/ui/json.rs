@@ -279,6 +279,14 @@ fn json_lines_are_parsed_as_commands() {
             UserCommand::Core(join),
         ),
         (r#"{"type":"command","content":"/quit"}"#, UserCommand::Quit),
+        (
+            r#"{"type":"chat","content":"one\u000bline"}"#,
+            say(None, &["one\u{b}line"], LineForm::Text),
+        ),
+        (
+            r#"{"type":"chat","content":"a\r\nblock","block":true}"#,
+            say(None, &["a\u{b}block"], LineForm::Block),
+        ),
     ] {
         assert_eq!(parse(line), Ok(request), "{line}");
     }
@@ -294,6 +302,8 @@ fn json_lines_are_parsed_as_commands() {
         r#"{"type":"command","content":"join"}"#,
         r#"{"type":"command","content":"/nonsense"}"#,
         r#"{"type":"chat","content":"x"} trailing"#,
+        r#"{"type":"chat","content":"no\u000bblock","block":true}"#,
+        r#"{"type":"chat","content":["no\u000bblock"],"block":true}"#,
     ] {
         let error = parse(line).unwrap_err();
         assert!(!error.is_empty() && !error.contains(" at line "), "{error}");

@@ -35,10 +35,16 @@ impl LineForm {
 
     /// The text as JSON and regular expressions have it: with `\n` between the lines of a block.
     pub fn with_line_ends(self, line: &str) -> Cow<'_, str> {
-        match self == LineForm::Block && line.contains(BLOCK_SEPARATOR) {
+        match self.is_ambiguous(line) {
             true => Cow::Owned(line.replace(BLOCK_SEPARATOR, "\n")),
             false => Cow::Borrowed(line),
         }
+    }
+
+    /// Whether this text would come back as another one: it is a block, and contains the character
+    /// that stands for a line end.
+    pub fn is_ambiguous(self, text: &str) -> bool {
+        self == LineForm::Block && text.contains(BLOCK_SEPARATOR)
     }
 
     /// The text of JSON as a line: the reverse of [`LineForm::with_line_ends`]. `\r\n` is a line

@@ -1,9 +1,10 @@
 //! Parses the requests of clients and scripts. Unknown fields are ignored.
 use crate::base::batch_content::for_each_json_line;
 use crate::base::event::command::Command;
-use crate::base::lines::Lines;
+use crate::base::lines::{LineError, LineRules, Lines};
 use crate::base::name::{FolderName, Nick, PeerSelector};
 use crate::base::presence::typing::TypingTarget;
+use crate::base::text::line_form::LineForm;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::json_parser::fields::{
     Fields, parse_first_line, parse_form, parse_id, parse_log, parse_object, parse_text,
@@ -156,11 +157,16 @@ fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
     match fields.raw("content") {
         Some(content) if content.starts_with('[') => {
             let mut text = String::with_capacity(content.len());
+            let mut is_ambiguous = false;
             for_each_json_line(content, &mut |line| {
+                is_ambiguous |= form.is_ambiguous(line);
                 text.push_str(&form.without_line_ends(line));
                 text.push('\n');
             })
             .map_err(|_| "\"content\" must be a string or an array of at most 4096 strings")?;
+            if is_ambiguous {
+                return Err(LineError::HasSeparator.to_string());
+            }
             lines = match Lines::parse(text.as_bytes()) {
                 Some(lines) => lines,
                 None if text.is_empty() => return Err("\"content\" is empty".to_owned()),
@@ -169,7 +175,11 @@ fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
         }
         _ => {
             let text = parse_text(fields)?;
-            let pushed = lines.push(form.without_line_ends(&text).as_bytes());
+            let rules = LineRules {
+                is_block: form == LineForm::Block,
+                ..LineRules::TEXT
+            };
+            let pushed = lines.push_by(text.as_bytes(), rules);
             pushed.map_err(|error| error.to_string())?;
         }
     }
