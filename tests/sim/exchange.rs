@@ -10,7 +10,7 @@ use p2pchat::base::interface::FoundVia;
 use p2pchat::wire::code::ConnectionCode;
 use p2pchat::wire::message::Message;
 
-use crate::hostile::bounds::made_up_peer;
+use crate::hostile::made_up::made_up_peer;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::ScriptedPeer;

@@ -9,7 +9,7 @@ use p2pchat::base::identity::PeerId;
 use p2pchat::base::interface::FoundVia;
 use p2pchat::wire::code::ConnectionCode;
 
-use crate::hostile::bounds::made_up_peer;
+use crate::hostile::made_up::made_up_peer;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 

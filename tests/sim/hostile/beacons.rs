@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::bounds::{
+use super::made_up::{
     encode, forged_beacon, linked_pair, made_up_beacon, made_up_peer, silent_source,
 };
 use crate::support::lan::Lan;

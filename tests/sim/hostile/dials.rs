@@ -2,7 +2,7 @@
 //! long a link takes meanwhile.
 use std::net::SocketAddr;
 
-use super::bounds::{forged_beacon, linked_pair, made_up_peer, silent_source};
+use super::made_up::{forged_beacon, linked_pair, made_up_peer, silent_source};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 

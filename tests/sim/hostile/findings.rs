@@ -3,8 +3,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use p2pchat::base::interface::FoundVia;
 
-use super::bounds::made_up_peer;
 use super::introductions::silent_host;
+use super::made_up::made_up_peer;
 use crate::finders::{find, quiet_peers};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use p2pchat::base::identity::PeerId;
 use p2pchat::wire::message::{ByeReason, Hello, Message};
 
-use super::bounds::{linked_pair, made_up_peer};
+use super::made_up::{linked_pair, made_up_peer};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::ScriptedPeer;

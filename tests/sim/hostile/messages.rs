@@ -14,7 +14,7 @@ use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, HaveEntry, Message, receipt};
 
-use super::bounds::{made_up_identity, made_up_peer};
+use super::made_up::{made_up_identity, made_up_peer};
 use super::peers::begin_log;
 use super::presence::advertise;
 use crate::support::lan::Lan;

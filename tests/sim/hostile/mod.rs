@@ -1,12 +1,13 @@
 //! What hostile peers send, claim and withhold.
 mod beacons;
-pub mod bounds;
+mod bounds;
 mod bytes;
 mod carriers;
 mod claims;
 mod dials;
 mod findings;
 mod introductions;
+pub mod made_up;
 pub mod messages;
 mod peers;
 pub mod presence;

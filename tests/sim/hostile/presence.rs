@@ -6,7 +6,7 @@ use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Room;
 use p2pchat::wire::message::{ByeReason, Member, Members, Message};
 
-use super::bounds::made_up_peer;
+use super::made_up::made_up_peer;
 use super::messages::alice_and_mallory;
 use crate::liveness::list_peers;
 use crate::support::lan::Lan;

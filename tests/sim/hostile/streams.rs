@@ -7,7 +7,7 @@ use p2pchat::base::identity::Identity;
 use p2pchat::wire::message::Message;
 use p2pchat::wire::noise::{Handshake, Role};
 
-use super::bounds::{forged_beacon, linked_pair, made_up_peer, silent_source};
+use super::made_up::{forged_beacon, linked_pair, made_up_peer, silent_source};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, open_stream_from};

@@ -11,7 +11,7 @@ use p2pchat::wire::message::{
     ByeReason, LOGS_PER_MESSAGE_MAX, Message, WantEntry, format_incarnation,
 };
 
-use super::bounds::{made_up_beacon, made_up_identity, made_up_peer, silent_source};
+use super::made_up::{made_up_beacon, made_up_identity, made_up_peer, silent_source};
 use super::messages::{alice_and_mallory, forward_receipt};
 use super::presence::advertise;
 use super::work::{stored_author, with_logs};
