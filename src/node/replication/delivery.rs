@@ -3,13 +3,11 @@
 //! which acknowledgements count.
 use std::ops::RangeInclusive;
 
-use data_encoding::BASE64URL_NOPAD;
-
 use crate::base::batch::LogId;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
-use crate::base::identity::{PeerId, verify_signature};
+use crate::base::identity::PeerId;
 use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
@@ -20,9 +18,10 @@ use crate::node::replication::carrying::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
+use crate::node::replication::receipts::forwarded_receipts::is_signed_by;
 use crate::node::replication::receipts::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::node::timer::{Deadlines, Timer};
-use crate::wire::message::{HaveEntry, receipt};
+use crate::wire::message::HaveEntry;
 
 /// A change of the acknowledgements or of the carried logs is saved after this many milliseconds.
 const PERSIST_DELAY_MS: u64 = 1_000;
@@ -261,19 +260,8 @@ impl DeliveryTracker {
         log: &LogId,
         entry: &HaveEntry,
     ) {
-        let signed = receipt(
-            &ctx.network,
-            log,
-            entry.complete_from,
-            entry.high,
-            &entry.hash,
-        );
-        let signature = entry.signature.as_deref().map(str::as_bytes);
-        let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
-        let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
         if logs.head_hash_at(log, entry.high) == Some(entry.hash)
-            && let (Some(key), Some(signature)) = (holder.verifying_key(), signature)
-            && verify_signature(&key, &signed.0, &signature)
+            && is_signed_by(ctx, holder, log, entry)
         {
             let is_known =
                 ctx.acquaintances.is_known(&holder) || log.target.recipient() == Some(holder);

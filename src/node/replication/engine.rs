@@ -41,6 +41,7 @@ use crate::node::replication::progress_state::{
     CursorState, FetchState, LOAD_BUDGET_BYTES, OfferKind, SendCursor,
 };
 use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
+use crate::node::replication::receipts::waiting_receipts::WaitingReceipts;
 use crate::node::replication::store_health::{Retry, StoreHealth};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
@@ -61,6 +62,7 @@ pub struct Replication {
     pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
     pub(super) gaps: Gaps,
     pub(super) forwarded_receipts: ForwardedReceipts,
+    pub(super) waiting_receipts: WaitingReceipts,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
     pub(super) paused: PausedRequests,
@@ -466,6 +468,7 @@ impl Replication {
         self.end_due_fetching(ctx, logs);
         self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
+        self.send_waiting_receipts(ctx);
         self.progress.prune_reporting();
         self.update_next_switch(ctx);
         self.send_queued_wants(ctx);

@@ -23,6 +23,7 @@ use crate::node::replication::have::{
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
+use crate::node::replication::receipts::forwarded_receipts::is_signed_by;
 use crate::node::replication::send::AckOutcome;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::{DIGEST_CHARS, Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
@@ -331,7 +332,9 @@ impl Replication {
     }
 
     /// Forwards a receipt to the log's author, and to the sources of the log. Forwards only
-    /// receipts that name our head and its hash, and each only a few times over a link.
+    /// receipts that name our head and its hash, and each only a few times over a link. A blocked
+    /// link gets them once it accepts bytes again. Only valid ones wait for that: others could take
+    /// their places.
     fn forward_receipt(
         &mut self,
         ctx: &mut Context,
@@ -343,14 +346,47 @@ impl Replication {
         if logs.head_hash_at(log, receipt.high) != Some(receipt.hash) {
             return;
         }
-        let signature = receipt.signature.as_deref().unwrap_or_default();
+        let mut is_valid = None;
         for next_hop in self.ways_to_author(ctx, log).iter() {
-            if *next_hop != key.stream
-                && self
-                    .forwarded_receipts
-                    .admit(*next_hop, signature, ctx.now.time)
+            if *next_hop == key.stream {
+                continue;
+            }
+            let is_blocked = ctx.links.get(next_hop).is_some_and(|link| link.is_blocked);
+            if !is_blocked {
+                self.send_receipt(ctx, *next_hop, log, receipt);
+            } else if let Some(holder) = receipt.holder
+                && *is_valid.get_or_insert_with(|| is_signed_by(ctx, holder, log, receipt))
             {
-                send_have(ctx, *next_hop, &log.target, vec![receipt.clone()], None);
+                let from = key.stream;
+                self.waiting_receipts
+                    .add(*next_hop, from, log, holder, receipt);
+            }
+        }
+    }
+
+    fn send_receipt(
+        &mut self,
+        ctx: &mut Context,
+        next_hop: StreamId,
+        log: &LogId,
+        receipt: &HaveEntry,
+    ) {
+        let signature = receipt.signature.as_deref().unwrap_or_default();
+        let forwarded = &mut self.forwarded_receipts;
+        if forwarded.admit(next_hop, signature, ctx.now.time) {
+            send_have(ctx, next_hop, &log.target, vec![receipt.clone()], None);
+        }
+    }
+
+    /// Forwards the receipts that waited for links which accept bytes again.
+    pub(super) fn send_waiting_receipts(&mut self, ctx: &mut Context) {
+        for stream in self.waiting_receipts.links() {
+            let link = ctx.links.get(&stream);
+            if link.is_some_and(|link| link.is_blocked) {
+                continue;
+            }
+            for (log, receipt) in self.waiting_receipts.take(stream) {
+                self.send_receipt(ctx, stream, &log, &receipt);
             }
         }
     }

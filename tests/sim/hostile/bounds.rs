@@ -1,7 +1,8 @@
 //! The table of bounds: for each, a flood, what is measured while it lasts, and the most that is
 //! allowed. Without its bound in the core, each row fails.
 use super::{
-    beacons, carriers, dials, findings, introductions, messages, presence, streams, tables,
+    beacons, carriers, dials, findings, introductions, messages, presence, receipts, streams,
+    tables,
 };
 
 /// One bound, and the flood that tests it.
@@ -314,6 +315,13 @@ const BOUNDS: &[Bound] = &[
         measured: "peers that count as holding a line",
         at_most: 256,
         measure: messages::receipts_of_invented_keys,
+    },
+    Bound {
+        name: "receipts for a slow author",
+        flood: "1100 invented keys sign receipts of a line whose author reads nothing",
+        measured: "receipts that it gets afterwards",
+        at_most: 1_024,
+        measure: receipts::receipts_for_a_slow_author,
     },
     Bound {
         name: "searches for a recipient",

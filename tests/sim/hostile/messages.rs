@@ -146,7 +146,7 @@ pub fn offers_of_a_busy_log(seed: u64) -> u64 {
     received_entries(&mut lan, &mut mallory).len() as u64
 }
 
-/// Forwards a receipt for the only line of this log, signed by its holder.
+/// Forwards a receipt for the lines of this log, signed by their holder.
 pub fn forward_receipt(
     lan: &mut Lan,
     mallory: &mut ScriptedPeer,
@@ -157,7 +157,7 @@ pub fn forward_receipt(
     let entry = HaveEntry {
         holder: Some(holder.id()),
         signature: Some(BASE64URL_NOPAD.encode(&holder.sign(&signed.0))),
-        ..have_entry(own.log.author, own.log.incarnation, 1..=1, own.hash)
+        ..have_entry(own.log.author, own.log.incarnation, 1..=own.high, own.hash)
     };
     mallory.send(lan, &Message::Have(general_have(vec![entry])));
 }

@@ -11,6 +11,7 @@ pub mod made_up;
 pub mod messages;
 mod peers;
 pub mod presence;
+mod receipts;
 mod relays;
 mod streams;
 mod tables;

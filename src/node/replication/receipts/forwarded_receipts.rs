@@ -2,8 +2,14 @@
 //! which a receipt would go round without end.
 use std::collections::VecDeque;
 
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;
+use crate::base::identity::{PeerId, verify_signature};
 use crate::base::time::Time;
+use crate::node::context::Context;
+use crate::wire::message::{HaveEntry, receipt};
 
 /// Maximum number of forwarded receipts that are remembered, for all links together. A new one
 /// replaces the one that was forwarded least recently.
@@ -64,5 +70,18 @@ impl ForwardedReceipts {
             last_at: now,
         });
         true
+    }
+}
+
+/// Whether this peer has signed the receipt in an entry about this log.
+pub fn is_signed_by(ctx: &Context, holder: PeerId, log: &LogId, entry: &HaveEntry) -> bool {
+    let from = entry.complete_from;
+    let signed = receipt(&ctx.network, log, from, entry.high, &entry.hash);
+    let signature = entry.signature.as_deref().map(str::as_bytes);
+    let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
+    let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+    match (holder.verifying_key(), signature) {
+        (Some(key), Some(signature)) => verify_signature(&key, &signed.0, &signature),
+        _ => false,
     }
 }
