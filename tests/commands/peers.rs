@@ -420,7 +420,7 @@ fn expected_peers_must_be_here() {
             &[&["peers", "-W", "1", "--expect", path], more].concat(),
         )
     };
-    let outcome = peers(&format!("bob\r\n\n@{id}\nalice\n"), &[]);
+    let outcome = peers(&format!("# all\r\nbob\r\n\n@{id}\nalice\n"), &[]);
     outcome.assert_code(0);
     assert_eq!(
         (outcome.out.len(), outcome.err.len()),
@@ -447,6 +447,33 @@ fn expected_peers_must_be_here() {
     let _alice = lo.start("alice", &["listen"]);
     peers("dave\nbob\n", &[]).assert_code(75);
     peers("carol\nbob\nalice\n", &[]).assert_code(0);
+}
+
+/// Beside a running program `peers --expect` waits for who is missing, for all of `-W`, and ends as
+/// soon as all are here.
+#[test]
+fn expected_peers_are_awaited() {
+    let Some(lo) = Loopback::new() else { return };
+    let file = lo.host.folder("expected");
+    fs::write(&file, "bob\n").expect("a file");
+    let path = file.to_str().expect("a path");
+    let alice = lo.start("alice", &["listen"]);
+    // It has looked round for longer than `-W` before.
+    let outcome = run(&lo, "alice", &["peers", "-W", "0.5", "--expect", path]);
+    outcome.assert_code(69);
+    assert_eq!(outcome.err, ["p2pchat: missing: @bob"]);
+    assert!(
+        outcome.duration >= Duration::from_millis(500),
+        "{outcome:?}"
+    );
+    let waiting = lo.spawn("alice", &["peers", "-W", "60", "--expect", path]);
+    let _bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    let outcome = finish(waiting, b"");
+    outcome.assert_code(0);
+    assert!(outcome.err.is_empty(), "{outcome:?}");
+    assert_eq!(outcome.out.len(), 1, "{outcome:?}");
+    assert!(outcome.duration < Duration::from_secs(30), "{outcome:?}");
 }
 
 /// A beacon does not make an expected peer be here, and a bad file is refused.
@@ -491,8 +518,7 @@ fn an_expected_peer_must_prove_its_key() {
         run(&lo, "alice", &arguments)
     };
     for (text, sentence) in [
-        (&b"bob\n# a comment\n"[..], "line 2: `# a comment`"),
-        (b"a b\n", "line 1: `a b`"),
+        (&b"bob\n\n # a comment\na b\n"[..], "line 4: `a b`"),
         (b"\xff\n", "expected: "),
         (&vec![b'\n'; 256 * 1024 + 1], "larger than 256 KiB"),
     ] {

@@ -136,6 +136,9 @@ impl FrontendBuilder {
         if self.mode == SessionMode::Send && is_seen {
             exit_policy.announce_wait();
         }
+        if expected_peers.is_some() {
+            exit_policy.expect_peers(self.clock.now().time, options.wait_ms);
+        }
         let text = text_lines(options, &mut exit_policy);
         Ok(Frontend::new(FrontendParts {
             options,
@@ -221,15 +224,19 @@ impl FrontendBuilder {
     }
 
     /// The value of --wait for this run, in milliseconds. `peers` waits `uptime_ms` less, because
-    /// the server has already looked for peers.
+    /// the server has already looked for peers. Expected ones may already be here after the default
+    /// time.
     fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
         let wait_ms = self.options.wait_ms;
         match self.mode {
-            SessionMode::Peers => Some(
-                wait_ms
-                    .unwrap_or(DEFAULT_PEERS_WAIT_MS)
-                    .saturating_sub(uptime_ms),
-            ),
+            SessionMode::Peers => {
+                let look_ms = wait_ms.unwrap_or(DEFAULT_PEERS_WAIT_MS);
+                let look_ms = match self.options.expect_file {
+                    Some(_) => look_ms.min(DEFAULT_PEERS_WAIT_MS),
+                    None => look_ms,
+                };
+                Some(look_ms.saturating_sub(uptime_ms))
+            }
             _ => wait_ms,
         }
     }

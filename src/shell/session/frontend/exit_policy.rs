@@ -109,6 +109,8 @@ enum EndState {
     Aborted(ExitStatus),
 }
 
+/// Time between two lists of peers while one who is expected is missing, in milliseconds.
+const EXPECT_INTERVAL_MS: u64 = 200;
 /// How long a run waits before it says whom it waits for, in milliseconds.
 const WAIT_NOTE_AFTER_MS: u64 = 2_000;
 
@@ -136,6 +138,8 @@ pub struct ExitPolicy {
     has_linked: bool,
     /// Whether all peers of `peers --expect` are here; `None`: unknown, or nobody is expected.
     has_all_expected: Option<bool>,
+    /// Until when to wait for the expected peers. `None`: nobody is expected.
+    expect_until: Option<Time>,
     /// Whether somebody sees at a terminal that the run waits.
     announces_wait: bool,
     /// When to say whom the run waits for; `None`: never, or not again.
@@ -171,6 +175,7 @@ impl ExitPolicy {
             has_key_mismatch: false,
             has_linked: false,
             has_all_expected: None,
+            expect_until: None,
             announces_wait: false,
             wait_note_at: None,
         }
@@ -260,9 +265,21 @@ impl ExitPolicy {
         self.has_linked = true;
     }
 
-    /// Records whether all peers of `peers --expect` are here.
-    pub fn record_expected(&mut self, has_all: bool) {
+    /// Lets `peers` wait for the expected peers from the time `now` on, for all of --wait. A
+    /// program that runs already may know them at once.
+    pub fn expect_peers(&mut self, now: Time, wait_ms: Option<u64>) {
+        self.expect_until = Some(now + wait_ms.unwrap_or(DEFAULT_PEERS_WAIT_MS));
+    }
+
+    /// Records whether all peers of `peers --expect` are here. Returns whether to list the peers
+    /// again later, at the new [`ExitPolicy::deadline`].
+    pub fn record_expected(&mut self, now: Time, has_all: bool) -> bool {
         self.has_all_expected = Some(has_all);
+        let until = self.expect_until.filter(|until| !has_all && now < *until);
+        if let Some(until) = until {
+            self.run_deadline = Some(until.min(now + EXPECT_INTERVAL_MS));
+        }
+        until.is_some()
     }
 
     /// Records that the required peers have acknowledged all lines.

@@ -19,7 +19,8 @@ pub struct ExpectedPeers {
 }
 
 impl ExpectedPeers {
-    /// Reads the file: one name or id a line. Empty lines are skipped.
+    /// Reads the file: one name or id a line. Empty lines, and those that begin with `#`, are
+    /// skipped.
     ///
     /// # Errors
     /// Exit status 78: the file cannot be read, is too large, or a line is neither name nor id.
@@ -29,7 +30,7 @@ impl ExpectedPeers {
         let mut selectors = Vec::new();
         for (i, line) in text.lines().enumerate() {
             let name = line.trim();
-            if name.is_empty() {
+            if name.is_empty() || name.starts_with('#') {
                 continue;
             }
             let selector = PeerSelector::parse(name).map_err(|error| {

@@ -23,8 +23,12 @@ impl Frontend {
                 self.record_peers(notice);
             }
         }
-        if lists_peers(&pending.kind) && self.exit_policy.mode == SessionMode::Peers {
-            self.check_expected(&reply);
+        if lists_peers(&pending.kind)
+            && self.exit_policy.mode == SessionMode::Peers
+            && self.awaits_expected(&reply)
+        {
+            self.has_listed_peers = false;
+            return;
         }
         if self.renderer.is_json() {
             return self.print_json_reply(reply, pending.user_id, stored);
@@ -93,18 +97,20 @@ impl Frontend {
         }
     }
 
-    /// Names the expected peers that are not here, and records whether there are any.
-    fn check_expected(&mut self, reply: &[EventKind]) {
+    /// Whether to wait longer for expected peers that are not here. Names them if it is too late.
+    fn awaits_expected(&mut self, reply: &[EventKind]) -> bool {
         let Some(expected) = &self.expected_peers else {
-            return;
+            return false;
         };
         let (peers, guests) = listed(reply);
         let missing = expected.missing(&peers, &guests).into_iter();
         let missing: Vec<String> = missing.map(|name| format!("missing: {name}")).collect();
-        self.exit_policy.record_expected(missing.is_empty());
-        for sentence in missing {
-            self.warn(&sentence);
+        let has_all = missing.is_empty();
+        let is_waiting = self.exit_policy.record_expected(self.now, has_all);
+        for sentence in missing.iter().filter(|_| !is_waiting) {
+            self.warn(sentence);
         }
+        is_waiting
     }
 
     /// Shows the text of /help.
