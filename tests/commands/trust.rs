@@ -93,7 +93,8 @@ fn names_are_bound_verified_and_forgotten() {
         [row("bob", 2, "forgotten")]
     );
     assert_eq!(known_peers(&lo), "# friends\nno peer\n");
-    let unknown = "p2pchat: @bob is nobody known; `p2pchat trust list` lists who is";
+    let unknown = "p2pchat: @bob is nobody known; `p2pchat trust list` lists who is, and @ID means a \
+                   key that has left no name, as `p2pchat peers` or --json show it";
     assert_eq!(sentence(&trust(&lo, &["forget", "bob"]), 1), unknown);
     let read_out = fingerprint(2);
     assert_eq!(
@@ -418,6 +419,27 @@ fn only_a_ban_is_ended_by_unban() {
     let forgotten = [row("?", 9, "forgotten")];
     assert_eq!(rows(&trust(&lo, &["unban", &stranger])), forgotten);
     assert_eq!(rows(&trust(&lo, &["list"])), seen);
+}
+
+/// `trust list` lists who is ignored, too, with and without a running program. A key that has left
+/// no name, as one of `--ephemeral`, is ignored by its id.
+#[test]
+fn ignored_keys_are_listed() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    for name in ["bob", &format!("@{}", id(9))] {
+        trust(&lo, &["ignore", name]).assert_code(0);
+    }
+    let listed = [
+        row("bob", 2, "bound"),
+        row("bob", 2, "ignored"),
+        row("?", 9, "ignored"),
+    ];
+    assert_eq!(rows(&trust(&lo, &["list"])), listed);
+    let _alice = lo.start("alice", &["listen"]);
+    assert_eq!(rows(&trust(&lo, &["list"])), listed);
+    trust(&lo, &["unignore", &format!("@{}", id(9))]).assert_code(0);
+    assert_eq!(rows(&trust(&lo, &["list"])), listed[..2]);
 }
 
 /// Beside a stopped program, `trust list` reads the file.

@@ -59,7 +59,13 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
             let request = UserCommand::Trust(TrustCommand::List);
             match attach::execute(directory, request) {
                 Ok(Some(answer @ Ok(_))) => entries_of(answer),
-                _ => execute_trust(Some(directory), &command, &TrustSurroundings::default()),
+                _ => {
+                    let around = TrustSurroundings {
+                        now: Clock::start().now().wall,
+                        ..TrustSurroundings::default()
+                    };
+                    execute_trust(Some(directory), &command, &around)
+                }
             }
         }
         _ => change(options, directory, &command)?,

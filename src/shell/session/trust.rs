@@ -57,7 +57,7 @@ pub fn execute_trust(
         TrustCommand::List if directory.is_none() => {
             Err(refuse(ErrorCode::Failed, NO_KNOWN_PEERS.to_owned()))
         }
-        TrustCommand::List => Ok(edit.known.into_iter().map(TrustEntry::from).collect()),
+        TrustCommand::List => edit.list(),
         TrustCommand::Add { nick, key } => edit.bind(nick, parse_key(key)?, TrustLevel::Bound),
         TrustCommand::Bind(selector) => match edit.resolve(selector)? {
             // The user accepts the key that is present.
@@ -88,6 +88,28 @@ struct TrustEdit<'a> {
 }
 
 impl TrustEdit<'_> {
+    /// The known peers, and then the ignored ones.
+    fn list(&self) -> Result<Vec<TrustEntry>, Refusal> {
+        let known = self.known.iter().cloned();
+        let mut entries: Vec<TrustEntry> = known.map(TrustEntry::from).collect();
+        entries.extend(self.ignore(None)?);
+        Ok(entries)
+    }
+
+    /// The key that the selector means. A key that is given by its id needs no name.
+    fn resolve_key(&self, selector: &PeerSelector) -> Result<Peer, Refusal> {
+        let known = KnownPeers::new(self.known.clone());
+        let peer = match known.resolve(selector, &self.around.present) {
+            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
+            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
+            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        };
+        match self.around.own_id == Some(peer.id) {
+            true => Err(refuse(ErrorCode::Target, "that is you".to_owned())),
+            false => Ok(peer),
+        }
+    }
+
     /// The peer that the selector means.
     fn resolve(&self, selector: &PeerSelector) -> Result<ResolvedPeer, Refusal> {
         let known = KnownPeers::new(self.known.clone());
@@ -147,15 +169,7 @@ impl TrustEdit<'_> {
 
     /// Bans one key, under all its names.
     fn ban(&self, selector: &PeerSelector) -> Result<Vec<TrustEntry>, Refusal> {
-        let known = KnownPeers::new(self.known.clone());
-        let peer = match known.resolve(selector, &self.around.present) {
-            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
-            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
-            ResolvedPeer::NotFound => return Err(unknown(selector)),
-        };
-        if self.around.own_id == Some(peer.id) {
-            return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
-        }
+        let peer = self.resolve_key(selector)?;
         let mut entry = self.entry_of(&peer);
         entry.trust = TrustLevel::Banned;
         let ban = |known: &KnownPeer| {
@@ -218,14 +232,7 @@ impl TrustEdit<'_> {
                 .map(|peer| self.ignored_entry(peer, TrustState::Ignored))
                 .collect());
         };
-        let peer = match self.resolve(selector)? {
-            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
-            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
-            ResolvedPeer::NotFound => return Err(unknown(selector)),
-        };
-        if self.around.own_id == Some(peer.id) {
-            return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
-        }
+        let peer = self.resolve_key(selector)?;
         if ignored.iter().all(|other| other.id != peer.id) {
             if ignored.len() >= IGNORED_MAX {
                 let sentence = format!("{IGNORED_MAX} are ignored already: unignore some");
@@ -418,7 +425,10 @@ fn refuse(code: ErrorCode, content: String) -> Refusal {
 fn unknown(selector: &PeerSelector) -> Refusal {
     refuse(
         ErrorCode::Target,
-        format!("{selector} is nobody known; `p2pchat trust list` lists who is"),
+        format!(
+            "{selector} is nobody known; `p2pchat trust list` lists who is, and @ID means a key that \
+             has left no name, as `p2pchat peers` or --json show it"
+        ),
     )
 }
 
