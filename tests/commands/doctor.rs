@@ -1,5 +1,9 @@
 //! `p2pchat doctor`: its statuses, its text and its JSON.
+#[cfg(feature = "grenache")]
+use super::TIMEOUT;
 use super::hosts::host::Loopback;
+#[cfg(feature = "grenache")]
+use super::hosts::wait::wait_until;
 use super::run;
 
 /// With somebody there, all is well. The output has one line a check, as text or as JSON.
@@ -28,11 +32,14 @@ fn its_status_says_whether_something_was_found() {
         well.out.iter().all(|line| line.starts_with("ok: ")),
         "{well:?}"
     );
-    let running = "ok: running: alice~";
-    assert!(
-        well.out.iter().any(|line| line.starts_with(running)),
-        "{well:?}"
-    );
+    let mut starts = vec!["ok: running: alice~", "ok: route: "];
+    if cfg!(feature = "mdns") {
+        starts.push("ok: finder: mdns: ");
+    }
+    for start in starts {
+        let starts = |line: &String| line.starts_with(start);
+        assert!(well.out.iter().any(starts), "{start}: {well:?}");
+    }
 
     let json = run(
         &lo,
@@ -76,6 +83,24 @@ fn a_finding_in_json_has_its_command() {
         !quiet.out.iter().any(|line| line.contains("directory")),
         "{quiet:?}"
     );
+}
+
+/// The trouble of a finder of the running program is a finding: here no Grape answers.
+#[cfg(feature = "grenache")]
+#[test]
+fn a_finder_in_trouble_is_named() {
+    let Some(lo) = Loopback::new() else { return };
+    let grape = ["--grape", "http://127.0.0.1:1", "-m", "none"];
+    let _alice = lo.start("alice", &grape);
+    let finding = "finding: finder: grenache: ";
+    wait_until("the trouble is named", TIMEOUT, || {
+        let outcome = run(&lo, "alice", &["doctor", "-m", "none", "-W", "0.1"]);
+        let named = outcome.out.iter().find(|line| line.starts_with(finding));
+        named.is_some_and(|line| {
+            assert_eq!(outcome.code, 1, "{outcome:?}");
+            line.contains("; mend it: p2pchat --grape URL")
+        })
+    });
 }
 
 /// Wrong usage, and a secret that cannot be read.

@@ -77,6 +77,10 @@ fn a_healthy_lan_has_no_finding() {
             "{method}{eth0}"
         );
     }
+    for content in ["ok: route: no default route: ", "ok: firewall: "] {
+        let is_content = |line: &String| line.starts_with(content);
+        assert!(lines.iter().any(is_content), "{content}: {lines:#?}");
+    }
     let is_bob = |line: &String| line.contains("bob~") && line.ends_with(" is linked");
     assert!(lines.iter().any(is_bob), "{lines:#?}");
     assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
@@ -234,7 +238,13 @@ fn a_missing_address_is_named() {
     let host = &lan.hosts[0];
     host.namespace.ip("address flush dev eth0");
     let lines = examine(host, &[]);
-    assert_only(&lines, "interface", &["ip address add ", "dev eth0"]);
+    let parts = ["only lo has an address", "ip address add ", "dev eth0"];
+    assert_only(&lines, "interface", &parts);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("ok: interface: lo has 127.0.0.1"))
+    );
     host.namespace.ip("link set eth0 down");
     assert_only(&examine(host, &[]), "interface", &["ip link set eth0 up"]);
 }

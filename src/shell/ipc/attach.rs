@@ -230,6 +230,7 @@ pub fn execute(
                         content: content.clone(),
                     })));
                 }
+                events.push(EventKind::Notice(notice));
             }
             kind => events.push(kind),
         }

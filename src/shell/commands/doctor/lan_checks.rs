@@ -54,7 +54,10 @@ pub fn check_interfaces(options: &Options, report: &LanReport) -> Vec<Check> {
             }
             _ => "ip -brief link; plug in a cable, or join a WLAN".to_owned(),
         };
-        let content = "no interface has an address, so only programs of this machine are found";
+        let content = match report.interfaces.is_empty() {
+            true => "no interface has an address, so nobody is found",
+            false => "only lo has an address, so only programs of this machine are found",
+        };
         checks.push(Check::finding("interface", content, mend));
     }
     checks

@@ -1,6 +1,7 @@
 //! `p2pchat doctor`: finds out why nobody is here. Each file checks one subject.
 pub mod directory;
 pub mod echo;
+pub mod finders;
 pub mod firewall;
 pub mod host;
 pub mod lan_checks;

@@ -27,10 +27,28 @@ pub fn check_routes(interfaces: &[Interface]) -> Vec<Check> {
     let mut table = String::new();
     let file = File::open("/proc/thread-self/net/route");
     let _ = file.and_then(|file| file.take(ROUTES_MAX_BYTES).read_to_string(&mut table));
-    let routes = table.lines().filter_map(parse_default_route).collect();
+    let routes = table.lines().filter_map(parse_default_route);
+    let routes: Vec<DefaultRoute> = routes.collect();
+    let described = describe_default_route(&routes);
     let mut checks: Vec<Check> = check_default_routes(routes).into_iter().collect();
     checks.extend(check_subnets(interfaces));
+    if checks.is_empty() {
+        checks.push(Check::ok("route", described));
+    }
     checks
+}
+
+/// Says where packets go that are for no network of ours.
+fn describe_default_route(routes: &[DefaultRoute]) -> String {
+    match routes.iter().min_by_key(|route| route.metric) {
+        None => "no default route: only own networks are reached".to_owned(),
+        Some(DefaultRoute {
+            interface, gateway, ..
+        }) if gateway.is_unspecified() => format!("the default route is over {interface}"),
+        Some(DefaultRoute {
+            interface, gateway, ..
+        }) => format!("the default route is over {interface}, by {gateway}"),
+    }
 }
 
 /// Parses a row `NAME DESTINATION GATEWAY FLAGS REFERENCES USES METRIC MASK …`. `None`: it is no

@@ -2,6 +2,7 @@
 use std::io::{self, IsTerminal as _};
 
 use super::directory::check_state;
+use super::finders::check_finders;
 use super::firewall::check_firewall;
 use super::host::run_host;
 use super::lan_checks::{
@@ -54,6 +55,8 @@ fn check_here(options: &Options) -> Result<ExitStatus, Failure> {
     if let Some(ready) = &running {
         let content = format!("{} runs here, on TCP port {}", ready.me, ready.port);
         checks.push(Check::ok("running", content));
+        let directory = options.directory.as_deref();
+        checks.extend(directory.map(check_finders).unwrap_or_default());
     }
     let interval_ms = options.timing.interval_ms.unwrap_or(BEACON_INTERVAL_MS);
     let wait_ms = options.wait_ms.unwrap_or(interval_ms + WAIT_MARGIN_MS);
