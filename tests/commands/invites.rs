@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use p2pchat::Nick;
 use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::Identity;
@@ -133,6 +134,21 @@ fn a_used_or_expired_code_is_void() {
     assert_eq!(expired.wait_code(TIMEOUT), 69);
     run(&lo, "carol", &["join", "-W", "0.5", &code, &carols]).assert_code(69);
     assert!(!lo.host.folder("carols").exists());
+
+    // Long before the end, it is said that nobody has the code any more.
+    let long = format!("{code}@127.0.0.1:9");
+    for (code, why) in [
+        (&code, "nobody on this LAN announces the code: "),
+        (&long, "no inviter answers at the addresses of the code: "),
+    ] {
+        let mut joining = lo.spawn("carol", &["join", "-W", "60", code, &carols]);
+        let sentence = format!("p2pchat: {why}it may be used or void; trying for ");
+        joining
+            .err
+            .wait_for(TIMEOUT, |line| line.starts_with(&sentence));
+        joining.signal(Signal::SIGINT);
+        joining.wait_exit(TIMEOUT);
+    }
 }
 
 /// Without multicast, the long code leads to the inviter. Who cannot store the secret is refused

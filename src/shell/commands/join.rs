@@ -37,6 +37,9 @@ const JOIN_WAIT_MS: u64 = 30_000;
 /// How long the inviter is looked for after another program did not know the code, in
 /// milliseconds: two announcements.
 const WAIT_AFTER_WRONG_CODE_MS: u64 = 2_000;
+/// How long a code is looked for on the LAN before the user hears that nobody announces it, in
+/// milliseconds: three announcements.
+const WAIT_NOTE_AFTER_MS: u64 = 3_000;
 /// Number of exchanges that may end after the other program could have tried to guess our code.
 const GUESSES_MAX: usize = 3;
 /// Longest line of stdin that may be a code, in bytes. The rest is not read.
@@ -98,6 +101,7 @@ pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
         directory: options.directory.as_deref(),
         wrong_inviters: SortedSet::new(),
         guesses: 0,
+        says_wait: options.verbosity > Verbosity::Quiet,
     };
     let inviter = match endpoints.is_empty() {
         true => joining.find_on_lan(options, &mut clock, deadline)?,
@@ -158,6 +162,8 @@ struct Joining<'a> {
     wrong_inviters: SortedSet<SocketAddr>,
     /// Number of programs that may have guessed at our code, and did not prove that they know it.
     guesses: usize,
+    /// Whether the user is still to hear that the inviter is awaited.
+    says_wait: bool,
 }
 
 impl Joining<'_> {
@@ -176,8 +182,12 @@ impl Joining<'_> {
         let mut watch =
             InterfaceWatch::new(poll.registry(), NETLINK_TOKEN, allowed, now).map_err(failed)?;
         let (mut events, mut interfaces) = (Events::with_capacity(64), Vec::new());
+        let note_at = now + WAIT_NOTE_AFTER_MS;
         loop {
             let now = clock.now().time;
+            if note_at <= now {
+                self.say_wait("nobody on this LAN announces the code", now, deadline);
+            }
             if watch.deadline() <= now {
                 let update = watch.refresh(now, poll.registry(), &mut multicast);
                 interfaces = update.changed_interfaces.unwrap_or(interfaces);
@@ -196,7 +206,15 @@ impl Joining<'_> {
             }
             let timeout_ms = match multicast.has_readable() {
                 true => 0,
-                false => deadline.min(watch.deadline()).ms_since(now),
+                false => {
+                    let note_at = Some(note_at).filter(|_| self.says_wait);
+                    let times = [Some(deadline), Some(watch.deadline()), note_at];
+                    times
+                        .into_iter()
+                        .flatten()
+                        .min()
+                        .map_or(0, |at| at.ms_since(now))
+                }
             };
             wait(&mut poll, &mut events, timeout_ms).map_err(failed)?;
             for event in &events {
@@ -255,7 +273,23 @@ impl Joining<'_> {
             if has_answer || self.is_over(clock.now().time, deadline) {
                 return Ok(None);
             }
+            let now = clock.now().time;
+            self.say_wait(
+                "no inviter answers at the addresses of the code",
+                now,
+                deadline,
+            );
             std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    /// Says once why nothing happens yet. A code that is used up has no inviter any more.
+    fn say_wait(&mut self, why: &str, now: Time, deadline: Time) {
+        if std::mem::take(&mut self.says_wait) && now < deadline {
+            let seconds = deadline.ms_since(now).div_ceil(1000);
+            print_sentence(&format!(
+                "{why}: it may be used or void; trying for {seconds} s more, Ctrl-C ends it"
+            ));
         }
     }
 
