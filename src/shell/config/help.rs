@@ -70,7 +70,11 @@ pub fn overview() -> String {
 pub fn command_help(command: &CommandSpec) -> String {
     let mut text = format!("{} [OPTIONS]\n    {}\n\n", command.usage(), command.about);
     for spec in built_options().filter(|spec| spec.subcommands.contains(&command.subcommand)) {
-        push_row(&mut text, &spec.spelling(), spec.about, ABOUT_COLUMN);
+        let about = match spec.id {
+            OptionId::Wait => command.wait,
+            _ => spec.about,
+        };
+        push_row(&mut text, &spec.spelling(), about, ABOUT_COLUMN);
     }
     push_examples(&mut text, command.examples.iter());
     push_statuses(&mut text);

@@ -389,6 +389,16 @@ fn a_command_has_a_help_of_its_own() {
         assert_eq!(options.subcommand, Subcommand::Help, "{line}");
         assert_eq!(options.help_on, on, "{line}");
     }
+    // `--wait` limits something else in each command.
+    for command in COMMAND_SPECS {
+        let text = help(command.subcommand);
+        let is_wait = |line: &&str| line.starts_with("-W, --wait");
+        let wait = text.lines().find(is_wait).unwrap_or_default();
+        let is_overview = command.subcommand == Subcommand::Chat;
+        assert!(wait.ends_with(command.wait) || is_overview, "{text}");
+        assert_eq!(wait.is_empty(), command.wait.is_empty(), "{text}");
+    }
+    assert!(help(Subcommand::Join).contains("how long to look for the inviter (30)\n"));
     // A message may be about help.
     assert_eq!(parsed("send try -h").subcommand, Subcommand::Send);
 }
