@@ -58,13 +58,15 @@ impl LinePattern {
     }
 }
 
-/// Which chat lines are printed. By default all, and also the other lines of the transcript.
+/// Which lines are printed. By default all chat lines, and also the other lines of the transcript.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineFilter {
     /// Only lines of this author.
     pub author: Option<PeerSelector>,
     /// Only lines in which this is found.
     pub pattern: Option<LinePattern>,
+    /// No comings and goings.
+    pub hides_presence: bool,
 }
 
 /// The lines that are printed of a batch.
@@ -151,9 +153,11 @@ impl LineFilter {
             | Notice::Left { .. }
             | Notice::Renamed { .. }
             | Notice::Flapped { .. }
-            | Notice::Presence { .. }
-            | Notice::Gap { .. } => self.is_empty(),
-            Notice::Guest(guest) => self.is_empty() || self.has_guest_line(guest),
+            | Notice::Presence { .. } => self.is_empty() && !self.hides_presence,
+            Notice::Gap { .. } => self.is_empty(),
+            Notice::Guest(guest) => {
+                self.is_empty() && !self.hides_presence || self.has_guest_line(guest)
+            }
             _ => true,
         }
     }

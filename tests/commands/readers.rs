@@ -11,7 +11,9 @@ use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_message
 fn drain(lo: &Loopback, reader: &str) -> Vec<String> {
     let outcome = run(lo, "bob", &["listen", "--as", reader, "--drain"]);
     outcome.assert_code(0);
-    messages(&outcome.out)
+    let lines = messages(&outcome.out);
+    assert_eq!(outcome.out.len(), lines.len(), "only messages: {outcome:?}");
+    lines
 }
 
 /// Each reader begins with its first listen, beside the directory's own, and prints each line once,
@@ -40,16 +42,17 @@ fn each_reader_prints_each_line_once() {
     wait_messages(&one, &["third"]);
     say("fourth");
     wait_messages(&one, &["third", "fourth"]);
+    wait_line(&bob, ": fourth");
     // What stdout has taken is recorded a moment later.
     let folder = lo.host.folder("bob").join("history/open/#general");
-    let printed = |file: &str| {
+    let segment = fs::metadata(folder.join("000001.ndjson")).expect("a segment");
+    let has_printed_all = |file: &str| {
         let state = fs::read_to_string(folder.join(file)).expect("a file of the reader");
-        let words: Vec<String> = state.split(' ').skip(3).map(str::to_owned).collect();
-        words
+        let mut words = state.split_whitespace();
+        words.any(|word| word.parse() == Ok(segment.len()))
     };
-    wait_line(&bob, ": fourth");
     wait_until("it is recorded", TIMEOUT, || {
-        printed("reader.one") == printed("reader")
+        has_printed_all("reader.one") && has_printed_all("reader")
     });
     one.kill();
     drop(one);

@@ -131,6 +131,7 @@ fn a_filter_selects_lines_of_guests() {
         let filter = LineFilter {
             author: PeerSelector::parse(author).ok(),
             pattern: None,
+            hides_presence: false,
         };
         let notices = events().into_iter().map(|(event, ..)| zed(event));
         notices.map(|notice| filter.has_notice(&notice)).collect()

@@ -302,6 +302,7 @@ pub fn parse(
         filter: LineFilter {
             author: sources.last_value(OptionId::From, values::parse_author)?,
             pattern: sources.last_value(OptionId::Match, values::parse_line_pattern)?,
+            hides_presence: sources.has_flag(OptionId::Drain),
         },
         count: sources.last_value(OptionId::Count, values::parse_count)?,
         wait_ms: sources.last_value(OptionId::Wait, values::parse_wait_ms)?,
