@@ -120,7 +120,7 @@ impl Node {
         self.delivery_tracker
             .link_up(&self.ctx, &mut self.logs, stream);
         self.rooms.link_up(&mut self.ctx, stream);
-        self.profile.link_up(&mut self.ctx, stream);
+        self.own_presence.link_up(&mut self.ctx, stream);
         self.update_shared_rooms(stream);
         self.replication.link_up(&self.ctx, &self.logs, stream);
         self.replication.offer_to_carriers(&self.ctx, &self.logs);

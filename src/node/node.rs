@@ -20,8 +20,8 @@ use crate::node::discovery::exchange::PeerExchange;
 use crate::node::guests::guests::{GuestConfig, Guests};
 use crate::node::membership::gone_peers::GonePeers;
 use crate::node::membership::known_peers::KnownPeers;
+use crate::node::membership::own_presence::OwnPresence;
 use crate::node::membership::presence::Presence;
-use crate::node::membership::profile::Profile;
 use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
@@ -49,7 +49,7 @@ pub struct Node {
     pub(super) dialer: Dialer,
     pub(super) exchange: PeerExchange,
     guests: Guests,
-    pub(super) profile: Profile,
+    pub(super) own_presence: OwnPresence,
     pub(super) typists: Typists,
     pub(super) gone_peers: GonePeers,
     has_left: bool,
@@ -90,7 +90,7 @@ impl Node {
             dialer,
             exchange: PeerExchange::default(),
             guests,
-            profile: Profile::default(),
+            own_presence: OwnPresence::default(),
             typists: Typists::default(),
             gone_peers: GonePeers::default(),
             has_left: false,
@@ -324,8 +324,8 @@ impl Node {
                     self.replication.room_left(&mut self.ctx, &room);
                 }
             }
-            Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
-            Command::Away(away) => self.profile.set_away(ctx, away, self.rooms.joined()),
+            Command::Nick(nick) => self.own_presence.set_nick(ctx, nick, self.rooms.joined()),
+            Command::Away(away) => self.own_presence.set_away(ctx, away, self.rooms.joined()),
             Command::Type(target) => self.typists.type_to(ctx, &self.known_peers, target),
             Command::Peers => self.list_peers(),
             Command::Stats => {

@@ -3,8 +3,8 @@
 pub mod flap_damping;
 pub mod gone_peers;
 pub mod known_peers;
+pub mod own_presence;
 pub mod presence;
-pub mod profile;
 pub mod resolve_name;
 pub mod rooms;
 pub mod roster;

@@ -9,7 +9,7 @@ use crate::wire::message::Message;
 
 /// Sends changes of our name and of our presence to the linked peers.
 #[derive(Default)]
-pub struct Profile {
+pub struct OwnPresence {
     last_renamed: Time,
     away: Option<AwayText>,
     /// Whether a linked peer may believe something else than what a link without a message means:
@@ -17,7 +17,7 @@ pub struct Profile {
     has_been_away: bool,
 }
 
-impl Profile {
+impl OwnPresence {
     /// Changes our name. Sends the new name on every link, and notifies the user in each joined
     /// room.
     pub fn set_nick(&mut self, ctx: &mut Context, nick: Nick, joined: &[Room]) {
