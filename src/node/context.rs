@@ -15,6 +15,7 @@ use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::interface::Interface;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::presence::profile::Profile;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
 use crate::base::timing::Timing;
@@ -24,6 +25,7 @@ use crate::node::author_clocks::AuthorClocks;
 use crate::node::guest_table::GuestTable;
 use crate::node::link::{Link, Route};
 use crate::node::misbehaviour::MisbehaviourTable;
+use crate::node::profile_state::OwnProfile;
 use crate::node::standing::{Rank, Standing};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
@@ -78,6 +80,8 @@ pub struct NodeConfig {
     pub receipts: String,
     /// The addresses that were last saved with [`Output::SaveAddresses`]. Empty if none were saved.
     pub addresses: String,
+    /// The profile that was last saved with [`Output::SaveProfile`]. Empty if none was saved.
+    pub profile: String,
     /// The state in which the last run ended, if it ended cleanly.
     pub resume: Option<ResumeState>,
 }
@@ -182,6 +186,8 @@ pub struct Context {
     pub acquaintances: Acquaintances,
     /// What keys were proved to have done wrong in this run.
     pub misbehaviour: MisbehaviourTable,
+    /// What our user says about itself.
+    pub own_profile: OwnProfile,
     /// The people of foreign networks.
     pub guests: GuestTable,
     /// The peers that we want to be linked with.
@@ -229,6 +235,7 @@ impl Context {
             author_clocks: AuthorClocks::default(),
             acquaintances: Acquaintances::default(),
             misbehaviour: MisbehaviourTable::default(),
+            own_profile: OwnProfile::load(&config.profile),
             guests: GuestTable::default(),
             topology: Topology::default(),
             last_peer_event: now.time,
@@ -293,6 +300,13 @@ impl Context {
     /// Queues a notice.
     pub fn notify(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
+    }
+
+    /// Changes what our user says about itself, and saves it.
+    pub fn change_profile(&mut self, change: impl FnOnce(&mut Profile)) {
+        if let Some(text) = self.own_profile.change(change) {
+            self.emit(Output::SaveProfile(text));
+        }
     }
 
     /// Takes the oldest queued output.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::notice::Notice;
-use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, GuestProfile, guest_name};
+use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{Nick, PeerSelector, Room};
+use crate::base::presence::profile::Profile;
 use crate::base::table::SortedMap;
 use crate::base::time::{Time, WallTime};
 
@@ -68,7 +69,7 @@ pub struct Guest {
     /// Until when a list from the guest is awaited.
     pub list_awaited_until: Option<Time>,
     /// What the guest says about itself.
-    pub profile: GuestProfile,
+    pub profile: Profile,
     recent: VecDeque<String>,
 }
 
@@ -219,14 +220,14 @@ impl GuestTable {
             profile_sent_at: None,
             reminded_at: now,
             list_awaited_until: None,
-            profile: GuestProfile::default(),
+            profile: Profile::default(),
             recent: VecDeque::new(),
         });
         Some(id)
     }
 
     /// Replaces what a guest says about itself. Beyond [`GUEST_AVATARS_MAX`], drops the picture.
-    pub fn set_profile(&mut self, id: GuestId, mut profile: GuestProfile) {
+    pub fn set_profile(&mut self, id: GuestId, mut profile: Profile) {
         let others = self.guests.iter().filter(|guest| guest.id != id);
         if others.filter(|g| g.profile.avatar.is_some()).count() >= GUEST_AVATARS_MAX {
             profile.avatar = None;

@@ -12,6 +12,7 @@ use crate::base::presence::away::AwayText;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
+use crate::node::profile_state::LinkProfile;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
@@ -85,6 +86,8 @@ pub struct Link {
     pub probes_left: u8,
     /// Round-trip time of the last answered ping, in milliseconds.
     pub rtt_ms: Option<u64>,
+    /// What the link has brought and sent of profiles.
+    pub profile: LinkProfile,
     /// The peer's rooms, as hashes keyed with the handshake: see
     /// [`room_hash`](crate::wire::message::room_hash).
     pub room_hashes: SortedSet<String>,

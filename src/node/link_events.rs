@@ -8,6 +8,7 @@ use crate::base::presence::away::AwayText;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
+use crate::node::membership::profiles;
 use crate::node::membership::routes::Loss;
 use crate::node::node::Node;
 use crate::node::peer_clock::PeerClock;
@@ -78,6 +79,7 @@ impl Node {
         if link.end == LinkEnd::Left {
             self.routes.remove_peer(&mut self.ctx, &peer, link.run);
         }
+        self.profiles.end(&peer);
         self.replication.link_down(link.stream);
         self.replication.offer_to_carriers(&self.ctx, &self.logs);
         self.presence.link_down(&self.ctx, &link);
@@ -210,6 +212,8 @@ impl Node {
                 let away = away.as_deref().map(AwayText::cut);
                 self.presence.set_away(ctx, stream, away);
             }
+            Message::ProfileRequest(request) => profiles::answer(ctx, stream, &request),
+            Message::ProfileReply(reply) => self.profiles.handle_reply(ctx, stream, &reply),
             Message::Typing { target } => self.typists.handle_typing(ctx, stream, &target),
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {

@@ -74,8 +74,9 @@
 //!     Lines passed while the store fails wait in memory.
 //! 17. Keep for the next run: all entries of
 //!     [`Output::SaveKnownPeer`](crate::Output::SaveKnownPeer) in their order, and the last text
-//!     each of [`Output::SaveReceipts`](crate::Output::SaveReceipts) and
-//!     [`Output::SaveAddresses`](crate::Output::SaveAddresses).
+//!     each of [`Output::SaveReceipts`](crate::Output::SaveReceipts),
+//!     [`Output::SaveAddresses`](crate::Output::SaveAddresses) and
+//!     [`Output::SaveProfile`](crate::Output::SaveProfile).
 //!
 //! ## At the end of a run
 //!
@@ -97,6 +98,7 @@ pub mod misbehaviour;
 #[allow(clippy::module_inception)]
 pub mod node;
 pub mod peer_clock;
+pub mod profile_state;
 pub mod query;
 pub mod replication;
 pub mod save_barrier;

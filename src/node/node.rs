@@ -22,6 +22,7 @@ use crate::node::membership::gone_peers::GonePeers;
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::own_presence::OwnPresence;
 use crate::node::membership::presence::Presence;
+use crate::node::membership::profiles::{self, Profiles};
 use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
@@ -50,6 +51,7 @@ pub struct Node {
     pub(super) exchange: PeerExchange,
     guests: Guests,
     pub(super) own_presence: OwnPresence,
+    pub(super) profiles: Profiles,
     pub(super) typists: Typists,
     pub(super) gone_peers: GonePeers,
     has_left: bool,
@@ -91,6 +93,7 @@ impl Node {
             exchange: PeerExchange::default(),
             guests,
             own_presence: OwnPresence::default(),
+            profiles: Profiles::default(),
             typists: Typists::default(),
             gone_peers: GonePeers::default(),
             has_left: false,
@@ -158,6 +161,7 @@ impl Node {
         liveness::state_deadlines(ctx, &mut deadlines);
         self.presence.state_deadlines(&mut deadlines);
         self.typists.state_deadlines(&mut deadlines);
+        self.profiles.state_deadlines(&mut deadlines);
         self.routes.state_deadlines(&mut deadlines);
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
@@ -173,6 +177,7 @@ impl Node {
         self.handshakes.handle_timeout(&mut self.ctx, events);
         liveness::handle_timeout(&mut self.ctx, events);
         self.typists.handle_timeout(&mut self.ctx);
+        self.profiles.handle_timeout(&self.ctx);
         for peer in self.presence.handle_timeout(&mut self.ctx) {
             self.update_presence(&peer);
         }
@@ -327,6 +332,10 @@ impl Node {
             Command::Nick(nick) => self.own_presence.set_nick(ctx, nick, self.rooms.joined()),
             Command::Away(away) => self.own_presence.set_away(ctx, away, self.rooms.joined()),
             Command::Type(target) => self.typists.type_to(ctx, &self.known_peers, target),
+            Command::Profile(command) => profiles::execute(ctx, command),
+            Command::FetchProfile { peer, wants_avatar } => {
+                self.profiles.fetch(ctx, peer, wants_avatar)
+            }
             Command::Peers => self.list_peers(),
             Command::Stats => {
                 let counters = self.stats();

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::event::peer::{Peer, PeerInfo};
+use crate::base::guests::guest::GuestInfo;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::missing_lines::{Delivery, SyncState, Undelivered};
 use crate::base::name::{FolderName, Room, Target};
+use crate::base::presence::profile::Profile;
 use crate::base::range::LogRange;
 use crate::base::time::{Time, WallTime};
 use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::membership::profiles;
 use crate::node::membership::roster;
 use crate::node::node::Node;
 use crate::node::replication::{delivery, fork_repair, sync::sync_state};
@@ -102,6 +105,21 @@ impl Node {
             || are_links_expected
                 && (self.handshakes.is_expecting_link(now)
                     || self.dialer.is_expecting_discovered_peer(&self.ctx))
+    }
+
+    /// The guests, gone ones included.
+    pub fn guests(&self) -> Vec<GuestInfo> {
+        self.ctx.guests.list()
+    }
+
+    /// Whether the profile of this peer was requested, and may still come.
+    pub fn is_fetching_profile(&self, peer: &PeerId) -> bool {
+        self.profiles.is_fetching(peer)
+    }
+
+    /// What this linked peer says about itself, as far as it has come.
+    pub fn profile_of(&self, peer: &PeerId) -> Option<&Profile> {
+        profiles::received(&self.ctx, peer)
     }
 
     /// The network to which this node belongs.

@@ -19,6 +19,8 @@ pub enum Timer {
     SummarizeFlaps,
     /// When a peer no longer counts as typing.
     EndTyping,
+    /// When to give up a profile that a peer does not send.
+    FetchProfile,
     /// When to send changed routes to the neighbours.
     AdvertiseRoutes,
     /// When to accept routes to a lost member again, and when to forget it.

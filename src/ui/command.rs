@@ -1,6 +1,6 @@
 //! Parses typed lines into commands.
 use crate::base::event::command::Command;
-use crate::base::guests::guest::{GuestProfile, HAS_GUESTS, PICTURE_MAX_BYTES, is_picture};
+use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::line_key::LineKey;
 use crate::base::lines::Lines;
@@ -9,6 +9,9 @@ use crate::base::presence::away::{AWAY_TEXT_MAX_BYTES, AwayText, HAS_PRESENCE};
 use crate::base::presence::typing::TypingTarget;
 use crate::base::text::line_form::LineForm;
 use crate::base::trust::level::HAS_TRUST;
+use crate::ui::profile::profile_command::{
+    TypedProfile, parse_avatar_command, parse_lsnp_profile, parse_profile_command,
+};
 use crate::ui::trust_command::{
     TrustCommand, parse_ignore, parse_trust, parse_unignore, parse_verify, parse_whois,
 };
@@ -56,6 +59,15 @@ pub enum UserCommand {
     Connect(String),
     /// List known peers, or change what is known of one.
     Trust(TrustCommand),
+    /// Show what a peer or a guest says about itself, with its picture.
+    Avatar {
+        /// Whose.
+        selector: PeerSelector,
+        /// The file to which the frontend saves the picture. `None`: to none.
+        file: Option<String>,
+    },
+    /// Set the picture of our profile from a file. Only a frontend reads files.
+    AvatarFile(String),
     /// Show or change a setting of this user.
     Set {
         /// The name of the setting. `None`: show all.
@@ -109,7 +121,11 @@ pub const HELP: &str = "\
 /verify NAME [FP] its fingerprint; compare the one that was read to you
 /ignore [NAME]    print no lines of somebody; whose are not printed
 /unignore NAME    print them again
-/whois NAME       key, fingerprint and whereabouts of somebody
+/whois NAME       key, fingerprint, whereabouts and profile of somebody
+/avatar NAME FILE save the picture of somebody in a new file
+/profile [FIELD VALUE]
+                  what you say about yourself, on request: name, status, avatar
+                  (a file) or any field; the value - removes it
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /post TEXT        say a line here
@@ -161,6 +177,14 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
         "ignore" if HAS_TRUST => parse_ignore(argument).map(UserCommand::Trust),
         "unignore" if HAS_TRUST => parse_unignore(argument).map(UserCommand::Trust),
         "whois" if HAS_TRUST => parse_whois(argument).map(UserCommand::Trust),
+        "profile" => Ok(match parse_profile_command(argument)? {
+            TypedProfile::Command(command) => UserCommand::Core(Command::Profile(command)),
+            TypedProfile::AvatarFile(path) => UserCommand::AvatarFile(path),
+        }),
+        "avatar" => {
+            let (selector, file) = parse_avatar_command(argument)?;
+            Ok(UserCommand::Avatar { selector, file })
+        }
         "stats" => Ok(UserCommand::Core(Command::Stats)),
         "lsnp" if HAS_GUESTS => {
             parse_lsnp_request(argument).map(|it| UserCommand::Core(Command::Lsnp(it)))
@@ -371,34 +395,11 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
 pub fn parse_lsnp_request(text: &str) -> Result<LsnpRequest, String> {
     let (word, argument) = text.split_once(' ').unwrap_or((text, ""));
     match (word, argument.trim()) {
-        ("PROFILE", argument) => parse_profile(argument).map(LsnpRequest::Profile),
+        ("PROFILE", argument) => parse_lsnp_profile(argument).map(LsnpRequest::Profile),
         ("LIST", "") => Ok(LsnpRequest::List),
         ("VERBOSE", "") => Ok(LsnpRequest::Verbose),
         _ => Err("/lsnp takes PROFILE NAME|STATUS, LIST or VERBOSE".into()),
     }
-}
-
-/// Parses `NAME|STATUS`, or `NAME|STATUS|data:TYPE;base64,DATA`.
-fn parse_profile(text: &str) -> Result<GuestProfile, String> {
-    let mut fields = text.splitn(3, '|').map(str::trim);
-    let mut field = || fields.next().unwrap_or_default();
-    let (display_name, status, picture) = (field(), field(), field());
-    let avatar = match picture
-        .strip_prefix("data:")
-        .map(|url| url.split_once(";base64,"))
-    {
-        Some(Some((kind, data))) if is_picture(data) => Some((kind.to_owned(), data.to_owned())),
-        Some(Some((_, data))) if data.len() > PICTURE_MAX_BYTES => {
-            return Err("the picture is larger than 45 KiB: choose a smaller one".into());
-        }
-        None if picture.is_empty() => None,
-        _ => return Err("the picture is no data URL: data:image/png;base64,…".into()),
-    };
-    Ok(GuestProfile {
-        display_name: display_name.to_owned(),
-        status: status.to_owned(),
-        avatar,
-    })
 }
 
 /// Parses a room name as a user types it.

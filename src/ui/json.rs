@@ -12,6 +12,8 @@ use super::json_parser::fields::TROUBLE_SUFFIX;
 use super::json_peers::{
     append_flaps, append_membership, append_peer, append_presence, append_receipt, append_typing,
 };
+use super::profile::profile_command::format_profile_command;
+use super::profile::profile_json::append_own_profile;
 use super::request::{Listen, Request, RequestKind};
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
@@ -25,6 +27,7 @@ use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::lines::Lines;
 use crate::base::name::Room;
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::text::line_form::LineForm;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::HAS_TRUST;
@@ -255,8 +258,9 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
         UserCommand::Clear => "/clear".to_owned(),
         UserCommand::Verbose => "/verbose".to_owned(),
         UserCommand::Quit => "/quit".to_owned(),
+        UserCommand::Avatar { selector, .. } => format!("/avatar {selector}"),
         // The frontend executes it.
-        UserCommand::Set { .. } => String::new(),
+        UserCommand::Set { .. } | UserCommand::AvatarFile(_) => String::new(),
         UserCommand::SendToRoom { room, lines, form } => {
             let target = room.as_ref().map(Room::as_str);
             return append_send(target, lines, *form, None, after, out);
@@ -289,10 +293,13 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
                 return append_log_request("read", log, *sequence, *sequence, out);
             }
             Command::Type(target) => return append_typing(target, out),
+            Command::Profile(command) if HAS_PROFILE => format_profile_command(command),
+            Command::Profile(_) => return,
             Command::Lsnp(request) => lsnp_commands::format_request(request),
             Command::Publish { .. }
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
+            | Command::FetchProfile { .. }
             | Command::Sync
             | Command::Leave => return,
         },
@@ -417,6 +424,7 @@ fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
         Notice::Peers(views) => views.iter().for_each(|view| append_peer(view, out)),
         Notice::Guests(guests) => guests.iter().for_each(|guest| append_guest(guest, out)),
         Notice::Guest(notice) => append_guest_event(notice, out),
+        Notice::OwnProfile(profile) => append_own_profile(profile, out),
         Notice::Rooms(rooms) => {
             let mut line = JsonLine::new("rooms", out);
             line.rooms(rooms);

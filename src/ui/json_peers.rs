@@ -5,8 +5,10 @@ use crate::base::event::notice::FlapKind;
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::name::{Nick, Room};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::presence::typing::TypingTarget;
 use crate::base::time::WallTime;
+use crate::ui::profile::profile_json::append_profile;
 
 pub(super) fn append_membership(
     kind: &str,
@@ -125,6 +127,9 @@ pub(super) fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
     }
     if let Some(away) = &view.away {
         line.string("away", away.as_str());
+    }
+    if let Some(profile) = view.profile.as_ref().filter(|_| HAS_PROFILE) {
+        append_profile(&mut line, profile);
     }
     line.finish();
 }

@@ -12,6 +12,7 @@ pub mod json_parser;
 pub mod json_peers;
 pub mod line_filter;
 pub mod line_format;
+pub mod profile;
 pub mod request;
 pub mod sanitize;
 pub mod session_event;

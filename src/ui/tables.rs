@@ -8,6 +8,7 @@ use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::{GuestInfo, guest_name};
 use crate::base::name::Room;
 use crate::base::trust::fingerprint::Fingerprint;
+use crate::ui::profile::profile_text::format_profile;
 use crate::ui::sanitize::sanitize;
 use crate::ui::trust_command::TrustEntry;
 
@@ -224,9 +225,14 @@ fn trust_columns(entry: &TrustEntry) -> [String; TRUST_HEADING.len()] {
     ]
 }
 
-/// Formats the answer to /whois: what is known of each key, and where the peer is now.
-pub fn format_whois(entries: &[TrustEntry], peers: &[PeerInfo]) -> String {
+/// Formats the answer to /whois: what is known of each key, where the peer is now, and what it says
+/// about itself; or where guests are, and what they say.
+pub fn format_whois(entries: &[TrustEntry], peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
     let mut out = String::new();
+    for guest in guests {
+        out += &format_users(&[], std::slice::from_ref(guest));
+        out += &format_profile(&guest_name(&guest.nick), &guest.profile);
+    }
     for entry in entries {
         let id = entry.known.id;
         out += &format_trust_entry(entry);
@@ -236,6 +242,10 @@ pub fn format_whois(entries: &[TrustEntry], peers: &[PeerInfo]) -> String {
         match here.is_empty() {
             true => out += "not here\n",
             false => out += &format_users(&here, &[]),
+        }
+        for info in here {
+            let profile = info.profile.unwrap_or_default();
+            out += &format_profile(&info.peer.to_string(), &profile);
         }
     }
     out

@@ -180,6 +180,7 @@ impl TextRenderer {
             | Notice::Guests(_)
             | Notice::SentToGuest(_)
             | Notice::Rooms(_)
+            | Notice::OwnProfile(_)
             | Notice::Stats { .. }
             | Notice::Delivered { .. }
             | Notice::Resolved { .. }

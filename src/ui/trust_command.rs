@@ -17,8 +17,13 @@ pub enum TrustCommand {
         /// The id or the connection code, as the user typed it.
         key: String,
     },
-    /// Show what is known of a peer, and where it is.
-    Whois(PeerSelector),
+    /// Show what is known of a peer, where it is, and what it says about itself.
+    Whois {
+        /// The peer, or a guest.
+        selector: PeerSelector,
+        /// Whether its whole picture is requested, too.
+        wants_avatar: bool,
+    },
     /// Bind the name of a known or present peer to its key.
     Bind(PeerSelector),
     /// Forget a known peer, and end its ban.
@@ -52,7 +57,7 @@ impl TrustCommand {
             | TrustCommand::Ignore(Some(_))
             | TrustCommand::Unignore(_) => true,
             TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
-            TrustCommand::List | TrustCommand::Whois(_) | TrustCommand::Ignore(None) => false,
+            TrustCommand::List | TrustCommand::Whois { .. } | TrustCommand::Ignore(None) => false,
         }
     }
 }
@@ -204,7 +209,11 @@ pub fn parse_verify(text: &str) -> Result<TrustCommand, String> {
 pub fn parse_whois(text: &str) -> Result<TrustCommand, String> {
     match text {
         "" => Err("whois needs a name".to_owned()),
-        name => Ok(TrustCommand::Whois(parse_selector(name)?)),
+        name => Ok(TrustCommand::Whois {
+            selector: PeerSelector::parse(name)
+                .map_err(|error| format!("the name {name} {error}"))?,
+            wants_avatar: false,
+        }),
     }
 }
 
@@ -213,7 +222,7 @@ pub fn format_trust(command: &TrustCommand) -> String {
     match command {
         TrustCommand::List => "list".to_owned(),
         TrustCommand::Add { nick, key } => format!("add {nick} {key}"),
-        TrustCommand::Whois(selector) => format!("whois {selector}"),
+        TrustCommand::Whois { selector, .. } => format!("whois {selector}"),
         TrustCommand::Bind(selector) => selector.to_string(),
         TrustCommand::Forget(selector) => format!("forget {selector}"),
         TrustCommand::Ban(selector) => format!("ban {selector}"),

@@ -9,8 +9,10 @@ use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::range::LogRange;
 use crate::base::time::WallTime;
+use crate::wire::profile::messages::{ProfileReply, ProfileRequest};
 
 /// Maximum number of logs in one `have` or `want`. A sender that has more logs to list sends
 /// several messages.
@@ -83,6 +85,12 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         away: Option<String>,
     },
+    /// Requests what the receiver's user says about itself.
+    #[serde(skip)]
+    ProfileRequest(ProfileRequest),
+    /// What the sender's user says about itself.
+    #[serde(skip)]
+    ProfileReply(ProfileReply),
     /// The sender's user types a line.
     Typing {
         /// For whom the line will be: a room `#name` or the receiver `@id`.
@@ -438,13 +446,21 @@ impl Message {
             "hello" => Message::Hello(parse_json(bytes)?),
             "have" => Message::Have(parse_json(bytes)?),
             "members" => Message::Members(parse_json(bytes)?),
+            "profile_request" if HAS_PROFILE => Message::ProfileRequest(parse_json(bytes)?),
+            "profile_reply" if HAS_PROFILE => Message::ProfileReply(parse_json(bytes)?),
             _ => parse_json::<MessageFields>(bytes)?.into_message(&kind.name)?,
         })
     }
 
     /// Encodes the message as JSON.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        // Not variants that serde knows, so that they cost nothing where they are not built.
+        let json = match self {
+            Message::ProfileRequest(request) if HAS_PROFILE => serde_json::to_vec(request),
+            Message::ProfileReply(reply) if HAS_PROFILE => serde_json::to_vec(reply),
+            message => serde_json::to_vec(message),
+        };
+        json.unwrap_or_default()
     }
 }
 

@@ -27,6 +27,7 @@ pub mod nat_pmp;
 pub mod noise;
 #[cfg(feature = "nat")]
 pub mod pcp;
+pub mod profile;
 pub mod sealed;
 pub mod secret;
 pub mod stream_protocol;

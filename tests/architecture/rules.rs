@@ -57,6 +57,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
                 "author_clocks",
                 "guest_table",
                 "misbehaviour",
+                "profile_state",
             ],
             &[
                 "hybrid_clock",

@@ -209,6 +209,18 @@ fn guests_are_listed_and_marked() {
     );
     assert_eq!(row["avatar"], "YSBwaWN0dXJl");
     assert!(row.get("sender").is_none());
+    let mut alice = alice;
+    alice.say("/whois guest/zed");
+    for end in [
+        "  name: Zed",
+        "  status: busy",
+        "  avatar: image/png, 9 bytes",
+    ] {
+        wait_error_line(&alice, end);
+    }
+    // What alice says about herself goes to guests, too.
+    alice.say("/profile status in a meeting");
+    wait_line_with(&zed, &["PROFILE ", "STATUS=in a meeting"]);
     zed.say("POST hello");
     let post = wait_line_with(&json, &["\"content\":\"hello\""]);
     let (_, rest) = post.split_once("\"target\"").expect("a target");

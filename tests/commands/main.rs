@@ -41,6 +41,8 @@ mod lsnp;
 mod newcomers;
 mod news;
 mod peers;
+#[cfg(feature = "profile")]
+mod profile;
 mod readers;
 mod reload;
 mod restart;

@@ -22,6 +22,8 @@ mod many_peers;
 mod misbehaviour;
 mod mutations;
 mod other_versions;
+#[cfg(feature = "profile")]
+mod profiles;
 mod replication;
 mod rooms;
 mod routes;

@@ -1,9 +1,10 @@
 //! Guests: as text, as JSON lines and back, and the words of LSNP's users.
 use p2pchat::base::event::notice::Notice;
-use p2pchat::base::guests::guest::{GuestInfo, GuestProfile};
+use p2pchat::base::guests::guest::GuestInfo;
 use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::name::{Nick, PeerSelector, Room};
+use p2pchat::base::presence::profile::{Avatar, Profile};
 use p2pchat::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
 use p2pchat::ui::line_filter::LineFilter;
 use p2pchat::ui::line_format::LineFormat;
@@ -32,7 +33,7 @@ fn info() -> GuestInfo {
         found_via: FoundVia::Lsnp,
         is_gone: false,
         rooms: vec![lsnp()],
-        profile: GuestProfile::default(),
+        profile: Profile::default(),
     }
 }
 
@@ -152,11 +153,7 @@ fn guests_are_listed_behind_peers() {
     assert!(tables::format_peer_table(&[], &[info()]).contains("guest/zed"));
     let mut gone = info();
     gone.is_gone = true;
-    gone.profile = GuestProfile {
-        display_name: "Zed Z".to_owned(),
-        status: "busy".to_owned(),
-        avatar: Some(("image/png".to_owned(), "YQ==".to_owned())),
-    };
+    gone.profile = Profile::new("Zed Z", "busy", Avatar::new("image/png", "YQ=="));
     let expected = r##"{"type":"peer","username":"zed","name":"guest/zed","address":"10.0.0.7:9000","found":"lsnp","state":"gone","rtt_ms":null,"rooms":["#lsnp"],"guest":true,"display_name":"Zed Z","status":"busy","avatar_type":"image/png","avatar":"YQ=="}"##;
     let mut line = Vec::new();
     json::append_event(

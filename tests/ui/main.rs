@@ -8,6 +8,8 @@ mod editor;
 #[cfg(feature = "guests")]
 mod guests;
 mod json;
+#[cfg(feature = "profile")]
+mod profile;
 mod sanitize;
 mod support;
 mod tables;

@@ -166,6 +166,7 @@ pub fn presence(peer: &Peer, away: Option<&str>, at: WallTime) -> Notice {
 /// Bob, linked over multicast, in two rooms.
 pub fn bob_info() -> PeerInfo {
     PeerInfo {
+        profile: None,
         peer: peer(2, "bob"),
         address: Some("10.0.0.7:9999".parse().unwrap()),
         found_via: FoundVia::Multicast,

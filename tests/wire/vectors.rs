@@ -4,6 +4,8 @@ use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId};
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{Nick, Room, Target};
+#[cfg(feature = "profile")]
+use p2pchat::base::presence::profile::{Avatar, Profile};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{self, Beacon, BeaconKind};
@@ -15,6 +17,10 @@ use p2pchat::wire::message::{
     room_hash,
 };
 use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role};
+#[cfg(feature = "profile")]
+use p2pchat::wire::profile::file::{format_file, parse_file};
+#[cfg(feature = "profile")]
+use p2pchat::wire::profile::messages::{ProfileReply, ProfileRequest};
 use p2pchat::wire::sealed;
 use p2pchat::wire::secret::NetworkKeys;
 use rand_chacha::ChaCha20Rng;
@@ -250,6 +256,54 @@ fn profile() {
     let vector = vector("profile.txt");
     let username = vector.text("username").to_owned();
     assert_message(&vector, "json", Message::Profile { username });
+}
+
+#[cfg(feature = "profile")]
+#[test]
+fn profiles_on_request() {
+    let vectors = vectors("profile_reply.txt");
+    for (vector, avatar_from) in vectors.iter().zip([None, None, Some(0)]) {
+        let version = match avatar_from {
+            None if vector.text("json").len() < 30 => 0,
+            _ => vector.number("version"),
+        };
+        let request = ProfileRequest {
+            version,
+            avatar_from,
+        };
+        assert_message(vector, "json", Message::ProfileRequest(request));
+    }
+    let version = vectors[3].number("version");
+    let mut profile = Profile::new(vectors[3].text("name"), vectors[3].text("status"), None);
+    let size = vectors[3].number("avatar_bytes");
+    profile.avatar = Avatar::without_data(vectors[3].text("avatar_type"), size);
+    let whole = ProfileReply::new(version, &profile);
+    assert_eq!(whole.profile(), Some(profile));
+    assert_message(&vectors[3], "json", Message::ProfileReply(whole));
+    let short = ProfileReply {
+        version,
+        ..ProfileReply::default()
+    };
+    assert_message(&vectors[4], "json", Message::ProfileReply(short.clone()));
+    let part = ProfileReply {
+        avatar_from: Some(0),
+        avatar: Some(vectors[5].text("avatar").to_owned()),
+        ..short
+    };
+    assert_message(&vectors[5], "json", Message::ProfileReply(part));
+}
+
+/// The file in which our own profile is kept.
+#[cfg(feature = "profile")]
+#[test]
+fn a_profile_in_a_file() {
+    let text = format!("{}\n", vectors("profile_reply.txt")[6].text("file"));
+    let profile = Profile::new("", "busy", Avatar::new("image/png", "iVBO"));
+    assert_eq!(format_file(&profile), text);
+    assert_eq!(parse_file(&text), profile);
+    for damaged in ["", "{", "[]", &text[1..]] {
+        assert_eq!(parse_file(damaged), Profile::default(), "{damaged}");
+    }
 }
 
 #[test]

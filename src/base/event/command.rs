@@ -2,9 +2,11 @@
 use crate::base::batch::LogId;
 use crate::base::guests::guest::GuestLines;
 use crate::base::guests::lsnp::LsnpRequest;
+use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, PeerSelector, Room, Target};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::profile::ProfileCommand;
 use crate::base::presence::typing::TypingTarget;
 use crate::base::request_id::RequestId;
 use crate::base::text::line_form::LineForm;
@@ -47,6 +49,16 @@ pub enum Command {
     Nick(Nick),
     /// Say that the user is away, and why; or, with `None`, that the user is back.
     Away(Option<AwayText>),
+    /// Show what our user says about itself, or change it. Answered by `Notice::OwnProfile`.
+    Profile(ProfileCommand),
+    /// Request what a linked peer says about itself.
+    /// [`Node::is_fetching_profile`](crate::node::node::Node::is_fetching_profile) says until when.
+    FetchProfile {
+        /// The peer.
+        peer: PeerId,
+        /// Whether its whole picture is requested, too.
+        wants_avatar: bool,
+    },
     /// Say that our user types a line.
     Type(TypingTarget),
     /// List the linked, discovered and reachable peers. Answered by `Notice::Peers`, and

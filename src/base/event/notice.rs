@@ -11,6 +11,7 @@ use crate::base::guests::guest_event::GuestNotice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::profile::Profile;
 use crate::base::time::WallTime;
 
 /// What a flapping peer does again and again.
@@ -136,6 +137,8 @@ pub enum Notice {
     Guest(GuestNotice),
     /// A part of the answer to `Command::SendToGuest`.
     SentToGuest(GuestLinesResult),
+    /// The answer to `Command::Profile`.
+    OwnProfile(Profile),
     /// The answer to `Command::Resolve`.
     Resolved {
         /// The number from `Command::Resolve`.

@@ -72,6 +72,9 @@ pub enum Output {
     /// Save the addresses at which peers were linked. This text replaces the previously saved text.
     /// The shell passes it to the core when the next run starts. Only the core interprets it.
     SaveAddresses(String),
+    /// Save what our user says about itself. This text replaces the previously saved text. The
+    /// shell passes it to the core when the next run starts. Only the core interprets it.
+    SaveProfile(String),
     /// Report an event to the sessions.
     Notice(Notice),
 }

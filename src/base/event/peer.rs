@@ -6,6 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
 use crate::base::name::{Nick, Room};
 use crate::base::presence::away::AwayText;
+use crate::base::presence::profile::Profile;
 use crate::base::time::{TenthsMs, WallTime};
 use crate::base::trust::level::Familiarity;
 
@@ -40,6 +41,8 @@ pub struct PeerInfo {
     pub via: Option<Peer>,
     /// Why the peer is away. `None`: it is not, as far as known.
     pub away: Option<AwayText>,
+    /// What the peer says about itself, as far as it has come. Only /whois shows it.
+    pub profile: Option<Profile>,
     /// How well the peer is known.
     pub familiarity: Familiarity,
     /// Is the peer linked, known or gone?

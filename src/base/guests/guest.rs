@@ -7,6 +7,7 @@ use crate::base::batch::LogId;
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
+use crate::base::presence::profile::Profile;
 use crate::base::text::line_form::LineForm;
 
 /// Whether this program is built with guests. Where this is false, the code for them is unused, and
@@ -102,17 +103,6 @@ pub fn is_picture(text: &str) -> bool {
     fits && BASE64.decode(text.as_bytes()).is_ok()
 }
 
-/// What a guest says about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GuestProfile {
-    /// The name to be shown beside the guest's own one. Empty: none.
-    pub display_name: String,
-    /// What the guest does. Empty: none.
-    pub status: String,
-    /// The MIME type of the guest's picture, and the picture in base64.
-    pub avatar: Option<(String, String)>,
-}
-
 /// What `p2pchat peers` and `/users` show about one guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestInfo {
@@ -127,5 +117,5 @@ pub struct GuestInfo {
     /// The room whose guest it is.
     pub rooms: Vec<Room>,
     /// What the guest says about itself.
-    pub profile: GuestProfile,
+    pub profile: Profile,
 }

@@ -1,8 +1,9 @@
 //! LSNP between core and shell: datagrams, and what its users request.
 use std::net::SocketAddrV4;
 
-use crate::base::guests::guest::{GuestProfile, LineTarget};
+use crate::base::guests::guest::LineTarget;
 use crate::base::name::Room;
+use crate::base::presence::profile::Profile;
 
 /// How this program speaks LSNP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub struct LsnpOutput {
 /// What a user of LSNP requests, beside lines to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LsnpRequest {
-    /// Tell all guests what we say about ourselves.
-    Profile(GuestProfile),
+    /// Change the display name, the status and the picture of our profile, and tell all guests.
+    Profile(Profile),
     /// Ask all guests whom they know.
     List,
     /// Show every message of LSNP that arrives, or cease to.

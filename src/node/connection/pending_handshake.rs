@@ -10,6 +10,7 @@ use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
+use crate::node::profile_state::LinkProfile;
 use crate::node::standing::source_of;
 use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
@@ -119,6 +120,7 @@ impl PendingHandshake {
             handshake_started_at: self.started_at,
             established_at: now,
             away: None,
+            profile: LinkProfile::default(),
             last_activity: now,
             last_receipt_sent: None,
             pending_ping: None,

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use crate::base::batch::Batch;
 use crate::base::event::output::Output;
-use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, GuestProfile, LineTarget};
+use crate::base::guests::guest::{
+    GuestId, GuestLines, GuestNetwork, LineTarget, PICTURE_MAX_BYTES,
+};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::guests::lsnp::{LsnpConfig, LsnpInput, LsnpOutput, LsnpRequest};
 use crate::base::hex;
 use crate::base::interface::Interface;
 use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::{Nick, Room};
+use crate::base::presence::profile::{Avatar, DISPLAY_NAME_FIELD, Profile, STATUS_FIELD};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::rate_limiter::RateLimiter;
@@ -57,9 +60,10 @@ pub struct LsnpGateway {
     has_discovered: bool,
     /// Our name in the last discovery.
     announced: Nick,
+    /// The version of our profile that the guests know.
+    announced_profile: u64,
     lines: OwnLines,
     limits: SourceLimits,
-    profile: GuestProfile,
     is_verbose: bool,
     repeated: RateLimiter,
 }
@@ -73,9 +77,9 @@ impl LsnpGateway {
             next_discovery_at: None,
             has_discovered: false,
             announced: ctx.nick.clone(),
+            announced_profile: ctx.own_profile.version(),
             lines: OwnLines::default(),
             limits: SourceLimits::default(),
-            profile: GuestProfile::default(),
             is_verbose: false,
             repeated: RateLimiter::new(LSNP_REPEAT_INTERVAL_MS),
         }
@@ -242,12 +246,8 @@ impl LsnpGateway {
                 status,
                 avatar,
             } => {
-                let avatar = avatar.map(|(kind, data)| (kind.to_owned(), data.to_owned()));
-                let profile = GuestProfile {
-                    display_name: display_name.to_owned(),
-                    status: status.to_owned(),
-                    avatar,
-                };
+                let avatar = avatar.and_then(|(kind, data)| Avatar::new(kind, data));
+                let profile = Profile::new(display_name, status, avatar);
                 let is_due = |at: Time| at + LSNP_PROFILE_INTERVAL_MS <= now.time;
                 let is_answer_due =
                     !guest.has_our_profile && guest.profile_sent_at.is_none_or(is_due);
@@ -294,15 +294,12 @@ impl LsnpGateway {
     /// Does what a user of LSNP requests.
     pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) {
         match request {
-            LsnpRequest::Profile(profile) => {
-                self.profile = profile;
-                for id in present(ctx) {
-                    if let Some(guest) = ctx.guests.get_mut(id) {
-                        guest.has_our_profile = true;
-                    }
-                    self.send_profile(ctx, id);
+            LsnpRequest::Profile(profile) => ctx.change_profile(|own| {
+                for field in [DISPLAY_NAME_FIELD, STATUS_FIELD] {
+                    own.set(field, profile.get(field));
                 }
-            }
+                own.avatar = profile.avatar;
+            }),
             LsnpRequest::List => {
                 let until = ctx.now.time + LSNP_LIST_TIMEOUT_MS;
                 for id in present(ctx) {
@@ -325,6 +322,10 @@ impl LsnpGateway {
     pub fn end_turn(&mut self, ctx: &mut Context) {
         for batch in ctx.guests.take_published(GuestNetwork::Lsnp) {
             self.lines.push_batch(&batch);
+        }
+        if self.announced_profile != ctx.own_profile.version() {
+            self.announced_profile = ctx.own_profile.version();
+            self.announce_profile(ctx);
         }
         if self.announced != ctx.nick && self.next_discovery_at.is_some() {
             self.next_discovery_at = Some(ctx.now.time);
@@ -422,17 +423,28 @@ impl LsnpGateway {
         }
     }
 
+    /// Tells all guests our profile.
+    fn announce_profile(&self, ctx: &mut Context) {
+        for id in present(ctx) {
+            if let Some(guest) = ctx.guests.get_mut(id) {
+                guest.has_our_profile = true;
+            }
+            self.send_profile(ctx, id);
+        }
+    }
+
     fn send_profile(&self, ctx: &mut Context, id: GuestId) {
-        let own_nick = ctx.nick.clone();
-        let display_name = match &*self.profile.display_name {
+        let (own_nick, own) = (ctx.nick.clone(), ctx.own_profile.profile().clone());
+        let display_name = match own.get(DISPLAY_NAME_FIELD) {
             "" => own_nick.as_str(),
             name => name,
         };
-        let avatar = self.profile.avatar.as_ref();
+        let avatar = own.avatar.as_ref();
+        let avatar = avatar.filter(|avatar| avatar.data().len() <= PICTURE_MAX_BYTES);
         let profile = LsnpContent::Profile {
             display_name,
-            status: &self.profile.status,
-            avatar: avatar.map(|(kind, data)| (kind.as_str(), data.as_str())),
+            status: own.get(STATUS_FIELD),
+            avatar: avatar.map(|avatar| (avatar.kind(), avatar.data())),
         };
         self.send(ctx, id, &profile);
     }

@@ -5,6 +5,7 @@ pub mod gone_peers;
 pub mod known_peers;
 pub mod own_presence;
 pub mod presence;
+pub mod profiles;
 pub mod resolve_name;
 pub mod rooms;
 pub mod roster;

@@ -42,7 +42,7 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let command = parse_trust(&text).map_err(Failure::usage)?;
     // A mistyped word would otherwise be taken for the name of a peer to bind.
     let is_whole = match &command {
-        TrustCommand::Bind(_) | TrustCommand::Whois(_) => false,
+        TrustCommand::Bind(_) | TrustCommand::Whois { .. } => false,
         TrustCommand::Verify { fingerprint, .. } => fingerprint.is_some(),
         _ => true,
     };

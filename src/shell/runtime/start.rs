@@ -129,6 +129,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         beacons_enabled: options.multicast.is_some(),
         known_peers,
         receipts: state.read_core_file(CoreFile::Receipts),
+        profile: state.read_core_file(CoreFile::Profile),
         addresses: state.read_core_file(CoreFile::Addresses(network)),
         resume,
         identity,

@@ -23,7 +23,7 @@ use crate::shell::store::store::Store;
 use crate::ui::command::{DEFAULT_HISTORY_LINES, HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
-use crate::ui::trust_command::TrustEntry;
+use crate::ui::trust_command::{TrustCommand, TrustEntry};
 use crate::wire::code::{Endpoint, parse_peer};
 
 /// Maximum number of lines in the answer to /history.
@@ -163,6 +163,12 @@ impl Session {
                 let rooms = self.enter_rooms(around).clone();
                 self.reply(Notice::Rooms(rooms).into(), sink);
             }
+            UserCommand::Avatar { selector, .. } => {
+                return Some(SessionAction::Trust(TrustCommand::Whois {
+                    selector,
+                    wants_avatar: true,
+                }));
+            }
             UserCommand::Trust(command) => return Some(SessionAction::Trust(command)),
             UserCommand::Code => return Some(SessionAction::Code),
             UserCommand::Connect(text) => match parse_peer(&text) {
@@ -174,7 +180,10 @@ impl Session {
             },
             UserCommand::Help => self.reply(EventKind::Help(HELP.to_owned()), sink),
             UserCommand::Quit => self.has_quit = true,
-            UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
+            UserCommand::Set { .. }
+            | UserCommand::AvatarFile(_)
+            | UserCommand::Clear
+            | UserCommand::Verbose => {
                 let content = "this is for the program at the terminal".to_owned();
                 self.refuse(ErrorCode::InvalidLine, content, sink);
             }
@@ -284,6 +293,7 @@ impl Session {
             }
             Command::Nick(_)
             | Command::Away(_)
+            | Command::Profile(_)
             | Command::Type(_)
             | Command::Peers
             | Command::Stats
@@ -295,6 +305,7 @@ impl Session {
             Command::Publish { .. }
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
+            | Command::FetchProfile { .. }
             | Command::Sync
             | Command::Leave => {}
         }

@@ -56,6 +56,7 @@ impl Session {
         if node.can_accept() {
             self.confirm_sends(store, node, sink);
         }
+        self.finish_whois(node, sink);
         let has_linked_peer = node.link_count() > 0;
         let status = Status {
             has_linked_peer,

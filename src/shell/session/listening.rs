@@ -219,7 +219,7 @@ impl Session {
             Notice::Error { code, content } if is_answer => {
                 self.refuse(*code, content.clone(), sink);
             }
-            Notice::Peers(_) | Notice::Guests(_) | Notice::Stats { .. } => {
+            Notice::Peers(_) | Notice::Guests(_) | Notice::OwnProfile(_) | Notice::Stats { .. } => {
                 self.reply(EventKind::Notice(Arc::clone(notice)), sink);
             }
             Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {

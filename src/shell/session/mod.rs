@@ -13,3 +13,4 @@ pub mod resend;
 pub mod session;
 pub mod transcript;
 pub mod trust;
+pub mod whois;

@@ -7,6 +7,7 @@ use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
+use crate::base::event::peer::PeerInfo;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
@@ -22,7 +23,7 @@ use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status, StoredLines,
 };
-use crate::ui::trust_command::TrustCommand;
+use crate::ui::trust_command::{TrustCommand, TrustEntry};
 use crate::wire::code::Endpoint;
 
 /// What a session wants from the event loop.
@@ -101,6 +102,14 @@ pub(super) enum Pending {
     },
     /// A history query runs.
     History,
+    /// What some peers say about themselves may still come.
+    Whois {
+        /// The id of the request.
+        id: Option<String>,
+        entries: Vec<TrustEntry>,
+        /// Those of them that are here.
+        peers: Vec<PeerInfo>,
+    },
     /// The session does not know yet where the backlog of these folders begins.
     Backlog {
         /// The id of the request to listen.

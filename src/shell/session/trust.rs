@@ -67,7 +67,7 @@ pub fn execute_trust(
             ResolvedPeer::Ambiguous(peers) => Err(ambiguous(selector, &peers)),
             ResolvedPeer::NotFound => Err(unknown(selector)),
         },
-        TrustCommand::Whois(selector) => edit.describe(selector),
+        TrustCommand::Whois { selector, .. } => edit.describe(selector),
         TrustCommand::Forget(selector) => edit.forget(selector),
         TrustCommand::Ban(selector) => edit.ban(selector),
         TrustCommand::Unban(selector) => edit.unban(selector),

@@ -1,5 +1,5 @@
-//! Files whose text the core composes and parses: `receipts` and `addresses`. Each is written as a
-//! whole, and handed to the core at the next start.
+//! Files whose text the core composes and parses: `receipts`, `addresses` and `profile`. Each is
+//! written as a whole, and handed to the core at the next start.
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -18,12 +18,15 @@ pub enum CoreFile {
     /// Addresses at which peers of this network were linked. A lost address does no harm where
     /// another peer is found.
     Addresses(NetworkTag),
+    /// What the user says about itself.
+    Profile,
 }
 
 impl CoreFile {
     fn path(self, directory: &Path) -> PathBuf {
         match self {
             CoreFile::Receipts => directory.join("receipts"),
+            CoreFile::Profile => directory.join("profile"),
             CoreFile::Addresses(network) => {
                 directory.join("addresses.".to_owned() + &network.dir_name())
             }
@@ -36,7 +39,12 @@ impl CoreFile {
     /// The file can't be written. The old file stays.
     pub fn write(self, directory: &Path, text: &str) -> io::Result<()> {
         file::replace_file(&self.path(directory), &mut |file| {
-            file.write_all(text.as_bytes())
+            file.write_all(text.as_bytes())?;
+            match self {
+                // A file system may write the name before the content.
+                CoreFile::Profile => file.sync_all(),
+                CoreFile::Receipts | CoreFile::Addresses(_) => Ok(()),
+            }
         })
     }
 

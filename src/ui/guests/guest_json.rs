@@ -1,10 +1,12 @@
 //! Guests as JSON lines.
 use crate::base::event::peer::{Peer, PeerState};
-use crate::base::guests::guest::{GuestInfo, GuestNetwork, GuestProfile, HAS_GUESTS, guest_name};
+use crate::base::guests::guest::{GuestInfo, GuestNetwork, HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
+use crate::base::presence::profile::{DISPLAY_NAME_FIELD, Profile, STATUS_FIELD};
 use crate::ui::json_line::JsonLine;
 use crate::ui::json_parser::fields::{Fields, parse_string};
+use crate::ui::profile::profile_json::parse_avatar;
 
 /// Appends a row of /users as a JSON line.
 pub(in crate::ui) fn append_guest(guest: &GuestInfo, out: &mut Vec<u8>) {
@@ -21,16 +23,16 @@ pub(in crate::ui) fn append_guest(guest: &GuestInfo, out: &mut Vec<u8>) {
     line.raw("guest", true);
     let profile = &guest.profile;
     for (name, value) in [
-        ("display_name", &profile.display_name),
-        ("status", &profile.status),
+        ("display_name", profile.get(DISPLAY_NAME_FIELD)),
+        ("status", profile.get(STATUS_FIELD)),
     ] {
         if !value.is_empty() {
             line.string(name, value);
         }
     }
-    if let Some((kind, data)) = &profile.avatar {
-        line.string("avatar_type", kind);
-        line.string("avatar", data);
+    if let Some(avatar) = &profile.avatar {
+        line.string("avatar_type", avatar.kind());
+        line.string("avatar", avatar.data());
     }
     line.finish();
 }
@@ -91,7 +93,7 @@ pub(in crate::ui) fn append_guest_event(notice: &GuestNotice, out: &mut Vec<u8>)
 
 /// Parses a row of /users.
 pub(in crate::ui) fn parse_guest(fields: &Fields<'_>) -> Option<GuestInfo> {
-    let text = |name| fields.text(name).unwrap_or_default().to_owned();
+    let text = |name| fields.text(name).unwrap_or_default();
     let networks = [
         GuestNetwork::Lsnp,
         GuestNetwork::GoP2pchat,
@@ -108,13 +110,7 @@ pub(in crate::ui) fn parse_guest(fields: &Fields<'_>) -> Option<GuestInfo> {
             .iter()
             .filter_map(|room| Room::parse_canonical(room))
             .collect(),
-        profile: GuestProfile {
-            display_name: text("display_name"),
-            status: text("status"),
-            avatar: fields
-                .text("avatar")
-                .map(|data| (text("avatar_type"), data.to_owned())),
-        },
+        profile: Profile::new(text("display_name"), text("status"), parse_avatar(fields)),
     })
 }
 

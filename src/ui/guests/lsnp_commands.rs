@@ -4,10 +4,12 @@ use crate::base::event::command::Command;
 use crate::base::guests::guest::GuestNetwork;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::name::GUEST_PREFIX;
+use crate::base::presence::profile::{DISPLAY_NAME_FIELD, STATUS_FIELD};
 use crate::base::text::line_form::LineForm;
 use crate::ui::command::{
     UserCommand, build_direct_message, build_room_message, parse_lsnp_request,
 };
+use crate::ui::profile::profile_command::format_picture;
 
 /// What a typed line is to a user of LSNP.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,14 +153,11 @@ fn request(line: &str) -> LsnpLine {
 pub fn format_request(request: &LsnpRequest) -> String {
     match request {
         LsnpRequest::Profile(profile) => {
-            let name = profile.display_name.replace('|', " ");
-            let avatar = profile.avatar.as_ref();
-            let picture = avatar.map(|(kind, data)| format!("|data:{kind};base64,{data}"));
-            let picture = picture.unwrap_or_default();
-            format!(
-                "/lsnp PROFILE {name}|{}{picture}",
-                profile.status.replace('|', " ")
-            )
+            let field = |name| profile.get(name).replace('|', " ");
+            let (name, status) = (field(DISPLAY_NAME_FIELD), field(STATUS_FIELD));
+            let picture = profile.avatar.as_ref().map(format_picture);
+            let picture = picture.map_or_else(String::new, |url| format!("|{url}"));
+            format!("/lsnp PROFILE {name}|{status}{picture}")
         }
         LsnpRequest::List => "/lsnp LIST".to_owned(),
         LsnpRequest::Verbose => "/lsnp VERBOSE".to_owned(),

@@ -21,6 +21,7 @@ use crate::ui::json_parser::fields::{
     Field, Fields, TROUBLE_SUFFIX, parse_first_line, parse_form, parse_id, parse_log, parse_object,
     parse_text,
 };
+use crate::ui::profile::profile_json::parse_profile;
 use crate::ui::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, Ready, SessionEvent, Status, StoredLines,
 };
@@ -200,6 +201,9 @@ fn parse_notice(fields: &Fields<'_>, own: Option<PeerId>) -> Option<Notice> {
             content: parse_text(fields).ok()?,
         });
     }
+    if fields.kind() == "profile" {
+        return parse_profile(fields).map(Notice::OwnProfile);
+    }
     if fields.kind() == "rooms" {
         return Some(Notice::Rooms(parse_rooms(fields)?));
     }
@@ -293,6 +297,7 @@ fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
             nick: Nick::new_or_placeholder(name.rsplit_once('~').map_or(name, |(nick, _)| nick)),
         }),
         away: fields.text("away").map(AwayText::cut),
+        profile: parse_profile(fields),
         familiarity: Familiarity::parse(fields.text("trust").unwrap_or_default()),
         state: parse_state(fields.text("state")?)?,
         rtt: fields.raw("rtt_ms").and_then(parse_tenths),

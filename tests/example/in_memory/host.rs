@@ -26,6 +26,7 @@ struct Directory {
     known_peers: Vec<KnownPeer>,
     receipts: String,
     addresses: String,
+    profile: String,
     /// When the user first read each room.
     readers: BTreeMap<Room, Time>,
 }
@@ -69,6 +70,7 @@ impl Directory {
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
             addresses: self.addresses.clone(),
+            profile: self.profile.clone(),
             resume: self.resume.take(),
         };
         Node::new(config, Now::default())
@@ -86,6 +88,7 @@ impl Host {
             known_peers: Vec::new(),
             receipts: String::new(),
             addresses: String::new(),
+            profile: String::new(),
             readers: BTreeMap::new(),
         };
         let node = directory.begin_run();
@@ -194,6 +197,7 @@ impl Host {
             Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
             Output::SaveAddresses(addresses) => self.directory.addresses = addresses,
+            Output::SaveProfile(profile) => self.directory.profile = profile,
             Output::Notice(notice) => self.notices.push(notice),
         }
     }

@@ -1,9 +1,9 @@
 //! LSNP with well-behaved programs of all versions.
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
-use p2pchat::base::guests::guest::GuestProfile;
 use p2pchat::base::guests::lsnp::LsnpRequest;
 use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::base::presence::profile::Profile;
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
@@ -293,11 +293,7 @@ fn lists_and_profiles_are_answered() {
             "10.0.9.1:9000 PROFILE alice "
         ]
     );
-    let ours = LsnpRequest::Profile(GuestProfile {
-        display_name: "Alice A".to_owned(),
-        status: "here".to_owned(),
-        avatar: None,
-    });
+    let ours = LsnpRequest::Profile(Profile::new("Alice A", "here", None));
     lan.feed(alice, Input::Command(Command::Lsnp(ours)));
     lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::List)));
     assert_eq!(

@@ -106,6 +106,22 @@ const BOUNDS: &[Bound] = &[
         at_most: 2_000,
         measure: dials::link_among_replayed_beacons,
     },
+    #[cfg(feature = "profile")]
+    Bound {
+        name: "answers about our profile",
+        flood: "a peer requests our profile 400 times in 4 s",
+        measured: "answers",
+        at_most: 4,
+        measure: crate::profiles::answers_to_a_flood,
+    },
+    #[cfg(feature = "profile")]
+    Bound {
+        name: "our picture on one link",
+        flood: "a peer requests each part of our picture 100 times",
+        measured: "bytes of base64",
+        at_most: 26_668,
+        measure: crate::profiles::picture_bytes_for_a_flood,
+    },
     Bound {
         name: "requests for a claimed line",
         flood: "a peer claims another first line of ours, 200 times in 2 s",

@@ -236,6 +236,7 @@ impl Lan {
             }
             Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
             Output::SaveAddresses(addresses) => self.peers[who].addresses = addresses,
+            Output::SaveProfile(profile) => self.peers[who].profile = profile,
             Output::Notice(Notice::Resolved { request_id, result }) => {
                 let lines = self.peers[who].unaddressed.remove(&request_id);
                 match (lines, result) {

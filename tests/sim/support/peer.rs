@@ -115,6 +115,8 @@ pub struct SimPeer {
     pub known_peers: Vec<KnownPeer>,
     pub receipts: String,
     pub addresses: String,
+    /// The text that the node saved last as its profile.
+    pub profile: String,
     pub node: Option<Node>,
     /// Number of the current or last run, from 1.
     pub run: u64,
@@ -185,6 +187,7 @@ impl SimPeer {
             known_peers: Vec::new(),
             receipts: String::new(),
             addresses: String::new(),
+            profile: String::new(),
             node: None,
             run: 0,
             started_at_ms: 0,
@@ -262,6 +265,7 @@ impl SimPeer {
             known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
             addresses: self.addresses.clone(),
+            profile: self.profile.clone(),
             resume: self.resume_state.take(),
         };
         self.node = Some(Node::new(setup, self.now(clock)));

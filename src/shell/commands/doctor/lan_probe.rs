@@ -110,6 +110,7 @@ impl LanProbe {
             lsnp: None,
             speaks_go: false,
             uses_grapes: false,
+            profile: String::new(),
             known_peers: Vec::new(),
             receipts: String::new(),
             addresses: String::new(),
@@ -368,6 +369,7 @@ impl LanProbe {
             | Output::SaveKnownPeer(_)
             | Output::SaveReceipts(_)
             | Output::SaveAddresses(_)
+            | Output::SaveProfile(_)
             | Output::Notice(_) => {}
         }
     }

@@ -8,6 +8,7 @@ use crate::base::event::output::{KnownPeer, Output};
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpOutput;
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::state::core_files::CoreFile;
@@ -55,6 +56,15 @@ impl EventLoop {
                 // If this fails, the next run tries older addresses.
                 let file = CoreFile::Addresses(self.network);
                 let _ = self.state.write_core_file(file, &addresses);
+            }
+            Output::SaveProfile(profile) => {
+                if HAS_PROFILE
+                    && let Err(error) = self.state.write_core_file(CoreFile::Profile, &profile)
+                {
+                    self.frontend.warn(&format!(
+                        "the profile cannot be written: the next run has the earlier one: {error}"
+                    ));
+                }
             }
             Output::Notice(notice) => self.notify(notice),
         }

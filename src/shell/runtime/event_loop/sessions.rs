@@ -13,6 +13,7 @@ use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{GuestLinesResult, HAS_GUESTS};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Room};
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::trust::level::HAS_TRUST;
 use crate::shell::net::own_code::connection_code;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
@@ -22,7 +23,7 @@ use crate::shell::session::trust::{TrustSurroundings, execute_trust};
 use crate::shell::store::reader::NAMED_READERS_MAX;
 use crate::ui::request::Listen;
 use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
-use crate::ui::trust_command::TrustCommand;
+use crate::ui::trust_command::{TrustCommand, TrustEntry};
 
 impl EventLoop {
     /// The first event of a session.
@@ -199,6 +200,16 @@ impl EventLoop {
 
     /// Executes a command about known peers, and passes the changed peers to the core.
     fn execute_trust(&mut self, key: SessionKey, command: &TrustCommand) {
+        if let TrustCommand::Whois { selector, .. } = command
+            && HAS_GUESTS
+            && selector.guest_name().is_some()
+        {
+            let mut guests = self.node.guests();
+            guests.retain(|guest| selector.matches_guest(&guest.nick, guest.address));
+            return self.with_session(key, |session, _, sink| {
+                session.finish_whois_of_guests(selector, guests, sink);
+            });
+        }
         let present = self.node.present_peers();
         let is_ephemeral = |id: &PeerId| self.node.is_ephemeral(id);
         let around = TrustSurroundings {
@@ -218,14 +229,28 @@ impl EventLoop {
         if result.is_ok() && command.changes_known_peers() {
             self.reload_known_peers();
         }
-        let mut peers = Vec::new();
-        if let (TrustCommand::Whois(_), Ok(entries)) = (command, &result) {
-            peers = self.node.peers();
-            peers.retain(|info| entries.iter().any(|entry| entry.known.id == info.peer.id));
+        if let (TrustCommand::Whois { wants_avatar, .. }, Ok(entries)) = (command, &mut result) {
+            let entries = std::mem::take(entries);
+            return self.start_whois(key, entries, *wants_avatar);
         }
         self.with_session(key, |session, _, sink| {
-            session.finish_trust(result, peers, sink);
+            session.finish_trust(result, Vec::new(), sink);
         });
+    }
+
+    /// Requests what these peers say about themselves. The session answers later.
+    fn start_whois(&mut self, key: SessionKey, entries: Vec<TrustEntry>, wants_avatar: bool) {
+        let mut peers = self.node.peers();
+        peers.retain(|info| entries.iter().any(|entry| entry.known.id == info.peer.id));
+        if !HAS_PROFILE {
+            return self.with_session(key, |session, _, sink| {
+                session.finish_trust(Ok(entries), peers, sink);
+            });
+        }
+        for peer in peers.iter().map(|info| info.peer.id) {
+            self.handle_input(Input::Command(Command::FetchProfile { peer, wants_avatar }));
+        }
+        self.with_session(key, |session, _, _| session.await_profiles(entries, peers));
     }
 
     fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {
@@ -457,7 +482,7 @@ impl EventLoop {
 /// Whether this kind of notice answers the request in execution, if there is one.
 fn is_answer(notice: &Notice) -> bool {
     match notice {
-        Notice::Peers(_) | Notice::Guests(_) | Notice::Stats { .. } => true,
+        Notice::Peers(_) | Notice::Guests(_) | Notice::OwnProfile(_) | Notice::Stats { .. } => true,
         Notice::Error { code, .. } => matches!(
             code,
             ErrorCode::Room | ErrorCode::TooManyRooms | ErrorCode::Target | ErrorCode::WrongKey

@@ -4,11 +4,13 @@ use std::io::{self, IsTerminal};
 
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
+use crate::base::presence::profile::{AVATAR_MAX_BYTES, HAS_PROFILE, ProfileCommand};
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
+use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
 use crate::ui::command::UserCommand;
@@ -164,6 +166,18 @@ impl Frontend {
                 UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
                     self.execute_here(command, queued.user_id);
                     continue;
+                }
+                UserCommand::AvatarFile(path) if HAS_PROFILE => {
+                    match read_picture(path, AVATAR_MAX_BYTES) {
+                        Ok(avatar) => {
+                            let change = ProfileCommand::SetAvatar(Some(avatar));
+                            command = UserCommand::Core(Command::Profile(change));
+                        }
+                        Err(sentence) => {
+                            self.show_error(ErrorCode::Failed, &sentence, queued.user_id);
+                            continue;
+                        }
+                    }
                 }
                 UserCommand::Core(Command::Nick(nick)) if HAS_EDITOR => {
                     self.keep_typed_nick(&nick.clone());

@@ -13,6 +13,7 @@ use crate::shell::session::frontend::exit_policy::UnansweredLines;
 use crate::ui::command::UserCommand;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{EventKind, FolderCursor, StoredLines, TRACKED_LOGS_MAX};
+use crate::ui::trust_command::TrustCommand;
 
 /// Limit of the lines without an answer, in bytes. At this limit the frontend does not read stdin.
 const LINES_MAX_BYTES: usize = 256 * 1024;
@@ -319,11 +320,16 @@ impl PendingRequest {
     }
 
     /// Whether even a busy session answers the request at once. False for lines, because they may
-    /// wait for the store. False for queries of the history and for the backlog of several rooms,
-    /// because they take time.
+    /// wait for the store. False for queries of the history, for the backlog of several rooms and
+    /// for profiles of peers, because they take time.
     pub fn is_answered_at_once(&self) -> bool {
         let is_query = match &self.kind {
-            RequestKind::Command(UserCommand::History { .. } | UserCommand::Search(_)) => true,
+            RequestKind::Command(
+                UserCommand::History { .. }
+                | UserCommand::Search(_)
+                | UserCommand::Avatar { .. }
+                | UserCommand::Trust(TrustCommand::Whois { .. }),
+            ) => true,
             RequestKind::Listen(listen) => listen.backlog > 0,
             _ => false,
         };

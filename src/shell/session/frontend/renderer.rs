@@ -6,6 +6,7 @@ use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::time::WallTime;
 use crate::base::trust::level::HAS_TRUST;
 use crate::ui::editor::completion::KnownWords;
@@ -14,6 +15,7 @@ use crate::ui::editor::line_editor::{EditOutcome, HAS_EDITOR, LineEditor};
 use crate::ui::editor::prompt::Prompt;
 use crate::ui::editor::terminal::{Abilities, Terminal, screen_columns};
 use crate::ui::line_format::LineFormat;
+use crate::ui::profile::profile_text::format_own_profile;
 use crate::ui::session_event::{EventKind, SessionEvent};
 use crate::ui::terminal_text::palette::Palette;
 use crate::ui::wrap::wrap_lines;
@@ -208,6 +210,7 @@ impl Renderer {
         let table = match kind {
             EventKind::Notice(notice) => match &**notice {
                 Notice::Rooms(rooms) => tables::format_room_list(rooms),
+                Notice::OwnProfile(profile) if HAS_PROFILE => format_own_profile(profile),
                 Notice::Stats { counters, troubles } => tables::format_stats(counters, troubles),
                 _ => return self.append_text(kind, today, out),
             },

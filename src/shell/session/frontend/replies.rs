@@ -1,13 +1,16 @@
 //! The part of a frontend that shows replies to commands. Replies do not belong to the transcript.
+use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerInfo;
 use crate::base::guests::guest::GuestInfo;
 use crate::base::guests::lsnp::LsnpRequest;
+use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::trust::level::HAS_TRUST;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
+use crate::shell::session::frontend::picture::save_picture;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
 use crate::ui::session_event::{Done, EventKind, SessionEvent, StoredLines};
@@ -30,6 +33,21 @@ impl Frontend {
             self.has_listed_peers = false;
             return;
         }
+        if HAS_PROFILE
+            && let RequestKind::Command(UserCommand::Avatar { file, .. }) = &pending.kind
+            && let Some(file) = file
+        {
+            let (peers, guests) = listed(&reply);
+            let of_peers = peers.iter().filter_map(|info| info.profile.as_ref());
+            let profiles = of_peers.chain(guests.iter().map(|guest| &guest.profile));
+            match save_picture(file, profiles.collect()) {
+                Ok(sentence) => self.warn(&sentence),
+                Err(sentence) => {
+                    let code = ErrorCode::Failed;
+                    return self.show_error(code, &sentence, pending.user_id);
+                }
+            }
+        }
         if self.renderer.is_json() {
             return self.print_json_reply(reply, pending.user_id, stored);
         }
@@ -47,10 +65,13 @@ impl Frontend {
             return self.show_message(table.into_bytes());
         }
         if HAS_TRUST
-            && let RequestKind::Command(UserCommand::Trust(TrustCommand::Whois(_))) = pending.kind
+            && let RequestKind::Command(
+                UserCommand::Trust(TrustCommand::Whois { .. }) | UserCommand::Avatar { .. },
+            ) = pending.kind
         {
             let entries: Vec<TrustEntry> = reply.iter().filter_map(trust_entry).collect();
-            let whois = tables::format_whois(&entries, &listed(&reply).0);
+            let (peers, guests) = listed(&reply);
+            let whois = tables::format_whois(&entries, &peers, &guests);
             return self.show_message(whois.into_bytes());
         }
         for kind in &reply {

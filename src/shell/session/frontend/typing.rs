@@ -11,12 +11,13 @@ use crate::base::text::line_form::{BLOCK_SEPARATOR, LineForm};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::frontend::Frontend;
-use crate::shell::session::frontend::picture::read_picture;
+use crate::shell::session::frontend::picture::{PICTURE_FILE_MAX_BYTES, read_picture};
 use crate::shell::stdio::terminal;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::editor::keys::TerminalInput;
 use crate::ui::editor::line_editor::EditOutcome;
 use crate::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
+use crate::ui::profile::profile_command::format_picture;
 use crate::ui::request::Request;
 
 /// How long the program waits before it stops until the terminal has taken all output.
@@ -47,7 +48,8 @@ impl Frontend {
             None | Some(LsnpLine::Other) => command::parse(line).map(Some),
             Some(LsnpLine::Command(command)) => command.map(Some),
             Some(LsnpLine::Picture { request, file }) => {
-                let url = read_picture(&file)?;
+                let avatar = read_picture(&file, PICTURE_FILE_MAX_BYTES)?;
+                let url = format_picture(&avatar);
                 command::parse(&format!("{request}|{url}")).map(Some)
             }
             Some(LsnpLine::Question(question)) => {
