@@ -172,17 +172,17 @@ pub struct Batch {
     plaintext: Option<Lines>,
 }
 
-/// The log, the sequences and the Lamport number of a batch whose signature has not been verified.
+/// The log and the numbers of a batch whose signature has not been verified.
 #[derive(Clone, Debug)]
 pub struct BatchHeader {
     /// The log that the batch belongs to.
     pub log: LogId,
-    /// Sequence of the first line.
-    pub sequence: u64,
     /// Sequence of the last line.
     pub last_sequence: u64,
     /// Lamport number of the first line.
     pub lamport: u64,
+    /// Number of lines, at most [`BATCH_LINES_MAX`].
+    pub count: u64,
 }
 
 /// The result of [`parse_values`].
@@ -283,9 +283,9 @@ impl Batch {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         Some(BatchHeader {
             log: parse_log_id(&fields)?,
-            sequence: fields.sequence,
             last_sequence: fields.sequence.checked_add(fields.count)?.checked_sub(1)?,
             lamport: fields.lamport,
+            count: fields.count.min(BATCH_LINES_MAX as u64),
         })
     }
 

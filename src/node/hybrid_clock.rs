@@ -33,13 +33,16 @@ impl HybridClock {
     /// The number of our next line. After building a batch, the caller must call
     /// [`HybridClock::observe`] with the number of the last line.
     pub fn next(&self, wall: WallTime) -> u64 {
-        let is_plausible = (PLAUSIBLE_MIN_MS..PLAUSIBLE_END_MS).contains(&wall.0);
-        let wall_us = if is_plausible {
-            wall.0.unsigned_abs() * 1000
-        } else {
-            0
-        };
-        wall_us.max(self.0 + 1)
+        HybridClock::lowest_at(wall).max(self.0 + 1)
+    }
+
+    /// A line that its author signs at `wall`, by the author's wall clock, has this number or a
+    /// higher one. 0 if that clock is not plausible: the line may then have any number.
+    pub fn lowest_at(wall: WallTime) -> u64 {
+        match (PLAUSIBLE_MIN_MS..PLAUSIBLE_END_MS).contains(&wall.0) {
+            true => wall.0.unsigned_abs() * 1000,
+            false => 0,
+        }
     }
 
     /// Moves the clock forward to a number that we assigned ourselves in an earlier run.

@@ -172,8 +172,9 @@ fn the_plaintext_is_in_the_stored_form_only() {
         assert_eq!((line_texts(&stored), found), (line_texts(&batch), local));
         assert_eq!(stored.as_bytes(), batch.as_bytes());
         let header = Batch::parse_header(&line).expect("a stored batch");
-        let numbers = (header.sequence, header.last_sequence);
-        assert_eq!((header.log, numbers), (batch.log, (1, texts.len() as u64)));
+        let numbers = (header.count, header.last_sequence);
+        let count = texts.len() as u64;
+        assert_eq!((header.log, numbers), (batch.log, (count, count)));
         assert!(Batch::parse(line, &NETWORK).is_err());
     }
 }

@@ -9,11 +9,18 @@ use crate::base::line_key::LineKey;
 use crate::base::missing_lines::gap_notice;
 use crate::base::name::{Nick, Target};
 use crate::base::time::WallTime;
+use crate::node::hybrid_clock::HybridClock;
 use crate::shell::store::damage::DamageReport;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{FolderSpan, HistoryIndex, HistorySource, ScanGoal};
 use crate::ui::line_filter::LineFilter;
 use crate::ui::session_event::{Arrival, ChatLines, EventKind};
+
+/// How many of the last lines a query with conditions reads first.
+const SEARCHED_LINES: u64 = 4096;
+/// If the lines that a query has read are too few, it reads this many times as many. So all that it
+/// reads in vain is a third of what it needs.
+const WIDER: u64 = 4;
 
 /// A query for stored lines. Each field restricts which lines are shown.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +29,8 @@ pub struct HistoryQuery {
     pub folders: Vec<FolderSpan>,
     /// Only lines whose author or recipient is this peer.
     pub peer: Option<PeerId>,
-    /// Only lines whose author's timestamp is this time or later.
+    /// Only lines whose author's timestamp is this time or later. If that clock is wrong, so that
+    /// the line stands before this time in the order, the line is left out.
     pub since: Option<WallTime>,
     /// Only lines that come before this one in the total order.
     pub before: Option<LineKey>,
@@ -94,34 +102,29 @@ pub fn run_query_to(
             query,
             search: query.search.as_ref().map(|text| text.to_lowercase()),
         };
-        let lamport_cutoff = match goal {
-            ScanGoal::All => 0,
-            ScanGoal::Last(lines) => index.lamport_cutoff(lines),
-            ScanGoal::From(lamport) => lamport,
-        };
+        let lamport_cutoff = index.lamport_cutoff(goal);
         let skipped_lines = match query.limit {
-            Some(limit) => selection.count_before_last(limit, lamport_cutoff)?,
+            Some(limit) => selection.count_before_last(limit, lamport_cutoff, goal)?,
             None => Some(0),
         };
-        match (skipped_lines, goal) {
-            (Some(skipped_lines), _) => {
+        match skipped_lines {
+            Some(skipped_lines) => {
                 let start = SelectionStart {
                     lamport_cutoff,
                     skipped_lines,
                 };
                 return selection.emit_from(start, output);
             }
-            // The segments have fewer lines than the index says, because batches are duplicate or
-            // damaged.
-            (None, ScanGoal::Last(lines)) => goal = ScanGoal::Last(lines.saturating_mul(2)),
-            (None, _) => goal = ScanGoal::All,
+            // Too few of the last lines meet the conditions. Or the segments have fewer lines than
+            // the index says, because batches are duplicate or damaged.
+            None => goal.last = goal.last.map(|lines| lines.saturating_mul(WIDER)),
         }
     }
 }
 
 impl HistoryQuery {
-    /// Which lines must be read to answer the query. With a condition besides the limit, the last
-    /// matching lines may be anywhere.
+    /// Which lines to read first. With a condition besides the limit, the last matching lines may
+    /// be anywhere.
     fn scan_goal(&self) -> ScanGoal {
         let has_conditions = self.since.is_some()
             || self.before.is_some()
@@ -129,10 +132,14 @@ impl HistoryQuery {
             || self.peer.is_some()
             || !self.filter.is_empty();
         let lowest = self.folders.iter().map(|span| span.from).min().flatten();
-        match (self.limit, lowest) {
-            (Some(limit), _) if !has_conditions => ScanGoal::Last(limit),
-            (None, Some(from)) => ScanGoal::From(from.lamport),
-            _ => ScanGoal::All,
+        let since = self.since.map_or(0, HybridClock::lowest_at);
+        let lines = |limit: u64| match has_conditions {
+            true => limit.max(SEARCHED_LINES),
+            false => limit,
+        };
+        ScanGoal {
+            from: lowest.map_or(0, |from| from.lamport).max(since),
+            last: self.limit.map(lines),
         }
     }
 }
@@ -171,7 +178,10 @@ impl Selection<'_> {
         while let Some(mut run) = merge.next_run()? {
             let log = &run.batch.log;
             let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
-            if query.since.is_some_and(|since| run.batch.timestamp < since)
+            let is_before = |since| {
+                run.batch.timestamp < since || run.batch.lamport < HybridClock::lowest_at(since)
+            };
+            if query.since.is_some_and(is_before)
                 || query.peer.is_some_and(|peer| !is_with(peer))
                 || !query.filter.has_author(&run.batch.username, &log.author)
             {
@@ -230,7 +240,12 @@ impl Selection<'_> {
     /// Returns how many selected lines come before the last `limit` ones. Skips segments whose
     /// Lamport numbers are all below `lamport_cutoff`. `None`: the skipped segments may contain
     /// some of the last `limit` lines.
-    fn count_before_last(&self, limit: u64, lamport_cutoff: u64) -> io::Result<Option<u64>> {
+    fn count_before_last(
+        &self,
+        limit: u64,
+        lamport_cutoff: u64,
+        goal: ScanGoal,
+    ) -> io::Result<Option<u64>> {
         let (mut total, mut above_cutoff) = (0, 0);
         self.for_each_run(lamport_cutoff, &mut |_| {}, &mut |run| {
             let end = run.batch.lamport + run.first_index + run.line_count;
@@ -238,7 +253,7 @@ impl Selection<'_> {
             above_cutoff += end.saturating_sub(lamport_cutoff).min(run.line_count);
             Ok(())
         })?;
-        let is_complete = lamport_cutoff == 0 || above_cutoff >= limit;
+        let is_complete = lamport_cutoff <= goal.from || above_cutoff >= limit;
         Ok(is_complete.then(|| total - limit.min(total)))
     }
 
@@ -347,9 +362,7 @@ fn drop_lines_from(run: &mut LineRun<'_>, before: &LineKey) -> bool {
 
 /// Whether `line` contains `text`, which is in lower case.
 fn contains_text(line: &str, text: &str) -> bool {
-    let lower = line.to_lowercase();
-    let mut parts = lower.as_bytes().windows(text.len().max(1));
-    parts.any(|part| part == text.as_bytes())
+    memchr::memmem::find(line.to_lowercase().as_bytes(), text.as_bytes()).is_some()
 }
 
 /// The notice that lines are missing before or in `run`; `None` if no lines are missing. The notice

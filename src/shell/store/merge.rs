@@ -106,6 +106,8 @@ pub struct Merge<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
     network: NetworkTag,
+    /// Batches whose Lamport numbers are all lower are passed over.
+    lamport_cutoff: u64,
     /// The segments not opened yet. Each item is the segment's lowest Lamport number, and its index
     /// in [`HistoryIndex::segments`].
     pending_segments: SortedSet<(u64, usize)>,
@@ -125,7 +127,7 @@ pub struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     /// Creates a merge of all lines in the index whose Lamport number is at least
-    /// `lamport_cutoff`. Reads whole segments, so some lines with lower numbers are returned too.
+    /// `lamport_cutoff`. Returns whole batches, so some lines with lower numbers are returned too.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -136,6 +138,7 @@ impl<'a> Merge<'a> {
             source,
             index,
             network,
+            lamport_cutoff,
             pending_segments: index.segments_by_min_lamport(lamport_cutoff),
             open_segments: Vec::new(),
             open_batches: Vec::new(),
@@ -306,8 +309,17 @@ impl<'a> Merge<'a> {
         };
         let folder_room = folder.name.room();
         let mut damaged = DamagedLines::default();
+        let (cutoff, log_heads) = (self.lamport_cutoff, &mut self.log_heads);
         self.source
             .for_each_line(folder, summary.segment_number, &mut |line| {
+                if cutoff > 0
+                    && let Some(header) = Batch::parse_header(line.bytes)
+                    && header.lamport.saturating_add(header.count) <= cutoff
+                {
+                    let head = log_heads.get_or_default(header.log);
+                    *head = (*head).max(header.last_sequence);
+                    return;
+                }
                 let batch = match StoredLine::parse(&line, &self.network) {
                     StoredLine::Batch(batch, _) => batch,
                     StoredLine::Other => return,

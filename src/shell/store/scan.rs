@@ -15,7 +15,6 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::load::Position;
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
-use crate::base::lines::BATCH_LINES_MAX;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::{SortedMap, SortedSet};
@@ -160,15 +159,14 @@ impl FolderSpan {
     }
 }
 
-/// Which lines a scan must find. The scan skips segments that are too old to contain these lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanGoal {
-    /// All lines.
-    All,
-    /// This many of the last lines in the total order.
-    Last(u64),
-    /// The lines with this Lamport number or a higher one.
-    From(u64),
+/// Which lines a scan must find: by default all. The scan skips segments that are too old to
+/// contain these lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanGoal {
+    /// Only the lines with this Lamport number or a higher one.
+    pub from: u64,
+    /// Only this many of the last lines in the total order. `None`: no limit.
+    pub last: Option<u64>,
 }
 
 /// Some lines of a segment, with similar Lamport numbers.
@@ -286,15 +284,12 @@ impl HistoryIndex {
     /// Whether the segments read so far contain all lines of the goal. `unread_max_lamport`: no
     /// line of an unread segment has a higher Lamport number.
     fn has_reached(&self, goal: ScanGoal, unread_max_lamport: u64) -> bool {
-        match goal {
-            ScanGoal::All => false,
-            ScanGoal::Last(lines) => {
-                let steps = self.segments.iter().flat_map(|segment| &segment.steps);
-                let above = steps.filter(|step| step.min_lamport > unread_max_lamport);
-                above.map(|step| step.line_count).sum::<u64>() >= lines
-            }
-            ScanGoal::From(lamport) => unread_max_lamport < lamport,
-        }
+        let has_last = |lines| {
+            let steps = self.segments.iter().flat_map(|segment| &segment.steps);
+            let above = steps.filter(|step| step.min_lamport > unread_max_lamport);
+            above.map(|step| step.line_count).sum::<u64>() >= lines
+        };
+        unread_max_lamport < goal.from || goal.last.is_some_and(has_last)
     }
 
     /// Reads the newest of the unread segments of a folder.
@@ -375,10 +370,16 @@ impl HistoryIndex {
         emptied.filter_map(|(log, evicted)| Some((log, &evicted.lines, evicted.emptied_at?)))
     }
 
-    /// Returns a Lamport number that the last `lines` lines reach or exceed. Counts duplicate and
-    /// damaged lines too, so the number may be too high. 0 if the index has fewer than `lines`
-    /// lines.
-    pub fn lamport_cutoff(&self, lines: u64) -> u64 {
+    /// The Lamport number below which no line need be read for the goal. Counts duplicate and
+    /// damaged lines too, so the number may be too high for the last lines.
+    pub fn lamport_cutoff(&self, goal: ScanGoal) -> u64 {
+        let last = goal.last.map_or(0, |lines| self.lamport_of_last(lines));
+        last.max(goal.from)
+    }
+
+    /// Returns a Lamport number that the last `lines` lines reach or exceed. 0 if the index has
+    /// fewer than `lines` lines.
+    fn lamport_of_last(&self, lines: u64) -> u64 {
         let steps = self.segments.iter().flat_map(|segment| &segment.steps);
         let mut steps: Vec<LamportStep> = steps.copied().collect();
         sort_newest_first(&mut steps);
@@ -422,19 +423,18 @@ impl HistoryIndex {
     }
 }
 
-/// Maximum number of batches in one [`LamportStep`]. An old line makes all lines of its step count
-/// as old. Small steps limit this effect.
-const STEP_BATCHES: usize = 64;
+/// A [`LamportStep`] ends with the batch that brings it to this number of lines. An old line makes
+/// all lines of its step count as old. Small steps limit this effect.
+const STEP_LINES: u64 = 64;
 
 impl SegmentSummary {
     /// Adds the batch of a line. Returns the lowest Lamport number and the number of its lines.
     /// `None`: the line is no batch.
     fn add_line(&mut self, line: &[u8], logs: &mut SortedMap<LogId, usize>) -> Option<LamportStep> {
         let header = Batch::parse_header(line)?;
-        let count = (header.last_sequence + 1).saturating_sub(header.sequence);
-        // No valid batch has more lines, so that sums of counts can't overflow.
-        let count = count.min(BATCH_LINES_MAX as u64);
-        let end = header.lamport.saturating_add(count.saturating_sub(1));
+        let end = header
+            .lamport
+            .saturating_add(header.count.saturating_sub(1));
         self.min_lamport = self.min_lamport.min(header.lamport);
         self.max_lamport = self.max_lamport.max(end);
         let next_index = logs.len();
@@ -443,18 +443,27 @@ impl SegmentSummary {
         *head = (*head).max(header.last_sequence);
         Some(LamportStep {
             min_lamport: header.lamport,
-            line_count: count,
+            line_count: header.count,
         })
     }
 
     /// Sets the steps of the segment. `batches` has one step for each batch.
     fn set_steps(&mut self, mut batches: Vec<LamportStep>) {
         sort_newest_first(&mut batches);
-        let steps = batches.chunks(STEP_BATCHES).map(|chunk| LamportStep {
-            min_lamport: chunk.last().map_or(0, |lowest| lowest.min_lamport),
-            line_count: chunk.iter().map(|batch| batch.line_count).sum(),
-        });
-        self.steps = steps.collect();
+        for batch in batches {
+            match self
+                .steps
+                .last_mut()
+                .filter(|step| step.line_count < STEP_LINES)
+            {
+                Some(step) => {
+                    step.min_lamport = batch.min_lamport;
+                    step.line_count += batch.line_count;
+                }
+                None => self.steps.push(batch),
+            }
+        }
+        self.steps.shrink_to_fit();
     }
 }
 

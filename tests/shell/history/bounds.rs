@@ -2,10 +2,11 @@
 use std::fs;
 
 use p2pchat::base::batch::Batch;
+use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::{HistoryQuery, QueryOutput, run_query_to};
 
 use super::support::{
-    Author, NET, contents, disk_source, last_lines, store_on_disk, whole_history,
+    Author, NET, contents, disk_source, last_lines, pipe, query_lines, store_on_disk, whole_history,
 };
 use crate::folders::TempDir;
 
@@ -32,19 +33,23 @@ fn make_older_half_unreadable(folder: &TempDir) {
     }
 }
 
-/// Whether a query of this many lines reads a segment of the older half.
-fn reads_older_half(folder: &TempDir, lines: u64) -> bool {
-    let query = HistoryQuery {
+/// A query of the last lines.
+fn last(lines: u64) -> HistoryQuery {
+    HistoryQuery {
         limit: Some(lines),
         ..HistoryQuery::default()
-    };
+    }
+}
+
+/// Whether a query reads a segment of the older half.
+fn reads_older_half(folder: &TempDir, query: &HistoryQuery) -> bool {
     let output = QueryOutput {
         emit: &mut |_| Ok(()),
         skip_unreadable: &mut Err,
         report_damage: &mut |_| {},
         backlog_of: None,
     };
-    run_query_to(&disk_source(folder), NET, &query, output).is_err()
+    run_query_to(&disk_source(folder), NET, query, output).is_err()
 }
 
 /// The last lines are found without reading old segments, even if old lines arrived late.
@@ -58,8 +63,8 @@ fn old_segments_are_not_read_for_the_last_lines() {
         let whole = whole_history(&folder);
         assert_eq!(expected, whole[whole.len() - 20..]);
         make_older_half_unreadable(&folder);
-        assert!(reads_older_half(&folder, 250));
-        assert!(!reads_older_half(&folder, 20));
+        assert!(reads_older_half(&folder, &last(250)));
+        assert!(!reads_older_half(&folder, &last(20)));
         assert_eq!(last_lines(&folder, 20), expected);
     }
 }
@@ -86,5 +91,82 @@ fn old_segments_with_one_of_the_last_lines_are_read() {
     }
     assert_eq!(last_lines(&folder, 2), lines);
     make_older_half_unreadable(&folder);
-    assert!(reads_older_half(&folder, 2));
+    assert!(reads_older_half(&folder, &last(2)));
+}
+
+/// A query of the last lines that contain a text reads only as far back as it must.
+#[test]
+fn old_segments_are_read_only_if_a_search_needs_them() {
+    let mut bob = Author::new("bob", "general", 1);
+    let batches = (0..300).map(|batch: u64| {
+        let lines: Vec<String> = (0..50)
+            .map(|line| format!("line {line} of batch {batch}"))
+            .collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        bob.say(1000 + 50 * batch, &lines)
+    });
+    let batches: Vec<Batch> = batches.collect();
+    let folder = TempDir::new();
+    store_on_disk(&folder, &batches);
+    let whole = whole_history(&folder);
+    let search = |text: &str, lines| HistoryQuery {
+        search: Some(text.into()),
+        ..last(lines)
+    };
+    let found = |query: &HistoryQuery| query_lines(&disk_source(&folder), query, pipe());
+    for text in [
+        "line",
+        "line 7 of",
+        "batch 299",
+        "batch 3",
+        "batch 100",
+        "no",
+    ] {
+        for lines in [0, 10, 20_000] {
+            let mut expected = whole.clone();
+            expected.retain(|line| line.contains(text));
+            expected.drain(..expected.len().saturating_sub(lines as usize));
+            assert_eq!(found(&search(text, lines)), expected, "{text} {lines}");
+        }
+    }
+    make_older_half_unreadable(&folder);
+    assert!(!reads_older_half(&folder, &search("line 7 of", 50)));
+    assert!(!reads_older_half(&folder, &search("batch 299", 10)));
+    assert!(reads_older_half(&folder, &search("line 7 of", 250)));
+    assert!(reads_older_half(&folder, &search("batch 100", 10)));
+}
+
+/// A query of the lines since a time reads only the segments that can contain them.
+#[test]
+fn old_segments_are_not_read_for_lines_since_a_time() {
+    const START: i64 = 1_800_000_000_000;
+    let mut bob = Author::new("bob", "general", 1);
+    let at = |ms| WallTime(START + ms);
+    let long = "x".repeat(100);
+    let batches = (0..300).map(|n| bob.say_at(at(n), (START + n) as u64 * 1000, &[&long]));
+    let batches: Vec<Batch> = batches.collect();
+    let folder = TempDir::new();
+    store_on_disk(&folder, &batches);
+    make_older_half_unreadable(&folder);
+    let since = |time| HistoryQuery {
+        since: Some(time),
+        ..HistoryQuery::default()
+    };
+    let recent = since(at(290));
+    assert!(!reads_older_half(&folder, &recent));
+    assert_eq!(
+        query_lines(&disk_source(&folder), &recent, pipe()).len(),
+        10
+    );
+    assert!(reads_older_half(&folder, &since(at(10))));
+    // Without a plausible clock, a line may stand anywhere.
+    assert!(reads_older_half(&folder, &since(WallTime(i64::MAX / 2))));
+    let few = HistoryQuery {
+        search: Some("y".into()),
+        ..HistoryQuery {
+            limit: Some(10),
+            ..recent
+        }
+    };
+    assert!(!reads_older_half(&folder, &few));
 }

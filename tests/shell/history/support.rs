@@ -56,6 +56,11 @@ impl Author {
 
     /// Signs the next batch, at this Lamport time and as many seconds of wall-clock time.
     pub fn say(&mut self, lamport: u64, lines: &[&str]) -> Batch {
+        self.say_at(WallTime(lamport as i64 * 1000), lamport, lines)
+    }
+
+    /// Signs the next batch at this wall-clock time and Lamport time.
+    pub fn say_at(&mut self, timestamp: WallTime, lamport: u64, lines: &[&str]) -> Batch {
         let mut text = Lines::default();
         for line in lines {
             text.push(line.as_bytes()).unwrap();
@@ -68,7 +73,7 @@ impl Author {
                 .as_ref()
                 .map_or(1, |head| head.last_sequence() + 1),
             lamport,
-            timestamp: WallTime(lamport as i64 * 1000),
+            timestamp,
             run: 1,
             uptime: 0,
             republishes: None,
