@@ -48,6 +48,9 @@ impl EventLoop {
         if rests_until.is_some_and(|until| until <= self.now.time) {
             self.multicast.end_rest(self.poll.registry());
         }
+        if !self.multicast.has_readable() {
+            return;
+        }
         let mut has_received = false;
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
         self.multicast.begin_turn();
