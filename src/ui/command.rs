@@ -129,7 +129,7 @@ pub const HELP: &str = "\
 /stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /post TEXT        say a line here
-/set [NAME VALUE] show or keep a setting: username, color, bell, history-direct
+/set [NAME VALUE] settings: username, color, bell, typing, history-direct
 /lsnp COMMAND     with --lsnp: PROFILE NAME|STATUS, LIST, VERBOSE
 /verbose          print what happens on stderr, as with --debug; again: no more
 /clear            clear the screen

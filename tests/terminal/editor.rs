@@ -10,7 +10,6 @@ use crate::hosts::wait::wait_until;
 use crate::pty::AtTerminal;
 use crate::pty::command;
 #[cfg(feature = "presence")]
-use crate::screen::Screen;
 use crate::{alice_and_bob, wait_message};
 
 /// The half-typed line stays the last line of the screen, whole, while 50 lines scroll above
@@ -521,40 +520,4 @@ fn a_burst_of_lines_does_not_delay_typing() {
     wait_message(&bob, "typed while 10 000 lines come in");
     pty.type_keys("\x04");
     alice.assert_exit(0);
-}
-
-/// The prompt says who is typing in the room, as long as it lasts; a pipe prints nothing of it, also
-/// with --json.
-#[cfg(feature = "presence")]
-#[test]
-fn the_prompt_says_who_is_typing() {
-    let Some(lo) = Loopback::new() else { return };
-    let carol = lo.start("carol", &["--json", "listen"]);
-    let alice = AtTerminal::chat(&lo, "alice", &[]);
-    let bob = AtTerminal::chat(&lo, "bob", &[]);
-    alice.pty.wait_row("bob joined");
-    bob.pty.wait_row("alice joined");
-    bob.pty.type_keys("half");
-    let is_prompt = |wanted: &str| {
-        let wanted = wanted.to_owned();
-        move |screen: &Screen| screen.last().is_some_and(|last| last.starts_with(&wanted))
-    };
-    alice
-        .pty
-        .wait_screen("bob types", is_prompt("#general 3 (bob is typing)>"));
-    bob.pty.type_keys("\x15/help me");
-    alice
-        .pty
-        .wait_screen("bob has ended", is_prompt("#general 3>"));
-    bob.pty.type_keys("\x15/msg alice ps");
-    alice
-        .pty
-        .wait_screen("bob types", is_prompt("#general 3 (bob is typing)>"));
-    bob.pty.type_keys("st\r");
-    alice.pty.wait_row("psst");
-    alice
-        .pty
-        .wait_screen("bob has said it", is_prompt("#general 3 (1 unread)>"));
-    let printed = carol.out.all().concat();
-    assert!(!printed.contains("typing"), "{printed}");
 }

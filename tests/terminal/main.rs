@@ -10,6 +10,8 @@ mod pty;
 mod screen;
 mod screens;
 mod streams;
+#[cfg(feature = "presence")]
+mod typing;
 
 use hosts::host::Loopback;
 use hosts::program::{Program, TIMEOUT};

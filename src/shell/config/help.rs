@@ -30,6 +30,7 @@ const OVERVIEW_OPTIONS: &[OptionId] = &[
     OptionId::Wait,
     OptionId::Backlog,
     OptionId::HistoryDirect,
+    OptionId::NoTyping,
     OptionId::Commands,
     OptionId::Quiet,
     OptionId::Help,

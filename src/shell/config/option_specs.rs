@@ -1,5 +1,6 @@
 //! Table of all options: their spellings, values, meanings, and which commands accept each.
 use crate::base::guests::guest::HAS_GUESTS;
+use crate::base::presence::away::HAS_PRESENCE;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
     Chat, Doctor, History, Invite, Join, Keygen, Listen, Peers, Send, Sync, Trust, Whoami,
@@ -103,6 +104,8 @@ pub enum OptionId {
     Patience,
     /// Ring no bell.
     NoBell,
+    /// Do not tell others that the user types.
+    NoTyping,
 }
 
 impl OptionId {
@@ -130,6 +133,8 @@ impl OptionId {
                 (!HAS_GUESTS).then_some("guests")
             }
             OptionId::HistoryDirect => (!HAS_EDITOR).then_some("terminal"),
+            OptionId::NoTyping if !HAS_PRESENCE => Some("presence"),
+            OptionId::NoTyping => (!HAS_EDITOR).then_some("terminal"),
             _ => None,
         }
     }
@@ -366,6 +371,8 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "how long a silent peer counts as here (28)"),
     flag(OptionId::NoBell, 0, "--no-bell", TRANSCRIPT_COMMANDS,
         "ring no bell for direct messages, and for your name"),
+    flag(OptionId::NoTyping, 0, "--no-typing", &[Chat],
+        "do not tell others that you type"),
 ];
 
 const _: () = {

@@ -50,11 +50,12 @@ const START_ONLY_OPTIONS: [OptionId; 16] = [
 ];
 
 /// The options of [`Options::typed_settings`].
-const SETTING_OPTIONS: [OptionId; 5] = [
+const SETTING_OPTIONS: [OptionId; 6] = [
     OptionId::Username,
     OptionId::Dir,
     OptionId::Color,
     OptionId::NoBell,
+    OptionId::NoTyping,
     OptionId::HistoryDirect,
 ];
 
@@ -144,6 +145,8 @@ pub struct Options {
     pub echo: bool,
     /// Whether the bell of the terminal rings for direct messages, and for lines that say our name.
     pub has_bell: bool,
+    /// Whether others are told that the user types.
+    pub tells_typing: bool,
     /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
     /// Whether typed direct messages are kept in the file of typed lines, too.
@@ -313,6 +316,7 @@ pub fn parse(
         reading: Reading::choose(&sources)?,
         echo: !sources.has_flag(OptionId::NoEcho),
         has_bell: !sources.has_flag(OptionId::NoBell),
+        tells_typing: !sources.has_flag(OptionId::NoTyping),
         has_slash_commands: sources.has_flag(OptionId::Commands),
         history_direct: sources.has_flag(OptionId::HistoryDirect),
         is_block: choose_block(&sources, json)?,

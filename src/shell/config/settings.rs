@@ -11,7 +11,7 @@ use crate::shell::config::options_file::OptionsFile;
 use crate::shell::config::values::{self, Color};
 
 /// The names that /set knows. Each is that of a setting; `nick` is another name for `username`.
-pub const SETTING_NAMES: &str = "username, color, bell, history-direct";
+pub const SETTING_NAMES: &str = "username, color, bell, typing, history-direct";
 
 /// The options that can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum SettingName {
     Color,
     /// Whether the bell rings.
     Bell,
+    /// Whether others are told that the user types.
+    Typing,
     /// Whether typed direct messages are recalled after a restart.
     HistoryDirect,
 }
@@ -35,6 +37,8 @@ pub enum Setting {
     Color(Color),
     /// See [`SettingName::Bell`].
     Bell(bool),
+    /// See [`SettingName::Typing`].
+    Typing(bool),
     /// See [`SettingName::HistoryDirect`].
     HistoryDirect(bool),
 }
@@ -49,6 +53,7 @@ impl SettingName {
             "username" | "nick" => Ok(SettingName::Username),
             "color" => Ok(SettingName::Color),
             "bell" => Ok(SettingName::Bell),
+            "typing" => Ok(SettingName::Typing),
             "history-direct" => Ok(SettingName::HistoryDirect),
             _ => Err(format!("/set knows no {name}: it takes {SETTING_NAMES}")),
         }
@@ -60,6 +65,7 @@ impl SettingName {
             SettingName::Username => "username",
             SettingName::Color => "color",
             SettingName::Bell => "bell",
+            SettingName::Typing => "typing",
             SettingName::HistoryDirect => "history-direct",
         }
     }
@@ -74,6 +80,7 @@ impl SettingName {
             SettingName::Username => values::parse_nick(text).map(Setting::Username),
             SettingName::Color => values::parse_color(text).map(Setting::Color),
             SettingName::Bell => self.parse_switch(value).map(Setting::Bell),
+            SettingName::Typing => self.parse_switch(value).map(Setting::Typing),
             SettingName::HistoryDirect => self.parse_switch(value).map(Setting::HistoryDirect),
         }
     }
@@ -94,6 +101,8 @@ pub struct Settings {
     pub color: Color,
     /// Whether the bell rings.
     pub has_bell: bool,
+    /// Whether others are told that the user types.
+    pub tells_typing: bool,
     /// Whether the options file is left alone.
     pub is_ephemeral: bool,
     /// The options on the command line that come before the options file.
@@ -116,6 +125,7 @@ impl Settings {
         Settings {
             color: options.color,
             has_bell: options.has_bell,
+            tells_typing: options.tells_typing,
             is_ephemeral: options.is_ephemeral(),
             typed: options.typed_settings.clone(),
             variables: VARIABLES.into_iter().filter(is_set).collect(),
@@ -188,6 +198,7 @@ impl Setting {
             Setting::Username(_) => SettingName::Username,
             Setting::Color(_) => SettingName::Color,
             Setting::Bell(_) => SettingName::Bell,
+            Setting::Typing(_) => SettingName::Typing,
             Setting::HistoryDirect(_) => SettingName::HistoryDirect,
         }
     }
@@ -198,7 +209,9 @@ impl Setting {
         match self {
             Setting::Username(nick) => nick.to_string(),
             Setting::Color(color) => color.as_str().to_owned(),
-            Setting::Bell(is_on) | Setting::HistoryDirect(is_on) => switch(is_on).to_owned(),
+            Setting::Bell(is_on) | Setting::Typing(is_on) | Setting::HistoryDirect(is_on) => {
+                switch(is_on).to_owned()
+            }
         }
     }
 
@@ -219,6 +232,10 @@ impl Setting {
                 (OptionId::Color, Some(line))
             }
             Setting::Bell(is_on) => (OptionId::NoBell, (!is_on).then(|| "--no-bell".to_owned())),
+            Setting::Typing(is_on) => (
+                OptionId::NoTyping,
+                (!is_on).then(|| "--no-typing".to_owned()),
+            ),
             Setting::HistoryDirect(is_on) => (
                 OptionId::HistoryDirect,
                 is_on.then(|| "--history-direct".to_owned()),

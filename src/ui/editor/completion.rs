@@ -102,7 +102,7 @@ fn arguments(line: &str, word: &str, words: &KnownWords) -> Vec<String> {
     let kinds = argument.split('|');
     let of_kind = |kind: &str| match kind {
         "NAME" if command == "/nick" => Vec::new(),
-        "NAME" if command == "/set" => ["username", "color", "bell", "history-direct"]
+        "NAME" if command == "/set" => ["username", "color", "bell", "typing", "history-direct"]
             .map(str::to_owned)
             .into(),
         "NAME" | "TEXT" => mentions(word, words),

@@ -68,6 +68,7 @@ fn an_empty_command_line_gives_the_defaults() {
         has_slash_commands: false,
         history_direct: false,
         has_bell: true,
+        tells_typing: true,
         is_block: false,
         is_lossy: false,
         color: Color::Auto,

@@ -36,6 +36,8 @@ fn only_the_line_of_the_setting_changes() {
     assert_eq!(with("color", "never"), changed);
     assert_eq!(with("BELL", "OFF"), format!("{text}\n--no-bell\n"));
     assert_eq!(with("bell", "on"), text);
+    assert_eq!(with("typing", "off"), format!("{text}\n--no-typing\n"));
+    assert_eq!(with("typing", "on"), text);
     let renamed = "# mine\n\n  --color=auto   \n-r ops\n# --no-bell\n--username bob\n";
     assert_eq!(with("nick", "bob"), renamed);
     let silent = "--no-bell\n--history-direct\n";
@@ -86,10 +88,11 @@ fn unknown_settings_are_refused() {
     let error = SettingName::parse("colour").unwrap_err();
     assert_eq!(
         error,
-        "/set knows no colour: it takes username, color, bell, history-direct"
+        "/set knows no colour: it takes username, color, bell, typing, history-direct"
     );
     for (name, value) in [
         ("bell", "loud"),
+        ("typing", "no"),
         ("history-direct", ""),
         ("color", "blue"),
         ("username", "a b"),

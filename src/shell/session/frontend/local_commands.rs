@@ -62,6 +62,7 @@ impl Frontend {
                 self.settings.has_bell = *has_bell;
                 self.renderer.set_bell(*has_bell);
             }
+            Setting::Typing(is_on) => self.settings.tells_typing = *is_on,
             Setting::HistoryDirect(is_on) => self.keeps_typed_direct = *is_on,
         }
         let kept = self.keep(&setting)?;
@@ -75,6 +76,7 @@ impl Frontend {
             Setting::Username(own_nick),
             Setting::Color(self.settings.color),
             Setting::Bell(self.settings.has_bell),
+            Setting::Typing(self.settings.tells_typing),
             Setting::HistoryDirect(self.keeps_typed_direct),
         ]
     }

@@ -92,9 +92,10 @@ impl Frontend {
         }
     }
 
-    /// Says to others that the user types a line for them, now and then.
+    /// Says to others that the user types a line for them, now and then, unless they are not told.
     fn say_typing(&mut self) {
-        let line = self.renderer.typed_line().filter(|_| HAS_PRESENCE);
+        let tells_typing = HAS_PRESENCE && self.settings.tells_typing;
+        let line = self.renderer.typed_line().filter(|_| tells_typing);
         let target = line.and_then(|line| command::typing_target(&line, self.rooms.first()));
         let Some(target) = target else {
             return;
