@@ -285,6 +285,7 @@ fn an_impl_far_from_its_type_is_caught() {
             "struct Own; impl Own {} fn f() -> impl Noun {}",
         ),
         ("base/noun/verb.rs", "impl Noun {}"),
+        ("base/noun/part/verb.rs", "impl Noun {}"),
     ] {
         assert_eq!(with(file, text), [""; 0], "{file}: {text}");
     }

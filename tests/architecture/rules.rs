@@ -360,15 +360,15 @@ fn ambiguous_types(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// Inherent `impl` blocks that lie neither beside their type nor in a folder named after it.
+/// Inherent `impl` blocks that lie neither beside their type nor below a folder named after it.
 fn scattered_impls(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
         let types = source.types();
-        let folder = source.folder().rsplit('/').next();
         for name in source.inherent_impls() {
             let is_beside_type = types.iter().any(|(defined, _)| *defined == name);
-            if !is_beside_type && folder != Some(&snake_case(name)) {
+            let mut folders = source.folder().split('/');
+            if !is_beside_type && !folders.any(|folder| folder == snake_case(name)) {
                 found.push(format!("{} has an impl of {name}", source.name()));
             }
         }

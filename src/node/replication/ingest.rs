@@ -16,6 +16,7 @@ use crate::node::link::LinkLog;
 use crate::node::replication::carrying::carriers::{
     can_receive_over, claimant, find_place_to_carry, is_for_us, source_over,
 };
+use crate::node::replication::carrying::recipient_requests::begins_lacked_lines;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
@@ -23,7 +24,6 @@ use crate::node::replication::logs::eviction::admit;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::Verdict;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
-use crate::node::replication::recipient_requests::begins_lacked_lines;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::sealed;
 

@@ -20,7 +20,6 @@ pub mod news;
 pub mod progress;
 pub mod progress_state;
 pub mod receipts;
-pub mod recipient_requests;
 pub mod send;
 pub mod store_health;
 pub mod sync;

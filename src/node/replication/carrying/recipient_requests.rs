@@ -54,7 +54,7 @@ impl Replication {
     }
 
     /// Whether we answer this link's digests for direct messages to another peer, its neighbour.
-    pub(super) fn answers_for(
+    pub(in crate::node::replication) fn answers_for(
         &self,
         ctx: &Context,
         logs: &Logs,
@@ -68,7 +68,7 @@ impl Replication {
 
     /// Passes on the query of a recipient that has lost direct messages: to the linked peers that
     /// are not linked with it, as these may be their authors.
-    pub(super) fn relay_query(&self, ctx: &mut Context, recipient: &PeerId) {
+    pub(in crate::node::replication) fn relay_query(&self, ctx: &mut Context, recipient: &PeerId) {
         let others = ctx.links.iter().filter(|(_, link)| {
             link.peer.id != *recipient
                 && !link.transient
@@ -83,7 +83,11 @@ impl Replication {
     }
 
     /// The link to the author of a log that we carry, if we can request all lines there.
-    pub(super) fn source_of_carried(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
+    pub(in crate::node::replication) fn source_of_carried(
+        &self,
+        ctx: &Context,
+        log: &LogId,
+    ) -> Option<StreamId> {
         let recipient = log.target.recipient()?;
         let stream = *ctx.stream_by_peer.get(&log.author)?;
         let request = self.progress.get(stream, log).request();
@@ -95,7 +99,7 @@ impl Replication {
     /// Passes on an author's offer to the recipient, if it names no line to carry, and we store
     /// fewer lines. Neither must say that it is linked with the other: the author then offers the
     /// log itself. Returns whether the offer was passed on.
-    pub(super) fn relay_offer(
+    pub(in crate::node::replication) fn relay_offer(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
@@ -136,7 +140,7 @@ impl Replication {
     ///
     /// Returns whether the recipient waits for these lines. If not, the request is to be answered
     /// from the store.
-    pub(super) fn fetch_for_recipient(
+    pub(in crate::node::replication) fn fetch_for_recipient(
         &mut self,
         ctx: &Context,
         logs: &Logs,
@@ -192,7 +196,13 @@ impl Replication {
 
     /// Whether the line `line` of a log that we carry, or an earlier one, was requested from the
     /// author, and has not come yet.
-    pub(super) fn is_fetching(&self, ctx: &Context, logs: &Logs, log: &LogId, line: u64) -> bool {
+    pub(in crate::node::replication) fn is_fetching(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        log: &LogId,
+        line: u64,
+    ) -> bool {
         let source = self.source_of_carried(ctx, log);
         let request = source.and_then(|stream| self.progress.get(stream, log).request());
         let from = request.map(|request| request.from);
@@ -201,7 +211,7 @@ impl Replication {
 
     /// Whether the next lines to send to a recipient are missing here, and the author is to send
     /// them. If the author was asked for them already, and lacks them too, the answer is `false`.
-    pub(super) fn awaits_lacked_lines(
+    pub(in crate::node::replication) fn awaits_lacked_lines(
         &mut self,
         ctx: &Context,
         logs: &Logs,
@@ -219,7 +229,7 @@ impl Replication {
 
     /// Ends the fetching of lines that an author has not sent in time, or whose author is not
     /// linked any more. The recipients then get what we store.
-    pub(super) fn end_due_fetching(&mut self, ctx: &Context, logs: &Logs) {
+    pub(in crate::node::replication) fn end_due_fetching(&mut self, ctx: &Context, logs: &Logs) {
         let awaited = std::mem::take(&mut self.awaited).into_iter();
         let (due, awaited): (Vec<_>, Vec<_>) = awaited.partition(|(log, until)| {
             *until <= ctx.now.time || !ctx.stream_by_peer.contains_key(&log.author)
@@ -239,7 +249,12 @@ impl Replication {
 
     /// Sends a recipient what we store of a carried log, if it waits for earlier lines. To be
     /// called when the author has said from which line on it stores the log.
-    pub(super) fn end_fetching(&mut self, ctx: &Context, logs: &Logs, log: &LogId) {
+    pub(in crate::node::replication) fn end_fetching(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        log: &LogId,
+    ) {
         let recipient = log.target.recipient();
         let Some(stream) = recipient.and_then(|it| ctx.stream_by_peer.get(&it).copied()) else {
             return;
@@ -255,7 +270,7 @@ impl Replication {
 
     /// Ends the request for a log to carry, as there is no place for its next batch. The log is
     /// requested again when a recipient has acknowledged lines.
-    pub(super) fn pause_request(&mut self, key: &LinkLog) {
+    pub(in crate::node::replication) fn pause_request(&mut self, key: &LinkLog) {
         let request = self.progress.request_mut(key.stream, &key.log);
         if let Some(request) = request.filter(|request| request.is_sent)
             && self.paused.add(key.clone())
@@ -268,7 +283,7 @@ impl Replication {
     /// Resumes paused requests, if a recipient has acknowledged carried lines since: these take no
     /// place any more. To be called once for each message, because each call costs a look at all
     /// carried logs.
-    pub(super) fn resume_paused(&mut self, ctx: &Context, logs: &Logs) {
+    pub(in crate::node::replication) fn resume_paused(&mut self, ctx: &Context, logs: &Logs) {
         for key in self.paused.take_next() {
             let LinkLog { stream, log } = &key;
             let claimant = claimant(ctx, *stream, &log.author);
