@@ -26,6 +26,7 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
 use crate::node::replication::carrying::paused_requests::PausedRequests;
+use crate::node::replication::carrying::relayed_offers::UnprovenOffer;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
@@ -69,6 +70,8 @@ pub struct Replication {
     /// The logs of which a recipient waits for lines that we have requested from their author, and
     /// until when. At most one for each request.
     pub(super) awaited: SortedMap<LogId, Time>,
+    /// The offers that were passed on and are to be withdrawn, unless their lines come.
+    pub(super) unproven_offers: Vec<UnprovenOffer>,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
 }
@@ -466,6 +469,7 @@ impl Replication {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
         self.end_due_fetching(ctx, logs);
+        self.withdraw_unproven_offers(ctx, logs);
         self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
         self.send_waiting_receipts(ctx);
@@ -564,5 +568,7 @@ impl Replication {
         deadlines.add_some(Timer::SwitchSource, self.next_switch_at);
         deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
         deadlines.add_some(Timer::EndFetching, self.awaited.values().min().copied());
+        let unproven = self.unproven_offers.iter().map(|offer| offer.until);
+        deadlines.add_some(Timer::EndFetching, unproven.min());
     }
 }

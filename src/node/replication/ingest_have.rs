@@ -288,6 +288,10 @@ impl Replication {
     ) {
         let ReceivedEntry { key, entry, .. } = received;
         self.end_evicted_evidence(ctx, key, entry.low);
+        // A carrier withdraws what it has announced for an author.
+        if let Some(request) = self.progress.request_mut(key.stream, &key.log) {
+            request.announced = request.announced.min(entry.high);
+        }
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
             return self.record_offer(ctx, logs, rooms, key, entry.low, entry.high);
         };

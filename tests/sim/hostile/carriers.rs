@@ -1,5 +1,6 @@
 //! Floods of an author at a carrier, for the table of bounds.
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Target};
@@ -300,4 +301,86 @@ fn a_request_for_a_recipient_ends_when_there_is_no_place() {
     let batch = letters(&author, to, 2, None, 1);
     author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(starts(wants(&mut lan, &mut author)), [0]);
+}
+
+/// Bob, who does not know the author, linked with carol, who is linked with both. He begins to
+/// `sync`.
+fn bob_syncs_behind_carol(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
+    let mut lan = Lan::new(seed);
+    let [carol, bob] = lan.add_peers(["carol", "bob"]);
+    lan.start_all([carol, bob]);
+    lan.run_until_linked(carol, bob, 3_000);
+    let author = ScriptedPeer::connect(&mut lan, carol, 1);
+    lan.run_for(3_000);
+    lan.feed(bob, Input::Command(Command::Sync));
+    lan.run_for(3_000);
+    assert!(lan.node(bob).sync_state().is_complete);
+    (lan, bob, author)
+}
+
+/// Offers that carol passes on and that nobody proves hold up a `sync` for two seconds. Then she
+/// withdraws them, and passes on no others of that author for a minute.
+#[test]
+fn invented_offers_hold_up_no_sync() {
+    let (mut lan, bob, mut author) = bob_syncs_behind_carol(7);
+    let (from, to) = (author.identity.id(), lan.id(bob));
+    #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+    let offer = |log| have_entry(from, log, 2..=1, Hash([1; 32]));
+    for second in 0..60 {
+        // One after another: the next one is offered before the last one is withdrawn.
+        let offers = [offer(second), offer(second + 1)];
+        send_have(&mut lan, &mut author, to, &offers);
+        lan.run_for(1_000);
+        let state = lan.node(bob).sync_state();
+        assert!(second > 1 || !state.is_complete, "{second}: {state:?}");
+        assert!(second < 4 || state.is_complete, "{second}: {state:?}");
+    }
+    lan.run_for(5_000);
+    send_have(&mut lan, &mut author, to, &[offer(101)]);
+    lan.run_for(10);
+    assert!(!lan.node(bob).sync_state().is_complete, "a minute later");
+}
+
+/// The same where carol stores the first lines of what the author claims to have.
+#[test]
+fn an_invented_continuation_holds_up_no_sync() {
+    let (mut lan, bob, mut author) = bob_syncs_behind_carol(8);
+    let (from, to) = (author.identity.id(), lan.id(bob));
+    let batch = letters(&author, to, 1, None, 3);
+    send_have(
+        &mut lan,
+        &mut author,
+        to,
+        &[have_entry(from, 1, 1..=3, batch.hash)],
+    );
+    author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    lan.run_for(1_000);
+    assert!(lan.node(bob).sync_state().is_complete);
+    #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+    let claim = have_entry(from, 1, 10..=9, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[claim]);
+    lan.run_for(1_000);
+    assert!(!lan.node(bob).sync_state().is_complete);
+    lan.run_for(1_500);
+    assert!(lan.node(bob).sync_state().is_complete);
+}
+
+/// While the lines come one after another, the offer stands.
+#[test]
+fn an_offer_stands_while_its_lines_come() {
+    let (mut lan, bob, mut author) = bob_syncs_behind_carol(9);
+    let (from, to) = (author.identity.id(), lan.id(bob));
+    #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+    let offer = have_entry(from, 1, 5..=4, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[offer]);
+    lan.run_for(100);
+    let mut last: Option<Batch> = None;
+    for n in 1..=4 {
+        assert!(!lan.node(bob).sync_state().is_complete, "line {n}");
+        let batch = letters(&author, to, 1, last.as_ref(), 1);
+        author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+        last = Some(batch);
+        lan.run_for(1_500);
+    }
+    assert!(lan.node(bob).sync_state().is_complete);
 }

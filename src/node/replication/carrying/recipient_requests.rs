@@ -16,14 +16,15 @@ use crate::node::link::{Link, LinkLog};
 use crate::node::replication::carrying::carriers::{
     PlaceToCarry, claimant, destinations, is_for_us,
 };
+use crate::node::replication::carrying::relayed_offers::UnprovenOffer;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::have::{send_have, unequal_digest};
+use crate::node::replication::have::{correct_offer, send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{
-    CursorState, GapSend, OfferKind, SendCursor, SendState,
+    BatchEnd, CursorState, GapSend, OfferKind, SendCursor, SendState,
 };
 use crate::node::replication::want::WantRange;
-use crate::wire::message::HaveEntry;
+use crate::wire::message::{HaveEntry, format_incarnation};
 
 /// Minimum milliseconds between two requests for lines of one log that a recipient lacks. Each may
 /// bring all lines again that we carry for the recipient.
@@ -120,7 +121,9 @@ impl Replication {
                 && !says_linked(recipient, &author.peer.id)
         });
         let relayed = &mut self.progress.link_mut(to).relayed_offers;
-        let is_relayed = is_new && is_needed && relayed.admit(log, ctx.now.time);
+        let (last, hash) = (entry.high, entry.hash);
+        let end = BatchEnd { last, hash };
+        let is_relayed = is_new && is_needed && relayed.admit(log, end, ctx.now.time);
         if is_relayed {
             let offer = HaveEntry {
                 low: 1,
@@ -132,6 +135,54 @@ impl Replication {
             send_have(ctx, to, &log.target, vec![offer], None);
         }
         is_relayed
+    }
+
+    /// Begins to wait for the lines of an offer that was passed on, as the recipient has requested
+    /// them.
+    fn await_proof(&mut self, ctx: &Context, logs: &Logs, to: StreamId, log: &LogId) {
+        let (stored, mut unproven) = (logs.high(log), self.unproven_offers.iter());
+        let is_awaited = unproven.any(|it| it.to == to && it.log == *log);
+        let end = self.progress.link_mut(to).relayed_offers.end_of(log);
+        if let Some(end) = end.filter(|end| end.last > stored && !is_awaited) {
+            self.unproven_offers.push(UnprovenOffer {
+                to,
+                log: log.clone(),
+                end,
+                stored,
+                until: ctx.now.time + FETCH_TIMEOUT_MS,
+            });
+        }
+    }
+
+    /// Withdraws the offers that were passed on and whose lines do not come, one after another.
+    /// Their recipients would wait for lines that an author may have invented.
+    pub(in crate::node::replication) fn withdraw_unproven_offers(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+    ) {
+        let now = ctx.now.time;
+        let mut withdrawn = Vec::new();
+        self.unproven_offers.retain_mut(|offer| {
+            let stored = logs.high(&offer.log);
+            if stored > offer.stored {
+                (offer.stored, offer.until) = (stored, now + FETCH_TIMEOUT_MS);
+            }
+            let is_open = stored < offer.end.last && ctx.links.contains_key(&offer.to);
+            let is_due = offer.until <= now;
+            if is_open && is_due {
+                withdrawn.push((offer.to, offer.log.clone(), offer.end));
+            }
+            is_open && !is_due
+        });
+        for (to, log, end) in withdrawn {
+            let relayed = &mut self.progress.link_mut(to).relayed_offers;
+            relayed.withdraw(&log, now);
+            match logs.get(&log) {
+                Some(range) => correct_offer(ctx, to, range, range.low),
+                None => send_have(ctx, to, &log.target, vec![no_lines_entry(&log, end)], None),
+            }
+        }
     }
 
     /// Handles a recipient's request for lines of a log. If the author is linked, requests the
@@ -152,6 +203,7 @@ impl Replication {
             return false;
         };
         let recipient = ctx.links.get(&stream).map(|link| link.peer.id);
+        self.await_proof(ctx, logs, stream, log);
         let source = self.source_of_carried(ctx, log);
         let Some(author) = source.filter(|_| log.target.recipient() == recipient) else {
             return false;
@@ -301,6 +353,21 @@ impl Replication {
             let range = WantRange::From(request.from);
             self.queued_wants.push((key, range));
         }
+    }
+}
+
+/// The entry that says that we store no line of this log, which we have offered up to `end`.
+fn no_lines_entry(log: &LogId, end: BatchEnd) -> HaveEntry {
+    HaveEntry {
+        sender: log.author,
+        incarnation: format_incarnation(log.incarnation),
+        low: end.last + 1,
+        high: end.last,
+        hash: end.hash,
+        complete_from: 1,
+        read: 0,
+        holder: None,
+        signature: None,
     }
 }
 

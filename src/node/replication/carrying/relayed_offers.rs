@@ -1,8 +1,12 @@
-//! The offers of authors that a carrier passes on to a recipient.
+//! The offers of authors that a carrier passes on to recipients. An author may have invented what
+//! it offers. Once the recipient has requested the lines, the offer holds for two seconds, or while
+//! they come. Then it is withdrawn.
 use crate::base::batch::LogId;
+use crate::base::event::stream_id::StreamId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
+use crate::node::replication::progress_state::BatchEnd;
 
 /// Maximum number of logs that we offer to one recipient on behalf of their authors, while its link
 /// lasts. Of one author, at most [`LOGS_PER_AUTHOR_MAX`]. Offers name logs that their authors may
@@ -11,28 +15,79 @@ const RELAYED_LOGS_MAX: usize = 1_024;
 /// Minimum milliseconds between two offers of one log that we pass on. Authors offer a log at most
 /// once a second.
 const RELAY_INTERVAL_MS: u64 = 500;
+/// Milliseconds for which no offer of an author is passed on after one was withdrawn.
+const WITHDRAWN_PAUSE_MS: u64 = 60_000;
 
-/// The logs whose offers were passed on to a link's peer, and when each was last.
+/// The logs whose offers were passed on to a link's peer.
 #[derive(Default)]
-pub struct RelayedOffers(SortedMap<LogId, Time>);
+pub struct RelayedOffers(SortedMap<LogId, RelayedOffer>);
+
+/// An offer that was passed on.
+struct RelayedOffer {
+    /// When the offer was last passed on.
+    at: Time,
+    /// The last offered line and its hash. `None`: the offer was withdrawn.
+    end: Option<BatchEnd>,
+    /// When the offer was withdrawn, as its lines did not come.
+    withdrawn_at: Option<Time>,
+}
+
+/// An offer that was passed on, whose lines the recipient has requested, and which are still to
+/// come.
+pub struct UnprovenOffer {
+    /// The link to which the offer was passed on.
+    pub to: StreamId,
+    /// The offered log.
+    pub log: LogId,
+    /// The last offered line and its hash.
+    pub end: BatchEnd,
+    /// Sequence of the last line that we stored when the time began.
+    pub stored: u64,
+    /// Until when the next line may come.
+    pub until: Time,
+}
 
 impl RelayedOffers {
     /// Whether an offer of this log to the link's peer may be passed on now. Records it then.
-    pub fn admit(&mut self, log: &LogId, now: Time) -> bool {
-        if let Some(at) = self.0.get_mut(log) {
-            let is_due = now.ms_since(*at) >= RELAY_INTERVAL_MS;
-            *at = if is_due { now } else { *at };
-            return is_due;
-        }
+    /// `end`: the last offered line and its hash.
+    pub fn admit(&mut self, log: &LogId, end: BatchEnd, now: Time) -> bool {
         let of_author = self
             .0
-            .keys()
-            .filter(|other| other.author == log.author)
-            .count();
-        let has_place = self.0.len() < RELAYED_LOGS_MAX && of_author < LOGS_PER_AUTHOR_MAX;
-        if has_place {
-            self.0.insert(log.clone(), now);
+            .iter()
+            .filter(|(other, _)| other.author == log.author);
+        let is_paused = |offer: &RelayedOffer| {
+            let withdrawn_at = offer.withdrawn_at;
+            withdrawn_at.is_some_and(|at| at + WITHDRAWN_PAUSE_MS > now)
+        };
+        if of_author.clone().any(|(_, offer)| is_paused(offer)) {
+            return false;
         }
-        has_place
+        let may_have_more = of_author.count() < LOGS_PER_AUTHOR_MAX;
+        let has_place = self.0.len() < RELAYED_LOGS_MAX && may_have_more;
+        let is_due = match self.0.get(log) {
+            Some(offer) => now.ms_since(offer.at) >= RELAY_INTERVAL_MS,
+            None => has_place,
+        };
+        if is_due {
+            let offer = RelayedOffer {
+                at: now,
+                end: Some(end),
+                withdrawn_at: None,
+            };
+            self.0.insert(log.clone(), offer);
+        }
+        is_due
+    }
+
+    /// Records that the offer of this log was withdrawn.
+    pub fn withdraw(&mut self, log: &LogId, now: Time) {
+        if let Some(offer) = self.0.get_mut(log) {
+            (offer.end, offer.withdrawn_at) = (None, Some(now));
+        }
+    }
+
+    /// The last line of the offer of this log that was passed on, and not withdrawn since.
+    pub fn end_of(&self, log: &LogId) -> Option<BatchEnd> {
+        self.0.get(log)?.end
     }
 }
