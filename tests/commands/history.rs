@@ -331,7 +331,7 @@ fn memory_does_not_grow_with_the_history() {
 
 /// Address space in KiB within which any history must be read; the program alone takes most of
 /// it.
-const ADDRESS_SPACE_KIB: u64 = 17_000;
+const ADDRESS_SPACE_KIB: u64 = 17_500;
 
 /// What has the name of a segment and is none is named, and holds nothing up: a FIFO is not opened.
 #[test]
