@@ -49,6 +49,20 @@ pub struct PendingPing {
     pub sent_at: Time,
 }
 
+/// Whether a peer hears our beacons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HearsUs {
+    /// We have not asked.
+    #[default]
+    NotAsked,
+    /// The peer has not answered. Earlier versions never do.
+    Asked,
+    /// The last one arrived this many milliseconds before the peer answered.
+    Yes(u64),
+    /// It knows none.
+    No,
+}
+
 /// An established, authenticated link to one peer.
 pub struct Link {
     /// The peer's key, proven by the handshake, and the name that the peer claims.
@@ -86,6 +100,8 @@ pub struct Link {
     pub probes_left: u8,
     /// Round-trip time of the last answered ping, in milliseconds.
     pub rtt_ms: Option<u64>,
+    /// Whether the peer hears our beacons.
+    pub hears_us: HearsUs,
     /// What the link has brought and sent of profiles.
     pub profile: LinkProfile,
     /// The peer's rooms, as hashes keyed with the handshake: see

@@ -8,6 +8,7 @@ use crate::base::presence::away::AwayText;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
+use crate::node::discovery::heard_beacons;
 use crate::node::membership::profiles;
 use crate::node::membership::routes::Loss;
 use crate::node::node::Node;
@@ -195,6 +196,10 @@ impl Node {
                 .replication
                 .handle_want(ctx, &self.logs, stream, &target, &logs),
             Message::Ping { nonce } => ctx.send(stream, &Message::Pong { nonce }),
+            Message::HeardRequest => {
+                heard_beacons::answer(ctx, self.dialer.discovered(), stream);
+            }
+            Message::HeardReply { age } => heard_beacons::handle_reply(ctx, stream, age),
             Message::Pong { nonce } => {
                 liveness::handle_pong(ctx, stream, nonce);
                 self.handshakes.handle_pong(ctx, stream);

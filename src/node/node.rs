@@ -17,6 +17,7 @@ use crate::node::connection::liveness::LinkEvent;
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::discovery::exchange::PeerExchange;
+use crate::node::discovery::heard_beacons;
 use crate::node::guests::guests::{GuestConfig, Guests};
 use crate::node::membership::gone_peers::GonePeers;
 use crate::node::membership::known_peers::KnownPeers;
@@ -342,6 +343,7 @@ impl Node {
                 let troubles = Vec::new();
                 self.ctx.notify(Notice::Stats { counters, troubles });
             }
+            Command::AskHeard => heard_beacons::ask(ctx),
             Command::Sync => {
                 ctx.last_progress = ctx.now.time;
                 liveness::probe_all(ctx);

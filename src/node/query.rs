@@ -1,6 +1,5 @@
 //! Questions that the shell asks the core. They change nothing.
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::base::time::{Time, WallTime};
 use crate::base::trust::misbehaviour::Misbehaviour;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::link::Link;
 use crate::node::membership::profiles;
 use crate::node::membership::roster;
 use crate::node::node::Node;
@@ -259,13 +259,12 @@ impl Node {
         self.ctx.counters
     }
 
-    /// The linked peers, each with the address at which it can be dialed, and with what its wall
-    /// clock shows now as far as known.
-    pub fn linked_peers(&self) -> impl Iterator<Item = (&Peer, SocketAddr, Option<WallTime>)> {
+    /// The links, each with what the wall clock of its peer shows now, as far as known.
+    pub fn links(&self) -> impl Iterator<Item = (&Link, Option<WallTime>)> {
         self.ctx.links.values().map(|link| {
             let known = self.ctx.author_clocks.find(&link.peer.id, link.run);
             let wall = known.map(|known| known.clock.wall(self.ctx.now.time));
-            (&link.peer, link.address, wall)
+            (link, wall)
         })
     }
 

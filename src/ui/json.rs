@@ -300,6 +300,7 @@ fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
             | Command::FetchProfile { .. }
+            | Command::AskHeard
             | Command::Sync
             | Command::Leave => return,
         },

@@ -74,6 +74,16 @@ pub enum Message {
         /// The nonce of the ping.
         nonce: u64,
     },
+    /// Requests a [`Message::HeardReply`].
+    #[serde(rename = "heard_request")]
+    HeardRequest,
+    /// Says whether the sender hears the beacons of the receiver.
+    #[serde(rename = "heard_reply")]
+    HeardReply {
+        /// How long ago the last one arrived, in milliseconds. Absent: none is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        age: Option<u64>,
+    },
     /// The sender changed its name.
     Profile {
         /// The new name.
@@ -409,6 +419,10 @@ impl MessageFields {
             },
             "pong" => Message::Pong {
                 nonce: self.nonce.filter(is_safe)?,
+            },
+            "heard_request" => Message::HeardRequest,
+            "heard_reply" => Message::HeardReply {
+                age: self.age.filter(is_safe),
             },
             "clock" => Message::Clock {
                 peer: self.peer?,

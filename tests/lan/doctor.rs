@@ -81,7 +81,9 @@ fn a_healthy_lan_has_no_finding() {
         let is_content = |line: &String| line.starts_with(content);
         assert!(lines.iter().any(is_content), "{content}: {lines:#?}");
     }
-    let is_bob = |line: &String| line.contains("bob~") && line.ends_with(" is linked");
+    let is_bob = |line: &String| {
+        line.contains("bob~") && line.contains(" is linked, and heard a beacon of ours ")
+    };
     assert!(lines.iter().any(is_bob), "{lines:#?}");
     assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
 }
@@ -210,6 +212,21 @@ fn a_method_that_is_lost_on_the_way_is_named() {
         let lines = examine(&lan.hosts[0], &[]);
         assert_only(&lines, name, &["eth0", "10.77.0.2"]);
     }
+}
+
+/// The other way round, the peer that hears nothing of us says so.
+#[test]
+fn a_peer_that_hears_no_beacon_is_named() {
+    let Some(lan) = Lan::new(2) else { return };
+    lan.hosts[1].namespace.nft(
+        "add table inet deaf
+        add chain inet deaf in { type filter hook input priority 0; policy accept; }
+        add rule inet deaf in udp dport 9999 drop",
+    );
+    let _bob = lan.hosts[1].start("bob", &OFTEN);
+    let lines = examine(&lan.hosts[0], &[]);
+    let parts = ["bob~", " is linked, and hears no beacon of this machine"];
+    assert_only(&lines, "beacon", &parts);
 }
 
 /// Beacons pass, and connections do not.

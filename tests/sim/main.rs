@@ -15,6 +15,7 @@ mod exchange;
 mod finders;
 #[cfg(feature = "guests")]
 mod guests;
+mod heard_beacons;
 mod hostile;
 mod liveness;
 mod many_peers;

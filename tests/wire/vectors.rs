@@ -252,6 +252,15 @@ fn ping_and_pong() {
 }
 
 #[test]
+fn heard_beacons() {
+    let vector = vector("heard.txt");
+    let age = Some(vector.number("age"));
+    assert_message(&vector, "request", Message::HeardRequest);
+    assert_message(&vector, "reply", Message::HeardReply { age });
+    assert_message(&vector, "none", Message::HeardReply { age: None });
+}
+
+#[test]
 fn profile() {
     let vector = vector("profile.txt");
     let username = vector.text("username").to_owned();

@@ -66,6 +66,9 @@ pub enum Command {
     Peers,
     /// List the counters. Answered by `Notice::Stats`.
     Stats,
+    /// Ask each linked peer whether it hears our beacons.
+    /// [`Node::links`](crate::node::node::Node::links) has the answers.
+    AskHeard,
     /// Find out what each linked peer holds and requests now, so that
     /// [`Node::sync_state`](crate::node::node::Node::sync_state) takes it into account.
     Sync,

@@ -9,7 +9,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
-use crate::node::link::Link;
+use crate::node::link::{HearsUs, Link};
 use crate::node::profile_state::LinkProfile;
 use crate::node::standing::source_of;
 use crate::wire::channel::Channel;
@@ -120,6 +120,7 @@ impl PendingHandshake {
             handshake_started_at: self.started_at,
             established_at: now,
             away: None,
+            hears_us: HearsUs::default(),
             profile: LinkProfile::default(),
             last_activity: now,
             last_receipt_sent: None,

@@ -9,6 +9,7 @@ pub mod dialer;
 pub mod dials;
 pub mod discovered_peers;
 pub mod exchange;
+pub mod heard_beacons;
 pub mod known_address;
 pub mod new_peer_burst;
 pub mod other_programs;

@@ -306,6 +306,7 @@ impl Session {
             | Command::SendToGuest(_)
             | Command::Resolve { .. }
             | Command::FetchProfile { .. }
+            | Command::AskHeard
             | Command::Sync
             | Command::Leave => {}
         }

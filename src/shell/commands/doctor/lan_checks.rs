@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::lan_probe::ResolvedStatic;
-use super::lan_report::{LanReport, OtherProgram};
+use super::lan_report::{LanReport, LinkedPeer, OtherProgram};
 use super::tcp_attempt::try_connect;
 use crate::base::interface::Interface;
 use crate::base::time::WallTime;
+use crate::node::link::HearsUs;
 use crate::shell::config::options::Options;
 use crate::shell::net::interfaces::{UnusedReason, list_unused, missing_names};
 use crate::shell::net::multicast::BeaconMethod;
@@ -177,10 +178,7 @@ pub fn check_peers(
     interval_ms: u64,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
-    for linked in report.linked.values() {
-        let content = format!("{} at {} is linked", linked.peer, linked.address);
-        checks.push(Check::ok("peer", content));
-    }
+    checks.extend(report.linked.values().map(|it| check_linked(report, it)));
     if report.accepted > 0 {
         let content = format!("{} connections came from others", report.accepted);
         checks.push(Check::ok("peer", content));
@@ -214,6 +212,27 @@ pub fn check_peers(
         checks.push(Check::finding("peer", content, mend));
     }
     checks
+}
+
+/// Says whether a linked peer hears our beacons. One behind a router cannot.
+fn check_linked(report: &LanReport, linked: &LinkedPeer) -> Check {
+    let is_linked = format!("{} at {} is linked", linked.peer, linked.address);
+    match linked.hears_us {
+        HearsUs::Yes(ago_ms) => {
+            let seconds = ago_ms as f64 / 1000.0;
+            let content = format!("{is_linked}, and heard a beacon of ours {seconds:.1} s ago");
+            Check::ok("peer", content)
+        }
+        HearsUs::No if report.has_sent() && report.is_on_link(linked.address.ip()) => {
+            Check::finding(
+                "beacon",
+                format!("{is_linked}, and hears no beacon of this machine"),
+                "on that machine: p2pchat doctor; until it hears us: p2pchat --peer HOST on one \
+                 of the two",
+            )
+        }
+        HearsUs::No | HearsUs::Asked | HearsUs::NotAsked => Check::ok("peer", is_linked),
+    }
 }
 
 /// Names the programs that are not of this network.
@@ -340,7 +359,7 @@ pub fn group_of(options: &Options) -> Option<(Ipv4Addr, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LanReport, check_clock};
+    use super::{HearsUs, LanReport, check_clock};
     use crate::base::event::peer::Peer;
     use crate::base::identity::{Identity, NetworkTag};
     use crate::base::name::Nick;
@@ -358,6 +377,7 @@ mod tests {
                 peer: Peer { id, nick },
                 address: ([10, 0, 0, 1], 9999).into(),
                 clock_ahead_ms: Some(seconds * 1000),
+                hears_us: HearsUs::NotAsked,
             };
             linked.insert(id, peer);
         }

@@ -17,6 +17,7 @@ use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::NodeConfig;
+use crate::node::link::HearsUs;
 use crate::node::node::Node;
 use crate::node::save_barrier::SaveBarrier;
 use crate::shell::commands::doctor::lan_report::{LanReport, LinkedPeer};
@@ -40,6 +41,8 @@ const PROBE_NICK: &str = "doctor";
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the goodbye may take, in milliseconds.
 const GOODBYE_MS: u64 = 300;
+/// How long the linked peers may take to say whether they hear us, in milliseconds.
+const ANSWERS_MS: u64 = 1000;
 
 /// A static peer with its addresses.
 pub struct ResolvedStatic {
@@ -183,6 +186,17 @@ impl LanProbe {
             self.turn(&mut events, deadline).map_err(failed)?;
             self.record_links();
         }
+        self.handle(Input::Command(Command::AskHeard));
+        let end = self.clock.now().time + ANSWERS_MS;
+        while self
+            .node
+            .links()
+            .any(|(link, _)| link.hears_us == HearsUs::Asked)
+            && self.clock.now().time < end
+        {
+            self.turn(&mut events, end).map_err(failed)?;
+        }
+        self.record_links();
         self.handle(Input::Command(Command::Leave));
         let end = self.clock.now().time + GOODBYE_MS;
         while self.streams.has_unsent() && self.clock.now().time < end {
@@ -285,18 +299,22 @@ impl LanProbe {
 
     fn record_links(&mut self) {
         let wall = self.clock.now().wall;
-        for (peer, address, clock) in self.node.linked_peers() {
+        for (link, clock) in self.node.links() {
+            let (peer, address) = (&link.peer, link.address);
             if !self.report.is_of_other_host(address.ip()) || self.report.own_ids.contains(&peer.id)
             {
                 continue;
             }
-            self.report
+            let linked = self
+                .report
                 .linked
                 .get_or_insert_with(peer.id, || LinkedPeer {
                     peer: peer.clone(),
                     address,
                     clock_ahead_ms: clock.map(|clock| clock.0.saturating_sub(wall.0)),
+                    hears_us: HearsUs::NotAsked,
                 });
+            linked.hears_us = link.hears_us;
         }
     }
 

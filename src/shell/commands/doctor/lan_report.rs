@@ -6,6 +6,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::interface::Interface;
 use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::node::link::HearsUs;
 use crate::shell::net::multicast::{BeaconMethod, ReceivedDatagram};
 use crate::wire::beacon::Beacon;
 use crate::wire::go_p2pchat::GoBeacon;
@@ -40,6 +41,8 @@ pub struct LinkedPeer {
     pub address: SocketAddr,
     /// Its wall clock minus ours, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
+    /// Whether it hears our beacons.
+    pub hears_us: HearsUs,
 }
 
 /// A program that is not of this network.
@@ -93,6 +96,16 @@ impl LanReport {
         self.counts_own_host
             || self.is_loopback_only()
             || !(ip.is_loopback() || addresses.any(|own| own.ip == ip))
+    }
+
+    /// Whether the kernel took a beacon on an interface to others.
+    pub fn has_sent(&self) -> bool {
+        self.methods.values().any(|method| method.sent > 0)
+    }
+
+    /// Whether no router lies between this host and the address.
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        self.interfaces.iter().any(|it| it.is_on_link(ip))
     }
 
     /// Records that a datagram of a beacon was sent, or refused.
