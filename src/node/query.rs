@@ -54,6 +54,21 @@ impl Node {
         )
     }
 
+    /// How many of these lines of ours all have who need them. For the arguments, see
+    /// [`Node::delivery_of`].
+    pub fn delivered_lines(
+        &self,
+        lines: &[(&LogId, RangeInclusive<u64>)],
+        required_peers: Option<u64>,
+    ) -> u64 {
+        let (ctx, routes) = (&self.ctx, &self.routes);
+        let lines = lines.iter();
+        let counts = lines.map(|(log, lines)| {
+            delivery::delivered_lines(ctx, &self.logs, routes, log, lines, required_peers)
+        });
+        counts.sum()
+    }
+
     /// The targets of these lines that not enough peers have acknowledged, with the peers that lack
     /// lines. For the arguments, see [`Node::delivery_of`].
     pub fn undelivered(

@@ -152,6 +152,9 @@ fn append_delivery(report: &DeliveryReport, out: &mut Vec<u8>) {
     if delivery.is_lost_to_guests {
         line.raw("lost_to_guests", true);
     }
+    if report.delivered_lines > 0 {
+        line.raw("delivered", report.delivered_lines);
+    }
     if !report.undelivered.is_empty() {
         line.string("reason", &report.undelivered);
     }

@@ -1,10 +1,11 @@
 //! The records of all logs: when they end.
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
+use p2pchat::node::replication::logs::peer_acks::{Ack, PeerAcks};
 use p2pchat::node::replication::logs::publication::Publication;
 use p2pchat::node::replication::logs::table::Logs;
 
@@ -54,5 +55,39 @@ fn a_republished_block_is_a_block() {
         let publication = Publication::of_batch(&batch(form), 0);
         assert_eq!(publication.form, form);
         assert_eq!(publication.lines.as_str(), "hello\n");
+    }
+}
+
+/// Of the lines that a peer must store, only those count that it has without a gap from the first.
+#[test]
+fn acknowledged_lines_are_counted_from_the_first() {
+    let acks = |from: u64, high: u64| PeerAcks {
+        delivered_from: from,
+        delivered_up_to: high,
+        ..PeerAcks::default()
+    };
+    for (from, high, lines, count) in [
+        (1, 8, 1..=10, 8),
+        (1, 20, 5..=10, 6),
+        (5, 8, 5..=10, 4),
+        (6, 8, 5..=10, 0),
+        (1, 4, 5..=10, 0),
+        (0, 0, 1..=10, 0),
+    ] {
+        assert_eq!(
+            acks(from, high).count(&lines),
+            count,
+            "{from} {high} {lines:?}"
+        );
+        let last = Some(Ack {
+            complete_from: from,
+            high,
+            hash: Hash([0; 32]),
+        });
+        let only_acked = PeerAcks {
+            last,
+            ..PeerAcks::default()
+        };
+        assert_eq!(only_acked.count(&lines), count, "{from} {high} {lines:?}");
     }
 }

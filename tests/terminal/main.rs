@@ -13,9 +13,12 @@ mod streams;
 #[cfg(feature = "presence")]
 mod typing;
 
+use std::io::Write as _;
+
 use hosts::host::Loopback;
 use hosts::program::{Program, TIMEOUT};
-use pty::{AtTerminal, command};
+use pty::{AtTerminal, command, command_detached};
+use screen::Screen;
 
 /// Alice at a terminal and bob on pipes, linked with each other.
 fn alice_and_bob(arguments: &[&str]) -> Option<(Loopback, AtTerminal, Program)> {
@@ -135,6 +138,37 @@ fn a_direct_message_read_at_a_terminal_is_reported_to_its_author() {
     alice.pty.type_keys("/msg bob and now?\r");
     bob.pty.wait_row("alice → you: and now?");
     alice.pty.wait_row("* bob has read it");
+}
+
+/// A long `send` says at the terminal how many lines are sent and delivered, on any terminal, and
+/// leaves nothing of it behind.
+#[test]
+fn a_long_send_says_how_far_it_is() {
+    let Some(lo) = Loopback::new() else { return };
+    // Alone, and through a running program.
+    for terminal in ["dumb", "xterm"] {
+        let _alice = (terminal == "xterm").then(|| lo.start("alice", &["listen", "-r", "ops"]));
+        let (stdin, mut lines) = std::io::pipe().expect("a pipe");
+        let send = ["send", "-r", "ops", "-W", "60"];
+        let send = command_detached(&lo.host, "alice", &send);
+        let mut alice = AtTerminal::run(send, |command| {
+            command.stdin(stdin).env("TERM", terminal);
+        });
+        lines.write_all(&b"text\n".repeat(1000)).expect("written");
+        let progress = "p2pchat: 1000 lines sent";
+        let says = |text: String| move |screen: &Screen| screen.last().as_ref() == Some(&text);
+        alice
+            .pty
+            .wait_screen("lines sent", says(progress.to_owned()));
+        drop(lines);
+        let progress = format!("{progress}, 0 delivered");
+        alice.pty.wait_screen("lines delivered", says(progress));
+        let bob = lo.start("bob", &["listen", "-r", "ops"]);
+        assert_eq!(alice.wait_code(), Some(0));
+        let rows = alice.pty.with_screen(|screen| screen.lines());
+        assert!(!rows.concat().contains("lines sent"), "{rows:?}");
+        drop(bob);
+    }
 }
 
 /// A `send` at a terminal that waits says for whom, and how long.

@@ -380,6 +380,38 @@ fn room_delivery(
     }
 }
 
+/// How many of these lines of one log all have who need them, from the first one on.
+pub fn delivered_lines(
+    ctx: &Context,
+    logs: &Logs,
+    routes: &Routes,
+    log: &LogId,
+    lines: &RangeInclusive<u64>,
+    required_peers: Option<u64>,
+) -> u64 {
+    let state = logs.state(log);
+    let all = (lines.end() + 1).saturating_sub(*lines.start());
+    let count = |peer: &PeerId| state.acks.get(peer).map_or(0, |acks| acks.count(lines));
+    match (&log.target, required_peers) {
+        (Target::Peer(recipient), _) => count(recipient),
+        (Target::Room(_), Some(0)) => all,
+        (Target::Room(_), Some(required)) => {
+            let acks = state.acks.values();
+            let mut counts: Vec<u64> = acks.map(|acks| acks.count(lines)).collect();
+            counts.sort_unstable_by(|a, b| b.cmp(a));
+            let last = usize::try_from(required - 1).ok();
+            last.and_then(|last| counts.get(last)).copied().unwrap_or(0)
+        }
+        (Target::Room(room), None) => {
+            let of_log = room_log_delivery(ctx, state, routes, room, lines, None);
+            match of_log.has_undelivered() {
+                true => of_log.lacking.iter().map(count).min().unwrap_or(0),
+                false => all,
+            }
+        }
+    }
+}
+
 /// The lines of one log, if not enough peers have acknowledged them.
 pub fn undelivered(
     ctx: &Context,

@@ -6,6 +6,7 @@ use crate::node::node::Node;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Finish, Session, Unconfirmed, emit, own_folder};
 use crate::shell::store::store::Store;
+use crate::ui::editor::line_editor::HAS_EDITOR;
 use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines, TRACKED_LOGS_MAX,
 };
@@ -155,10 +156,15 @@ impl Session {
             let targets = node.undelivered(&lines, required_peers);
             undelivered = undelivered::describe(&targets, connectivity(node));
         }
+        let delivered_lines = match HAS_EDITOR {
+            true => node.delivered_lines(&lines, required_peers),
+            false => 0,
+        };
         DeliveryReport {
             has_linked_peer,
             delivery,
             undelivered,
+            delivered_lines,
         }
     }
 }
@@ -170,6 +176,7 @@ fn report_sync(node: &Node) -> DeliveryReport {
     let is_settled = state.is_complete && state.linked_peers > 0;
     DeliveryReport {
         has_linked_peer: state.linked_peers > 0,
+        delivered_lines: 0,
         undelivered: match is_settled {
             true => String::new(),
             false => undelivered::describe_sync(&state, connectivity(node)),

@@ -1,6 +1,7 @@
 //! stdin, stdout and stderr, with their threads, and the modes of the terminal.
 pub mod line_splitter;
 pub mod output_writer;
+pub mod progress_line;
 pub mod stderr;
 pub mod stdin;
 pub mod stdin_event;

@@ -19,6 +19,8 @@ pub struct Stderr {
     /// What `verbosity` was before /verbose. `None`: it is not in effect.
     before: Option<Verbosity>,
     writer: Option<OutputWriter>,
+    /// Width of the progress that stands in the last row of the terminal, in columns.
+    progress_columns: usize,
 }
 
 impl Stderr {
@@ -28,6 +30,7 @@ impl Stderr {
             verbosity,
             before: None,
             writer: None,
+            progress_columns: 0,
         }
     }
 
@@ -53,21 +56,44 @@ impl Stderr {
     /// is full, the line is dropped. Without a descriptor for the thread, writes the line directly:
     /// the shortage itself must be reported.
     pub fn write_line(&mut self, line: &str) {
+        self.clear_progress();
+        self.write(format!("{line}\n"));
+    }
+
+    /// Writes a text over the last row of the terminal, until the next line. It needs no escape
+    /// sequences, so any terminal shows it.
+    pub fn show_progress(&mut self, text: &str) {
+        let columns = text.chars().count();
+        let shown = std::mem::replace(&mut self.progress_columns, columns);
+        let rest = " ".repeat(shown.saturating_sub(columns));
+        self.write(format!("\r{text}{rest}"));
+    }
+
+    /// Clears what [`Stderr::show_progress`] has written.
+    pub fn clear_progress(&mut self) {
+        if self.progress_columns > 0 {
+            self.show_progress("");
+            self.write("\r".to_owned());
+        }
+    }
+
+    fn write(&mut self, text: String) {
         if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
             self.writer = stderr
                 .and_then(|file| OutputWriter::with_file(file, || {}))
                 .ok();
         }
-        let line = format!("{line}\n").into_bytes();
+        let bytes = text.into_bytes();
         match &self.writer {
-            Some(writer) => drop(writer.try_send(line)),
-            None => drop(output_writer::write_all(io::stderr().as_fd(), &line)),
+            Some(writer) => drop(writer.try_send(bytes)),
+            None => drop(output_writer::write_all(io::stderr().as_fd(), &bytes)),
         }
     }
 
-    /// Waits up to 500 ms until all lines are written.
-    pub fn flush(&self) {
+    /// Clears the progress, and waits up to 500 ms until all lines are written.
+    pub fn flush(&mut self) {
+        self.clear_progress();
         if let Some(writer) = &self.writer {
             writer.flush(FLUSH_TIMEOUT);
         }

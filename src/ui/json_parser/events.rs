@@ -68,6 +68,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
                 recheck_at: None,
             },
             undelivered: fields.text("reason").unwrap_or_default().to_owned(),
+            delivered_lines: fields.number("delivered").unwrap_or(0),
         }),
         "status" => EventKind::Status(Status {
             has_linked_peer: fields.flag("linked")?,

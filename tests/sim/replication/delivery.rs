@@ -408,3 +408,39 @@ fn a_receipt_that_was_lost_with_a_relay_is_sent_again() {
         lan.run_until("it is settled", 5_000, |lan| lan.peers[alice].is_settled());
     }
 }
+
+/// Of the lines that not everyone has, those count as delivered that all have who need them.
+#[test]
+fn delivered_lines_are_counted() {
+    let mut lan = Lan::new(90);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(5_000);
+    lan.say_all(alice, None, &numbered_lines("all", 1, 10));
+    lan.run_for(5_000);
+    lan.freeze(carol);
+    lan.say_all(alice, None, &numbered_lines("bob", 1, 5));
+    lan.run_for(1_000);
+    let log = lan.first_log(alice);
+    let count = |lines, required| {
+        let node = lan.node(alice);
+        node.delivered_lines(&[(&log, lines)], required)
+    };
+    assert_eq!(count(1..=15, None), 10);
+    assert_eq!(count(6..=15, None), 5);
+    assert_eq!(count(11..=15, None), 0);
+    assert_eq!(
+        [0, 1, 2, 3].map(|n| count(1..=15, Some(n))),
+        [15, 15, 10, 0]
+    );
+    lan.freeze(bob);
+    lan.say_all(alice, None, &numbered_lines("nobody", 1, 3));
+    lan.run_for(1_000);
+    let count = |lan: &Lan, lines| lan.node(alice).delivered_lines(&[(&log, lines)], None);
+    assert_eq!(count(&lan, 1..=18), 10, "carol lacks more than bob");
+    for peer in [bob, carol] {
+        lan.thaw(peer);
+    }
+    lan.run_for(15_000);
+    assert_eq!(count(&lan, 1..=18), 18);
+}

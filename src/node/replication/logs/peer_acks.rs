@@ -52,6 +52,19 @@ impl PeerAcks {
         is_within(self.delivered_from, self.delivered_up_to) || self.last.is_some_and(is_acked)
     }
 
+    /// How many of these lines the peer has received, from the first one on.
+    pub fn count(&self, lines: &RangeInclusive<u64>) -> u64 {
+        let count_within = |from, up_to: u64| match from <= *lines.start() {
+            true => (up_to.min(*lines.end()) + 1).saturating_sub(*lines.start()),
+            false => 0,
+        };
+        let delivered = count_within(self.delivered_from, self.delivered_up_to);
+        let acked = self
+            .last
+            .map(|last| count_within(last.complete_from, last.high));
+        delivered.max(acked.unwrap_or(0))
+    }
+
     /// Sequence of the last line that need not be kept for this peer; 0 if none. If nothing is
     /// delivered, the peer may have begun above lines that it will never request.
     pub fn released_up_to(&self) -> u64 {

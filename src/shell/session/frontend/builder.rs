@@ -23,6 +23,7 @@ use crate::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFo
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::identity_file::random_u64;
 use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::stdio::progress_line::ProgressLine;
 use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
@@ -136,6 +137,9 @@ impl FrontendBuilder {
         if self.mode == SessionMode::Send && is_seen {
             exit_policy.announce_wait();
         }
+        let shows_progress =
+            HAS_EDITOR && self.mode == SessionMode::Send && is_seen && !options.json;
+        let progress = shows_progress.then(|| ProgressLine::new(self.clock.now().time));
         if expected_peers.is_some() {
             exit_policy.expect_peers(self.clock.now().time, options.wait_ms);
         }
@@ -153,6 +157,7 @@ impl FrontendBuilder {
             to_peer: options.to_peer.clone(),
             resolve_timeout_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
             expected_peers,
+            progress,
         }))
     }
 

@@ -72,6 +72,9 @@ impl Frontend {
             self.set_rooms(rooms);
         }
         if let Some(stored) = done.stored.clone() {
+            if let Some(progress) = self.progress.as_mut().filter(|_| HAS_EDITOR) {
+                progress.sent += stored.sequence.saturating_sub(stored.first) + 1;
+            }
             self.pending.record_stored(stored);
         }
         self.show_reply(pending, done.stored);
@@ -209,6 +212,9 @@ impl Frontend {
             EventKind::Delivery(report) => {
                 self.handle_status(report.has_linked_peer);
                 let is_settled = report.delivery.is_settled;
+                if let Some(progress) = self.progress.as_mut().filter(|_| HAS_EDITOR) {
+                    progress.delivered = Some(report.delivered_lines);
+                }
                 self.delivery = report;
                 if is_settled && !self.pending.has_lines() {
                     self.exit_policy.record_delivery_complete();

@@ -30,6 +30,7 @@ use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::typed_lines_file::TypedLinesFile;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::stdio::progress_line::ProgressLine;
 use crate::shell::stdio::stderr::Stderr;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
@@ -83,6 +84,8 @@ pub struct Frontend {
     pub(super) required_peers: Option<u64>,
     /// The peers that must be here: `peers --expect`.
     pub(super) expected_peers: Option<ExpectedPeers>,
+    /// How far the run is, for somebody at the terminal of stderr. `None`: nobody is there.
+    pub(super) progress: Option<ProgressLine>,
     /// For whom the user was last said to type, and when.
     pub(super) typing_said: Option<(TypingTarget, Instant)>,
     /// The settings that /set shows and changes.
@@ -172,6 +175,8 @@ pub struct FrontendParts<'a> {
     pub resolve_timeout_ms: u64,
     /// See `Frontend::expected_peers`.
     pub expected_peers: Option<ExpectedPeers>,
+    /// See `Frontend::progress`.
+    pub progress: Option<ProgressLine>,
 }
 
 impl Frontend {
@@ -232,6 +237,7 @@ impl Frontend {
             lsnp_commands: options.lsnp.then(LsnpCommands::default),
             required_peers: options.need,
             expected_peers: parts.expected_peers,
+            progress: parts.progress,
             typing_said: None,
             settings: Settings::new(options, &|name| std::env::var_os(name)),
             own_nick: options.username.clone(),
@@ -421,7 +427,9 @@ impl Frontend {
         let missed = missed.and_then(MissedLines::deadline);
         let ping = self.service_manager.deadline();
         let note = self.exit_policy.wait_note_at();
-        let times = [self.deadline(), missed, ping, note];
+        let progress = self.progress.as_ref().filter(|_| HAS_EDITOR);
+        let progress = progress.and_then(ProgressLine::deadline);
+        let times = [self.deadline(), missed, ping, note, progress];
         times.into_iter().flatten().min()
     }
 

@@ -176,6 +176,11 @@ impl Frontend {
         if HAS_EDITOR && self.missed.as_ref().is_some_and(is_due) {
             self.show_missed();
         }
+        if let Some(progress) = self.progress.as_mut().filter(|_| HAS_EDITOR)
+            && let Some(text) = progress.take_text(self.now)
+        {
+            self.stderr.show_progress(&text);
+        }
         let Some(stdout) = &self.stdout else {
             return;
         };
