@@ -174,6 +174,41 @@ fn a_rule_of_the_firewall_is_named() {
     );
 }
 
+/// Rules of iptables are named, both those that nft shows and those that only iptables-legacy does.
+/// The named command mends them.
+#[test]
+fn a_rule_of_iptables_is_named() {
+    let Some((lan, _bob)) = with_bob(&[]) else {
+        return;
+    };
+    let host = &lan.hosts[0];
+    let succeeds = |command: &str| {
+        let mut words = command.split(' ');
+        let program = words.next().expect("a program");
+        let output = host.command(program).args(words).output();
+        output.expect("a program").status.success()
+    };
+    let execute = |command: &str| assert!(succeeds(command), "{command}");
+    for (tool, shown_by) in [("iptables", "nft"), ("iptables-legacy", "iptables-legacy")] {
+        if !succeeds(&format!("{tool} -L INPUT")) {
+            eprintln!("skipped: this kernel has no {tool}");
+            continue;
+        }
+        execute(&format!(
+            "{tool} -A INPUT -p udp -m udp --dport 9000:9999 -j DROP"
+        ));
+        let lines = examine(host, &[]);
+        let content = format!("{shown_by} does not let beacons by multicast in");
+        assert_only(&lines, "firewall", &[&content]);
+        let finding = lines.iter().find_map(|line| line.split_once("; mend it: "));
+        execute(finding.expect("a command").1);
+        let lines = examine(host, &[]);
+        let has_finding = lines.iter().any(|line| line.starts_with("finding"));
+        assert!(!has_finding, "{tool}: {lines:#?}");
+        execute(&format!("{tool} -F INPUT"));
+    }
+}
+
 /// The rules that a finding names mend it.
 #[test]
 fn the_named_command_mends_the_firewall() {

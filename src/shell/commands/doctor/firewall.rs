@@ -2,6 +2,7 @@
 //!
 //! A rule is understood if all its conditions are. What follows a rule that is not understood may
 //! be decided by it, so a packet is only called blocked if that is certain.
+use std::fs;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,8 @@ use crate::ui::doctor_check::Check;
 
 /// Where the tools of an administrator are, if the search path of a user does not say so.
 const ADMIN_PATHS: &str = ":/usr/sbin:/sbin";
+/// The tables of iptables-legacy that this network namespace has.
+const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
 
 /// A packet that must pass.
 #[derive(Clone, Debug)]
@@ -58,17 +61,40 @@ pub fn check_firewall(
         }
     }
     let packets = packets(interfaces, group, tcp_port);
-    match run("nft", &["list", "ruleset"]) {
-        Some(rules) => judge("nft", &nft_chains(&rules), &packets),
-        None => match run("iptables-save", &["-t", "filter"]) {
-            Some(rules) => judge("iptables", &iptables_chains(&rules), &packets),
-            None => Check::ok(
-                "firewall",
-                "its rules were not read: there is neither nft nor iptables, or only root may; \
-                 as root: nft list ruleset",
-            ),
-        },
+    let mut read: Vec<&str> = Vec::new();
+    for (tool, chains) in read_chains() {
+        if let Some(finding) = find_block(tool, &chains, &packets) {
+            return finding;
+        }
+        read.push(tool);
     }
+    let content = match read.is_empty() {
+        true => "its rules were not read: there is neither nft nor iptables, or only root may; \
+                 as root: nft list ruleset"
+            .to_owned(),
+        false => format!("{}: no rule surely blocks p2pchat", read.join(", ")),
+    };
+    Check::ok("firewall", content)
+}
+
+/// The chains that each tool shows. nft shows the rules of iptables as well, but not those of
+/// iptables-legacy, which the kernel keeps apart.
+fn read_chains() -> Vec<(&'static str, Vec<Chain>)> {
+    let mut all = Vec::new();
+    let save = |tool: &str| run(tool, &["-t", "filter"]);
+    match (run("nft", &["list", "ruleset"]), save("iptables-save")) {
+        (Some(rules), _) => all.push(("nft", nft_chains(&rules))),
+        (None, Some(rules)) => all.push(("iptables", iptables_chains(&rules))),
+        (None, None) => {}
+    }
+    // To ask for a table that is not there would create it.
+    let tables = fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
+    if tables.lines().any(|table| table == "filter") {
+        let rules = save("iptables-legacy-save").map(|rules| ("iptables-legacy", rules));
+        let rules = rules.or_else(|| Some(("iptables", save("iptables-save")?)));
+        all.extend(rules.map(|(tool, rules)| (tool, iptables_chains(&rules))));
+    }
+    all
 }
 
 /// What a tool prints. `None`: it is missing, fails, or prints an error.
@@ -139,10 +165,13 @@ fn check_ufw(status: &str, udp_port: Option<u16>, tcp_port: u16) -> Option<Check
         return None;
     }
     let is_open = |protocol: &str, port: u16| {
-        let ports = [port.to_string(), format!("{port}/{protocol}")];
         status.lines().any(|line| {
             let to = line.split_ascii_whitespace().next().unwrap_or_default();
-            line.contains("ALLOW") && (to == "Anywhere" || ports.iter().any(|port| port == to))
+            let (ports, of) = to.split_once('/').unwrap_or((to, protocol));
+            let mut ports = ports.split(',').map(|it| it.replace(':', "-"));
+            let is_for = |ports: String| has_port(&[&ports], port) == Match::Yes;
+            let is_meant = to == "Anywhere" || of == protocol && ports.any(is_for);
+            is_meant && (line.contains(" ALLOW") || line.contains(" LIMIT"))
         })
     };
     let udp = udp_port.filter(|port| !is_open("udp", *port));
@@ -158,7 +187,8 @@ fn check_ufw(status: &str, udp_port: Option<u16>, tcp_port: u16) -> Option<Check
     Some(Check::finding("firewall", content, mend.join(" && ")))
 }
 
-fn judge(tool: &str, chains: &[Chain], packets: &[Packet<'_>]) -> Check {
+/// The finding that a packet is blocked.
+fn find_block(tool: &str, chains: &[Chain], packets: &[Packet<'_>]) -> Option<Check> {
     for packet in packets {
         for chain in chains {
             if let Some(rule) = chain.blocks(packet) {
@@ -174,18 +204,15 @@ fn judge(tool: &str, chains: &[Chain], packets: &[Packet<'_>]) -> Check {
                         chain.name
                     ),
                     _ => format!(
-                        "iptables -I {} -p {protocol} --dport {port} -j ACCEPT",
+                        "{tool} -I {} -p {protocol} --dport {port} -j ACCEPT",
                         chain.name
                     ),
                 };
-                return Check::finding("firewall", content, mend);
+                return Some(Check::finding("firewall", content, mend));
             }
         }
     }
-    Check::ok(
-        "firewall",
-        format!("{tool} has no rule that surely blocks p2pchat"),
-    )
+    None
 }
 
 impl Chain {
@@ -447,5 +474,44 @@ fn one_match(mut values: impl Iterator<Item = Option<bool>> + Clone) -> Match {
         () if values.clone().any(|value| value == Some(true)) => Match::Yes,
         () if values.any(|value| value.is_none()) => Match::Unknown,
         () => Match::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_ufw;
+
+    /// What ufw 0.36.2 prints.
+    fn status(rules: &str) -> String {
+        format!(
+            "Status: active\nLogging: on (low)\nDefault: deny (incoming), allow (outgoing), disabled \
+             (routed)\nNew profiles: skip\n\nTo                         Action      From\n\
+             --                         ------      ----\n{rules}\n"
+        )
+    }
+
+    #[test]
+    fn ports_that_ufw_closes_are_named() {
+        let udp = "9999/udp                   ALLOW IN    Anywhere";
+        for (rules, mend) in [
+            ("", Some("ufw allow 9999/udp && ufw allow 9999/tcp")),
+            (udp, Some("ufw allow 9999/tcp")),
+            (
+                "9999/udp                   DENY IN     Anywhere\n",
+                Some("ufw allow 9999/udp && ufw allow 9999/tcp"),
+            ),
+            (
+                "80,9000:10000/tcp          ALLOW IN    10.0.0.0/8",
+                Some("ufw allow 9999/udp"),
+            ),
+            ("9999                       ALLOW IN    Anywhere", None),
+            ("Anywhere                   ALLOW IN    10.0.0.0/8", None),
+        ] {
+            let check = check_ufw(&status(rules), Some(9999), 9999).expect("a check");
+            assert_eq!(check.mend.as_deref(), mend, "{rules}");
+        }
+        let open = status("").replace("deny (incoming)", "allow (incoming)");
+        assert!(check_ufw(&open, Some(9999), 9999).is_none());
+        assert!(check_ufw("Status: inactive\n", Some(9999), 9999).is_none());
     }
 }
