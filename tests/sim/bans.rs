@@ -6,12 +6,14 @@ use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{NetworkTag, PeerId};
-use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::name::{FolderName, Nick, Room};
 use p2pchat::base::time::WallTime;
 use p2pchat::base::trust::level::TrustLevel;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, Message, WantEntry, format_incarnation};
 
+use crate::hostile::made_up::made_up_peer;
+use crate::hostile::messages::send_letters;
 use crate::liveness::list_peers;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
@@ -19,9 +21,14 @@ use crate::support::scripted_peer::{ScriptedPeer, general_have};
 
 /// Writes the ban into the file of `who`, which its program may read again.
 fn write_ban(lan: &mut Lan, who: PeerIndex, banned: PeerIndex) {
+    let id = lan.id(banned);
+    write_ban_of(lan, who, id);
+}
+
+fn write_ban_of(lan: &mut Lan, who: PeerIndex, id: PeerId) {
     let ban = KnownPeer {
         nick: Nick::new_or_placeholder(""),
-        id: lan.id(banned),
+        id,
         first_seen: WallTime(0),
         trust: TrustLevel::Banned,
     };
@@ -218,6 +225,34 @@ fn lines_of_and_to_banned_peers_take_no_place() {
     lan.run_for(5_000);
     assert_eq!(stored(&lan, carol, bob), 1);
     assert_eq!(stored(&lan, carol, alice), 0);
+}
+
+/// The same at the bounds: mallory has taken all places, of one recipient or of all, and erin
+/// displaces nothing.
+#[test]
+fn places_of_banned_peers_are_free() {
+    for (recipients, is_author_banned) in [(1, true), (20, false)] {
+        let mut lan = Lan::new(14);
+        let carol = lan.add_peer("carol");
+        lan.start(carol);
+        let [mut mallory, mut erin] = [1, 2].map(|n| ScriptedPeer::connect(&mut lan, carol, n));
+        for n in 0..recipients {
+            send_letters(&mut lan, &mut mallory, made_up_peer(n), 1_000);
+        }
+        let banned = match is_author_banned {
+            true => mallory.identity.id(),
+            false => made_up_peer(0),
+        };
+        write_ban_of(&mut lan, carol, banned);
+        reload(&mut lan, carol);
+        let logs = |lan: &Lan| lan.node(carol).frontier(&FolderName::carried()).len() as u64;
+        assert_eq!(lan.peers[carol].carried_line_count(), 1_000 * recipients);
+        assert_eq!(logs(&lan), recipients);
+        // Her recipient is mallory's, or one for whom nothing is carried yet.
+        let recipient = made_up_peer(if is_author_banned { 0 } else { 99 });
+        send_letters(&mut lan, &mut erin, recipient, 10);
+        assert_eq!(logs(&lan), recipients + 1);
+    }
 }
 
 /// A message to a banned key is refused, with a sentence.

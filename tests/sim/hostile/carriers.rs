@@ -10,6 +10,7 @@ use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarna
 use crate::batches;
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
+use crate::support::relay::members_with;
 use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
 /// Number of an author's logs in these floods.
@@ -64,6 +65,21 @@ pub fn offers_passed_on(seed: u64) -> u64 {
     lan.run_for(60_000);
     send_have(&mut lan, &mut author, to, &offers[300..]);
     count + passed_on(&mut lan, &mut recipient)
+}
+
+/// Logs that are offered to the recipient on behalf of 17 authors, of whom each offers 64.
+pub fn offers_of_many_authors(seed: u64) -> u64 {
+    let (mut lan, _, mut recipient) = carol_between(seed);
+    let to = recipient.identity.id();
+    recipient.receive(&mut lan);
+    for n in 10..27 {
+        let mut author = ScriptedPeer::connect(&mut lan, CAROL, n);
+        let from = author.identity.id();
+        #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+        let offers = (1..=64).map(|log| have_entry(from, log, 2..=1, Hash([1; 32])));
+        send_have(&mut lan, &mut author, to, &offers.collect::<Vec<_>>());
+    }
+    corrections(&mut lan, &mut recipient).len() as u64
 }
 
 /// A batch of `count` lines to `to`, in the author's log with this incarnation.
@@ -128,11 +144,10 @@ pub fn requests_resumed_at_once(seed: u64) -> u64 {
     let (from, to) = (author.identity.id(), recipient.identity.id());
     let (last, _) = refused_logs(&mut lan, &mut author, to);
     let ack = have_entry(from, 1, 1..=1_000, last.hash);
-    send_have(&mut lan, &mut recipient, to, &[ack]);
+    send_have(&mut lan, &mut recipient, to, std::slice::from_ref(&ack));
     let resumed = wants(&mut lan, &mut author);
     assert!(resumed.iter().all(|want| want.from == 1));
     assert!(!resumed.is_empty());
-    let ack = have_entry(from, 1, 1..=1_000, last.hash);
     send_have(&mut lan, &mut recipient, to, &vec![ack; 100]);
     resumed.len() as u64 + wants(&mut lan, &mut author).len() as u64
 }
@@ -383,4 +398,90 @@ fn an_offer_stands_while_its_lines_come() {
         lan.run_for(1_500);
     }
     assert!(lan.node(bob).sync_state().is_complete);
+}
+
+/// What carol passes on after one of both has said that the other is this many links away: an offer
+/// of the author, and a query of the recipient.
+fn passed_on(is_said_by_author: bool, hops: u8) -> (bool, bool) {
+    let (mut lan, mut author, mut recipient) = carol_between(11);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    match is_said_by_author {
+        true => author.send(&mut lan, &members_with(to, "bob", hops)),
+        false => recipient.send(&mut lan, &members_with(from, "alice", hops)),
+    }
+    lan.run_for(1_000);
+    author.receive(&mut lan);
+    recipient.receive(&mut lan);
+    #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+    let offer = have_entry(from, 1, 2..=1, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[offer]);
+    let query = Have {
+        target: format!("@{to}"),
+        digest: Some(String::new()),
+        ..Have::default()
+    };
+    recipient.send(&mut lan, &Message::Have(query));
+    let mut queries = author.receive_messages(&mut lan).into_iter();
+    let is_query = |it: Message| matches!(it, Message::Have(have) if have.digest.is_some());
+    (
+        !corrections(&mut lan, &mut recipient).is_empty(),
+        queries.any(is_query),
+    )
+}
+
+/// Carol leaves alone two who are linked with each other. The author's word is enough for a query.
+#[test]
+fn nothing_is_passed_on_between_linked_peers() {
+    assert_eq!(passed_on(true, 1), (false, false));
+    assert_eq!(passed_on(true, 2), (true, true));
+    assert_eq!(passed_on(false, 1), (false, true));
+    assert_eq!(passed_on(false, 2), (true, true));
+}
+
+/// However many logs a message delivers, it resumes as many requests as one.
+#[test]
+fn a_message_that_delivers_many_logs_resumes_few_requests() {
+    let (mut lan, mut author, mut recipient) = carol_between(12);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let offers = (1..=50).map(|log| have_entry(from, log, 1..=1, Hash([1; 32])));
+    send_have(&mut lan, &mut author, to, &offers.collect::<Vec<_>>());
+    let mut acks = Vec::new();
+    for log in 1..=50 {
+        let batch = letters(&author, to, log, None, if log <= 4 { 250 } else { 1 });
+        author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+        if log <= 4 {
+            acks.push(have_entry(from, log, 1..=250, batch.hash));
+        }
+    }
+    wants(&mut lan, &mut author);
+    send_have(&mut lan, &mut recipient, to, &acks);
+    assert_eq!(wants(&mut lan, &mut author).len(), 4);
+    send_have(&mut lan, &mut recipient, to, &acks);
+    assert!(wants(&mut lan, &mut author).is_empty(), "nothing new");
+}
+
+/// Earlier lines for which there is no place do not make carol forget the later ones.
+#[test]
+fn lines_without_a_place_do_not_replace_carried_ones() {
+    let (mut lan, mut author, mut recipient, first) = carol_awaits_the_author(13, (1, 0));
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let mut last: Option<Batch> = None;
+    for n in [250; 4] {
+        let batch = letters(&author, to, 2, last.as_ref(), n);
+        author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+        last = Some(batch);
+    }
+    let carried = |lan: &Lan| lan.peers[CAROL].carried_line_count();
+    assert_eq!(carried(&lan), 1_001);
+    wants(&mut lan, &mut author);
+    author.send_frame(&mut lan, FrameKind::Batch, first.as_bytes());
+    assert_eq!(carried(&lan), 1_001);
+    assert_eq!(
+        wants(&mut lan, &mut author)[0].from,
+        0,
+        "she asks for no more"
+    );
+    lan.run_for(2_100);
+    corrections(&mut lan, &mut recipient);
+    takes_the_third_line(&mut lan, from, &mut recipient);
 }

@@ -241,7 +241,7 @@ pub fn gaps_of_forgotten_logs(seed: u64) -> u64 {
 }
 
 /// Sends `count` lines to an absent peer, in batches of up to 250 lines.
-fn send_letters(lan: &mut Lan, mallory: &mut ScriptedPeer, recipient: PeerId, count: u64) {
+pub fn send_letters(lan: &mut Lan, mallory: &mut ScriptedPeer, recipient: PeerId, count: u64) {
     let log = LogId {
         target: Target::Peer(recipient),
         ..mallory.log()

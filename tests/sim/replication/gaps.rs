@@ -558,24 +558,37 @@ fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     Arc::unwrap_or_clone(range.expect("a range"))
 }
 
-/// A peer that was too slow is asked again after the next query, a bounded number of times.
-#[test]
-fn a_slow_peer_is_asked_again() {
-    let (mut lan, [_, bob, carol, _], log) = peers_with_gap(6);
+/// Requests in 4 minutes to a peer that offers the lines of a gap each second, and does not send
+/// them. `withdraws`: whether it says after each request that it does not store them.
+fn requests_to_a_slow_peer(seed: u64, withdraws: bool) -> usize {
+    let (mut lan, [_, bob, carol, _], log) = peers_with_gap(seed);
     lan.cut(bob, carol);
     lan.start(bob);
     lan.run_for(2_000);
     let hash = checked_range(&lan, bob, &log).hash;
     let mut slow = ScriptedPeer::connect(&mut lan, bob, 5);
-    let mut requested = 0;
+    let (mut requested, mut withdrawn_until) = (0, 0);
     for second in 0..240 {
-        slow.send(&mut lan, &have_message(&log, 1, hash));
+        let low = if second < withdrawn_until { 7 } else { 1 };
+        slow.send(&mut lan, &have_message(&log, low, hash));
         lan.run_for(1_000);
-        requested += received_wants(&mut lan, &mut slow).len();
+        let wants = received_wants(&mut lan, &mut slow).len();
+        requested += wants;
+        if withdraws && wants > 0 {
+            withdrawn_until = second + 10;
+        }
         assert!(requested <= 1 + (second + 5) / 30, "after {second} s");
         assert!(second < 60 || requested >= 2, "after {second} s");
     }
-    assert_eq!(requested, 4);
+    requested
+}
+
+/// A peer that was too slow is asked again after the next query, a bounded number of times. A
+/// carrier that withdraws the offer of an author is not blamed.
+#[test]
+fn a_slow_peer_is_asked_again() {
+    assert_eq!(requests_to_a_slow_peer(6, false), 4);
+    assert!(requests_to_a_slow_peer(6, true) > 5);
 }
 
 /// A peer that has evicted a whole log answers a request with a range without lines.

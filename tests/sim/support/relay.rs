@@ -35,13 +35,13 @@ impl Relay {
     }
 
     fn advertise_reader(&mut self, lan: &mut Lan) {
-        let members = members_with(lan.id(self.reader), "bob");
+        let members = members_with(lan.id(self.reader), "bob", 1);
         self.to_author.send(lan, &members);
     }
 
     /// Tells the reader that the author is in reach.
     pub fn advertise_author(&mut self, lan: &mut Lan) {
-        let members = members_with(lan.id(self.author), "alice");
+        let members = members_with(lan.id(self.author), "alice", 1);
         self.to_reader.send(lan, &members);
     }
 
@@ -164,15 +164,15 @@ impl Relay {
     }
 }
 
-/// Names one member, who is linked with the sender.
-fn members_with(peer: PeerId, username: &str) -> Message {
+/// Names one member, who is this many links away from the sender.
+pub fn members_with(peer: PeerId, username: &str, hops: u8) -> Message {
     Message::Members(Members {
         target: "#general".into(),
         here: vec![Member {
             peer,
             username: username.into(),
             run: 8,
-            hops: 1,
+            hops,
             via: None,
             await_ms: None,
         }],
