@@ -244,8 +244,9 @@ pub fn format_whois(entries: &[TrustEntry], peers: &[PeerInfo], guests: &[GuestI
             false => out += &format_users(&here, &[]),
         }
         for info in here {
-            let profile = info.profile.unwrap_or_default();
-            out += &format_profile(&info.peer.to_string(), &profile);
+            if let Some(profile) = &info.profile {
+                out += &format_profile(&info.peer.to_string(), profile);
+            }
         }
     }
     out

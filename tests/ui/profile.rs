@@ -1,4 +1,6 @@
 //! /profile and /avatar as users type them, and profiles as they read them.
+use std::sync::Arc;
+
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::PeerSelector;
@@ -94,7 +96,7 @@ fn profiles_survive_json() {
     let mut profile = Profile::new("Bob \"B\"", "busy\n", Avatar::new("image/png", "YQ=="));
     assert!(profile.set("content", "a\\b") && profile.set("type", "c") && profile.set("\"", "d"));
     let mut info = bob_info();
-    info.profile = Some(profile.clone());
+    info.profile = Some(Arc::new(profile.clone()));
     for notice in [
         Notice::OwnProfile(profile.clone()),
         Notice::Peers(vec![info.clone()]),

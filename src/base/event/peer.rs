@@ -1,6 +1,7 @@
 //! A peer as users see it.
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::base::identity::PeerId;
 use crate::base::interface::FoundVia;
@@ -42,7 +43,7 @@ pub struct PeerInfo {
     /// Why the peer is away. `None`: it is not, as far as known.
     pub away: Option<AwayText>,
     /// What the peer says about itself, as far as it has come. Only /whois shows it.
-    pub profile: Option<Profile>,
+    pub profile: Option<Arc<Profile>>,
     /// How well the peer is known.
     pub familiarity: Familiarity,
     /// Is the peer linked, known or gone?

@@ -93,7 +93,9 @@ impl Profiles {
 
     /// Gives up the profile of a peer, for example because its link has ended.
     pub fn end(&mut self, peer: &PeerId) {
-        self.fetches.remove(peer);
+        if HAS_PROFILE {
+            self.fetches.remove(peer);
+        }
     }
 
     /// Gives up profiles that do not come.

@@ -1,4 +1,6 @@
 //! The part of a session that answers /whois, once what the peers say about themselves has come.
+use std::sync::Arc;
+
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerInfo;
@@ -40,7 +42,8 @@ impl Session {
         };
         self.current_id = id;
         for info in &mut peers {
-            info.profile = node.profile_of(&info.peer.id).cloned();
+            let profile = node.profile_of(&info.peer.id);
+            info.profile = profile.cloned().map(Arc::new);
         }
         self.finish_trust(Ok(entries), peers, sink);
         self.answer(Done::default(), sink);

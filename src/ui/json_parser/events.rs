@@ -1,5 +1,6 @@
 //! Parses the events of a running program. Unknown fields are ignored.
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
@@ -298,7 +299,7 @@ fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
             nick: Nick::new_or_placeholder(name.rsplit_once('~').map_or(name, |(nick, _)| nick)),
         }),
         away: fields.text("away").map(AwayText::cut),
-        profile: parse_profile(fields),
+        profile: parse_profile(fields).map(Arc::new),
         familiarity: Familiarity::parse(fields.text("trust").unwrap_or_default()),
         state: parse_state(fields.text("state")?)?,
         rtt: fields.raw("rtt_ms").and_then(parse_tenths),

@@ -38,7 +38,7 @@ impl Frontend {
             && let Some(file) = file
         {
             let (peers, guests) = listed(&reply);
-            let of_peers = peers.iter().filter_map(|info| info.profile.as_ref());
+            let of_peers = peers.iter().filter_map(|info| info.profile.as_deref());
             let profiles = of_peers.chain(guests.iter().map(|guest| &guest.profile));
             match save_picture(file, profiles.collect()) {
                 Ok(sentence) => self.warn(&sentence),
