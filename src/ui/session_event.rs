@@ -129,7 +129,8 @@ pub struct DeliveryReport {
     pub delivery: Delivery,
     /// Which rooms lack the lines, and who lacks them there. Empty if the delivery is settled.
     pub undelivered: String,
-    /// How many of the lines all have who need them. 0 in a build without the editor.
+    /// How many of the lines all have who need them, while the delivery is not settled. 0 in a
+    /// build without the editor.
     pub delivered_lines: u64,
 }
 

@@ -156,7 +156,7 @@ impl Session {
             let targets = node.undelivered(&lines, required_peers);
             undelivered = undelivered::describe(&targets, connectivity(node));
         }
-        let delivered_lines = match HAS_EDITOR {
+        let delivered_lines = match HAS_EDITOR && !delivery.is_settled {
             true => node.delivered_lines(&lines, required_peers),
             false => 0,
         };

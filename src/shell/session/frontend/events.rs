@@ -213,7 +213,10 @@ impl Frontend {
                 self.handle_status(report.has_linked_peer);
                 let is_settled = report.delivery.is_settled;
                 if let Some(progress) = self.progress.as_mut().filter(|_| HAS_EDITOR) {
-                    progress.delivered = Some(report.delivered_lines);
+                    progress.delivered = Some(match is_settled {
+                        true => progress.sent,
+                        false => report.delivered_lines,
+                    });
                 }
                 self.delivery = report;
                 if is_settled && !self.pending.has_lines() {
