@@ -2,6 +2,10 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
+use p2pchat::ui::command::command_rows;
+use serde_json::json;
+
+use super::control_socket::Client;
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
 use super::hosts::wait::wait_until;
@@ -341,4 +345,105 @@ fn scripts_set_nothing_and_clear_no_screen() {
         finish(alice, b"").assert_code(1);
     }
     assert!(!lo.host.folder(".config/p2pchat/options").exists());
+}
+
+/// Everything that can be typed at the terminal can be requested on stdin, and is answered by
+/// objects with its id. What concerns the terminal alone is refused.
+#[test]
+fn every_command_is_a_request() {
+    let Some(lo) = Loopback::new() else { return };
+    let _bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &["--json"]);
+    wait_object_of(&alice, "join");
+    let rows = [
+        ("/help", "help"),
+        ("/join #ops", "done"),
+        ("/rooms", "rooms"),
+        ("/part #ops", "done"),
+        ("/me waves", "done"),
+        ("/post hello", "done"),
+        ("/msg bob psst", "done"),
+        ("/history 3", "chat"),
+        ("/search waves", "chat"),
+        ("/code", "self"),
+        ("/users", "peer"),
+        ("/connect 127.0.0.1:9", "done"),
+        ("/stats", "stats"),
+        ("/nick alicia", "done"),
+        ("/verbose", "done"),
+        ("/set", "error"),
+        ("/clear", "error"),
+        ("/lsnp LIST", "error"),
+        ("/away lunch", "done"),
+        ("/back", "done"),
+        ("/trust", "trust"),
+        ("/whois bob", "trust"),
+        ("/avatar bob", "trust"),
+        ("/verify bob", "trust"),
+        ("/ignore bob", "trust"),
+        ("/unignore bob", "trust"),
+        ("/profile status busy", "profile"),
+    ];
+    for (row, typed) in command_rows() {
+        let is_listed = rows
+            .iter()
+            .any(|(line, _)| line.split(' ').next() == Some(&row));
+        let is_alias = ["/who", "/names", "/list", "/dm", "/w", "/exit", "/q"];
+        assert!(
+            is_listed || row == "/quit" || is_alias.contains(&&*row),
+            "{row} {typed}"
+        );
+    }
+    for (number, (line, kind)) in rows.into_iter().enumerate() {
+        alice.say(&format!(
+            r#"{{"type":"command","id":"{number}","content":"{line}"}}"#
+        ));
+        let id = format!(r#""id":"{number}"}}"#);
+        let is_end = |it: &str| {
+            let is_end = ["done", "error"].map(|kind| format!(r#"{{"type":"{kind}""#));
+            it.ends_with(&id) && is_end.iter().any(|start| it.starts_with(start))
+        };
+        alice.out.wait_for(TIMEOUT, is_end);
+        let answers = alice.out.all();
+        let answers: Vec<&String> = answers.iter().filter(|it| it.ends_with(&id)).collect();
+        let first = format!(r#"{{"type":"{kind}""#);
+        assert!(answers[0].starts_with(&first), "{line}: {answers:?}");
+    }
+}
+
+/// A program at stdin tells that its user types, and what the user has read, as a terminal does.
+#[test]
+fn stdin_takes_typing_and_read_objects() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--json"]);
+    let mut bob = lo.start("bob", &["--json"]);
+    wait_object_of(&alice, "join");
+    wait_object_of(&bob, "join");
+    let mut client = Client::connect(&lo, "bob");
+    client.send(&json!({"type": "listen"}));
+    alice.say(r##"{"type":"typing","id":1,"target":"#general"}"##);
+    assert_eq!(client.wait("typing")["target"], "#general");
+    bob.say(r#"{"type":"chat","target":"@alice","content":"psst"}"#);
+    let direct = alice
+        .out
+        .wait_for(TIMEOUT, |line| line.contains(r#""psst""#));
+    let direct: serde_json::Value = serde_json::from_str(&direct).expect("JSON");
+    let field = |name: &str| direct[name].as_str().expect(name);
+    alice.say(&format!(
+        r#"{{"type":"read","target":"{}","sender":"{}","incarnation":"{}","sequence":1}}"#,
+        field("target"),
+        field("sender"),
+        field("incarnation")
+    ));
+    wait_object_of(&bob, "read");
+    alice.say(r#"{"type":"typing","id":2,"target":"no room"}"#);
+    let error = wait_object_of(&alice, "error");
+    assert!(error.ends_with(r#""id":2}"#), "{error}");
+}
+
+fn wait_object_of(program: &Program, object_type: &str) -> String {
+    let start = format!(r#"{{"type":"{object_type}""#);
+    program
+        .out
+        .wait_for(TIMEOUT, |line| line.starts_with(&start))
 }

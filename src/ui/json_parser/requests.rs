@@ -11,7 +11,8 @@ use crate::ui::json_parser::fields::{
 };
 use crate::ui::request::{InvalidRequest, Listen, Request, RequestKind};
 
-/// Parses a line of stdin with `--json`. Accepts only requests of type `chat` or `command`.
+/// Parses a line of stdin with `--json`. Accepts only requests for what a person does at the
+/// terminal. The others are for `control.sock`.
 ///
 /// # Errors
 /// The line is no such request. The caller reports the message, counts the error and skips the
@@ -19,10 +20,12 @@ use crate::ui::request::{InvalidRequest, Listen, Request, RequestKind};
 pub fn parse_input(line: &str) -> Result<Request, InvalidRequest> {
     let fields = parse_object(line)?;
     match fields.kind() {
-        "chat" | "command" => finish_request(&fields),
+        "chat" | "command" | "typing" | "read" => finish_request(&fields),
         kind => Err(InvalidRequest {
             id: parse_id(&fields),
-            message: format!("\"type\" is \"chat\" or \"command\", not \"{kind}\""),
+            message: format!(
+                "\"type\" is \"chat\", \"command\", \"typing\" or \"read\", not \"{kind}\""
+            ),
         }),
     }
 }

@@ -160,7 +160,7 @@ impl Frontend {
             let mut command = queued.command;
             match &mut command {
                 UserCommand::Help => {
-                    self.show_help();
+                    self.show_help(queued.user_id);
                     continue;
                 }
                 UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {

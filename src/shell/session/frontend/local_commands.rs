@@ -23,6 +23,9 @@ impl Frontend {
             UserCommand::Verbose => {
                 let sentence = self.stderr.toggle_debug();
                 self.warn(sentence);
+                if self.renderer.is_json() {
+                    self.print_json_reply(Vec::new(), user_id, None);
+                }
             }
             UserCommand::Set { .. } if !self.is_stdin_terminal => {
                 let sentence = "/set is for who types at a terminal: give the program the option";

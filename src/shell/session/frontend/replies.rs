@@ -95,7 +95,7 @@ impl Frontend {
         }
     }
 
-    fn print_json_reply(
+    pub(super) fn print_json_reply(
         &mut self,
         reply: Vec<EventKind>,
         id: Option<String>,
@@ -135,9 +135,10 @@ impl Frontend {
     }
 
     /// Shows the text of /help.
-    pub(super) fn show_help(&mut self) {
+    pub(super) fn show_help(&mut self, user_id: Option<String>) {
         if self.renderer.is_json() {
-            return self.warn(&HELP.replace('\n', "; "));
+            let help = EventKind::Help(HELP.to_owned());
+            return self.print_json_reply(vec![help], user_id, None);
         }
         self.show_message(HELP.as_bytes().to_vec());
     }
