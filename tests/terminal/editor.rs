@@ -9,7 +9,6 @@ use crate::hosts::program::TIMEOUT;
 use crate::hosts::wait::wait_until;
 use crate::pty::AtTerminal;
 use crate::pty::command;
-#[cfg(feature = "presence")]
 use crate::{alice_and_bob, wait_message};
 
 /// The half-typed line stays the last line of the screen, whole, while 50 lines scroll above
