@@ -114,7 +114,10 @@ fn a_profile_is_shown_and_its_picture_saved() {
         "/profile fingerprint -",
         "  avatar: image/png, 30000 bytes",
     );
-    wait_joined(&bob, "alice");
+    let has_joined = |line: &&String| line.contains("* bob~") && line.ends_with(" joined");
+    alice.out.wait_all(TIMEOUT, |lines| {
+        lines.iter().filter(has_joined).count() == 2
+    });
     let outcome = finish(
         lo.start("alice", &["--json"]),
         b"{\"type\":\"command\",\"content\":\"/avatar bob\",\"id\":1}\n",

@@ -144,3 +144,13 @@ fn an_unknown_command_is_answered_by_the_nearest_one() {
         assert!(!refused.contains("is not a command here"), "{name}");
     }
 }
+
+/// The smallest build says what it lacks.
+#[cfg(not(feature = "profile"))]
+#[test]
+fn profiles_are_refused_where_they_are_not_built() {
+    for line in ["/profile status busy", "/avatar bob bob.png"] {
+        let error = p2pchat::ui::command::parse(line).expect_err(line);
+        assert!(error.contains("build with `--features profile`"), "{error}");
+    }
+}

@@ -64,7 +64,8 @@ fn the_examples_are_valid() {
     let (mut batches, mut messages) = (0, 0);
     for example in examples(PROTOCOL) {
         let bytes = example.clone().into_bytes();
-        if example.contains('…') {
+        let is_left_out = !cfg!(feature = "profile") && example.contains(r#":"profile_re"#);
+        if example.contains('…') || is_left_out {
             continue;
         } else if example.contains(r#""type":"chat""#) {
             let batch = Batch::parse(bytes, &NetworkTag::OPEN).expect(&example);
