@@ -255,6 +255,17 @@ fn places_of_banned_peers_are_free() {
     }
 }
 
+/// The sentences of the errors that this peer's user has got.
+fn error_sentences(lan: &Lan, who: PeerIndex) -> Vec<String> {
+    let errors = lan.peers[who]
+        .notices_of_run()
+        .filter_map(|notice| match notice {
+            Notice::Error { content, .. } => Some(content.clone()),
+            _ => None,
+        });
+    errors.collect()
+}
+
 /// A message to a banned key is refused, with a sentence.
 #[test]
 fn nothing_is_sent_to_a_banned_key() {
@@ -262,13 +273,7 @@ fn nothing_is_sent_to_a_banned_key() {
     let to_bob = format!("@{}", lan.id(bob));
     lan.send_direct(alice, &to_bob, "psst");
     lan.run_for(1_000);
-    let refusals = lan.peers[alice]
-        .notices_of_run()
-        .filter_map(|notice| match notice {
-            Notice::Error { content, .. } => Some(content.clone()),
-            _ => None,
-        });
-    let refusals: Vec<String> = refusals.collect();
+    let refusals = error_sentences(&lan, alice);
     assert_eq!(refusals.len(), 1);
     assert!(refusals[0].contains("you banned that key"), "{refusals:?}");
     assert_eq!(stored(&lan, alice, alice), 0);
@@ -333,7 +338,7 @@ fn a_banned_peer_dials_each_run_seldom() {
     lan.run_until_linked(alice, bob, 5_000);
 }
 
-/// The same where `--peer` leads to alice.
+/// The same where `--peer` leads to alice. Bob is told why.
 #[test]
 fn a_banned_peer_dials_a_given_address_seldom() {
     let (mut lan, alice, bob) = only_bob_dials(11);
@@ -343,6 +348,12 @@ fn a_banned_peer_dials_a_given_address_seldom() {
     lan.run_for(640_000);
     let dials = lan.network.dial_count;
     assert!((5..=11).contains(&dials), "{dials} dials in 640 s");
+    let errors = error_sentences(&lan, bob);
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].contains("wants no link with this key"),
+        "{errors:?}"
+    );
 }
 
 /// The same where bob only remembers alice's address: no beacon and no user names it.

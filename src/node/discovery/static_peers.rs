@@ -279,13 +279,18 @@ impl StaticPeers {
             }
         }
         self.report_mismatches(ctx);
-        self.resolve_unreachable(ctx, stream);
+        self.resolve_unreachable(ctx, stream, failure);
     }
 
     /// Has the endpoint of a failed dial resolved again, if the dials to all of its addresses have
     /// failed: its name may stand for another address now. Tells the user once that it does not
-    /// answer.
-    fn resolve_unreachable(&mut self, ctx: &mut Context, failed: StreamId) {
+    /// answer, or refuses us.
+    fn resolve_unreachable(
+        &mut self,
+        ctx: &mut Context,
+        failed: StreamId,
+        failure: HandshakeFailure,
+    ) {
         let static_peers = &mut self.0;
         let dialed = static_peers
             .iter()
@@ -306,7 +311,11 @@ impl StaticPeers {
             }
         }
         if !is_reported {
-            let content = format!("--peer {endpoint} does not answer: it is tried again");
+            let what = match failure {
+                HandshakeFailure::Banned(_) => "wants no link with this key",
+                _ => "does not answer",
+            };
+            let content = format!("--peer {endpoint} {what}: it is tried again");
             let code = ErrorCode::Unreachable;
             ctx.notify(Notice::Error { code, content });
         }
