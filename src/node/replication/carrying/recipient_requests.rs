@@ -163,13 +163,18 @@ impl Replication {
     ) {
         let now = ctx.now.time;
         let mut withdrawn = Vec::new();
+        // Most turns end here: hostile authors and recipients may have made many offers.
+        if self.unproven_offers.iter().all(|offer| now < offer.until) {
+            return;
+        }
         self.unproven_offers.retain_mut(|offer| {
+            let is_due = offer.until <= now;
             let stored = logs.high(&offer.log);
-            if stored > offer.stored {
+            if is_due && stored > offer.stored {
                 (offer.stored, offer.until) = (stored, now + FETCH_TIMEOUT_MS);
+                return stored < offer.end.last;
             }
             let is_open = stored < offer.end.last && ctx.links.contains_key(&offer.to);
-            let is_due = offer.until <= now;
             if is_open && is_due {
                 withdrawn.push((offer.to, offer.log.clone(), offer.end));
             }
