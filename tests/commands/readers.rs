@@ -29,15 +29,17 @@ fn each_reader_prints_each_line_once() {
     say("zero");
     assert_eq!(drain(&lo, "one"), [""; 0]);
     say("first");
-    assert_eq!(drain(&lo, "two"), [""; 0], "it has just begun");
     say("second");
+    // Two clocks are compared as exactly as a round trip is short, so that a line that was said a
+    // moment before a reader began may be news for it. A whole run lies between.
     assert_eq!(drain(&lo, "one"), ["first", "second"]);
+    assert_eq!(drain(&lo, "two"), [""; 0], "it has just begun");
     // The directory's own reader begins now: all this is history for it.
     let bob = lo.start("bob", &[]);
     run(&lo, "bob", &["sync"]).assert_code(0);
     say("third");
     wait_messages(&bob, &["third"]);
-    assert_eq!(drain(&lo, "two"), ["second", "third"], "attached");
+    assert_eq!(drain(&lo, "two"), ["third"], "attached");
     let mut one = lo.start("bob", &["listen", "--as", "one"]);
     wait_messages(&one, &["third"]);
     say("fourth");
