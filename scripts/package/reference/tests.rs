@@ -194,18 +194,23 @@ fn fish_completes_what_each_command_accepts() {
 /// The same in zsh, whose completion functions are replaced: they need a terminal.
 #[test]
 fn zsh_completes_what_each_command_accepts() {
+    let mut script = format!(
+        "_arguments() {{ print -rl -- \"$@\" }}\n_p2pchat() {{\n{}\n}}\n",
+        zsh::completion()
+    );
     for command in COMMAND_SPECS {
         let name = typed(command);
         let count = if name.is_empty() { 4 } else { 5 };
-        let script = format!(
-            "_arguments() {{ print -rl -- \"$@\" }}\n_p2pchat() {{\n{}\n}}\n\
-             words=(p2pchat -r send {name} --)\nCURRENT={count}\n_p2pchat\n\
-             print -rl -- $commands\n",
-            zsh::completion(),
+        script += &format!(
+            "words=(p2pchat -r send {name} --)\nCURRENT={count}\n_p2pchat\nprint -- '=== end'\n"
         );
-        let Some(found) = run("zsh", &["-f", "-c", &script], "") else {
-            return;
-        };
+    }
+    let Some(all) = run("zsh", &["-f", "-c", &script], "") else {
+        return;
+    };
+    let parts: Vec<&str> = all.split("=== end\n").collect();
+    assert_eq!(parts.len(), COMMAND_SPECS.len() + 1, "{all}");
+    for (command, found) in COMMAND_SPECS.iter().zip(parts) {
         let words = found
             .lines()
             .filter_map(|line| line.find("--").map(|at| &line[at..]));
