@@ -13,7 +13,7 @@ fn assert_stored(batch: &Batch, local: LocalFields) {
     let (again, _) = Batch::parse_stored(line, &NetworkTag::OPEN).expect("a stored batch");
     assert_eq!(again.as_bytes(), batch.as_bytes());
     let header = Batch::parse_header(line).expect("a header");
-    assert_eq!((&header.log, header.sequence), (&batch.log, batch.sequence));
+    assert_eq!((&header.log, header.count), (&batch.log, batch.count));
     assert_eq!(header.last_sequence, batch.last_sequence());
 }
 
