@@ -380,6 +380,50 @@ fn an_invented_continuation_holds_up_no_sync() {
     assert!(lan.node(bob).sync_state().is_complete);
 }
 
+/// The same where the author claims more while what it claimed before is being proved.
+#[test]
+fn an_extended_claim_holds_up_no_sync() {
+    let (mut lan, bob, mut author) = bob_syncs_behind_carol(10);
+    let (from, to) = (author.identity.id(), lan.id(bob));
+    let claim = |last| have_entry(from, 1, last + 1..=last, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[claim(5)]);
+    lan.run_for(100);
+    let first = letters(&author, to, 1, None, 4);
+    author.send_frame(&mut lan, FrameKind::Batch, first.as_bytes());
+    lan.run_for(600);
+    send_have(&mut lan, &mut author, to, &[claim(1_000)]);
+    lan.run_for(800);
+    let fifth = letters(&author, to, 1, Some(&first), 1);
+    author.send_frame(&mut lan, FrameKind::Batch, fifth.as_bytes());
+    lan.run_for(1_000);
+    assert!(!lan.node(bob).sync_state().is_complete);
+    lan.run_for(2_000);
+    assert!(lan.node(bob).sync_state().is_complete);
+}
+
+/// A recipient that has not received the proved lines yet makes no further request for what follows
+/// them. The offer is withdrawn all the same.
+#[test]
+fn a_claim_beyond_lines_on_the_way_is_withdrawn() {
+    let (mut lan, mut author, mut recipient) = carol_between(14);
+    let (from, to) = (author.identity.id(), recipient.identity.id());
+    let claim = |last| have_entry(from, 1, last + 1..=last, Hash([1; 32]));
+    send_have(&mut lan, &mut author, to, &[claim(1)]);
+    send_want(&mut lan, &mut recipient, from, (1, 0));
+    let first = letters(&author, to, 1, None, 1);
+    author.send_frame(&mut lan, FrameKind::Batch, first.as_bytes());
+    lan.run_for(2_500);
+    recipient.receive(&mut lan);
+    send_have(&mut lan, &mut author, to, &[claim(1_000)]);
+    lan.run_for(1_900);
+    assert_eq!(corrections(&mut lan, &mut recipient), [1]);
+    lan.run_for(200);
+    let mut messages = recipient.receive_messages(&mut lan).into_iter();
+    let is_withdrawal =
+        |it| matches!(it, Message::Have(have) if have.logs.iter().any(|it| it.high == 1));
+    assert!(messages.any(is_withdrawal));
+}
+
 /// While the lines come one after another, the offer stands.
 #[test]
 fn an_offer_stands_while_its_lines_come() {

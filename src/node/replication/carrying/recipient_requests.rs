@@ -133,17 +133,34 @@ impl Replication {
                 ..entry.clone()
             };
             send_have(ctx, to, &log.target, vec![offer], None);
+            self.extend_proof(ctx, logs, to, log);
         }
         is_relayed
     }
 
+    /// Awaits the proof of an offer that extends one whose lines are on the way: the recipient
+    /// requests a log once, however often its offer is extended.
+    fn extend_proof(&mut self, ctx: &Context, logs: &Logs, to: StreamId, log: &LogId) {
+        let recipient = ctx.links.get(&to).map(|link| link.peer.id);
+        let acked = recipient.map_or(0, |id| logs.state(log).acked_by(&id));
+        let is_behind = self.is_requested(to, log) && acked < logs.high(log);
+        let mut unproven = self.unproven_offers.iter();
+        if is_behind || unproven.any(|it| it.to == to && it.log == *log) {
+            self.await_proof(ctx, logs, to, log);
+        }
+    }
+
     /// Begins to wait for the lines of an offer that was passed on, as the recipient has requested
-    /// them.
+    /// them. If they are awaited, waits for those of the newest offer.
     fn await_proof(&mut self, ctx: &Context, logs: &Logs, to: StreamId, log: &LogId) {
-        let (stored, mut unproven) = (logs.high(log), self.unproven_offers.iter());
-        let is_awaited = unproven.any(|it| it.to == to && it.log == *log);
-        let end = self.progress.link_mut(to).relayed_offers.end_of(log);
-        if let Some(end) = end.filter(|end| end.last > stored && !is_awaited) {
+        let stored = logs.high(log);
+        let Some(end) = self.progress.link_mut(to).relayed_offers.end_of(log) else {
+            return;
+        };
+        let mut unproven = self.unproven_offers.iter_mut();
+        if let Some(awaited) = unproven.find(|it| it.to == to && it.log == *log) {
+            awaited.end = end;
+        } else if end.last > stored {
             self.unproven_offers.push(UnprovenOffer {
                 to,
                 log: log.clone(),
