@@ -92,7 +92,7 @@ impl LinkProfile {
     /// The request for the next part of the peer's picture. `None`: nothing is missing.
     pub fn request_avatar(&mut self) -> Option<ProfileRequest> {
         let avatar = self.received.as_ref()?.avatar.as_ref()?;
-        let avatar_from = (avatar.missing_len() > 0).then_some(avatar.data().len());
+        let avatar_from = (avatar.missing_len() > 0).then_some(avatar.data().len() as u64);
         self.is_requested = avatar_from.is_some();
         avatar_from.map(|from| ProfileRequest {
             version: self.version,
@@ -122,7 +122,8 @@ impl LinkProfile {
         let version = self.version;
         known.avatar.as_mut().is_some_and(|avatar| {
             let len = avatar.missing_len().min(AVATAR_PART_MAX_BYTES);
-            let is_next = reply.avatar_from == Some(avatar.data().len()) && part.len() == len;
+            let is_next =
+                reply.avatar_from == Some(avatar.data().len() as u64) && part.len() == len;
             reply.version == version && is_next && avatar.append(part)
         })
     }
@@ -141,6 +142,7 @@ impl LinkProfile {
             ..ProfileReply::default()
         };
         if let Some(from) = request.avatar_from {
+            let from = usize::try_from(from).ok()?;
             let rest = own.profile.avatar.as_ref()?.data().get(from..)?;
             let is_current = request.version == version && self.sent_version == version;
             if !is_current || from != self.avatar_sent || rest.is_empty() {
@@ -149,7 +151,7 @@ impl LinkProfile {
             let part = &rest[..rest.len().min(AVATAR_PART_MAX_BYTES)];
             self.avatar_sent += part.len();
             return Some(ProfileReply {
-                avatar_from: Some(from),
+                avatar_from: request.avatar_from,
                 avatar: Some(part.to_owned()),
                 ..short
             });

@@ -80,7 +80,7 @@ fn ask(
     lan: &mut Lan,
     peer: &mut ScriptedPeer,
     version: u64,
-    avatar_from: Option<usize>,
+    avatar_from: Option<u64>,
 ) -> Vec<ProfileReply> {
     lan.run_for(1_000);
     let request = ProfileRequest {
@@ -225,7 +225,7 @@ fn a_picture_comes_in_parts() {
         (version, len, vec![]),
         (version, usize::MAX, vec![]),
     ] {
-        let parts = lens(ask(&mut lan, &mut mallory, version, Some(from)));
+        let parts = lens(ask(&mut lan, &mut mallory, version, Some(from as u64)));
         assert_eq!(parts, expected, "version {version}, from {from}");
     }
 }
@@ -282,7 +282,7 @@ fn false_answers_change_nothing() {
         mallory.send(&mut lan, &Message::ProfileReply(answer.clone()));
     }
     // Too large a picture is none.
-    answer.avatar_bytes = Some(AVATAR_MAX_BYTES + 1);
+    answer.avatar_bytes = Some(AVATAR_MAX_BYTES as u64 + 1);
     lan.run_for(4_000);
     start_fetch(&mut lan, alice, id, true);
     mallory.send(&mut lan, &Message::ProfileReply(answer));
@@ -376,7 +376,7 @@ pub fn picture_bytes_for_a_flood(seed: u64) -> u64 {
     for n in 0..400 {
         let request = ProfileRequest {
             version,
-            avatar_from: Some(n % 4 * AVATAR_PART_MAX_BYTES),
+            avatar_from: Some(n % 4 * AVATAR_PART_MAX_BYTES as u64),
         };
         mallory.send(&mut lan, &Message::ProfileRequest(request));
     }

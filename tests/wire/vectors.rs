@@ -303,6 +303,24 @@ fn profiles_on_request() {
 }
 
 /// The file in which our own profile is kept.
+/// Numbers beyond any picture cost the picture, on each CPU.
+#[cfg(feature = "profile")]
+#[test]
+fn a_profile_with_too_large_a_picture() {
+    for number in [1 << 32, u64::MAX] {
+        let text = format!(
+            r#"{{"type":"profile_reply","version":3,"fields":[],"avatar_type":"image/png","avatar_bytes":{number},"avatar_from":{number}}}"#
+        );
+        let Some(Message::ProfileReply(reply)) = Message::parse(text.as_bytes()) else {
+            panic!("{text}");
+        };
+        assert_eq!(reply.profile(), Some(Profile::default()));
+        let text = format!(r#"{{"type":"profile_request","version":3,"avatar_from":{number}}}"#);
+        let parsed = Message::parse(text.as_bytes());
+        assert!(matches!(parsed, Some(Message::ProfileRequest(_))), "{text}");
+    }
+}
+
 #[cfg(feature = "profile")]
 #[test]
 fn a_profile_in_a_file() {

@@ -17,7 +17,7 @@ pub struct ProfileRequest {
     /// Requests the picture of this version from this byte of its base64 on. Absent: requests the
     /// profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub avatar_from: Option<usize>,
+    pub avatar_from: Option<u64>,
 }
 
 /// Answers a [`ProfileRequest`].
@@ -36,10 +36,10 @@ pub struct ProfileReply {
     pub avatar_type: Option<String>,
     /// The size of the picture's file, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub avatar_bytes: Option<usize>,
+    pub avatar_bytes: Option<u64>,
     /// Where in the picture's base64 the part begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub avatar_from: Option<usize>,
+    pub avatar_from: Option<u64>,
     /// A part of the picture's base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avatar: Option<String>,
@@ -57,7 +57,7 @@ impl ProfileReply {
             version,
             fields: Some(profile.fields().to_vec()),
             avatar_type: avatar.map(|avatar| avatar.kind().to_owned()),
-            avatar_bytes: avatar.map(Avatar::size),
+            avatar_bytes: avatar.map(|avatar| avatar.size() as u64),
             ..ProfileReply::default()
         }
     }
@@ -71,7 +71,10 @@ impl ProfileReply {
         let kind = self.avatar_type.as_deref().unwrap_or_default();
         profile.avatar = match &self.avatar {
             Some(data) => Avatar::new(kind, data),
-            None => Avatar::without_data(kind, self.avatar_bytes.unwrap_or(0)),
+            None => {
+                let size = self.avatar_bytes.unwrap_or(0);
+                Avatar::without_data(kind, usize::try_from(size).unwrap_or(usize::MAX))
+            }
         };
         Some(profile)
     }
