@@ -8,6 +8,9 @@ use crate::wire::profile::messages::{AVATAR_PART_MAX_BYTES, ProfileReply, Profil
 /// Least time between two answers about the profile itself on one link, in milliseconds. Earlier
 /// requests are ignored.
 const PROFILE_ANSWER_INTERVAL_MS: u64 = 1_000;
+/// How many parts of our picture a link may get in addition to those of the picture, per version.
+/// A peer requests a part again whose answer came too late.
+const AVATAR_REPEATS_MAX: usize = 16;
 /// How long a profile counts as new, in milliseconds. It is not requested again in this time.
 const PROFILE_FRESH_MS: u64 = 2_000;
 
@@ -52,6 +55,15 @@ impl OwnProfile {
     }
 }
 
+/// What we have requested of a peer and not received yet. Nothing else is accepted.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Requested {
+    #[default]
+    Nothing,
+    Profile,
+    AvatarPart,
+}
+
 /// What one link has brought and sent of profiles.
 #[derive(Default)]
 pub struct LinkProfile {
@@ -60,12 +72,11 @@ pub struct LinkProfile {
     /// The version of that profile.
     version: u64,
     received_at: Time,
-    /// Whether a request of ours has no answer yet.
-    is_requested: bool,
-    /// The version of our profile that the peer has.
+    requested: Requested,
+    /// The version of our profile that was sent last.
     sent_version: u64,
-    /// How much of our picture the peer has, in bytes of base64.
-    avatar_sent: usize,
+    /// How many parts of its picture were sent, repeated ones included.
+    parts_sent: usize,
     answered_at: Option<Time>,
 }
 
@@ -82,7 +93,7 @@ impl LinkProfile {
 
     /// The request for the peer's profile, or only for whether it has changed.
     pub fn request(&mut self) -> ProfileRequest {
-        self.is_requested = true;
+        self.requested = Requested::Profile;
         ProfileRequest {
             version: self.version,
             avatar_from: None,
@@ -92,44 +103,56 @@ impl LinkProfile {
     /// The request for the next part of the peer's picture. `None`: nothing is missing.
     pub fn request_avatar(&mut self) -> Option<ProfileRequest> {
         let avatar = self.received.as_ref()?.avatar.as_ref()?;
-        let avatar_from = (avatar.missing_len() > 0).then_some(avatar.data().len() as u64);
-        self.is_requested = avatar_from.is_some();
-        avatar_from.map(|from| ProfileRequest {
+        if avatar.missing_len() == 0 {
+            return None;
+        }
+        self.requested = Requested::AvatarPart;
+        Some(ProfileRequest {
             version: self.version,
-            avatar_from: Some(from),
+            avatar_from: Some(avatar.data().len() as u64),
         })
     }
 
-    /// Takes over what the peer says about itself. Returns whether it was requested and is
-    /// of use.
+    /// Takes over what the peer says about itself. Returns whether it was requested and is of use.
+    /// A part of a picture brings more of the same picture, so a fetch has an end.
     pub fn accept(&mut self, reply: &ProfileReply, now: Time) -> bool {
-        if !std::mem::take(&mut self.is_requested) {
-            return false;
+        match (self.requested, &reply.avatar) {
+            (Requested::Profile, _) => self.accept_profile(reply, now),
+            (Requested::AvatarPart, Some(part)) if reply.fields.is_none() => {
+                self.accept_part(reply, part)
+            }
+            _ => false,
         }
-        if let Some(profile) = reply.profile() {
-            self.received = Some(profile);
-            (self.version, self.received_at) = (reply.version, now);
-            return true;
+    }
+
+    fn accept_profile(&mut self, reply: &ProfileReply, now: Time) -> bool {
+        let is_version = self.received.is_some() && reply.version == self.version;
+        match reply.profile() {
+            Some(profile) => self.received = Some(profile),
+            None if is_version && reply.avatar.is_none() => {}
+            None => return false,
         }
-        let Some(known) = self.received.as_mut() else {
+        (self.version, self.received_at) = (reply.version, now);
+        self.requested = Requested::Nothing;
+        true
+    }
+
+    fn accept_part(&mut self, reply: &ProfileReply, part: &str) -> bool {
+        let avatar = self.received.as_mut().and_then(|it| it.avatar.as_mut());
+        let Some(avatar) = avatar.filter(|_| reply.version == self.version) else {
             return false;
-        };
-        let Some(part) = &reply.avatar else {
-            self.received_at = now;
-            return reply.version == self.version;
         };
         // The parts are as long as they may be, so that they are few.
-        let version = self.version;
-        known.avatar.as_mut().is_some_and(|avatar| {
-            let len = avatar.missing_len().min(AVATAR_PART_MAX_BYTES);
-            let is_next =
-                reply.avatar_from == Some(avatar.data().len() as u64) && part.len() == len;
-            reply.version == version && is_next && avatar.append(part)
-        })
+        let len = avatar.missing_len().min(AVATAR_PART_MAX_BYTES);
+        if reply.avatar_from != Some(avatar.data().len() as u64) || part.len() != len {
+            return false;
+        }
+        self.requested = Requested::Nothing;
+        avatar.append(part)
     }
 
-    /// Answers a request for our profile. The peer gets each version, and each part of its picture,
-    /// once. All other answers are short, and limited in time.
+    /// Answers a request for our profile. It goes to who does not have this version, and its
+    /// picture to who has it. Profiles are limited in time, and parts in number.
     pub fn answer(
         &mut self,
         own: &OwnProfile,
@@ -141,15 +164,16 @@ impl LinkProfile {
             version,
             ..ProfileReply::default()
         };
+        let is_known = request.version == version && self.sent_version == version;
         if let Some(from) = request.avatar_from {
-            let from = usize::try_from(from).ok()?;
-            let rest = own.profile.avatar.as_ref()?.data().get(from..)?;
-            let is_current = request.version == version && self.sent_version == version;
-            if !is_current || from != self.avatar_sent || rest.is_empty() {
+            let data = own.profile.avatar.as_ref()?.data();
+            let rest = data.get(usize::try_from(from).ok()?..)?;
+            let parts_max = data.len().div_ceil(AVATAR_PART_MAX_BYTES) + AVATAR_REPEATS_MAX;
+            if !is_known || self.parts_sent >= parts_max || rest.is_empty() {
                 return None;
             }
             let part = &rest[..rest.len().min(AVATAR_PART_MAX_BYTES)];
-            self.avatar_sent += part.len();
+            self.parts_sent += 1;
             return Some(ProfileReply {
                 avatar_from: request.avatar_from,
                 avatar: Some(part.to_owned()),
@@ -161,10 +185,12 @@ impl LinkProfile {
             return None;
         }
         self.answered_at = Some(now);
-        if self.sent_version == version {
+        if is_known {
             return Some(short);
         }
-        (self.sent_version, self.avatar_sent) = (version, 0);
+        if self.sent_version != version {
+            (self.sent_version, self.parts_sent) = (version, 0);
+        }
         Some(ProfileReply::new(version, &own.profile))
     }
 }

@@ -1,5 +1,5 @@
 //! Profiles of linked peers: what each says about itself. A profile comes over the link of its
-//! owner, and only on request. A link brings each version of it once.
+//! owner, and only on request, to who does not have it yet.
 //!
 //! Nobody forwards a profile, so nobody can speak for another. A picture comes in parts, each on a
 //! request of its own: lines of chat wait for one part at most.
@@ -17,11 +17,23 @@ use crate::wire::profile::messages::{ProfileReply, ProfileRequest};
 
 /// How long a peer may take to answer, in milliseconds. Programs without profiles never answer.
 const PROFILE_TIMEOUT_MS: u64 = 3_000;
+/// How long a fetch may take at most, in milliseconds, however often users request it. The profile
+/// and the parts of the largest picture are 12 answers.
+const PROFILE_FETCH_MAX_MS: u64 = 40_000;
 
 /// A profile that our user waits for.
 struct Fetch {
     deadline: Time,
+    /// The latest deadline.
+    ends_at: Time,
     wants_avatar: bool,
+}
+
+impl Fetch {
+    /// Waits for another answer, after a request of our user or an answer of use.
+    fn extend(&mut self, now: Time) {
+        self.deadline = self.ends_at.min(now + PROFILE_TIMEOUT_MS);
+    }
 }
 
 /// The profiles that our user waits for.
@@ -43,9 +55,11 @@ impl Profiles {
             return;
         };
         let fetch = self.fetches.get_or_insert_with(peer, || Fetch {
-            deadline: now + PROFILE_TIMEOUT_MS,
+            deadline: now,
+            ends_at: now + PROFILE_FETCH_MAX_MS,
             wants_avatar,
         });
+        fetch.extend(now);
         fetch.wants_avatar |= wants_avatar;
         if link.profile.is_fresh(now) {
             return self.continue_fetch(ctx, stream);
@@ -74,7 +88,7 @@ impl Profiles {
             .flatten();
         match request {
             Some(request) => {
-                fetch.deadline = ctx.now.time + PROFILE_TIMEOUT_MS;
+                fetch.extend(ctx.now.time);
                 ctx.send(stream, &Message::ProfileRequest(request));
             }
             None => self.end(&peer),

@@ -126,7 +126,7 @@ const BOUNDS: &[Bound] = &[
         name: "our picture on one link",
         flood: "a peer requests each part of our picture 100 times",
         measured: "bytes of base64",
-        at_most: 26_668,
+        at_most: 133_340,
         measure: crate::profiles::picture_bytes_for_a_flood,
     },
     Bound {
