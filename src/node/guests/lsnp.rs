@@ -294,12 +294,16 @@ impl LsnpGateway {
     /// Does what a user of LSNP requests.
     pub fn handle_request(&mut self, ctx: &mut Context, request: LsnpRequest) {
         match request {
-            LsnpRequest::Profile(profile) => ctx.change_profile(|own| {
-                for field in [DISPLAY_NAME_FIELD, STATUS_FIELD] {
-                    own.set(field, profile.get(field));
-                }
-                own.avatar = profile.avatar;
-            }),
+            LsnpRequest::Profile(profile) => {
+                ctx.change_profile(|own| {
+                    for field in [DISPLAY_NAME_FIELD, STATUS_FIELD] {
+                        own.set(field, profile.get(field));
+                    }
+                    own.avatar = profile.avatar;
+                });
+                // Also if nothing has changed: a datagram may have been lost.
+                self.announce_profile(ctx);
+            }
             LsnpRequest::List => {
                 let until = ctx.now.time + LSNP_LIST_TIMEOUT_MS;
                 for id in present(ctx) {
@@ -324,7 +328,6 @@ impl LsnpGateway {
             self.lines.push_batch(&batch);
         }
         if self.announced_profile != ctx.own_profile.version() {
-            self.announced_profile = ctx.own_profile.version();
             self.announce_profile(ctx);
         }
         if self.announced != ctx.nick && self.next_discovery_at.is_some() {
@@ -424,7 +427,8 @@ impl LsnpGateway {
     }
 
     /// Tells all guests our profile.
-    fn announce_profile(&self, ctx: &mut Context) {
+    fn announce_profile(&mut self, ctx: &mut Context) {
+        self.announced_profile = ctx.own_profile.version();
         for id in present(ctx) {
             if let Some(guest) = ctx.guests.get_mut(id) {
                 guest.has_our_profile = true;

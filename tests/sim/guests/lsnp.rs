@@ -294,13 +294,21 @@ fn lists_and_profiles_are_answered() {
         ]
     );
     let ours = LsnpRequest::Profile(Profile::new("Alice A", "here", None));
-    lan.feed(alice, Input::Command(Command::Lsnp(ours)));
+    // Each request goes to all, for a datagram may get lost.
+    for _ in 0..2 {
+        lan.feed(alice, Input::Command(Command::Lsnp(ours.clone())));
+        assert_eq!(
+            take_sent(&mut lan, alice),
+            [
+                "10.0.9.1:9000 PROFILE Alice A here",
+                "10.0.9.2:9000 PROFILE Alice A here",
+            ]
+        );
+    }
     lan.feed(alice, Input::Command(Command::Lsnp(LsnpRequest::List)));
     assert_eq!(
         take_sent(&mut lan, alice),
         [
-            "10.0.9.1:9000 PROFILE Alice A here",
-            "10.0.9.2:9000 PROFILE Alice A here",
             "10.0.9.1:9000 PEER_LIST_REQUEST",
             "10.0.9.2:9000 PEER_LIST_REQUEST"
         ]
