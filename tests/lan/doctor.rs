@@ -260,7 +260,10 @@ fn a_peer_that_hears_no_beacon_is_named() {
     );
     let _bob = lan.hosts[1].start("bob", &OFTEN);
     let lines = examine(&lan.hosts[0], &[]);
-    let parts = ["bob~", " is linked, and hears no beacon of this machine"];
+    let parts = [
+        "bob~",
+        " is linked, and says that it hears no beacon of this machine",
+    ];
     assert_only(&lines, "beacon", &parts);
 }
 

@@ -8,6 +8,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::line_key::LineKey;
 use crate::base::missing_lines::gap_notice;
 use crate::base::name::{Nick, Target};
+use crate::base::table::SortedSet;
 use crate::base::time::WallTime;
 use crate::node::hybrid_clock::HybridClock;
 use crate::shell::store::damage::DamageReport;
@@ -93,8 +94,14 @@ pub fn run_query_to(
     output: QueryOutput<'_>,
 ) -> io::Result<()> {
     let mut goal = query.scan_goal();
+    // Each scan meets the same segments.
+    let mut skipped = SortedSet::new();
+    let mut skip = |error: io::Error| match skipped.insert(error.to_string()) {
+        true => (output.skip_unreadable)(error),
+        false => Ok(()),
+    };
     loop {
-        let index = HistoryIndex::scan(source, &query.folders, goal, output.skip_unreadable)?;
+        let index = HistoryIndex::scan(source, &query.folders, goal, &mut skip)?;
         let selection = Selection {
             source,
             index: &index,
@@ -309,6 +316,7 @@ impl Selection<'_> {
                 && query
                     .since
                     .is_none_or(|since| WallTime::from_lamport(*lamport) >= since)
+                && (query.before.as_ref()).is_none_or(|before| *lamport < before.lamport)
         });
         let mut gaps = Vec::new();
         for (log, lines, lamport) in logs {

@@ -261,7 +261,8 @@ impl<'a> Merge<'a> {
         // Lines without content are as missing as those of a gap before the batch.
         let end = batch.sequence + (batch.count - batch.shown_count());
         let missing = (first_missing < end).then(|| first_missing..=end - 1);
-        *head = (*head).max(batch.last_sequence());
+        // Not the maximum: a damaged number may have set it too high.
+        *head = batch.last_sequence();
         self.last_key = Some(entry.key);
         self.open_batches.push(OpenBatch {
             key: entry.key,
@@ -315,6 +316,7 @@ impl<'a> Merge<'a> {
                 if cutoff > 0
                     && let Some(header) = Batch::parse_header(line.bytes)
                     && header.lamport.saturating_add(header.count) <= cutoff
+                    && header.log.target.room() == folder_room.as_ref()
                 {
                     let head = log_heads.get_or_default(header.log);
                     *head = (*head).max(header.last_sequence);

@@ -195,7 +195,7 @@ pub struct SegmentSummary {
     log_heads: SortedMap<usize, u64>,
 }
 
-/// Summaries of segments. They take about 1 KiB for each MiB of history.
+/// Summaries of segments. They take about 16 bytes for each 64 lines of history.
 #[derive(Default)]
 pub struct HistoryIndex {
     /// The folders, sorted by name.

@@ -136,6 +136,36 @@ fn old_segments_are_read_only_if_a_search_needs_them() {
     assert!(reads_older_half(&folder, &search("batch 100", 10)));
 }
 
+/// A query that reads further and further back names an odd segment once.
+#[test]
+fn a_segment_that_is_passed_over_is_named_once() {
+    let mut bob = Author::new("bob", "general", 1);
+    let text: Vec<&str> = std::iter::repeat_n("line", 100).collect();
+    let batches = (0..300).map(|batch: u64| bob.say(1000 + 100 * batch, &text));
+    let batches: Vec<Batch> = batches.collect();
+    let folder = TempDir::new();
+    store_on_disk(&folder, &batches);
+    let newest = folder.segments("#general").pop().expect("a segment");
+    fs::remove_file(&newest).expect("a file");
+    fs::create_dir(&newest).expect("a folder");
+    let query = HistoryQuery {
+        search: Some("nothing".into()),
+        ..last(10)
+    };
+    let mut named = Vec::new();
+    let output = QueryOutput {
+        emit: &mut |_| Ok(()),
+        skip_unreadable: &mut |error| {
+            named.push(error.to_string());
+            Ok(())
+        },
+        report_damage: &mut |_| {},
+        backlog_of: None,
+    };
+    run_query_to(&disk_source(&folder), NET, &query, output).expect("a history");
+    assert_eq!(named.len(), 1, "{named:?}");
+}
+
 /// A query of the lines since a time reads only the segments that can contain them.
 #[test]
 fn old_segments_are_not_read_for_lines_since_a_time() {

@@ -3,6 +3,7 @@ use std::fs;
 
 use p2pchat::base::batch::{Batch, LocalFields};
 use p2pchat::base::identity::Identity;
+use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::time::WallTime;
 use p2pchat::node::standing::{Rank, Standing};
@@ -307,6 +308,67 @@ fn evicted_lines_are_shown_as_a_gap() {
             assert_eq!(whole_history(&folder), lines);
         }
     }
+}
+
+/// A page of earlier lines does not repeat the gap of a log whose lines were later.
+#[test]
+fn a_gap_of_evicted_lines_is_on_its_own_page() {
+    let limits = StoreLimits {
+        memory_bytes: 24 * 1024,
+        ..StoreLimits::default()
+    };
+    let own = Identity::from_seed(&[1; 32]).id();
+    let mut store = Store::in_memory(own, NET, limits);
+    let room = FolderName::from(&Room::general());
+    store.open_folder(&room).unwrap();
+    let mut bob = Author::new("bob", "general", 1);
+    let mut carol = Author::new("carol", "general", 2);
+    let mut core = RecordedState::default();
+    let known = Standing::of_rank(Rank::Known);
+    core.standings.insert(bob.log.author, known);
+    let text = "x".repeat(100);
+    core.save(&mut store, &carol.say(1000, &[&text]));
+    let mut keys = Vec::new();
+    for n in 1..=150 {
+        let batch = bob.say(n, &[&text]);
+        keys.push(LineKey::in_batch(&batch, 0));
+        core.save(&mut store, &batch);
+    }
+    let page = |before| {
+        let query = HistoryQuery {
+            limit: Some(5),
+            before,
+            ..HistoryQuery::default()
+        };
+        query_lines(&store.history_source().0, &query, pipe())
+    };
+    let gaps = |lines: &[String]| lines.iter().filter(|it| it.contains(" missing")).count();
+    let last = page(None);
+    assert_eq!((last.len(), gaps(&last)), (6, 1), "{last:?}");
+    let earlier = page(Some(keys[140]));
+    assert_eq!((earlier.len(), gaps(&earlier)), (5, 0), "{earlier:?}");
+}
+
+/// A damaged number of a line that is not shown hides no gap behind it, but the next one.
+#[test]
+fn a_damaged_number_hides_one_gap() {
+    let mut bob = Author::new("bob", "general", 1);
+    let mut batches: Vec<Batch> = (1..=300).map(|n| bob.say(n, &["line"])).collect();
+    batches.drain(294..296);
+    let folder = TempDir::new();
+    let own = Identity::from_seed(&[1; 32]).id();
+    let mut store = Store::open(&folder.0, NET, own, StoreLimits::default()).unwrap();
+    save(&mut store, &batches);
+    drop(store);
+    let expected = last_lines(&folder, 8);
+    assert!(expected.iter().any(|line| line.contains(" - 2 lines of ")));
+    let segments = folder.segments("#general");
+    assert_eq!(segments.len(), 1);
+    let lines = fs::read_to_string(&segments[0]).unwrap();
+    let damaged = lines.replace("\"sequence\":100,", "\"sequence\":100000,");
+    assert_ne!(damaged, lines);
+    fs::write(&segments[0], damaged).unwrap();
+    assert_eq!(last_lines(&folder, 8), expected);
 }
 
 /// A crash may leave evicted lines on the disk. They are shown, and the gap begins behind them.

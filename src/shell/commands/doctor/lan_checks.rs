@@ -226,7 +226,7 @@ fn check_linked(report: &LanReport, linked: &LinkedPeer) -> Check {
         HearsUs::No if report.has_sent() && report.is_on_link(linked.address.ip()) => {
             Check::finding(
                 "beacon",
-                format!("{is_linked}, and hears no beacon of this machine"),
+                format!("{is_linked}, and says that it hears no beacon of this machine"),
                 "on that machine: p2pchat doctor; until it hears us: p2pchat --peer HOST on one \
                  of the two",
             )
