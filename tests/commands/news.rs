@@ -153,3 +153,32 @@ fn a_listen_through_a_running_send_begins_the_reader() {
     let again = run(&lo, "bob", &["listen", "-W", "0.3"]);
     assert_eq!(messages(&again.out), [""; 0]);
 }
+
+/// A run with `-n` prints what is said while it runs, and leaves older news to the next run, which
+/// does not print the same line again: alone, with a name, and attached.
+#[test]
+fn older_news_outlasts_a_run_of_a_number_of_lines() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = &mut lo.start("alice", &[]);
+    for (user, reader) in [("bob", &[][..]), ("carol", &["--as", "one"][..])] {
+        let listen = |options: &[&'static str]| [&["listen"], reader, options].concat();
+        run(&lo, user, &listen(&["-W", "0.2"])).assert_code(0);
+        let older = format!("older {user}");
+        alice.say(&older);
+        wait_line(alice, &format!(": {older}"));
+        let mut said = Vec::new();
+        for n in 1..=2 {
+            let one = lo.start(user, &listen(&["-n", "1", "-W", "20"]));
+            wait_stored(&lo, user, &older);
+            said.push(format!("live {n} {user}"));
+            alice.say(&said[n - 1]);
+            let outcome = finish(one, b"");
+            assert_eq!(messages(&outcome.out), said[n - 1..], "{user}");
+            outcome.assert_code(0);
+        }
+        let next = run(&lo, user, &listen(&["-W", "1"]));
+        assert_eq!(messages(&next.out), [older], "{user}");
+        let again = run(&lo, user, &listen(&["-W", "0.3"]));
+        assert_eq!(messages(&again.out), [""; 0], "{user}");
+    }
+}

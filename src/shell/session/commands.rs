@@ -82,7 +82,16 @@ impl Session {
         }
     }
 
-    fn record_printed(&self, folder: &FolderName, cursor: &FolderCursor, store: &mut Store) {
+    fn record_printed(&mut self, folder: &FolderName, cursor: &FolderCursor, store: &mut Store) {
+        let reader = self.reader_name.as_ref();
+        if let Some(transcript) = self.transcript.as_mut().filter(|_| self.is_reader)
+            && !transcript.is_saving_positions()
+            && let Some(at) = store.printed_position(folder, reader)
+        {
+            for printed in transcript.take_printed_beyond(folder, cursor.position) {
+                let _ = store.record_printed(folder, reader, at, Some(printed));
+            }
+        }
         let transcript = self.transcript.as_ref();
         if self.is_reader && transcript.is_none_or(Transcript::is_saving_positions) {
             let backlog = cursor.backlog.and_then(BacklogProgress::begun);

@@ -134,12 +134,14 @@ impl Transcript {
                 continue;
             }
             if printing == Printing::NextRun {
+                self.printed_beyond.pass_over(folder, &entry.batch);
                 continue;
             }
             if let Some(gap) = gap {
                 emit_notice(Arc::new(gap), sink);
             }
             self.skipped.remove(folder);
+            self.printed_beyond.record(folder, &entry.batch, end);
             emit_withheld(&entry.batch, entry.local, sink);
             let range_count = unprinted.len();
             for (i, lines) in unprinted.into_iter().enumerate() {

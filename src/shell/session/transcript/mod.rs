@@ -3,5 +3,6 @@ pub mod backlog;
 pub mod backlog_reader;
 pub mod catch_up;
 pub mod folder_progress;
+pub mod printed_beyond;
 #[allow(clippy::module_inception)]
 pub mod transcript;

@@ -16,6 +16,8 @@ use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::transcript::backlog_reader::BacklogReader;
 use crate::shell::session::transcript::folder_progress::FolderProgress;
+use crate::shell::session::transcript::printed_beyond::PrintedBeyond;
+use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::{READ_BYTES, Store};
 use crate::ui::request::Listen;
@@ -85,6 +87,8 @@ pub struct Transcript {
     /// Whether the reader's position may move. False after this run has passed over lines that the
     /// next run must print.
     pub(super) is_saving_positions: bool,
+    /// The printed lines beyond the passed-over ones.
+    pub(super) printed_beyond: PrintedBeyond,
     /// Whether the run has ended. The next run prints lines that are stored after the end.
     pub(super) is_stopped: bool,
 }
@@ -114,6 +118,7 @@ impl Transcript {
             backlogs: BacklogReader::new(own_id, wake),
             skipped: SortedMap::new(),
             is_saving_positions: true,
+            printed_beyond: PrintedBeyond::default(),
             is_stopped: false,
         }
     }
@@ -174,8 +179,10 @@ impl Transcript {
         };
         // With `only_new`, this run passes over unprinted lines of earlier runs. The next run
         // prints them, so the saved position must stay before them.
-        self.is_saving_positions &=
-            !only_new || self.has_nothing_to_print(store, folder, printed, end);
+        if only_new && !self.has_nothing_to_print(store, folder, printed, end) {
+            self.is_saving_positions = false;
+            self.printed_beyond.pass_over_unread(folder);
+        }
         self.is_lagging |= cursor.position < end;
         cursor.start = cursor.position;
         self.cursors.insert(folder.clone(), cursor);
@@ -298,6 +305,15 @@ impl Transcript {
         self.is_saving_positions
     }
 
+    /// The printed lines of a folder before this position that lie beyond passed-over ones.
+    pub fn take_printed_beyond(
+        &mut self,
+        folder: &FolderName,
+        position: Position,
+    ) -> Vec<PrintedBacklog> {
+        self.printed_beyond.take(folder, position)
+    }
+
     /// Takes the folders whose last batches are skipped, with the positions after these batches.
     /// Empty until the transcript is stopped and no longer lags.
     pub fn take_skipped(&mut self) -> SortedMap<FolderName, Position> {
@@ -342,12 +358,16 @@ impl Transcript {
         match self.decide(facts, self.only_new) {
             Printing::Print => {
                 self.skipped.remove(folder);
+                self.printed_beyond.record(folder, &chat.batch, position);
                 emit_chat(ChatLines::from(chat), Some(resume), sink);
             }
             Printing::Skip => {
                 self.skipped.insert(folder.clone(), position);
             }
-            Printing::NextRun => self.is_saving_positions = false,
+            Printing::NextRun => {
+                self.is_saving_positions = false;
+                self.printed_beyond.pass_over(folder, &chat.batch);
+            }
         }
     }
 
