@@ -508,7 +508,7 @@ fn one_node_is_enough() {
                 if request.is_get {
                     fields.extend(b"5:token4:abcd");
                 }
-                (Duration::from_millis(200), request.respond(&fields))
+                (Duration::from_millis(100), request.respond(&fields))
             }),
         );
         let alices = finder(1, &nodes.bootstrap());
