@@ -101,12 +101,12 @@ fn an_unusable_secret_file_is_refused() {
     fs::set_permissions(lo.host.folder("short"), fs::Permissions::from_mode(0o600)).expect("mode");
     for name in ["missing", "short"] {
         let option = format!("--secret-file={}", lo.host.folder(name).display());
-        let outcome = run(&lo, "bob", &[&option, "listen"]);
-        assert_eq!((outcome.code, outcome.err.len()), (78, 1), "{outcome:?}");
-        assert!(
-            outcome.err[0].starts_with("p2pchat: secret file "),
-            "{outcome:?}"
-        );
+        for command in ["listen", "whoami", "trust"] {
+            let outcome = run(&lo, "bob", &[&option, command]);
+            assert_eq!((outcome.code, outcome.err.len()), (78, 1), "{outcome:?}");
+            let is_named = outcome.err[0].starts_with("p2pchat: secret file ");
+            assert!(is_named, "{outcome:?}");
+        }
     }
 }
 

@@ -79,6 +79,26 @@ fn each_reader_prints_each_line_once() {
     );
 }
 
+/// What another program of the directory said is news for a reader with a name, unless it wants no
+/// own lines. It is none for the directory's own reader: its user has typed it.
+#[test]
+fn own_lines_of_earlier_runs_are_news_for_a_reader_with_a_name() {
+    let Some(lo) = Loopback::new() else { return };
+    let drain = |options: &[&str]| {
+        let listen = [&["listen", "--drain", "-W", "0.1"], options].concat();
+        messages(&run(&lo, "bob", &listen).out)
+    };
+    for reader in ["one", "two"] {
+        assert_eq!(drain(&["--as", reader]), [""; 0]);
+    }
+    assert_eq!(drain(&[]), [""; 0]);
+    run(&lo, "bob", &["send", "-W", "0", "own"]).assert_code(69);
+    assert_eq!(drain(&["--as", "one"]), ["own"]);
+    assert_eq!(drain(&["--as", "one"]), [""; 0], "once");
+    assert_eq!(drain(&["--as", "two", "--no-echo"]), [""; 0]);
+    assert_eq!(drain(&[]), [""; 0]);
+}
+
 /// A line that was said before a reader began, and comes later, is history for it, and news for an
 /// older one.
 #[test]

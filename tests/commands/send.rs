@@ -287,6 +287,7 @@ fn target_names_a_room() {
         "{line}"
     );
     run(&lo, "alice", &["send", "-t", "@b b", "hi"]).assert_code(2);
+    run(&lo, "alice", &["send", "-t", "@bob", "--need", "2", "hi"]).assert_code(2);
     let outcome = run(&lo, "alice", &["send", "-t", "ops", "secret"]);
     outcome.assert_code(2);
     let sentence = "p2pchat: --to: `ops` is neither a peer nor a room: for the peer write -t @ops, \

@@ -15,6 +15,7 @@ use crate::shell::config::options::Options;
 use crate::shell::ipc::attach;
 use crate::shell::os::clock::Clock;
 use crate::shell::session::trust::{NO_KNOWN_PEERS, TrustSurroundings, execute_trust};
+use crate::shell::state::network_keys::load_network_keys;
 use crate::shell::state::state_dir::{check_directory, load_own_identity, lock_directory};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::command::UserCommand;
@@ -52,6 +53,9 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let Some(directory) = options.directory.as_deref() else {
         return Err(Failure::usage(NO_KNOWN_PEERS));
     };
+    let mut warnings = Vec::new();
+    load_network_keys(options, &mut warnings)?;
+    print_warnings(&warnings);
     let result = match command {
         TrustCommand::List => {
             check_directory(directory)?;

@@ -6,6 +6,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::attach;
 use crate::shell::net::own_code::connection_code;
+use crate::shell::state::network_keys::load_network_keys;
 use crate::shell::state::state_dir::load_own_identity;
 use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::json;
@@ -26,6 +27,7 @@ const QR_BORDER_MODULES: i32 = 2;
 pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;
+    load_network_keys(options, &mut warnings)?;
     let mut me = Peer {
         id: identity.id(),
         nick: options.username.clone(),

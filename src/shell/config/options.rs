@@ -239,6 +239,7 @@ pub fn parse(
     sources.expand_home(env)?;
     let username = choose_username(&sources, env)?;
     let (mut rooms, to_peer) = choose_rooms(&sources)?;
+    let need = choose_need(&sources, to_peer.is_some())?;
     let lsnp = sources.has_flag(OptionId::Lsnp);
     let lsnp_room = choose_lsnp_room(&sources, lsnp)?;
     let go_room = sources.has_flag(OptionId::GoRoom);
@@ -309,7 +310,7 @@ pub fn parse(
         },
         count: sources.last_value(OptionId::Count, values::parse_count)?,
         wait_ms: sources.last_value(OptionId::Wait, values::parse_wait_ms)?,
-        need: sources.last_value(OptionId::Need, values::parse_need)?,
+        need,
         backlog: sources
             .last_value(OptionId::Backlog, values::parse_backlog)?
             .unwrap_or(0),
@@ -504,6 +505,17 @@ fn choose_output(sources: &OptionSources) -> Result<(bool, Option<LineFormat>), 
 }
 
 /// Whether all input is one message. A line of JSON says so itself.
+fn choose_need(sources: &OptionSources, is_direct: bool) -> Result<Option<u64>, Failure> {
+    let (mut line, mut file) = sources.values_by_source(OptionId::Need, values::parse_need)?;
+    match line.pop() {
+        Some(need) if is_direct && need > 1 => Err(Failure::usage(
+            "--need counts the members of a room, and only its recipient can hold a direct \
+             message: leave it out",
+        )),
+        line => Ok(line.or(file.pop())),
+    }
+}
+
 fn choose_block(sources: &OptionSources, json: bool) -> Result<bool, Failure> {
     match sources.has_flag(OptionId::Block) {
         true if json => Err(Failure::usage(

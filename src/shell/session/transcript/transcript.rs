@@ -243,8 +243,9 @@ impl Transcript {
     /// Decides whether a batch is printed. `has_limit`: whether the run ends after a number of
     /// lines. Such a run prints only lines that were published after the run's start.
     pub(super) fn decide(&self, facts: BatchFacts, has_limit: bool) -> Printing {
-        // The user saw own lines of earlier runs when typing them.
-        let is_shown_own = self.has_echo && !facts.is_from_earlier_run;
+        // The user saw own lines of earlier runs when typing them; a reader with a name did not.
+        let is_seen = facts.is_from_earlier_run && self.reader_name.is_none();
+        let is_shown_own = self.has_echo && !is_seen;
         let is_shown = !facts.is_backfill && !facts.is_ignored && (!facts.is_own || is_shown_own);
         match has_limit && facts.is_before_start {
             true if !facts.is_own && !facts.is_backfill => Printing::NextRun,
