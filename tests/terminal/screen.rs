@@ -168,7 +168,11 @@ impl Screen {
             (b'J', "2") => self
                 .lines
                 .truncate(self.lines.len().saturating_sub(self.rows)),
-            (b'K', "" | "0") => self.lines[self.row].truncate(self.column),
+            (b'K', "" | "0") => {
+                if let Some(line) = self.lines.get_mut(self.row) {
+                    line.truncate(self.column);
+                }
+            }
             _ => self
                 .unknown
                 .push(format!("CSI {numbers}{}", char::from(last))),

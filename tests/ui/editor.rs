@@ -471,6 +471,14 @@ impl Screen {
             .split_at(sequence.len() - 2)
         {
             ("?2004", "h" | "l") => {}
+            ("", "C") => self.column = (self.column + 1).min(self.columns - 1),
+            ("", "K") => {
+                if let Some(row) = self.rows.get_mut(self.row) {
+                    row.truncate(self.column);
+                }
+            }
+            // tmux takes this for the end of a screen, and keeps it in its history.
+            ("", "J") if (self.row, self.column) == (0, 0) => panic!("erases all"),
             ("", "J") => {
                 self.rows.truncate(self.row + 1);
                 if let Some(row) = self.rows.get_mut(self.row) {
@@ -551,7 +559,7 @@ fn output_is_printed_above_the_line_being_typed() {
     assert_eq!((rows[6].as_str(), row), ("> <reen", 6));
     terminal.close(b"bye\n").unwrap();
     let last = std::mem::take(terminal.writer_mut()).0.concat();
-    assert_eq!(last, b"\r\x1b[Jbye\r\n\x1b[?2004l");
+    assert_eq!(last, b"\r\x1b[K\x1b[C\x1b[J\rbye\r\n\x1b[?2004l");
 }
 
 /// On a narrow screen the prompt says less: first not who types, then not what is unread, then not
@@ -576,7 +584,7 @@ fn a_prompt_says_less_on_a_narrow_screen() {
         terminal.set_prompts(&prompt.texts());
         terminal.redraw(b"", &mut LineEditor::default()).unwrap();
         let out = String::from_utf8_lossy(terminal.writer_mut()).into_owned();
-        out.rsplit('J').next().unwrap().to_owned()
+        out.rsplit("J\r").next().unwrap().to_owned()
     };
     let whole = "#general 3 (1 unread, alexander and bartholo are typing)> ";
     assert_eq!(shown(2 * whole.len() as u16), whole);

@@ -203,10 +203,14 @@ pub fn screen_columns(reported: u16) -> usize {
     }
 }
 
+/// Erases the row of the cursor and all rows below. Not from the first column on: on the first row,
+/// tmux takes that for the end of a screen, and adds what is erased to its history.
+const ERASE_ROWS: &[u8] = b"\r\x1b[K\x1b[C\x1b[J\r";
+
 /// Appends to `out` the bytes that erase the prompt and write the transcript. Ends each line with
 /// `\r\n`, which raw mode requires.
 fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\r\x1b[J");
+    out.extend_from_slice(ERASE_ROWS);
     for line in transcript.split_inclusive(|b| *b == b'\n') {
         out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
         out.extend_from_slice(b"\r\n");
