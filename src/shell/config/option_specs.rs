@@ -312,7 +312,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
         "also print the code as a picture"),
     valued_option(OptionId::Since, 0, "--since", "TIME", &[History],
         "as in `--since 2h`, or 2026-11-21",
-        "only lines since 2026-11-21, or 2h ago"),
+        "only lines since a date, or for 90s, 10m, 2h or 3d"),
     valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`",
         "only lines with this text"),
     flag(OptionId::Lossy, 0, "--lossy", &[Chat, Send],
