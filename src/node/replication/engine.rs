@@ -26,7 +26,7 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
 use crate::node::replication::carrying::paused_requests::PausedRequests;
-use crate::node::replication::carrying::relayed_offers::UnprovenOffer;
+use crate::node::replication::carrying::relayed_offers::UnprovenOffers;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
@@ -71,7 +71,7 @@ pub struct Replication {
     /// until when. At most one for each request.
     pub(super) awaited: SortedMap<LogId, Time>,
     /// The offers that were passed on and are to be withdrawn, unless their lines come.
-    pub(super) unproven_offers: Vec<UnprovenOffer>,
+    pub(super) unproven_offers: UnprovenOffers,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
 }
@@ -568,7 +568,7 @@ impl Replication {
         deadlines.add_some(Timer::SwitchSource, self.next_switch_at);
         deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
         deadlines.add_some(Timer::EndFetching, self.awaited.values().min().copied());
-        let unproven = self.unproven_offers.iter().map(|offer| offer.until);
+        let unproven = self.unproven_offers.values().map(|offer| offer.until);
         deadlines.add_some(Timer::EndFetching, unproven.min());
     }
 }

@@ -30,6 +30,13 @@ const BOUNDS: &[Bound] = &[
         measure: carriers::offers_of_many_authors,
     },
     Bound {
+        name: "offers whose lines are awaited",
+        flood: "17 authors offer two recipients 64 logs each, and these request all lines",
+        measured: "offers that are not withdrawn within a second",
+        at_most: 1_024,
+        measure: carriers::awaited_offers,
+    },
+    Bound {
         name: "direct logs of one author at a carrier",
         flood: "a carrier offers 400 direct logs of one author to their recipient",
         measured: "logs requested",

@@ -82,6 +82,38 @@ pub fn offers_of_many_authors(seed: u64) -> u64 {
     corrections(&mut lan, &mut recipient).len() as u64
 }
 
+/// Offers that a carrier keeps open for a second: 17 authors, of whom each offers 64, and the last
+/// one to another recipient. Both recipients request all lines.
+pub fn awaited_offers(seed: u64) -> u64 {
+    let (mut lan, _, first) = carol_between(seed);
+    let second = ScriptedPeer::connect(&mut lan, CAROL, 3);
+    let mut recipients = [first, second];
+    for n in 10..27 {
+        let mut author = ScriptedPeer::connect(&mut lan, CAROL, n);
+        let from = author.identity.id();
+        let recipient = &mut recipients[usize::from(n == 26)];
+        let to = recipient.identity.id();
+        #[expect(clippy::reversed_empty_ranges, reason = "no line is to be carried")]
+        let offers = (1..=64).map(|log| have_entry(from, log, 2..=1, Hash([1; 32])));
+        send_have(&mut lan, &mut author, to, &offers.collect::<Vec<_>>());
+        let wants = (1..=64).map(|log| WantEntry {
+            sender: from,
+            incarnation: format_incarnation(log),
+            from: 1,
+            to: 0,
+        });
+        let (target, logs) = (format!("@{to}"), wants.collect());
+        recipient.send(&mut lan, &Message::Want { target, logs });
+    }
+    lan.run_for(1_000);
+    let withdrawn = recipients.map(|mut recipient| {
+        let lows = corrections(&mut lan, &mut recipient).into_iter();
+        lows.filter(|low| *low == 2).count() as u64
+    });
+    assert_eq!(withdrawn[1], 0, "the one with few keeps them");
+    17 * 64 - withdrawn[0]
+}
+
 /// A batch of `count` lines to `to`, in the author's log with this incarnation.
 fn letters(author: &ScriptedPeer, to: PeerId, log: u64, after: Option<&Batch>, n: usize) -> Batch {
     let text = lines(&vec!["x"; n]);

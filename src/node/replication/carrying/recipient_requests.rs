@@ -16,7 +16,7 @@ use crate::node::link::{Link, LinkLog};
 use crate::node::replication::carrying::carriers::{
     PlaceToCarry, claimant, destinations, is_for_us,
 };
-use crate::node::replication::carrying::relayed_offers::UnprovenOffer;
+use crate::node::replication::carrying::relayed_offers::{UnprovenOffer, surplus_offer};
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
@@ -144,8 +144,8 @@ impl Replication {
         let recipient = ctx.links.get(&to).map(|link| link.peer.id);
         let acked = recipient.map_or(0, |id| logs.state(log).acked_by(&id));
         let is_behind = self.is_requested(to, log) && acked < logs.high(log);
-        let mut unproven = self.unproven_offers.iter();
-        if is_behind || unproven.any(|it| it.to == to && it.log == *log) {
+        let is_awaited = self.unproven_offers.contains_key(&(to, log.clone()));
+        if is_behind || is_awaited {
             self.await_proof(ctx, logs, to, log);
         }
     }
@@ -157,17 +157,13 @@ impl Replication {
         let Some(end) = self.progress.link_mut(to).relayed_offers.end_of(log) else {
             return;
         };
-        let mut unproven = self.unproven_offers.iter_mut();
-        if let Some(awaited) = unproven.find(|it| it.to == to && it.log == *log) {
+        let key = (to, log.clone());
+        if let Some(awaited) = self.unproven_offers.get_mut(&key) {
             awaited.end = end;
         } else if end.last > stored {
-            self.unproven_offers.push(UnprovenOffer {
-                to,
-                log: log.clone(),
-                end,
-                stored,
-                until: ctx.now.time + FETCH_TIMEOUT_MS,
-            });
+            let until = ctx.now.time + FETCH_TIMEOUT_MS;
+            let offer = UnprovenOffer { end, stored, until };
+            self.unproven_offers.insert(key, offer);
         }
     }
 
@@ -180,24 +176,26 @@ impl Replication {
     ) {
         let now = ctx.now.time;
         let mut withdrawn = Vec::new();
-        // Most turns end here: hostile authors and recipients may have made many offers.
-        if self.unproven_offers.iter().all(|offer| now < offer.until) {
-            return;
+        while let Some(key) = surplus_offer(&self.unproven_offers)
+            && let Some(offer) = self.unproven_offers.remove(&key)
+        {
+            withdrawn.push((key, offer.end));
         }
-        self.unproven_offers.retain_mut(|offer| {
+        self.unproven_offers.retain(|key, offer| {
+            let (to, log) = key;
             let is_due = offer.until <= now;
-            let stored = logs.high(&offer.log);
+            let stored = logs.high(log);
             if is_due && stored > offer.stored {
                 (offer.stored, offer.until) = (stored, now + FETCH_TIMEOUT_MS);
                 return stored < offer.end.last;
             }
-            let is_open = stored < offer.end.last && ctx.links.contains_key(&offer.to);
+            let is_open = stored < offer.end.last && ctx.links.contains_key(to);
             if is_open && is_due {
-                withdrawn.push((offer.to, offer.log.clone(), offer.end));
+                withdrawn.push((key.clone(), offer.end));
             }
             is_open && !is_due
         });
-        for (to, log, end) in withdrawn {
+        for ((to, log), end) in withdrawn {
             let relayed = &mut self.progress.link_mut(to).relayed_offers;
             relayed.withdraw(&log, now);
             match logs.get(&log) {

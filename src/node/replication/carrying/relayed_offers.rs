@@ -18,6 +18,10 @@ const RELAY_INTERVAL_MS: u64 = 500;
 /// Milliseconds for which no offer of an author is passed on after one was withdrawn.
 const WITHDRAWN_PAUSE_MS: u64 = 60_000;
 
+/// Maximum number of offers whose lines are awaited, for all recipients together. One that is too
+/// many is withdrawn at once.
+const UNPROVEN_OFFERS_MAX: usize = 1_024;
+
 /// The logs whose offers were passed on to a link's peer.
 #[derive(Default)]
 pub struct RelayedOffers(SortedMap<LogId, RelayedOffer>);
@@ -32,13 +36,12 @@ struct RelayedOffer {
     withdrawn_at: Option<Time>,
 }
 
-/// An offer that was passed on, whose lines the recipient has requested, and which are still to
-/// come.
+/// The offers that were passed on, whose lines the recipients have requested, and which are still
+/// to come. Each with the link to its recipient.
+pub type UnprovenOffers = SortedMap<(StreamId, LogId), UnprovenOffer>;
+
+/// An offer that was passed on and is not proved.
 pub struct UnprovenOffer {
-    /// The link to which the offer was passed on.
-    pub to: StreamId,
-    /// The offered log.
-    pub log: LogId,
     /// The last offered line and its hash.
     pub end: BatchEnd,
     /// Sequence of the last line that we stored when the time began.
@@ -90,4 +93,20 @@ impl RelayedOffers {
     pub fn end_of(&self, log: &LogId) -> Option<BatchEnd> {
         self.0.get(log)?.end
     }
+}
+
+/// Of too many unproven offers, the one that is to be withdrawn: the oldest of the recipient with
+/// most of them.
+pub fn surplus_offer(offers: &UnprovenOffers) -> Option<(StreamId, LogId)> {
+    if offers.len() <= UNPROVEN_OFFERS_MAX {
+        return None;
+    }
+    let mut counts: SortedMap<StreamId, usize> = SortedMap::new();
+    for (to, _) in offers.keys() {
+        *counts.get_or_default(*to) += 1;
+    }
+    let (most, _) = counts.iter().max_by_key(|(_, count)| **count)?;
+    let of_recipient = offers.iter().filter(|((to, _), _)| to == most);
+    let oldest = of_recipient.min_by_key(|(_, offer)| offer.until);
+    oldest.map(|(key, _)| key.clone())
 }
