@@ -71,6 +71,7 @@ impl Replication {
             true => PlaceToCarry::for_author(ctx, logs, &target, &claimant(ctx, stream, &peer)),
             false => PlaceToCarry::None,
         };
+        self.waiting_receipts.begin_message();
         for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX) {
             let log = parse_log_id(&target, entry.sender, &entry.incarnation);
             let Some(log) = log.filter(|_| is_sound(entry)) else {
@@ -358,12 +359,11 @@ impl Replication {
             let is_blocked = ctx.links.get(next_hop).is_some_and(|link| link.is_blocked);
             if !is_blocked {
                 self.send_receipt(ctx, *next_hop, log, receipt);
-            } else if let Some(holder) = receipt.holder
-                && *is_valid.get_or_insert_with(|| is_signed_by(ctx, holder, log, receipt))
-            {
-                let from = key.stream;
-                self.waiting_receipts
-                    .add(*next_hop, from, log, holder, receipt);
+            } else if let Some(holder) = receipt.holder {
+                let is_signed =
+                    || *is_valid.get_or_insert_with(|| is_signed_by(ctx, holder, log, receipt));
+                let waiting = &mut self.waiting_receipts;
+                waiting.add(*next_hop, key.stream, log, holder, receipt, is_signed);
             }
         }
     }

@@ -347,6 +347,13 @@ const BOUNDS: &[Bound] = &[
         measure: messages::receipts_of_invented_keys,
     },
     Bound {
+        name: "false receipts of a message",
+        flood: "a message with false receipts of a line whose author reads nothing",
+        measured: "signatures checked",
+        at_most: 4,
+        measure: receipts::false_receipts_of_a_message,
+    },
+    Bound {
         name: "receipts for a slow author",
         flood: "1100 invented keys sign receipts of a line whose author reads nothing",
         measured: "receipts that it gets afterwards",

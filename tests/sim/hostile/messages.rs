@@ -146,6 +146,16 @@ pub fn offers_of_a_busy_log(seed: u64) -> u64 {
     received_entries(&mut lan, &mut mallory).len() as u64
 }
 
+/// A receipt for the lines of this log, signed by their holder.
+pub fn signed_receipt(log: &LogRange, holder: &Identity) -> HaveEntry {
+    let signed = receipt(&NetworkTag::OPEN, &log.log, 1, log.high, &log.hash);
+    HaveEntry {
+        holder: Some(holder.id()),
+        signature: Some(BASE64URL_NOPAD.encode(&holder.sign(&signed.0))),
+        ..have_entry(log.log.author, log.log.incarnation, 1..=log.high, log.hash)
+    }
+}
+
 /// Forwards a receipt for the lines of this log, signed by their holder.
 pub fn forward_receipt(
     lan: &mut Lan,
@@ -153,12 +163,7 @@ pub fn forward_receipt(
     own: &LogRange,
     holder: &Identity,
 ) {
-    let signed = receipt(&NetworkTag::OPEN, &own.log, 1, own.high, &own.hash);
-    let entry = HaveEntry {
-        holder: Some(holder.id()),
-        signature: Some(BASE64URL_NOPAD.encode(&holder.sign(&signed.0))),
-        ..have_entry(own.log.author, own.log.incarnation, 1..=own.high, own.hash)
-    };
+    let entry = signed_receipt(own, holder);
     mallory.send(lan, &Message::Have(general_have(vec![entry])));
 }
 

@@ -6,7 +6,7 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{HaveEntry, Message};
 
 use super::made_up::made_up_identity;
-use super::messages::forward_receipt;
+use super::messages::{forward_receipt, signed_receipt};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, range_of_one_line};
@@ -94,6 +94,29 @@ pub fn receipts_for_a_slow_author(seed: u64) -> u64 {
     receipts.len() as u64
 }
 
+/// A receipt of dave with a false signature.
+fn false_receipt(line: &LogRange) -> HaveEntry {
+    HaveEntry {
+        holder: Some(ScriptedPeer::identity(2).id()),
+        signature: Some("A".repeat(86)),
+        ..have_entry(line.log.author, line.log.incarnation, 1..=1, line.hash)
+    }
+}
+
+/// Signatures that are checked of a message with false receipts for a slow author: the number of
+/// false ones after which a true one does not wait.
+pub fn false_receipts_of_a_message(seed: u64) -> u64 {
+    let is_kept = |count: &usize| {
+        let mut all = SlowAuthor::new(seed);
+        let mut entries = vec![false_receipt(&all.line); *count];
+        entries.push(signed_receipt(&all.line, &ScriptedPeer::identity(2)));
+        let message = Message::Have(general_have(entries));
+        all.mallory.send(&mut all.lan, &message);
+        !all.receipts().is_empty()
+    };
+    (0..=8).filter(is_kept).count() as u64
+}
+
 /// Of a holder's receipts, only the newest waits.
 #[test]
 fn a_newer_receipt_replaces_one_that_waits() {
@@ -112,17 +135,7 @@ fn a_receipt_with_a_false_signature_does_not_wait() {
     let mut all = SlowAuthor::new(2);
     let dave = ScriptedPeer::identity(2);
     all.mallory_forwards(&dave);
-    let false_receipt = HaveEntry {
-        holder: Some(dave.id()),
-        signature: Some("A".repeat(86)),
-        ..have_entry(
-            all.line.log.author,
-            all.line.log.incarnation,
-            1..=1,
-            all.line.hash,
-        )
-    };
-    let false_receipt = Message::Have(general_have(vec![false_receipt]));
+    let false_receipt = Message::Have(general_have(vec![false_receipt(&all.line)]));
     all.mallory.send(&mut all.lan, &false_receipt);
     let receipts = all.receipts();
     assert_eq!(receipts.len(), 1);
