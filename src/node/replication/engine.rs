@@ -26,7 +26,7 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
 use crate::node::replication::carrying::paused_requests::PausedRequests;
-use crate::node::replication::carrying::relayed_offers::UnprovenOffers;
+use crate::node::replication::carrying::relayed_offers::{LaterQueries, UnprovenOffers};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
@@ -72,6 +72,7 @@ pub struct Replication {
     pub(super) awaited: SortedMap<LogId, Time>,
     /// The offers that were passed on and are to be withdrawn, unless their lines come.
     pub(super) unproven_offers: UnprovenOffers,
+    pub(super) later_queries: LaterQueries,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
 }
@@ -345,6 +346,7 @@ impl Replication {
     pub fn link_down(&mut self, stream: StreamId) {
         self.forget(stream, None);
         self.paused.forget(stream);
+        self.later_queries.forget(stream);
     }
 
     fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
@@ -470,6 +472,7 @@ impl Replication {
         }
         self.end_due_fetching(ctx, logs);
         self.withdraw_unproven_offers(ctx, logs);
+        self.send_later_queries(ctx);
         self.answer_due_digests(ctx, logs);
         self.send_due(ctx, logs);
         self.send_waiting_receipts(ctx);
@@ -570,5 +573,6 @@ impl Replication {
         deadlines.add_some(Timer::EndFetching, self.awaited.values().min().copied());
         let unproven = self.unproven_offers.values().map(|offer| offer.until);
         deadlines.add_some(Timer::EndFetching, unproven.min());
+        deadlines.add_some(Timer::EndFetching, self.later_queries.next_at());
     }
 }

@@ -1,8 +1,8 @@
 //! The table of bounds: for each, a flood, what is measured while it lasts, and the most that is
 //! allowed. Without its bound in the core, each row fails.
 use super::{
-    beacons, carriers, dials, findings, introductions, messages, presence, receipts, streams,
-    tables,
+    beacons, carriers, dials, findings, introductions, messages, pauses, presence, receipts,
+    streams, tables,
 };
 
 /// One bound, and the flood that tests it.
@@ -35,6 +35,13 @@ const BOUNDS: &[Bound] = &[
         measured: "offers that are not withdrawn within a second",
         at_most: 1_024,
         measure: carriers::awaited_offers,
+    },
+    Bound {
+        name: "queries after a pause",
+        flood: "30 authors offer a log to each of 30 recipients, leave, and 30 others do the same",
+        measured: "queries to the others",
+        at_most: 124,
+        measure: pauses::later_queries,
     },
     Bound {
         name: "direct logs of one author at a carrier",

@@ -16,10 +16,10 @@ use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 /// Number of an author's logs in these floods.
 const LOGS: u64 = 400;
 /// The only node of [`carol_between`].
-const CAROL: PeerIndex = 0;
+pub const CAROL: PeerIndex = 0;
 
 /// Carol, linked with an author and a recipient.
-fn carol_between(seed: u64) -> (Lan, ScriptedPeer, ScriptedPeer) {
+pub fn carol_between(seed: u64) -> (Lan, ScriptedPeer, ScriptedPeer) {
     let mut lan = Lan::new(seed);
     let carol = lan.add_peer("carol");
     lan.start(carol);
@@ -29,7 +29,7 @@ fn carol_between(seed: u64) -> (Lan, ScriptedPeer, ScriptedPeer) {
 }
 
 /// Sends `have` entries about direct logs to `to`.
-fn send_have(lan: &mut Lan, from: &mut ScriptedPeer, to: PeerId, entries: &[HaveEntry]) {
+pub fn send_have(lan: &mut Lan, from: &mut ScriptedPeer, to: PeerId, entries: &[HaveEntry]) {
     for logs in entries.chunks(256) {
         let have = Have {
             target: format!("@{to}"),
@@ -115,7 +115,13 @@ pub fn awaited_offers(seed: u64) -> u64 {
 }
 
 /// A batch of `count` lines to `to`, in the author's log with this incarnation.
-fn letters(author: &ScriptedPeer, to: PeerId, log: u64, after: Option<&Batch>, n: usize) -> Batch {
+pub fn letters(
+    author: &ScriptedPeer,
+    to: PeerId,
+    log: u64,
+    after: Option<&Batch>,
+    n: usize,
+) -> Batch {
     let text = lines(&vec!["x"; n]);
     let sequence = after.map_or(1, |batch| batch.last_sequence() + 1);
     let draft = UnsignedBatch {
@@ -131,7 +137,7 @@ fn letters(author: &ScriptedPeer, to: PeerId, log: u64, after: Option<&Batch>, n
 }
 
 /// The entries of the requests that carol sent to the author.
-fn wants(lan: &mut Lan, author: &mut ScriptedPeer) -> Vec<WantEntry> {
+pub fn wants(lan: &mut Lan, author: &mut ScriptedPeer) -> Vec<WantEntry> {
     let messages = author.receive_messages(lan).into_iter();
     let wants = messages.filter_map(|message| match message {
         Message::Want { logs, .. } => Some(logs),
@@ -224,7 +230,7 @@ pub fn requests_for_one_authors_logs(seed: u64) -> u64 {
 }
 
 /// Requests log 1 of the author, from this line on, up to `to`; 0: with all later lines.
-fn send_want(lan: &mut Lan, from: &mut ScriptedPeer, author: PeerId, lines: (u64, u64)) {
+pub fn send_want(lan: &mut Lan, from: &mut ScriptedPeer, author: PeerId, lines: (u64, u64)) {
     let want = WantEntry {
         sender: author,
         incarnation: format_incarnation(1),
@@ -261,7 +267,7 @@ fn carol_awaits_the_author(
 }
 
 /// The first lines that carol says she stores, in what the recipient received.
-fn corrections(lan: &mut Lan, recipient: &mut ScriptedPeer) -> Vec<u64> {
+pub fn corrections(lan: &mut Lan, recipient: &mut ScriptedPeer) -> Vec<u64> {
     let messages = recipient.receive_messages(lan).into_iter();
     let entries = messages.filter_map(|message| match message {
         Message::Have(have) => Some(have.logs),
@@ -352,7 +358,7 @@ fn a_request_for_a_recipient_ends_when_there_is_no_place() {
 
 /// Bob, who does not know the author, linked with carol, who is linked with both. He begins to
 /// `sync`.
-fn bob_syncs_behind_carol(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
+pub fn bob_syncs_behind_carol(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
     let mut lan = Lan::new(seed);
     let [carol, bob] = lan.add_peers(["carol", "bob"]);
     lan.start_all([carol, bob]);

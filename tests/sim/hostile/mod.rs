@@ -9,6 +9,7 @@ mod findings;
 mod introductions;
 pub mod made_up;
 pub mod messages;
+mod pauses;
 mod peers;
 pub mod presence;
 mod receipts;

@@ -158,12 +158,37 @@ impl Replication {
             return;
         };
         let key = (to, log.clone());
+        let is_asked = self.is_author_asked(ctx, log, end.last);
         if let Some(awaited) = self.unproven_offers.get_mut(&key) {
             awaited.end = end;
+            awaited.is_asked |= is_asked;
         } else if end.last > stored {
-            let until = ctx.now.time + FETCH_TIMEOUT_MS;
-            let offer = UnprovenOffer { end, stored, until };
+            let offer = UnprovenOffer {
+                end,
+                stored,
+                until: ctx.now.time + FETCH_TIMEOUT_MS,
+                is_asked,
+            };
             self.unproven_offers.insert(key, offer);
+        }
+    }
+
+    /// Whether we have requested lines up to `last` of a log from its author.
+    fn is_author_asked(&self, ctx: &Context, log: &LogId, last: u64) -> bool {
+        let author = self.source_of_carried(ctx, log);
+        let request = author.and_then(|stream| self.progress.get(stream, log).request());
+        request.is_some_and(|request| request.is_sent && request.from <= last)
+    }
+
+    /// Asks authors again for what they have for recipients, after an offer was withdrawn.
+    pub(in crate::node::replication) fn send_later_queries(&mut self, ctx: &mut Context) {
+        while let Some((to, author)) = self.later_queries.take_due(ctx.now.time) {
+            let recipient = ctx.links.get(&to).map(|link| link.peer.id);
+            let author = ctx.stream_by_peer.get(&author).copied();
+            if let Some((recipient, stream)) = recipient.zip(author) {
+                let (target, digest) = (Target::Peer(recipient), Some(unequal_digest()));
+                send_have(ctx, stream, &target, Vec::new(), digest);
+            }
         }
     }
 
@@ -179,7 +204,7 @@ impl Replication {
         while let Some(key) = surplus_offer(&self.unproven_offers)
             && let Some(offer) = self.unproven_offers.remove(&key)
         {
-            withdrawn.push((key, offer.end));
+            withdrawn.push((key, offer.end, offer.is_asked));
         }
         self.unproven_offers.retain(|key, offer| {
             let (to, log) = key;
@@ -191,13 +216,15 @@ impl Replication {
             }
             let is_open = stored < offer.end.last && ctx.links.contains_key(to);
             if is_open && is_due {
-                withdrawn.push((key.clone(), offer.end));
+                withdrawn.push((key.clone(), offer.end, offer.is_asked));
             }
             is_open && !is_due
         });
-        for ((to, log), end) in withdrawn {
+        for ((to, log), end, is_asked) in withdrawn {
+            let is_asked = is_asked || self.is_author_asked(ctx, &log, end.last);
             let relayed = &mut self.progress.link_mut(to).relayed_offers;
-            relayed.withdraw(&log, now);
+            relayed.withdraw(&log, is_asked, now);
+            self.later_queries.add(to, log.author, now);
             match logs.get(&log) {
                 Some(range) => correct_offer(ctx, to, range, range.low),
                 None => send_have(ctx, to, &log.target, vec![no_lines_entry(&log, end)], None),

@@ -1,8 +1,11 @@
 //! The offers of authors that a carrier passes on to recipients. An author may have invented what
 //! it offers. Once the recipient has requested the lines, the offer holds for two seconds, or while
 //! they come. Then it is withdrawn.
+use std::collections::VecDeque;
+
 use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;
+use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
@@ -22,6 +25,9 @@ const WITHDRAWN_PAUSE_MS: u64 = 60_000;
 /// many is withdrawn at once.
 const UNPROVEN_OFFERS_MAX: usize = 1_024;
 
+/// Maximum number of queries that wait for the end of a pause. Further authors are not asked again.
+const LATER_QUERIES_MAX: usize = 1_024;
+
 /// The logs whose offers were passed on to a link's peer.
 #[derive(Default)]
 pub struct RelayedOffers(SortedMap<LogId, RelayedOffer>);
@@ -32,7 +38,7 @@ struct RelayedOffer {
     at: Time,
     /// The last offered line and its hash. `None`: the offer was withdrawn.
     end: Option<BatchEnd>,
-    /// When the offer was withdrawn, as its lines did not come.
+    /// When the offer was withdrawn, as its author did not send the lines.
     withdrawn_at: Option<Time>,
 }
 
@@ -48,6 +54,40 @@ pub struct UnprovenOffer {
     pub stored: u64,
     /// Until when the next line may come.
     pub until: Time,
+    /// Whether we have requested the lines from the author.
+    pub is_asked: bool,
+}
+
+/// The authors to be asked again for what they have for a recipient, an offer to whom was
+/// withdrawn: an author that is only slow offers its log no more by itself. In the order of time.
+#[derive(Default)]
+pub struct LaterQueries(VecDeque<(Time, StreamId, PeerId)>);
+
+impl LaterQueries {
+    /// Adds a query to this author about the recipient of the link `to`, unless one waits already.
+    pub fn add(&mut self, to: StreamId, author: PeerId, now: Time) {
+        let mut waiting = self.0.iter();
+        let is_known = waiting.any(|(_, stream, other)| (*stream, *other) == (to, author));
+        if !is_known && self.0.len() < LATER_QUERIES_MAX {
+            self.0.push_back((now + WITHDRAWN_PAUSE_MS, to, author));
+        }
+    }
+
+    /// Takes a query that is due: the link to the recipient, and the author.
+    pub fn take_due(&mut self, now: Time) -> Option<(StreamId, PeerId)> {
+        let due = self.0.pop_front_if(|(at, _, _)| *at <= now);
+        due.map(|(_, to, author)| (to, author))
+    }
+
+    /// Forgets the queries about the recipient of a link that ended.
+    pub fn forget(&mut self, to: StreamId) {
+        self.0.retain(|(_, stream, _)| *stream != to);
+    }
+
+    /// When the next query is due.
+    pub fn next_at(&self) -> Option<Time> {
+        self.0.front().map(|(at, _, _)| *at)
+    }
 }
 
 impl RelayedOffers {
@@ -82,10 +122,11 @@ impl RelayedOffers {
         is_due
     }
 
-    /// Records that the offer of this log was withdrawn.
-    pub fn withdraw(&mut self, log: &LogId, now: Time) {
+    /// Records that the offer of this log was withdrawn. `is_asked`: whether its author was to send
+    /// the lines, so that a pause begins.
+    pub fn withdraw(&mut self, log: &LogId, is_asked: bool, now: Time) {
         if let Some(offer) = self.0.get_mut(log) {
-            (offer.end, offer.withdrawn_at) = (None, Some(now));
+            (offer.end, offer.withdrawn_at) = (None, is_asked.then_some(now));
         }
     }
 
