@@ -7,14 +7,19 @@ use unicode_width::UnicodeWidthChar as _;
 const INDENT_COLUMNS: usize = 8;
 /// Distance of the terminal's tab stops.
 const TAB_COLUMNS: usize = 8;
+/// Width of the longest word that is kept whole.
+const WORD_COLUMNS_MAX: usize = 24;
 
-/// Breaks each line into rows of less than `columns` columns. Rows after the first are indented.
-/// The last column stays empty, because terminals differ in what follows a character in it.
+/// Breaks each line into rows of less than `columns` columns, between words if they are short. Rows
+/// after the first are indented. The last column stays empty, because terminals differ in what
+/// follows a character in it.
 pub fn wrap_lines(lines: &str, columns: usize) -> String {
     let row_columns = columns.saturating_sub(1);
     let indent = INDENT_COLUMNS.min(columns / 4);
     let mut out = String::with_capacity(lines.len() + lines.len() / 8);
     let mut column = 0;
+    // The last blank of the row behind which no TAB stands: where it is, and its column.
+    let mut blank: Option<(usize, usize)> = None;
     let mut chars = lines.chars();
     while let Some(c) = chars.next() {
         let width = match c {
@@ -33,10 +38,29 @@ pub fn wrap_lines(lines: &str, columns: usize) -> String {
             _ => columns_of(c, column),
         };
         if width > 0 && column + width > row_columns && column > indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', indent));
-            column = indent;
+            let row_start = format!("\n{:indent$}", "");
+            match blank.filter(|(_, at)| *at > indent && column - at <= WORD_COLUMNS_MAX) {
+                _ if c == ' ' => {
+                    (column, blank) = (indent, None);
+                    out.push_str(&row_start);
+                    continue;
+                }
+                Some((index, at)) => {
+                    out.replace_range(index..=index, &row_start);
+                    column = indent + column - at - 1;
+                }
+                None => {
+                    out.push_str(&row_start);
+                    column = indent;
+                }
+            }
+            blank = None;
         }
+        blank = match c {
+            ' ' => Some((out.len(), column)),
+            '\t' | '\n' => None,
+            _ => blank,
+        };
         out.push(c);
         column = if c == '\n' {
             0

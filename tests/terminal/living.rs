@@ -249,7 +249,7 @@ fn settings_and_the_name_are_kept() {
     alice.pty.type_keys("/set bell off\r");
     alice
         .pty
-        .wait_row("p2pchat: bell is off, also in later runs: ");
+        .wait_row("p2pchat: bell is off, also in later runs:");
     alice.pty.type_keys("/set color never\r/set bell loud\r");
     alice.pty.wait_row("p2pchat: /set bell takes on or off");
     alice.pty.with_screen(|screen| screen.styles.clear());

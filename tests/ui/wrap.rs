@@ -14,6 +14,23 @@ fn a_long_line_is_continued_behind_an_indent() {
             &long,
             "[10:31] bob: xxxxxxxxxxxxxxxxxxxxxxxxxx\n        [10:32] carol: I owe you\n",
         ),
+        // Short words stay whole, and the blank before the break is left out.
+        (
+            "#general - fingerprint: c7453 c301c 048f1 9d2e4 b1b8c\n",
+            "#general - fingerprint: c7453 c301c\n        048f1 9d2e4 b1b8c\n",
+        ),
+        (
+            &format!("{} next\n", "x".repeat(39)),
+            &format!("{}\n        next\n", "x".repeat(39)),
+        ),
+        (
+            &format!("a \x1b[31m{}\x1b[0m {}\n", "x".repeat(20), "y".repeat(24)),
+            &format!(
+                "a \x1b[31m{}\x1b[0m\n        {}\n",
+                "x".repeat(20),
+                "y".repeat(24)
+            ),
+        ),
         // The last column stays empty, and a wide character is not divided.
         (
             &format!("{}日本\nnext\n", "x".repeat(36)),
