@@ -16,7 +16,6 @@ use crate::shell::session::resend::find_stored;
 use crate::shell::session::session::{
     Pending, Session, SessionAction, Surroundings, Unconfirmed, emit, own_folder,
 };
-use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
@@ -83,26 +82,27 @@ impl Session {
     }
 
     fn record_printed(&mut self, folder: &FolderName, cursor: &FolderCursor, store: &mut Store) {
-        let reader = self.reader_name.as_ref();
-        if let Some(transcript) = self.transcript.as_mut().filter(|_| self.is_reader)
-            && !transcript.is_saving_positions()
-            && let Some(at) = store.printed_position(folder, reader)
-        {
-            for printed in transcript.take_printed_beyond(folder, cursor.position) {
-                let _ = store.record_printed(folder, reader, at, Some(printed));
-            }
+        if !self.is_reader {
+            return;
         }
-        let transcript = self.transcript.as_ref();
-        if self.is_reader && transcript.is_none_or(Transcript::is_saving_positions) {
+        let reader = self.reader_name.as_ref();
+        let staying = self.transcript.as_mut();
+        let staying = staying.filter(|transcript| !transcript.is_saving_positions());
+        // If saving fails, the next run only prints these lines once more.
+        let Some(transcript) = staying else {
             let backlog = cursor.backlog.and_then(BacklogProgress::begun);
             let backlog = backlog.map(|backlog| PrintedBacklog {
                 folder_end: cursor.run_start,
                 first: backlog.first,
                 end: backlog.end,
             });
-            // If saving fails, the next run only prints these lines once more.
-            let _ =
-                store.record_printed(folder, self.reader_name.as_ref(), cursor.position, backlog);
+            let _ = store.record_printed(folder, reader, cursor.position, backlog);
+            return;
+        };
+        if let Some(at) = store.printed_position(folder, reader) {
+            for printed in transcript.take_printed_beyond(folder, cursor.position) {
+                let _ = store.record_printed(folder, reader, at, Some(printed));
+            }
         }
     }
 

@@ -27,7 +27,7 @@ const STATE_LINE_BYTES: usize = 146;
 const BACKLOG_LINE_BYTES: usize = 300;
 /// Maximum number of recorded backlogs. If there are more, the reader forgets the oldest one, and
 /// prints the news of that backlog again.
-const BACKLOGS_MAX: usize = 8;
+pub const BACKLOGS_MAX: usize = 8;
 
 /// The printed part of a backlog whose folder has unprinted lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,4 +6,5 @@ mod damage;
 mod filters;
 mod gaps;
 mod order;
+mod printed_beyond;
 mod support;

@@ -5,7 +5,7 @@ use crate::base::event::load::Position;
 use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
-use crate::shell::store::reader::PrintedBacklog;
+use crate::shell::store::reader::{BACKLOGS_MAX, PrintedBacklog};
 
 /// Maximum number of passed-over batches that are remembered in a folder. Behind more of them, each
 /// printed batch has a range of its own.
@@ -22,7 +22,8 @@ struct FolderLines {
     /// Whether lines were passed over whose keys are not known. Any of them may lie between two
     /// printed batches, so each of these has a range of its own.
     has_unread: bool,
-    /// The printed lines, the latest last. No range contains a passed-over line.
+    /// The printed lines, the latest last, in at most [`BACKLOGS_MAX`] ranges: the reader's file
+    /// has no more. No range contains a passed-over line.
     printed: Vec<PrintedBacklog>,
 }
 
@@ -59,6 +60,8 @@ impl PrintedBeyond {
             }
             _ => lines.printed.push(new),
         }
+        let surplus = lines.printed.len().saturating_sub(BACKLOGS_MAX);
+        lines.printed.drain(..surplus);
     }
 
     /// Takes the ranges of printed lines before this position.
@@ -71,10 +74,9 @@ impl PrintedBeyond {
             .printed
             .iter()
             .take_while(|it| at(it) <= (position.segment, position.offset));
-        let mut ready: Vec<PrintedBacklog> = ready.copied().collect();
+        let ready: Vec<PrintedBacklog> = ready.copied().collect();
         // The last one may still grow.
         lines.printed.drain(..ready.len().saturating_sub(1));
-        ready.dedup();
         ready
     }
 }
