@@ -8,11 +8,13 @@ use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
+use crate::base::interface::Interface;
 use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::link::Link;
 use crate::node::membership::routes::Routes;
 use crate::node::replication::carrying::carriers::carried_until;
 use crate::node::replication::logs::log_state::{LogRole, LogState};
@@ -33,6 +35,9 @@ const ACKING_PEERS_MAX: usize = 4096;
 /// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
 /// emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
+/// From this age of its program on, in milliseconds, a peer is linked with all who are on its
+/// network, and has named them. In a younger mesh, links are still being established.
+const MESHED_AGE_MS: u64 = 2_000;
 /// How many peers that lack lines [`undelivered`] names.
 const LACKING_NAMED_MAX: usize = 3;
 
@@ -362,10 +367,14 @@ fn room_delivery(
     }
     let quiet_at = ctx.quiet_at();
     let is_with_everyone = have_lasting_holders && !has_undelivered && !is_expecting_link;
+    let mut rooms = lines.iter().filter_map(|(log, _)| log.target.room());
     let is_settled = match (&least, required_peers) {
         (None, _) => true,
         (Some(least), Some(required)) => least.acked_peers >= required,
-        (Some(_), None) => is_with_everyone && ctx.now.time >= quiet_at,
+        (Some(_), None) => {
+            is_with_everyone
+                && (ctx.now.time >= quiet_at || rooms.all(|room| are_members_named(ctx, room)))
+        }
     };
     let waits_for_quiet = required_peers.is_none() && is_with_everyone && !is_settled;
     Delivery {
@@ -378,6 +387,22 @@ fn room_delivery(
         is_settled,
         recheck_at: waits_for_quiet.then_some(quiet_at),
     }
+}
+
+/// Whether everyone in this room who could answer our beacon is linked with us, or named by one who
+/// is: on each of our networks, a member is linked whose program is older than [`MESHED_AGE_MS`].
+/// A member names all that it knows before its first acknowledgement. Who lies about its age or
+/// about others only spares us the wait for peers that nobody has named.
+fn are_members_named(ctx: &Context, room: &Room) -> bool {
+    let is_meshed = |link: &Link| {
+        let clock = ctx.author_clocks.find(&link.peer.id, link.run);
+        !link.transient && clock.is_some_and(|it| it.clock.age_ms(ctx.now.time) >= MESHED_AGE_MS)
+    };
+    let has_meshed = |interface: &Interface| {
+        let mut links = ctx.links_in_room(room);
+        links.any(|(_, link)| interface.is_on_link(link.address.ip()) && is_meshed(link))
+    };
+    !ctx.interfaces.is_empty() && ctx.interfaces.iter().all(has_meshed)
 }
 
 /// How many of these lines of one log all have who need them, from the first one on.

@@ -12,6 +12,7 @@ mod lost_lines;
 mod newcomers;
 mod news;
 mod news_verdicts;
+mod one_shot;
 mod relays;
 mod restored_recipients;
 mod storage;
