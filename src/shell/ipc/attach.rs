@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::base::error_code::Refusal;
 use crate::base::event::notice::Notice;
@@ -252,16 +255,21 @@ enum FirstEvent {
 /// Reads the first event from the stream. Waits up to `timeout_ms` for each part of it.
 fn read_first_event(mut stream: UnixStream, timeout_ms: u64) -> FirstEvent {
     let timeout = Some(Duration::from_millis(timeout_ms));
-    let mut line = Vec::new();
-    let mut byte = [0];
+    let (mut line, mut buffer) = (Vec::new(), [0; 1024]);
     if stream.set_read_timeout(timeout).is_err() {
         return FirstEvent::Closed;
     }
-    // Byte by byte, because what follows is for the connection. The line is short.
-    while byte != *b"\n" && line.len() < READY_MAX_BYTES {
-        match stream.read(&mut byte) {
+    while line.last() != Some(&b'\n') && line.len() < READY_MAX_BYTES {
+        // What follows the line is for the connection, and stays in the socket.
+        let peeked = recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK);
+        let read = peeked.map_err(io::Error::from).and_then(|peeked| {
+            let mut bytes = buffer[..peeked].iter();
+            let line_end = bytes.position(|byte| *byte == b'\n');
+            stream.read(&mut buffer[..line_end.map_or(peeked, |at| at + 1)])
+        });
+        match read {
             Ok(0) => return FirstEvent::Closed,
-            Ok(_) => line.extend_from_slice(&byte),
+            Ok(n) => line.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return FirstEvent::Missing;
