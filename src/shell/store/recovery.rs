@@ -67,12 +67,13 @@ pub fn recover_folder(
     let list = segment_file::list_all(dir)?;
     let mut files = list.segments;
     let mut reports: Vec<DamageReport> = list.odd.into_iter().map(DamageReport::odd).collect();
+    remove_drafts(dir, &files)?;
     if let Some(last) = files.last()
         && !ends_with_line_end(dir, last)?
     {
         restore_line_end(dir, last, network)?;
+        remove_empty_segments(dir, &mut files)?;
     }
-    remove_leftovers(dir, &mut files)?;
     let Some(last_index) = files.len().checked_sub(1) else {
         return Ok(Recovered {
             highest_number: list.highest_number,
@@ -90,22 +91,26 @@ pub fn recover_folder(
     } = find_base(dir, &files, folder)?.unwrap_or_default();
     let mut state = RecoveryState::new(frontier, folder, network, printed);
     let mut is_readable = true;
+    let mut generation = 0;
     for (index, file) in files.iter_mut().enumerate().skip(base) {
         let mut reader = match reader.take() {
             Some(reader) => reader,
             None => SegmentReader::open(dir, file.number)?,
         };
         let scan = state.scan_segment(&mut reader)?;
+        generation = reader.generation();
         // Closes the segment before it is cut, and frees the buffer, which may be large.
         drop(reader);
         is_readable = scan.error.is_none();
         if index == last_index && is_readable {
             file.bytes = cut_torn_tail(dir, file, scan.end)?;
         }
-        reports.extend(set_aside(dir, file, scan));
+        if let Some(report) = set_aside(dir, file, scan) {
+            generation = SegmentReader::open(dir, file.number)?.generation();
+            reports.push(report);
+        }
     }
     let last = files[last_index];
-    let generation = SegmentReader::open(dir, last.number)?.generation();
     Ok(Recovered {
         is_appendable: is_readable && base == last_index && generation == 0 && first_line_bytes > 0,
         first_line_bytes,
@@ -185,16 +190,20 @@ fn set_aside(dir: &Path, segment: &mut SegmentFile, scan: SegmentScan) -> Option
     damaged.report(dir, segment.number, outcome)
 }
 
-/// Removes what interrupted writes left in the folder. Temporary files of the segments in `files`
-/// are removed. Segments at the end of the folder are removed if they contain no whole line.
-/// `files` then lists only the remaining segments.
-fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
-    for file in &*files {
+/// Removes the temporary files of these segments, which interrupted writes have left.
+fn remove_drafts(dir: &Path, files: &[SegmentFile]) -> io::Result<()> {
+    for file in files {
         let draft = segment_file::temporary_path(dir, file.number);
         if draft.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
             fs::remove_file(draft)?;
         }
     }
+    Ok(())
+}
+
+/// Removes the segments at the end of the folder that contain no whole line, as interrupted writes
+/// leave them. `files` then lists only the remaining segments.
+fn remove_empty_segments(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     while let Some(last) = files.last() {
         if ends_with_line_end(dir, last)? {
             break;

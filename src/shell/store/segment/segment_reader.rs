@@ -184,10 +184,17 @@ impl SegmentReader {
     /// Returns to a place that this reader has marked. The next [`SegmentReader::advance`] moves to
     /// the line there.
     pub fn rewind(&mut self, mark: &Mark) {
-        self.buffer_offset = mark.file_offset;
         self.line_number = mark.line_number;
         self.dropped_bytes = mark.dropped_bytes;
-        (self.line, self.next_line, self.buffered_end) = (0..0, 0, 0);
+        self.line = 0..0;
+        // Most segments that are read so are short: the place is in the buffer still.
+        let in_buffer = mark.file_offset.checked_sub(self.buffer_offset);
+        if let Some(at) = in_buffer.filter(|at| *at <= self.buffered_end as u64) {
+            self.next_line = at as usize;
+        } else {
+            self.buffer_offset = mark.file_offset;
+            (self.next_line, self.buffered_end) = (0, 0);
+        }
     }
 
     /// The current line, without its line end.
