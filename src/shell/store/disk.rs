@@ -122,6 +122,8 @@ impl DiskStore {
         let (mut folder, ranges) = Folder::open(dir, name, self.network, segment_bytes)?;
         if let Some(reopened) = reopened {
             folder.existed_before = reopened.existed_before;
+            // This run may have created files already.
+            folder.opened_segment = None;
         }
         self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(closed_bytes);
         self.folders.insert(name.clone(), folder);
@@ -346,12 +348,19 @@ impl DiskStore {
                 .any(|folder| folder.quota_block.is_some())
     }
 
-    /// Syncs all open folders. Blocks until their data is on disk.
+    /// Syncs what this run has written. Blocks until the data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.
-    pub fn sync(&self) -> io::Result<()> {
-        self.folders.values().try_for_each(Folder::sync)
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.folders.values().try_for_each(Folder::sync)?;
+        // Segments that are full, and directories from which files were removed.
+        self.fsync.sync_waiting()
+    }
+
+    /// Access to the background sync.
+    pub fn fsync(&mut self) -> &mut Fsync {
+        &mut self.fsync
     }
 
     /// Closes the store at a clean end. See [`crate::shell::store::store::Store::close`].
@@ -366,11 +375,6 @@ impl DiskStore {
             }
         }
         self.sync()
-    }
-
-    /// Whether a background sync has failed since the previous call of this function.
-    pub fn take_sync_failed(&self) -> bool {
-        self.fsync.take_failed()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::shell::store::damage::{self, DamageOutcome, DamageReport};
 use crate::shell::store::folder_readers::FolderReaders;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
+use crate::shell::store::reader::Reader;
 use crate::shell::store::recovery;
 use crate::shell::store::segment::active_segment::ActiveSegment;
 use crate::shell::store::segment::frontier::{self, WantedLines};
@@ -48,6 +49,9 @@ pub struct Folder {
     pub existed_before: bool,
     /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
+    /// The last segment when this run opened the folder for the first time. `None`: there was none,
+    /// or it is unknown.
+    pub opened_segment: Option<u64>,
     /// No file has the name of a segment with a higher number.
     highest_number: u64,
     /// The last segment, to which batches are appended. `None`: the folder has no segment yet.
@@ -116,6 +120,7 @@ impl Folder {
             lasting_damage: Vec::new(),
             printed_parts: recovered.printed_parts,
             is_suspect: Cell::new(false),
+            opened_segment: recovered.segment_numbers.last().copied(),
             segment_numbers: recovered.segment_numbers,
             highest_number: recovered.highest_number,
             dir,
@@ -324,7 +329,7 @@ impl Folder {
         line
     }
 
-    /// Syncs the folder. Blocks until its data is on disk.
+    /// Syncs what this run has written to the folder. Blocks until the data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -336,7 +341,19 @@ impl Folder {
         for reader in self.readers.iter() {
             reader.sync()?;
         }
-        File::open(&self.dir)?.sync_all()
+        if self.may_have_new_files() {
+            File::open(&self.dir)?.sync_all()?;
+            self.dir_sync_pending.withdraw();
+        }
+        Ok(())
+    }
+
+    /// Whether files may have been created in this run that still exist.
+    fn may_have_new_files(&self) -> bool {
+        !self.existed_before
+            || self.segment_numbers.last() != self.opened_segment.as_ref()
+            || self.unacknowledged.is_new()
+            || self.readers.iter().any(Reader::is_open)
     }
 
     /// Reads batches of some logs in one pass. See [`crate::shell::store::store::Store::load`].

@@ -1,10 +1,13 @@
 //! Syncs written files in a helper thread, at most five seconds after the first write. The thread
-//! sleeps while nothing is written.
+//! starts with the first sync: a program that ends earlier needs none.
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::shell::os::thread;
 use crate::shell::store::store_io;
@@ -19,36 +22,34 @@ const PENDING_FILES_MAX: usize = 64;
 #[derive(Clone, Default)]
 pub struct SyncPending(Arc<AtomicBool>);
 
+impl SyncPending {
+    /// Withdraws the request: the file has been synced, or is removed.
+    pub fn withdraw(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 struct SyncRequest {
     file: File,
     pending: SyncPending,
 }
 
-#[derive(Default)]
-struct SyncQueue {
-    requests: Vec<SyncRequest>,
-    /// Whether no further request can come.
-    is_closed: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<SyncQueue>,
-    wakeup: Condvar,
-    failed: AtomicBool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, SyncQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Passes requests for a sync to a helper thread. The first request starts the thread.
+/// Collects requests for a sync, and passes them to a helper thread.
 #[derive(Default)]
 pub struct Fsync {
-    shared: Arc<Shared>,
-    is_running: bool,
+    requests: Vec<SyncRequest>,
+    /// When to pass the requests to the thread. `None`: there are none.
+    due_at: Option<Instant>,
+    /// The helper thread. `None`: it has not been started.
+    thread: Option<Sender<Vec<SyncRequest>>>,
+    /// What the thread reports.
+    reports: Arc<Reports>,
+}
+
+#[derive(Default)]
+struct Reports {
+    is_busy: AtomicBool,
+    has_failed: AtomicBool,
 }
 
 impl Fsync {
@@ -59,37 +60,71 @@ impl Fsync {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.is_running = self.is_running || spawn_sync_thread(Arc::clone(&self.shared));
-        if !self.is_running || !self.enqueue(file, pending) {
-            pending.0.store(false, Ordering::Release);
+        let has_room = self.requests.len() < PENDING_FILES_MAX;
+        let Some(file) = has_room.then(|| file.try_clone().ok()).flatten() else {
+            return pending.withdraw();
+        };
+        let pending = pending.clone();
+        self.requests.push(SyncRequest { file, pending });
+        let now = Instant::now();
+        self.due_at.get_or_insert(now + SYNC_DELAY);
+        if self.requests.len() == PENDING_FILES_MAX {
+            self.due_at = Some(now);
+            self.begin_due();
         }
     }
 
-    fn enqueue(&self, file: &File, pending: &SyncPending) -> bool {
-        let mut queue = self.shared.lock();
-        let Some(file) = (queue.requests.len() < PENDING_FILES_MAX)
-            .then(|| file.try_clone().ok())
-            .flatten()
-        else {
-            return false;
-        };
-        let pending = pending.clone();
-        queue.requests.push(SyncRequest { file, pending });
-        // The first request starts the delay. The request that fills the queue ends it. The
-        // thread sleeps in between.
-        if [1, PENDING_FILES_MAX].contains(&queue.requests.len()) {
-            self.shared.wakeup.notify_one();
+    /// How long it is until [`Fsync::begin_due`] must be called. `None`: no sync is requested.
+    pub fn due_in(&self) -> Option<Duration> {
+        let due_at = self.due_at?;
+        Some(due_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Passes the requests to the helper thread, if they have waited long enough. While the disk
+    /// is busy with earlier ones, they wait once more.
+    pub fn begin_due(&mut self) {
+        let now = Instant::now();
+        if self.due_at.is_none_or(|at| at > now) {
+            return;
         }
-        true
+        self.due_at = None;
+        if self.requests.is_empty() {
+            return;
+        }
+        let reports = &self.reports;
+        self.thread = self.thread.take().or_else(|| spawn(Arc::clone(reports)));
+        if let Some(thread) = &self.thread
+            && !reports.is_busy.swap(true, Ordering::AcqRel)
+        {
+            // The thread is idle, so the channel has room.
+            let _ = thread.try_send(std::mem::take(&mut self.requests));
+        } else {
+            self.due_at = Some(now + SYNC_DELAY);
+        }
+    }
+
+    /// Syncs the files that wait and whose requests were not withdrawn. Blocks until their data is
+    /// on disk.
+    ///
+    /// # Errors
+    /// The disk reports an error.
+    pub fn sync_waiting(&mut self) -> io::Result<()> {
+        let mut requests = self.requests.drain(..);
+        requests.try_for_each(|SyncRequest { file, pending }| {
+            match pending.0.swap(false, Ordering::AcqRel) {
+                true => store_io::sync(&file),
+                false => Ok(()),
+            }
+        })
     }
 
     /// Drops the requests for files that were removed. The system frees the space of such a file
     /// only when it is closed.
-    pub fn drop_removed(&self) {
-        self.shared.lock().requests.retain(|request| {
+    pub fn drop_removed(&mut self) {
+        self.requests.retain(|request| {
             let is_removed = request.file.metadata().is_ok_and(|meta| meta.nlink() == 0);
             if is_removed {
-                request.pending.0.store(false, Ordering::Release);
+                request.pending.withdraw();
             }
             !is_removed
         });
@@ -97,49 +132,25 @@ impl Fsync {
 
     /// Whether a sync has failed since the previous call of this function.
     pub fn take_failed(&self) -> bool {
-        self.shared.failed.swap(false, Ordering::Relaxed)
+        self.reports.has_failed.swap(false, Ordering::Relaxed)
     }
 }
 
-impl Drop for Fsync {
-    fn drop(&mut self) {
-        self.shared.lock().is_closed = true;
-        self.shared.wakeup.notify_one();
-    }
+/// Starts the helper thread. `None`: the system refuses it.
+fn spawn(reports: Arc<Reports>) -> Option<Sender<Vec<SyncRequest>>> {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let run = Box::new(move || sync_loop(&receiver, &reports));
+    thread::spawn_helper("fsync", run).ok().map(|_| sender)
 }
 
-/// Starts the helper thread. Returns false if the thread can't be started.
-fn spawn_sync_thread(shared: Arc<Shared>) -> bool {
-    thread::spawn_helper("fsync", Box::new(move || sync_loop(&shared))).is_ok()
-}
-
-fn sync_loop(shared: &Shared) {
-    loop {
-        let requests = {
-            let is_idle = |queue: &mut SyncQueue| queue.requests.is_empty() && !queue.is_closed;
-            let queue = shared.wakeup.wait_while(shared.lock(), is_idle);
-            let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
-            let deadline = Instant::now() + SYNC_DELAY;
-            while !queue.is_closed && queue.requests.len() < PENDING_FILES_MAX {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                queue = match shared.wakeup.wait_timeout(queue, left) {
-                    Ok((queue, _)) => queue,
-                    Err(poisoned) => poisoned.into_inner().0,
-                };
-            }
-            if queue.requests.is_empty() {
-                return;
-            }
-            std::mem::take(&mut queue.requests)
-        };
+fn sync_loop(requests: &Receiver<Vec<SyncRequest>>, reports: &Reports) {
+    for requests in requests {
         for SyncRequest { file, pending } in requests {
-            pending.0.store(false, Ordering::Release);
+            pending.withdraw();
             if store_io::sync(&file).is_err() {
-                shared.failed.store(true, Ordering::Relaxed);
+                reports.has_failed.store(true, Ordering::Relaxed);
             }
         }
+        reports.is_busy.store(false, Ordering::Release);
     }
 }

@@ -326,6 +326,11 @@ impl Reader {
         }
     }
 
+    /// Whether this run has opened the file, which it then may have created.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Syncs the file. Blocks until its data is on disk.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use crate::shell::store::damage::DamageReport;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::folder::Folder;
+use crate::shell::store::fsync::Fsync;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::reader::{PrintedBacklog, Reader, ReaderState};
@@ -351,12 +352,12 @@ impl Store {
         }
     }
 
-    /// Syncs all open folders. Blocks until their data is on disk.
+    /// Syncs what this run has written. Blocks until the data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.
-    pub fn sync(&self) -> io::Result<()> {
-        match &self.backend {
+    pub fn sync(&mut self) -> io::Result<()> {
+        match &mut self.backend {
             Backend::Disk(disk) => disk.sync(),
             Backend::Memory(_) => Ok(()),
         }
@@ -435,11 +436,11 @@ impl Store {
         }
     }
 
-    /// Whether a background sync has failed since the previous call of this function.
-    pub fn take_sync_failed(&self) -> bool {
-        match &self.backend {
-            Backend::Disk(disk) => disk.take_sync_failed(),
-            Backend::Memory(_) => false,
+    /// The background sync. `None`: the store is in memory.
+    pub fn fsync(&mut self) -> Option<&mut Fsync> {
+        match &mut self.backend {
+            Backend::Disk(disk) => Some(disk.fsync()),
+            Backend::Memory(_) => None,
         }
     }
 }

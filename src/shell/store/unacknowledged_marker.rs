@@ -33,6 +33,11 @@ impl UnacknowledgedMarker {
         self.was_set
     }
 
+    /// Whether this run has set the marker, and not removed it.
+    pub fn is_new(&self) -> bool {
+        self.is_set && !self.was_set
+    }
+
     /// Whether the folder in `dir` is marked.
     pub fn is_set_in(dir: &Path) -> bool {
         dir.join(UNACKNOWLEDGED_FILE).exists()

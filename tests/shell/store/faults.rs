@@ -548,3 +548,21 @@ fn a_lost_tail_costs_the_lines_of_the_tail() {
     fs::write(&path, "").unwrap();
     assert_eq!(open(&folder).1, []);
 }
+
+/// A run that has written nothing syncs nothing at its end, as of the folders beside the one to
+/// which it has written.
+#[test]
+fn what_was_not_written_is_not_synced() {
+    set_faults(Faults::default());
+    let folder = TempDir::new();
+    let core = RecordedState::default();
+    let (mut store, _) = open(&folder);
+    core.save(&mut store, &Author::new(2).say(&["line"]));
+    assert!(store.close(&core).is_ok());
+    let (mut store, _) = open(&folder);
+    set_faults(Faults {
+        is_unsynced: true,
+        ..Faults::default()
+    });
+    assert!(store.sync().is_ok(), "nothing was written");
+}

@@ -29,3 +29,39 @@ fn at_most_64_files_wait_for_a_sync() {
     let open = descriptors(&folder);
     assert!(open <= 2 * 64, "{open} descriptors");
 }
+
+/// The first request starts the delay of 5 s, not a thread. When 64 files wait, nothing is due
+/// later, as their sync has begun.
+#[test]
+fn a_sync_begins_later_or_when_many_files_wait() {
+    let folder = TempDir::new();
+    let mut fsync = Fsync::default();
+    assert_eq!(fsync.due_in(), None);
+    let mut request = |n: u32| {
+        let file = File::create(folder.0.join(n.to_string())).expect("a file");
+        fsync.request_sync(&file, &SyncPending::default());
+        fsync.begin_due();
+        fsync.due_in()
+    };
+    let due_in = request(0).expect("a sync is due");
+    assert!(due_in.as_secs() <= 5, "{due_in:?}");
+    for n in 1..63 {
+        assert!(request(n).is_some());
+    }
+    assert_eq!(request(63), None);
+}
+
+/// At the end of a run, what waits is synced at once. A request that was withdrawn is not.
+#[test]
+fn what_waits_is_synced_at_the_end() {
+    let folder = TempDir::new();
+    let mut fsync = Fsync::default();
+    let [first, second] = [SyncPending::default(), SyncPending::default()];
+    for (name, pending) in [("first", &first), ("second", &second)] {
+        let file = File::create(folder.0.join(name)).expect("a file");
+        fsync.request_sync(&file, pending);
+    }
+    second.withdraw();
+    fsync.sync_waiting().expect("a working disk");
+    assert_eq!(descriptors(&folder), 0, "nothing waits");
+}

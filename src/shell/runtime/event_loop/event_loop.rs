@@ -153,6 +153,8 @@ pub struct EventLoop {
     pub(super) audits: FolderAudits,
     /// Whether the user was warned that the store cannot keep its limits.
     is_limit_error_reported: bool,
+    /// When a sync of the history begins in the background. `None`: nothing waits for one.
+    sync_at: Option<Time>,
     /// The deadline for which the last poll waited. Reached, it starts a turn of the core's timers.
     wakes_at: Time,
     /// The buffer for reading from any stream.
@@ -202,6 +204,7 @@ impl EventLoop {
             lingers_until: None,
             audits: FolderAudits::new(parts.wake),
             is_limit_error_reported: false,
+            sync_at: None,
             wakes_at: now.time,
             read_buffer: Vec::new(),
         })
@@ -283,6 +286,7 @@ impl EventLoop {
             self.loads_paused_until,
             self.multicast.rests_until(),
             self.finders.deadline(),
+            self.sync_at,
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)
@@ -407,13 +411,24 @@ impl EventLoop {
                  in `ulimit -n 256`",
             );
         }
-        if self.store.take_sync_failed() {
+        self.begin_due_sync();
+        self.end_session_turns();
+    }
+
+    /// Begins a sync of the history in the background, if one is due. Warns if one has failed.
+    fn begin_due_sync(&mut self) {
+        let Some(fsync) = self.store.fsync() else {
+            return;
+        };
+        fsync.begin_due();
+        let due_in_ms = fsync.due_in().map(|due_in| due_in.as_millis() as u64 + 1);
+        self.sync_at = due_in_ms.map(|ms| self.now.time + ms);
+        if fsync.take_failed() {
             self.frontend.warn(
                 "the history cannot be synced to its disk: a power cut may lose lines; check the \
                  disk",
             );
         }
-        self.end_session_turns();
     }
 
     /// Evicts lines beyond the store's limits. Tells the core and the sessions which logs have lost

@@ -31,6 +31,8 @@ pub struct ActiveSegment {
     has_torn_tail: bool,
     /// Whether somebody else has changed the length of the file.
     was_changed: bool,
+    /// Whether this run has written to the file.
+    is_written: bool,
     sync_pending: SyncPending,
 }
 
@@ -63,6 +65,7 @@ impl ActiveSegment {
             rotate_at_bytes: full_at_bytes.max(bytes - bytes_after_frontier),
             has_torn_tail: false,
             was_changed: false,
+            is_written: false,
             sync_pending: SyncPending::default(),
         })
     }
@@ -96,6 +99,7 @@ impl ActiveSegment {
             rotate_at_bytes: segment_bytes.max(bytes) + bytes,
             has_torn_tail: false,
             was_changed: false,
+            is_written: true,
             sync_pending: SyncPending::default(),
         })
     }
@@ -124,6 +128,7 @@ impl ActiveSegment {
             store_io::set_len(&self.file, self.bytes)?;
             self.has_torn_tail = false;
         }
+        self.is_written = true;
         self.restore_length()?;
         if let Err(error) = store_io::write_all(&self.file, lines) {
             self.has_torn_tail = store_io::set_len(&self.file, self.bytes).is_err();
@@ -188,12 +193,16 @@ impl ActiveSegment {
         fsync.request_sync(&self.file, &self.sync_pending);
     }
 
-    /// Syncs the file. Blocks until its data is on disk.
+    /// Syncs the file, if this run has written to it. Blocks until its data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.
     pub fn sync(&self) -> io::Result<()> {
-        store_io::sync(&self.file)
+        if self.is_written {
+            store_io::sync(&self.file)?;
+            self.sync_pending.withdraw();
+        }
+        Ok(())
     }
 }
 
