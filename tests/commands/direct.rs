@@ -174,8 +174,26 @@ fn another_key_under_a_bound_name_is_refused() {
             .iter()
             .all(|line| !line.contains("secret"))
     );
+    // The beginning of the key tells apart, and proves nothing: the whole id does.
+    let id = run(&lo, "mallory", &["whoami"]).out[1].replace("id: ", "");
+    let short = format!("@bob~{}", &id[..4]);
+    let outcome = run(&lo, "alice", &["send", "-t", &short, "-W", "5", "secret"]);
+    outcome.assert_code(77);
+    let way_out =
+        format!("to write to it: @{id}; if the key has changed: p2pchat trust add bob {id}");
+    assert!(outcome.err.concat().contains(&way_out), "{outcome:?}");
+    let mut chat = lo.start("alice", &["--commands"]);
+    wait_joined(&chat, "bob");
+    chat.say(&format!("/msg bob~{} secret", &id[..4]));
+    chat.err
+        .wait_for(TIMEOUT, |line| line.contains("not sent to @bob~"));
+    finish(chat, b"").assert_code(77);
     let outcome = run(&lo, "alice", &["history"]);
     assert_eq!(outcome.out.len(), 1, "{outcome:?}");
+    let whole = format!("@{id}");
+    run(&lo, "alice", &["send", "-t", &whole, "to this key"]).assert_code(0);
+    wait_line(&mallory, ": to this key");
+    run(&lo, "alice", &["send", "-t", "@bob", "-W", "5", "secret"]).assert_code(77);
 }
 
 /// Whoever writes to somebody who is away is told so, once. At the end `send` says it.

@@ -35,8 +35,8 @@ fn notices_for_stderr_are_one_sentence_each() {
         notice_warning(&notice(true)).unwrap(),
         format!(
             "WARNING: bob~{b} IS NOT the bob~{c} that you know: another key uses this name; to \
-             write to it: @bob~{b}; if the key has changed: p2pchat trust add bob {}",
-            identity(2).id()
+             write to it: @{id}; if the key has changed: p2pchat trust add bob {id}",
+            id = identity(2).id()
         )
     );
     let duplicate = notice_warning(&Notice::DuplicateIdentity {

@@ -4,13 +4,14 @@ use crate::base::identity::PeerId;
 use crate::base::trust::level::HAS_TRUST;
 
 /// Warns that `peer` uses a name that the user has bound to the key `bound`. Says how to write to
-/// `peer` nevertheless, and how to accept its key.
+/// `peer` nevertheless, by its whole id, and how to accept its key.
 pub fn bound_name_warning(peer: &Peer, bound: &PeerId) -> String {
     format!(
         "WARNING: {peer} IS NOT the {}~{} that you know: another key uses this name; to write to \
-         it: @{peer}; if the key has changed: {}",
+         it: @{}; if the key has changed: {}",
         peer.nick,
         bound.short(),
+        peer.id,
         match HAS_TRUST {
             true => format!(
                 "p2pchat trust add {} {}",

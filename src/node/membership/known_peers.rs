@@ -36,7 +36,7 @@ pub enum ResolvedPeer {
     NotFound,
     /// Several peers match.
     Ambiguous(Vec<Peer>),
-    /// The key bound to the name is absent, and another key uses the name.
+    /// Another key uses the name: the key bound to the name is absent, or not meant.
     KeyMismatch {
         /// The peer that uses the name.
         peer: Peer,
@@ -193,7 +193,8 @@ impl KnownPeers {
         true
     }
 
-    /// Binds the name of this peer to its key. From now on, the name means this key. The name of an
+    /// Binds the name of this peer to its key. From now on, the name means this key. A name that is
+    /// bound to another key stays so: only the user's `trust` changes that. The name of an
     /// ephemeral peer is not bound: the next program of its user has another key.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
@@ -202,8 +203,20 @@ impl KnownPeers {
         if !is_bound && peer.nick.as_str() != "?" && !is_ephemeral(ctx, &peer.id) {
             // The key may be known or linked under another name, so this claim may be new.
             self.observe(ctx, peer);
-            self.record(ctx, peer, TrustLevel::Bound);
+            if self.other_bound_key(peer).is_none() {
+                self.record(ctx, peer, TrustLevel::Bound);
+            }
         }
+    }
+
+    /// The key that is bound to the name of this peer, if the peer's own key is not. Upper and
+    /// lower case letters count as equal.
+    fn other_bound_key(&self, peer: &Peer) -> Option<PeerId> {
+        let lower = peer.nick.as_str().to_lowercase();
+        let known = self.by_nick.values().flatten();
+        let bound = known.filter(|k| k.is_bound() && k.nick.as_str().to_lowercase() == lower);
+        let ids: Vec<PeerId> = bound.map(|known| known.id).collect();
+        ids.first().copied().filter(|_| !ids.contains(&peer.id))
     }
 
     fn record(&mut self, ctx: &mut Context, peer: &Peer, trust: TrustLevel) {
@@ -223,6 +236,20 @@ impl KnownPeers {
         }
         ctx.acquaintances.record(&entry);
         ctx.emit(Output::SaveKnownPeer(entry));
+    }
+
+    /// Finds the peer that is written to, as [`KnownPeers::resolve`] does. A short id proves
+    /// nothing: if the peer's name is bound to another key, only its whole id means the peer.
+    pub fn resolve_recipient(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
+        match self.resolve(selector, present) {
+            ResolvedPeer::Unique(peer) if selector.full_id().is_none() => {
+                match self.other_bound_key(&peer) {
+                    Some(bound) => ResolvedPeer::KeyMismatch { peer, bound },
+                    None => ResolvedPeer::Unique(peer),
+                }
+            }
+            resolved => resolved,
+        }
     }
 
     /// Finds the peer that the selector means. Searches the known peers, and the present peers

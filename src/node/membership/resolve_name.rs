@@ -100,7 +100,7 @@ impl NameResolution {
                 continue;
             }
             let is_complete = !is_expecting_link && ctx.is_quiet();
-            let resolved = known_peers.resolve(&pending.selector, &present);
+            let resolved = known_peers.resolve_recipient(&pending.selector, &present);
             let is_present = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
             let has_settled = waited >= pending.settle_ms();
             let is_due = match &resolved {

@@ -63,7 +63,7 @@ impl Typists {
                     .collect()
             }
             TypingTarget::Peer(selector) => {
-                let meant = known_peers.resolve(selector, &ctx.reachable_peers());
+                let meant = known_peers.resolve_recipient(selector, &ctx.reachable_peers());
                 let ResolvedPeer::Unique(peer) = meant else {
                     return;
                 };

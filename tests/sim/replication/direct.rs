@@ -185,13 +185,24 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
         0,
         "nothing is stored"
     );
+    // A short id proves nothing. The whole id is the key, and binds no second key to the name.
+    let id = lan.id(mallory);
+    lan.send_direct(alice, &format!("@bob~{}", id.short()), "secret");
+    assert_eq!(lan.peers[alice].error_count("key"), 2);
+    assert!(lan.peers[mallory].received().is_empty());
+    lan.send_direct(alice, &format!("@{id}"), "to the key");
+    lan.run_for(100);
+    assert_eq!(lan.peers[mallory].received(), ["to the key"]);
+    let bound = lan.peers[alice].known_peers.iter();
+    let bound = bound.filter(|it| it.is_bound()).map(|it| it.id);
+    assert_eq!(bound.collect::<Vec<_>>(), [lan.id(bob)]);
     // Once the bound key is present, the name selects it.
     lan.start(bob);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.send_direct(alice, "@bob", "secret");
     lan.run_for(100);
     assert_eq!(lan.peers[bob].received(), ["secret"]);
-    assert!(lan.peers[mallory].received().is_empty());
+    assert_eq!(lan.peers[mallory].received(), ["to the key"]);
     lan.check_lines();
 }
 
