@@ -9,6 +9,7 @@ use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::discovery::heard_beacons;
+use crate::node::link::Link;
 use crate::node::membership::profiles;
 use crate::node::membership::routes::Loss;
 use crate::node::node::Node;
@@ -54,8 +55,9 @@ impl Node {
                         let outcome = self
                             .replication
                             .handle_batch(ctx, logs, receipts, stream, bytes);
-                        if outcome.is_err() {
-                            liveness::close_violation(&mut self.ctx, stream, &mut events);
+                        match outcome {
+                            Ok(author) => self.observe_author(author),
+                            Err(_) => liveness::close_violation(&mut self.ctx, stream, &mut events),
                         }
                     }
                     LinkEvent::DuplicateIdentity(duplicate) => {
@@ -129,9 +131,24 @@ impl Node {
         self.replication.offer_to_carriers(&self.ctx, &self.logs);
     }
 
-    /// Records that a peer claims a name. Returns the name under which the peer is shown.
+    /// Records that a send-only peer says something under the name that it claims.
+    fn observe_author(&mut self, author: Option<PeerId>) {
+        let link = author.and_then(|author| self.ctx.link_to(&author));
+        if let Some(link) = link.filter(|link| link.is_send_only()) {
+            let peer = link.peer.clone();
+            self.known_peers.observe(&mut self.ctx, &peer);
+        }
+    }
+
+    /// Records that a peer claims a name. Returns the name under which the peer is shown. A
+    /// send-only peer, such as `peers --ephemeral`, may only look: until it says something, nobody
+    /// is misled by its name, and the key of each such program is another one.
     fn observe_peer(&mut self, stream: StreamId, peer: Peer) -> Nick {
-        let nick = self.known_peers.observe(&mut self.ctx, &peer);
+        let link = self.ctx.links.get(&stream);
+        let nick = match link.is_some_and(Link::is_send_only) {
+            true => peer.nick,
+            false => self.known_peers.observe(&mut self.ctx, &peer),
+        };
         if let Some(link) = self.ctx.links.get_mut(&stream) {
             link.peer.nick = nick.clone();
         }
@@ -219,7 +236,10 @@ impl Node {
             }
             Message::ProfileRequest(request) => profiles::answer(ctx, stream, &request),
             Message::ProfileReply(reply) => self.profiles.handle_reply(ctx, stream, &reply),
-            Message::Typing { target } => self.typists.handle_typing(ctx, stream, &target),
+            Message::Typing { target } => {
+                self.typists.handle_typing(ctx, stream, &target);
+                self.observe_author(Some(peer));
+            }
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {
                     self.update_presence(&other);

@@ -10,6 +10,7 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
+use crate::base::identity::PeerId;
 use crate::base::missing_lines::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -70,7 +71,7 @@ enum BatchAction {
 }
 
 impl Replication {
-    /// Handles the bytes of a batch that arrived over a link.
+    /// Handles the bytes of a batch that arrived over a link. Returns whose lines they claim to be.
     pub fn handle_batch(
         &mut self,
         ctx: &mut Context,
@@ -78,13 +79,14 @@ impl Replication {
         delivery: &mut DeliveryTracker,
         stream: StreamId,
         bytes: Vec<u8>,
-    ) -> Result<(), ProtocolViolation> {
+    ) -> Result<Option<PeerId>, ProtocolViolation> {
         if !ctx.links.contains_key(&stream) {
-            return Ok(());
+            return Ok(None);
         }
         ctx.counters.batches_received += 1;
         let batch = Batch::parse(bytes, &ctx.network).map_err(|_| ProtocolViolation)?;
-        match self.progress.get(stream, &batch.log).fetch() {
+        let author = batch.log.author;
+        let outcome = match self.progress.get(stream, &batch.log).fetch() {
             FetchState::Comparing(bisection) if bisection.is_answered_by(&batch) => {
                 self.verify(ctx, stream, &batch)?;
                 fork_repair::load_for_comparison(ctx, &mut self.progress, stream, &batch);
@@ -107,7 +109,8 @@ impl Replication {
             | FetchState::EvidenceWanted(_)
             | FetchState::Comparing(_)
             | FetchState::Refused => self.receive(ctx, logs, delivery, stream, batch, None),
-        }
+        };
+        outcome.map(|()| Some(author))
     }
 
     /// Handles a batch that was not requested for a comparison. `requested_from`: sequence of the

@@ -3,6 +3,7 @@ use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::{FolderName, Room};
+use p2pchat::base::presence::typing::TypingTarget;
 use p2pchat::wire::message::Message;
 
 use crate::support::lan::{Lan, REDIAL_MS};
@@ -204,6 +205,34 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
     assert_eq!(lan.peers[bob].received(), ["secret"]);
     assert_eq!(lan.peers[mallory].received(), ["to the key"]);
     lan.check_lines();
+}
+
+/// A program that comes to look, such as `peers --ephemeral`, has another key each time. Under the
+/// name of somebody else it is an impostor only once it says something, or types.
+#[test]
+fn a_visitor_is_no_impostor_until_it_speaks() {
+    for types in [false, true] {
+        let mut lan = Lan::new(16);
+        let [alice, bob, visitor] = lan.add_peers(["alice", "bob", "bob"]);
+        lan.start_all([alice, bob]);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.send_direct(alice, "@bob", "psst");
+        lan.run_for(100);
+        let peer = &mut lan.peers[visitor];
+        (peer.transient, peer.is_ephemeral) = (true, true);
+        lan.start(visitor);
+        lan.run_until_linked(alice, visitor, REDIAL_MS);
+        lan.run_for(5_000);
+        assert_eq!(key_mismatches(&lan, alice), 0);
+        if types {
+            let target = TypingTarget::Room(Room::general());
+            lan.feed(visitor, Input::Command(Command::Type(target)));
+        } else {
+            lan.say(visitor, "it is me, bob");
+        }
+        lan.run_for(100);
+        assert_eq!(key_mismatches(&lan, alice), 1, "types: {types}");
+    }
 }
 
 /// How often another key for a known name was reported in the present run.
