@@ -132,6 +132,32 @@ fn commands_executes_slash_lines_of_a_pipe() {
     assert_eq!(refusals.count(), 2, "{outcome:?}");
 }
 
+/// Whatever refuses a line of a pipe, it is named by its number: the parser, this program, or the
+/// session, also that of another program.
+#[test]
+fn each_refused_line_of_a_pipe_is_named_by_its_number() {
+    let Some(lo) = Loopback::new() else { return };
+    let input = b"/bogus\n/set bell off\n/clear\nsaid\n/whois nobody\n/avatar nobody x.png\n\
+                  /profile avatar none.png\n/msg nobody psst\n/history -1\n";
+    for is_attached in [false, true] {
+        let server = is_attached.then(|| lo.start("alice", &["listen"]));
+        if let Some(server) = &server {
+            server.wait_ready();
+        }
+        let alice = lo.spawn("alice", &["--commands", "-W", "0.1"]);
+        let outcome = finish(alice, input);
+        outcome.assert_code(1);
+        for number in [1, 2, 3, 5, 6, 7, 8, 9] {
+            let prefix = format!("p2pchat: line {number}: ");
+            let mut lines = outcome.err.iter();
+            assert!(
+                lines.any(|line| line.starts_with(&prefix)),
+                "{number}: {outcome:#?}"
+            );
+        }
+    }
+}
+
 /// Without `--commands` a piped line is one message as it is, also with a leading /.
 #[test]
 fn slash_lines_of_a_pipe_are_text_by_default() {

@@ -11,8 +11,8 @@ use crate::ui::command::UserCommand;
 pub struct QueuedCommand {
     /// What the user requests.
     pub command: UserCommand,
-    /// Numbers of the stdin lines that this command sends to a room, for error messages. Empty if
-    /// the command does not send to a room.
+    /// Numbers of the stdin lines that contain this command, for error messages. Only a command
+    /// that sends lines to a room may come from several. Empty if it does not come from stdin.
     pub line_numbers: Vec<u64>,
     /// The id that the user gave the request.
     pub user_id: Option<String>,
@@ -140,10 +140,9 @@ impl CommandQueue {
             last.line_numbers.extend(line_number);
             return last_lines.append(lines);
         }
-        let is_for_room = matches!(command, UserCommand::SendToRoom { .. });
         self.queue.push_back(QueuedCommand {
             command,
-            line_numbers: line_number.filter(|_| is_for_room).into_iter().collect(),
+            line_numbers: line_number.into_iter().collect(),
             user_id,
         });
     }

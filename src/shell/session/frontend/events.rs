@@ -135,7 +135,21 @@ impl Frontend {
             let errors = lines.map(|line| (*line, content.to_owned()));
             return self.report_line_errors(code, errors, pending.user_id.as_deref());
         }
-        self.show_error(code, content, pending.user_id);
+        self.show_line_error(code, content, &pending.line_numbers, pending.user_id);
+    }
+
+    /// Shows an error in a command, with the number of the stdin line that contains it.
+    pub(super) fn show_line_error(
+        &mut self,
+        code: ErrorCode,
+        content: &str,
+        line_numbers: &[u64],
+        user_id: Option<String>,
+    ) {
+        match line_numbers.first().filter(|_| !self.is_stdin_terminal) {
+            Some(number) => self.show_error(code, &format!("line {number}: {content}"), user_id),
+            None => self.show_error(code, content, user_id),
+        }
     }
 
     /// Shows an error, and records its effect on the exit status.

@@ -164,7 +164,7 @@ impl Frontend {
                     continue;
                 }
                 UserCommand::Set { .. } | UserCommand::Clear | UserCommand::Verbose => {
-                    self.execute_here(command, queued.user_id);
+                    self.execute_here(command, &queued.line_numbers, queued.user_id);
                     continue;
                 }
                 UserCommand::AvatarFile(path) if HAS_PROFILE => {
@@ -174,7 +174,8 @@ impl Frontend {
                             command = UserCommand::Core(Command::Profile(change));
                         }
                         Err(sentence) => {
-                            self.show_error(ErrorCode::Failed, &sentence, queued.user_id);
+                            let (code, lines) = (ErrorCode::Failed, &queued.line_numbers);
+                            self.show_line_error(code, &sentence, lines, queued.user_id);
                             continue;
                         }
                     }

@@ -11,15 +11,23 @@ use crate::ui::command::UserCommand;
 use crate::ui::editor::line_editor::HAS_EDITOR;
 
 impl Frontend {
-    /// Executes a command that needs no session. `user_id`: the id that a script gave it.
-    pub(super) fn execute_here(&mut self, command: UserCommand, user_id: Option<String>) {
+    /// Executes a command that needs no session. `lines`: the numbers of its stdin lines.
+    /// `user_id`: the id that a script gave it.
+    pub(super) fn execute_here(
+        &mut self,
+        command: UserCommand,
+        lines: &[u64],
+        user_id: Option<String>,
+    ) {
         let code = ErrorCode::Failed;
         match command {
             UserCommand::Clear if self.renderer.has_editor() => {
                 self.renderer.clear_screen();
                 self.redraw_editor();
             }
-            UserCommand::Clear => self.show_error(code, "there is no screen to clear", user_id),
+            UserCommand::Clear => {
+                self.show_line_error(code, "there is no screen to clear", lines, user_id)
+            }
             UserCommand::Verbose => {
                 let sentence = self.stderr.toggle_debug();
                 self.warn(sentence);
@@ -29,11 +37,11 @@ impl Frontend {
             }
             UserCommand::Set { .. } if !self.is_stdin_terminal => {
                 let sentence = "/set is for who types at a terminal: give the program the option";
-                self.show_error(code, sentence, user_id);
+                self.show_line_error(code, sentence, lines, user_id);
             }
             UserCommand::Set { name, value } if HAS_EDITOR => {
                 if let Err(sentence) = self.set(name.as_deref(), value.as_deref()) {
-                    self.show_error(code, &sentence, user_id);
+                    self.show_line_error(code, &sentence, lines, user_id);
                 }
             }
             _ => {}

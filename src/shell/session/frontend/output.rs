@@ -135,6 +135,7 @@ impl Frontend {
         for (number, message) in errors {
             let content = match self.commands.form() {
                 LineForm::Block => format!("the block: {message}"),
+                _ if self.is_stdin_terminal => message,
                 _ => format!("line {number}: {message}"),
             };
             diagnostics.push(diagnostic::format_diagnostic(&content));

@@ -31,7 +31,7 @@ pub struct PendingRequest {
     /// Whether the request belongs to the setup of a session. A setup request is not repeated,
     /// because the next session has a setup of its own.
     is_setup: bool,
-    /// Numbers of the stdin lines that the request sends.
+    /// Numbers of the stdin lines that contain the request.
     pub line_numbers: Vec<u64>,
     /// The id that the user gave the request.
     pub user_id: Option<String>,

@@ -43,8 +43,8 @@ impl Frontend {
             match save_picture(file, profiles.collect()) {
                 Ok(sentence) => self.warn(&sentence),
                 Err(sentence) => {
-                    let code = ErrorCode::Failed;
-                    return self.show_error(code, &sentence, pending.user_id);
+                    let (code, lines) = (ErrorCode::Failed, &pending.line_numbers);
+                    return self.show_line_error(code, &sentence, lines, pending.user_id);
                 }
             }
         }
