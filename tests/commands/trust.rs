@@ -130,6 +130,53 @@ fn a_wrong_fingerprint_verifies_nothing() {
     assert_eq!(known_peers(&lo), before);
 }
 
+/// A verified key is not replaced in silence: the sentence names both ways on.
+#[test]
+fn a_verified_key_gives_way_to_a_verified_one_alone() {
+    let Some(lo) = Loopback::new() else { return };
+    trust(&lo, &["verify", "bob", &fingerprint(2)]).assert_code(1);
+    trust(&lo, &["add", "bob", &id(2).to_string()]).assert_code(0);
+    trust(&lo, &["verify", "bob", &fingerprint(2)]).assert_code(0);
+    let before = known_peers(&lo);
+    let (second, third) = (id(2).short(), id(3).short());
+    let refused = trust(&lo, &["add", "BOB", &id(3).to_string()]);
+    let refused = sentence(&refused, 77);
+    for part in [
+        format!("you have verified BOB~{second}"),
+        format!("p2pchat trust verify BOB~{third} FINGERPRINT"),
+        format!("p2pchat trust forget BOB~{second}"),
+    ] {
+        assert!(refused.contains(&part), "{refused}");
+    }
+    assert_eq!(known_peers(&lo), before);
+    // The other key is known by another name, and its fingerprint is read out.
+    trust(&lo, &["forget", &format!("BOB~{second}")]).assert_code(0);
+    trust(&lo, &["add", "bob", &id(3).to_string()]).assert_code(0);
+    assert_eq!(rows(&trust(&lo, &["list"])), [row("bob", 3, "bound")]);
+}
+
+/// A name that is bound to one key and borne by another means two: who is banned or ignored is
+/// not guessed.
+#[test]
+fn a_bound_name_that_another_key_bears_is_not_banned() {
+    let Some(lo) = Loopback::new() else { return };
+    for seed in [2, 3] {
+        trust(&lo, &["add", "bob", &id(seed).to_string()]).assert_code(0);
+    }
+    let (second, third) = (id(2).short(), id(3).short());
+    for command in ["ban", "ignore"] {
+        assert_eq!(
+            sentence(&trust(&lo, &[command, "bob"]), 1),
+            format!("p2pchat: @bob could be @bob~{second} or @bob~{third}")
+        );
+    }
+    let both = [row("bob", 2, "seen"), row("bob", 3, "bound")];
+    assert_eq!(rows(&trust(&lo, &["list"])), both);
+    trust(&lo, &["ban", &format!("bob~{second}")]).assert_code(0);
+    let both = [row("bob", 2, "banned"), row("bob", 3, "bound")];
+    assert_eq!(rows(&trust(&lo, &["list"])), both);
+}
+
 /// A name that two keys bear is refused, with the candidates. An id, or a part of it, tells.
 #[test]
 fn a_name_of_two_is_forgotten_by_its_id() {

@@ -24,8 +24,8 @@ pub fn bound_name_warning(peer: &Peer, bound: &PeerId) -> String {
 }
 
 /// Quotes a word that a user may copy to a shell. A name may contain `$`, `;` and quotes.
-fn quote_for_shell(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+pub fn quote_for_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     match word.chars().all(is_plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),

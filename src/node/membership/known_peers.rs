@@ -252,29 +252,16 @@ impl KnownPeers {
         }
     }
 
-    /// Finds the peer that the selector means. Searches the known peers, and the present peers
-    /// under their current names. If one of the matching keys is bound to the name, the other keys
-    /// do not count. A full id matches even if no peer with that key is known.
+    /// All peers that the selector may mean, also those whose name is bound to another key.
+    pub fn candidates(&self, selector: &PeerSelector, present: &[Peer]) -> Vec<Peer> {
+        let found = self.find(selector, present).into_iter();
+        found.map(to_peer).collect()
+    }
+
+    /// Finds the peer that the selector means. If one of the matching keys is bound to the name,
+    /// the other keys do not count. A full id matches even if no peer with that key is known.
     pub fn resolve(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
-        let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
-        for peer in present
-            .iter()
-            .filter(|peer| selector.matches(&peer.nick, &peer.id))
-        {
-            found.push((&peer.id, &peer.nick, false));
-        }
-        let known = self.by_nick.values().flatten();
-        for known in known.filter(|known| selector.matches(&known.nick, &known.id)) {
-            match found.iter_mut().find(|(id, ..)| **id == known.id) {
-                Some((.., bound)) => *bound |= known.is_bound(),
-                // A present peer that claims a new name is not found by its old name. A bound name
-                // is an exception.
-                None if known.is_bound() || !is_present(present, &known.id) => {
-                    found.push((&known.id, &known.nick, known.is_bound()));
-                }
-                None => {}
-            }
-        }
+        let mut found = self.find(selector, present);
         let (id, unknown) = (selector.full_id(), Nick::new_or_placeholder(""));
         if let Some(id) = id.as_ref().filter(|_| found.is_empty()) {
             found.push((id, &unknown, false));
@@ -297,6 +284,35 @@ impl KnownPeers {
             ([one], _) => ResolvedPeer::Unique(to_peer(*one)),
             _ => ResolvedPeer::Ambiguous(found.into_iter().map(to_peer).collect()),
         }
+    }
+
+    /// The matching keys, with a name, and whether the name is bound. Searches the known peers, and
+    /// the present peers under their current names.
+    fn find<'a>(
+        &'a self,
+        selector: &PeerSelector,
+        present: &'a [Peer],
+    ) -> Vec<(&'a PeerId, &'a Nick, bool)> {
+        let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
+        for peer in present
+            .iter()
+            .filter(|peer| selector.matches(&peer.nick, &peer.id))
+        {
+            found.push((&peer.id, &peer.nick, false));
+        }
+        let known = self.by_nick.values().flatten();
+        for known in known.filter(|known| selector.matches(&known.nick, &known.id)) {
+            match found.iter_mut().find(|(id, ..)| **id == known.id) {
+                Some((.., bound)) => *bound |= known.is_bound(),
+                // A present peer that claims a new name is not found by its old name. A bound name
+                // is an exception.
+                None if known.is_bound() || !is_present(present, &known.id) => {
+                    found.push((&known.id, &known.nick, known.is_bound()));
+                }
+                None => {}
+            }
+        }
+        found
     }
 
     /// A name that this key has claimed.

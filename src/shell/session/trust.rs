@@ -7,6 +7,7 @@ use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
+use crate::base::text::bound_name::quote_for_shell;
 use crate::base::time::WallTime;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::TrustLevel;
@@ -96,13 +97,19 @@ impl TrustEdit<'_> {
         Ok(entries)
     }
 
-    /// The key that the selector means. A key that is given by its id needs no name.
+    /// The only key that the selector may mean, bound to its name or not. A key that is given by
+    /// its id needs no name.
     fn resolve_key(&self, selector: &PeerSelector) -> Result<Peer, Refusal> {
         let known = KnownPeers::new(self.known.clone());
-        let peer = match known.resolve(selector, &self.around.present) {
-            ResolvedPeer::Unique(peer) | ResolvedPeer::KeyMismatch { peer, .. } => peer,
-            ResolvedPeer::Ambiguous(peers) => return Err(ambiguous(selector, &peers)),
-            ResolvedPeer::NotFound => return Err(unknown(selector)),
+        let candidates = known.candidates(selector, &self.around.present);
+        let peer = match (&candidates[..], selector.full_id()) {
+            ([peer], _) => peer.clone(),
+            ([], Some(id)) => Peer {
+                id,
+                nick: Nick::new_or_placeholder(""),
+            },
+            ([], None) => return Err(unknown(selector)),
+            (peers, _) => return Err(ambiguous(selector, peers)),
         };
         match self.around.own_id == Some(peer.id) {
             true => Err(refuse(ErrorCode::Target, "that is you".to_owned())),
@@ -125,7 +132,8 @@ impl TrustEdit<'_> {
         }
     }
 
-    /// Binds the name to the key. From now on it means no other key.
+    /// Binds the name to the key. From now on it means no other key. A verified key gives way only
+    /// to another one that is verified.
     fn bind(&self, nick: &Nick, id: PeerId, trust: TrustLevel) -> Result<Vec<TrustEntry>, Refusal> {
         if self.around.own_id == Some(id) {
             return Err(refuse(ErrorCode::Target, "that is you".to_owned()));
@@ -143,6 +151,23 @@ impl TrustEdit<'_> {
                 format!("{nick} is banned: trust unban @{id} first"),
             ));
         }
+        let lower = nick.as_str().to_lowercase();
+        let is_other =
+            |known: &KnownPeer| known.id != id && known.nick.as_str().to_lowercase() == lower;
+        let mut verified = self.known.iter();
+        let verified = verified.find(|it| is_other(it) && it.trust == TrustLevel::Verified);
+        if let Some(other) = verified.filter(|_| trust < TrustLevel::Verified) {
+            let (name, short) = (quote_for_shell(nick.as_str()), other.id.short());
+            return Err(refuse(
+                ErrorCode::WrongKey,
+                format!(
+                    "{nick} is not bound to {id}: you have verified {nick}~{short}; compare the \
+                     fingerprint: p2pchat trust verify {name}~{} FINGERPRINT; or forget the \
+                     verified key first: p2pchat trust forget {name}~{short}",
+                    id.short()
+                ),
+            ));
+        }
         let of_key = |known: &&KnownPeer| known.nick == *nick && known.id == id;
         let earlier = self.known.iter().find(of_key);
         let entry = KnownPeer {
@@ -151,13 +176,12 @@ impl TrustEdit<'_> {
             first_seen: earlier.map_or(self.around.now, |known| known.first_seen),
             trust: earlier.map_or(trust, |known| known.trust.max(trust)),
         };
-        let lower = nick.as_str().to_lowercase();
         self.edit(
             &|known| {
                 let mut changed = known.clone();
                 if of_key(&known) {
                     changed.trust = entry.trust;
-                } else if known.id != id && known.nick.as_str().to_lowercase() == lower {
+                } else if is_other(known) {
                     changed.trust = TrustLevel::Seen;
                 }
                 Some(changed)
