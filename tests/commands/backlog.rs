@@ -496,3 +496,26 @@ fn another_server_serves_the_rest_of_a_backlog() {
     assert_eq!(printed[..history.out.len()], history.out[..]);
     end(client);
 }
+
+/// With -n only lines that are said while it runs are printed, so a backlog on the same command line
+/// is in vain: it is said, and is no failure. One of the options file is for the other runs.
+#[test]
+fn a_backlog_with_a_count_is_in_vain() {
+    let Some(lo) = Loopback::new() else { return };
+    fill(&lo, true, LINES);
+    let vain = ["listen", "-n", "1", "-W", "0.1", "--backlog", "3"];
+    let sentence = "p2pchat: --backlog: with -n no stored lines are printed; p2pchat history prints \
+                    them";
+    let outcome = run(&lo, "bob", &vain);
+    outcome.assert_code(124);
+    assert!(outcome.err.contains(&sentence.to_owned()), "{outcome:?}");
+    assert!(outcome.out.is_empty(), "{outcome:?}");
+    let folder = lo.host.folder(".config/p2pchat");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("options"), "--backlog 3\n").expect("a file");
+    for arguments in [&[&vain[..], &["-q"]].concat(), &vain[..5]] {
+        let outcome = run(&lo, "bob", arguments);
+        outcome.assert_code(124);
+        assert!(!outcome.err.concat().contains("--backlog"), "{outcome:?}");
+    }
+}

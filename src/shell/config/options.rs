@@ -139,6 +139,8 @@ pub struct Options {
     pub need: Option<u64>,
     /// How many stored lines to print before the new lines.
     pub backlog: u64,
+    /// Whether the command line asks for stored lines, and with -n for none.
+    pub contradicts_backlog: bool,
     /// `listen`: what it reads.
     pub reading: Reading,
     /// Whether the lines that this program sends are printed.
@@ -314,6 +316,9 @@ pub fn parse(
         backlog: sources
             .last_value(OptionId::Backlog, values::parse_backlog)?
             .unwrap_or(0),
+        contradicts_backlog: [OptionId::Backlog, OptionId::Count]
+            .into_iter()
+            .all(|id| is_given(&sources.command_line, id)),
         reading: Reading::choose(&sources)?,
         echo: !sources.has_flag(OptionId::NoEcho),
         has_bell: !sources.has_flag(OptionId::NoBell),

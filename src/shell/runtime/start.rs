@@ -53,6 +53,7 @@ use crate::wire::message::ROOMS_MAX;
 /// # Errors
 /// The directory, the network or a file cannot be used. The failure contains the exit status.
 pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Failure> {
+    warn_of_backlog(&options);
     let clock = Clock::start();
     let (poll, waker) =
         create_poll().map_err(|error| Failure::io("the event loop cannot be created", &error))?;
@@ -189,6 +190,17 @@ fn report_warnings(options: &Options, mut warnings: Vec<String>) {
     }
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
+    }
+}
+
+/// Says that stored lines are asked for in vain. Only lines that are said while it runs count for
+/// -n, and only such are printed.
+fn warn_of_backlog(options: &Options) {
+    if options.contradicts_backlog && options.verbosity > Verbosity::Quiet {
+        print_warnings(&[
+            "--backlog: with -n no stored lines are printed; p2pchat history prints them"
+                .to_owned(),
+        ]);
     }
 }
 

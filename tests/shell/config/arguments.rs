@@ -64,6 +64,7 @@ fn an_empty_command_line_gives_the_defaults() {
         wait_ms: None,
         need: None,
         backlog: 0,
+        contradicts_backlog: false,
         echo: true,
         has_slash_commands: false,
         history_direct: false,
