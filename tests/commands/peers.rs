@@ -518,7 +518,7 @@ fn an_expected_peer_must_prove_its_key() {
         run(&lo, "alice", &arguments)
     };
     for (text, sentence) in [
-        (&b"bob\n\n # a comment\na b\n"[..], "line 4: `a b`"),
+        (&b"bob\n\n # a comment\na b # two\n"[..], "line 4: `a b`"),
         (b"\xff\n", "expected: "),
         (&vec![b'\n'; 256 * 1024 + 1], "larger than 256 KiB"),
     ] {

@@ -19,8 +19,8 @@ pub struct ExpectedPeers {
 }
 
 impl ExpectedPeers {
-    /// Reads the file: one name or id a line. Empty lines, and those that begin with `#`, are
-    /// skipped.
+    /// Reads the file: one name or id a line. What follows `#`, which no name contains, is a
+    /// comment. Lines without a name are skipped.
     ///
     /// # Errors
     /// Exit status 78: the file cannot be read, is too large, or a line is neither name nor id.
@@ -29,8 +29,8 @@ impl ExpectedPeers {
         let text = read_text(path).map_err(|error| bad(error.to_string()))?;
         let mut selectors = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let name = line.trim();
-            if name.is_empty() || name.starts_with('#') {
+            let name = line.split('#').next().unwrap_or_default().trim();
+            if name.is_empty() {
                 continue;
             }
             let selector = PeerSelector::parse(name).map_err(|error| {
