@@ -67,7 +67,7 @@ fn a_profile_is_shown_and_its_picture_saved() {
     let mut attached = lo.start("bob", &["--commands"]);
     say(
         &mut attached,
-        &format!("/profile avatar {}", file("bob.png")),
+        "/profile avatar ~/bob.png",
         "  avatar: image/png, 30000 bytes",
     );
     finish(attached, b"").assert_code(0);
@@ -89,7 +89,7 @@ fn a_profile_is_shown_and_its_picture_saved() {
     let saved = file("saved");
     say(
         &mut alice,
-        &format!("/avatar bob {saved}"),
+        "/avatar bob ~/saved",
         "saved is written: image/png, 30000 bytes",
     );
     assert_eq!(fs::read(&saved).expect("a picture"), picture(30_000));

@@ -2,11 +2,13 @@
 use std::fs::{self, File, OpenOptions, metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 
 use crate::base::guests::guest::PICTURE_MAX_BYTES;
 use crate::base::presence::profile::{Avatar, Profile};
+use crate::shell::config::environment::absolute_path_variable;
 
 /// Largest file of a picture for guests, in bytes. Base64 makes four bytes of three.
 pub const PICTURE_FILE_MAX_BYTES: usize = PICTURE_MAX_BYTES / 4 * 3;
@@ -16,7 +18,8 @@ pub const PICTURE_FILE_MAX_BYTES: usize = PICTURE_MAX_BYTES / 4 * 3;
 /// # Errors
 /// The file cannot be read, is too large, or is no picture. The error is a sentence for the user.
 pub fn read_picture(path: &str, max_bytes: usize) -> Result<Avatar, String> {
-    let bytes = read_file(path, max_bytes).map_err(|error| format!("{path}: {error}"))?;
+    let file = expand_home(path);
+    let bytes = read_file(&file, max_bytes).map_err(|error| format!("{path}: {error}"))?;
     if bytes.len() > max_bytes {
         let kib = max_bytes / 1024;
         return Err(format!(
@@ -52,7 +55,16 @@ pub fn read_picture(path: &str, max_bytes: usize) -> Result<Avatar, String> {
     avatar.ok_or_else(|| format!("{path} is no picture of at most 64 KiB"))
 }
 
-fn read_file(path: &str, max_bytes: usize) -> io::Result<Vec<u8>> {
+/// Replaces `~/` at the beginning by `$HOME/`, as a shell does on the command line.
+fn expand_home(path: &str) -> PathBuf {
+    let home = path.strip_prefix("~/").and_then(|rest| {
+        let home = absolute_path_variable(&|name| std::env::var_os(name), "HOME");
+        home.map(|home| home.join(rest))
+    });
+    home.unwrap_or_else(|| PathBuf::from(path))
+}
+
+fn read_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its writer.
     if !metadata(path)?.is_file() {
         return Err(io::Error::other("this is no file"));
@@ -78,7 +90,8 @@ pub fn save_picture(path: &str, profiles: Vec<&Profile>) -> Result<String, Strin
     let avatar = avatar.ok_or_else(|| format!("{path} is not written: there is no picture"))?;
     let file = avatar.file();
     let bytes = file.ok_or_else(|| format!("{path} is not written: the picture did not come"))?;
-    write_new(path, &bytes).map_err(|error| format!("{path} is not written: {error}"))?;
+    write_new(&expand_home(path), &bytes)
+        .map_err(|error| format!("{path} is not written: {error}"))?;
     Ok(format!(
         "{path} is written: {}, {} bytes",
         avatar.kind(),
@@ -87,7 +100,7 @@ pub fn save_picture(path: &str, profiles: Vec<&Profile>) -> Result<String, Strin
 }
 
 /// Writes a file that must not exist yet. A link that leads nowhere counts as one that exists.
-fn write_new(path: &str, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
