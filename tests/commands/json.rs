@@ -207,8 +207,11 @@ fn answers_to_commands_are_objects() {
     let line = alice
         .out
         .wait_for(TIMEOUT, |line| line.starts_with(r#"{"type":"stats""#));
-    for name in ["links", "duplicate_batches"] {
+    for name in ["links", "duplicate_batches", "multicast_refused"] {
         assert!(line.contains(&format!("\"{name}\":0")), "{line}");
+    }
+    for name in ["multicast_sent", "multicast_received"] {
+        assert!(line.contains(&format!("\"{name}\":")), "{line}");
     }
     // No line was sent, so the status is 0 without a peer.
     let outcome = finish(alice, b"");

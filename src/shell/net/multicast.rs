@@ -19,6 +19,7 @@
 //! - `lo` carries IPv4 multicast if a socket joins by index, although `lo` lacks the multicast
 //!   flag. `lo` carries no IPv6 multicast.
 //! - Copies of our own datagrams arrive at our listeners before `send` returns.
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
@@ -176,6 +177,18 @@ impl Multicast {
     /// The counters since the start.
     pub fn counters(&self) -> MulticastCounters {
         self.counters
+    }
+
+    /// Adds the counters of beacons to /stats, as those of a finder. None without a group.
+    pub fn add_stats(&self, counters: &mut Vec<(Cow<'static, str>, u64)>) {
+        let counts = [
+            ("multicast_sent", self.counters.sent),
+            ("multicast_refused", self.counters.send_failures),
+            ("multicast_received", self.counters.received),
+        ];
+        if self.group.is_some() {
+            counters.extend(counts.map(|(name, count)| (Cow::Borrowed(name), count)));
+        }
     }
 
     /// The name of the used interface with this index.

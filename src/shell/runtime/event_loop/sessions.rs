@@ -355,6 +355,7 @@ impl EventLoop {
     /// session that asked.
     pub(super) fn notify(&mut self, mut notice: Notice) {
         if let Notice::Stats { counters, troubles } = &mut notice {
+            self.multicast.add_stats(counters);
             self.finders.add_stats(counters, troubles);
             self.port_mapping.add_stats(counters, troubles);
         }
