@@ -3,6 +3,7 @@ use std::fs;
 use std::fs::Permissions;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use super::TIMEOUT;
 use super::hosts::host::Host;
@@ -45,6 +46,34 @@ pub fn assert_only(lines: &[String], name: &str, parts: &[&str]) {
     for part in parts {
         assert!(findings[0].contains(part), "no {part}: {lines:#?}");
     }
+    let (_, command) = findings[0].split_once("; mend it: ").expect("a command");
+    assert_command(command);
+}
+
+/// Asserts that a shell takes this as a command: advice alone stands behind `#`.
+#[track_caller]
+fn assert_command(command: &str) {
+    let tool = command.split(' ').next().unwrap_or_default();
+    let tools = [
+        "p2pchat",
+        "nft",
+        "iptables",
+        "iptables-legacy",
+        "ip",
+        "ufw",
+        "dhclient",
+        "chmod",
+        "ls",
+        "df",
+        "find",
+        "getent",
+        "timedatectl",
+    ];
+    assert!(tools.contains(&tool), "no command: {command}");
+    let checked = Command::new("sh").args(["-n", "-c", command]).status();
+    assert!(checked.expect("a shell").success(), "{command}");
+    let typed = command.split("  #").next().unwrap_or_default();
+    assert!(!typed.contains(", "), "advice in a command: {command}");
 }
 
 /// A LAN with alice's host, and bob, who runs on the second host.
@@ -109,7 +138,11 @@ fn it_works_beside_a_running_program() {
 #[test]
 fn nobody_is_found_on_an_empty_lan() {
     let Some(lan) = Lan::new(1) else { return };
-    assert_only(&examine(&lan.hosts[0], &[]), "peer", &["start p2pchat"]);
+    assert_only(
+        &examine(&lan.hosts[0], &[]),
+        "peer",
+        &["p2pchat  # on another machine"],
+    );
     let hasty = examine(&lan.hosts[0], &["-W", "0.5"]);
     assert_only(&hasty, "peer", &["p2pchat doctor -W 2"]);
 }

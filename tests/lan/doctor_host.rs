@@ -106,7 +106,7 @@ fn another_key_is_named() {
     };
     trust(&["add", "bob", &other]);
     let lines = explain(alice, &["10.77.0.2"]);
-    let mend = format!("p2pchat trust forget bob && p2pchat trust add bob {id}");
+    let mend = format!("mend it: p2pchat trust add bob {id}  #");
     assert_only(&lines, "key", &["bound to", &other, &mend]);
     trust(&["forget", "bob"]);
     trust(&["add", "bob", &id]);

@@ -1,10 +1,13 @@
 //! Checks the state directory and its disk. Nothing is created or changed.
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
 
+use crate::base::text::bound_name::quote_for_shell;
 use crate::shell::state::state_dir::{check_directory, history_dir};
 use crate::ui::doctor_check::Check;
 
@@ -20,7 +23,12 @@ const NAMED_FILES_MAX: usize = 3;
 pub fn check_state(directory: &Path) -> Vec<Check> {
     let shown = directory.display();
     if let Err(failure) = check_directory(directory) {
-        let mend = format!("ls -ld '{shown}'");
+        let is_own = fs::metadata(directory).is_ok_and(|it| it.uid() == geteuid().as_raw());
+        let place = quote_for_shell(&shown.to_string());
+        let mend = match is_own {
+            true => format!("chmod o-w {place}"),
+            false => format!("ls -ld {place}"),
+        };
         return vec![Check::finding("directory", failure.message, mend)];
     }
     if !directory.exists() {
@@ -64,7 +72,7 @@ fn check_history(directory: &Path) -> Check {
                 found.damaged.len()
             ),
             format!(
-                "dmesg | grep -i error; when the disk is well: find '{}' -name '*.damaged' -delete",
+                "find '{}' -name '*.damaged' -delete  # once `dmesg` names no error of the disk",
                 history.display()
             ),
         );

@@ -8,18 +8,23 @@ use crate::ui::command::UserCommand;
 use crate::ui::doctor_check::Check;
 use crate::ui::session_event::EventKind;
 
-/// The finders whose trouble is a finding, each with what mends it.
-const FINDERS: [(&str, &str); 5] = [
-    ("mdns", "p2pchat --no-mdns, if UDP 9999 reaches all"),
-    ("scan", "p2pchat --scan CIDR, of a network that is up"),
-    ("grenache", "p2pchat --grape URL, of a Grape that runs"),
+/// The finders whose trouble is a finding, each with what mends it. Beacons have no trouble here:
+/// each method of theirs has a check of its own.
+const FINDERS: [(&str, &str); 6] = [
+    ("multicast", ""),
+    ("mdns", "p2pchat --no-mdns  # if UDP 9999 reaches all"),
+    ("scan", "p2pchat --scan own"),
+    (
+        "grenache",
+        "p2pchat --grape http://HOST:PORT  # of a Grape that runs",
+    ),
     (
         "dht",
-        "p2pchat --dht-bootstrap HOST:PORT, of a node that answers",
+        "p2pchat --dht-bootstrap HOST:PORT  # of a node that answers",
     ),
     (
         "nat",
-        "open the TCP port at the gateway by hand, and leave --nat out",
+        "p2pchat  # without --nat; open the TCP port at the gateway by hand",
     ),
 ];
 

@@ -6,11 +6,13 @@ use std::time::Instant;
 use nix::sys::socket::{getsockopt, sockopt::IpMtu};
 
 use super::echo::{PACKET_MAX_BYTES, is_echoed};
+use super::lan_checks::mend_secret;
 use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
 use super::lan_report::LinkedPeer;
 use super::output::print_checks;
 use super::tcp_attempt::try_connect;
 use crate::base::event::output::KnownPeer;
+use crate::base::text::bound_name::quote_for_shell;
 use crate::base::trust::level::TrustLevel;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::{Failure, quote_truncated};
@@ -109,7 +111,7 @@ fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> 
         Ok(path) => path,
         Err(error) => {
             let content = format!("no route leads to {}: {error}", address.ip());
-            let mend = "ip route add default via GATEWAY";
+            let mend = "ip route add default via GATEWAY  # the router's address";
             return Some(Check::finding("route", content, mend));
         }
     };
@@ -122,7 +124,7 @@ fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> 
     let begin = Instant::now();
     if let Err(why) = try_connect(address) {
         let content = format!("{address} does not answer on TCP: {why}");
-        let mend = format!("on that machine: p2pchat doctor -p {}", address.port());
+        let mend = format!("p2pchat doctor -p {}  # on that machine", address.port());
         return Some(Check::finding("port", content, mend));
     }
     let ms = begin.elapsed().as_millis();
@@ -235,26 +237,17 @@ fn explain_missing_link(
         return Ok(Check::finding(
             "secret",
             format!("{endpoint} has no network secret, and this one has one"),
-            "start that one with --secret-file, or this one without",
+            mend_secret(options),
         ));
     }
-    let (what, mend) = match options.secret_file.as_deref() {
-        Some(file) => (
-            "another network secret",
-            format!(
-                "copy '{}' to that machine, or its file here",
-                file.display()
-            ),
-        ),
-        None => (
-            "a network secret, and this one none",
-            "p2pchat --secret-file FILE, with the file of that machine".to_owned(),
-        ),
+    let what = match options.secret_file {
+        Some(_) => "another network secret",
+        None => "a network secret, and this one none",
     };
     let content = format!(
         "{endpoint} takes connections, and no link is made: it has {what}, or is another program"
     );
-    Ok(Check::finding("secret", content, mend))
+    Ok(Check::finding("secret", content, mend_secret(options)))
 }
 
 /// Says which key answered, and whether it is the one that the user expects.
@@ -266,7 +259,7 @@ fn check_key(linked: &LinkedPeer, endpoint: &Endpoint, known: &[KnownPeer]) -> V
             "at {} another key answered: {name} with the id {id}",
             linked.address
         );
-        let mend = format!("ask {name} for `p2pchat whoami`; {expected} was expected");
+        let mend = format!("p2pchat whoami  # on that machine; {expected} was expected");
         return vec![Check::finding("key", content, mend)];
     }
     let levels = known.iter().filter(|it| it.id == id).map(|it| it.trust);
@@ -284,8 +277,8 @@ fn check_key(linked: &LinkedPeer, endpoint: &Endpoint, known: &[KnownPeer]) -> V
             linked.address, other.id
         );
         let mend = format!(
-            "compare fingerprints (`p2pchat whoami` there); if they agree: p2pchat trust forget \
-             {name} && p2pchat trust add {name} {id}"
+            "p2pchat trust add {} {id}  # if `p2pchat whoami` on that machine prints this id",
+            quote_for_shell(name.as_str())
         );
         return vec![Check::finding("key", content, mend)];
     }

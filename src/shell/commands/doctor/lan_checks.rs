@@ -7,6 +7,7 @@ use super::lan_probe::ResolvedStatic;
 use super::lan_report::{LanReport, LinkedPeer, OtherProgram};
 use super::tcp_attempt::try_connect;
 use crate::base::interface::Interface;
+use crate::base::text::bound_name::quote_for_shell;
 use crate::base::time::WallTime;
 use crate::node::link::HearsUs;
 use crate::shell::config::options::Options;
@@ -51,9 +52,9 @@ pub fn check_interfaces(options: &Options, report: &LanReport) -> Vec<Check> {
         let mend = match unused.first() {
             Some((name, UnusedReason::Down)) => format!("ip link set {name} up"),
             Some((name, UnusedReason::NoAddress)) => {
-                format!("dhclient {name}, or: ip address add 192.168.77.1/24 brd + dev {name}")
+                format!("dhclient {name} || ip address add 192.168.77.1/24 brd + dev {name}")
             }
-            _ => "ip -brief link; plug in a cable, or join a WLAN".to_owned(),
+            _ => "ip -brief link  # plug in a cable, or join a WLAN".to_owned(),
         };
         let content = match report.interfaces.is_empty() {
             true => "no interface has an address, so nobody is found",
@@ -130,7 +131,7 @@ pub fn check_methods(report: &LanReport) -> Vec<Check> {
                         "no beacon can be sent on {} by {name}: {why}",
                         interface.name
                     ),
-                    "nft list ruleset, and remove the rule of an output chain that drops it",
+                    "nft list ruleset  # and remove the rule of an output chain that drops it",
                 ));
             }
         }
@@ -150,9 +151,7 @@ pub fn check_methods(report: &LanReport) -> Vec<Check> {
                     "on {} {one} from {witness} does not arrive, and {other} does",
                     interface.name
                 ),
-                format!(
-                    "let the switch, or the firewall of {witness}, pass it; until then: p2pchat --peer {witness}"
-                ),
+                format!("p2pchat --peer {witness}  # until the switch, or its firewall, passes it"),
             )
         };
         if multicast.heard.is_empty()
@@ -194,19 +193,17 @@ pub fn check_peers(
         checks.push(Check::finding(
             "connection",
             format!("{nick} at {address} is heard, and not linked: {why}"),
-            format!("on that machine: p2pchat doctor -p {}", address.port()),
+            format!("p2pchat doctor -p {}  # on that machine", address.port()),
         ));
     }
     if checks.is_empty() && report.others.is_empty() && !is_explained {
         let seconds = wait_ms as f64 / 1000.0;
         let content = format!("no p2pchat of another machine was heard within {seconds} s");
         let mend = match wait_ms < interval_ms {
-            true => format!(
-                "p2pchat doctor -W {}, as long as others may be silent",
-                interval_ms / 1000 + 1
-            ),
-            false => "start p2pchat on another machine; one that multicast does not reach: \
-                      p2pchat --peer HOST"
+            // As long as others may be silent.
+            true => format!("p2pchat doctor -W {}", interval_ms / 1000 + 1),
+            false => "p2pchat  # on another machine; where multicast does not reach: p2pchat \
+                      --peer HOST"
                 .to_owned(),
         };
         checks.push(Check::finding("peer", content, mend));
@@ -227,11 +224,27 @@ fn check_linked(report: &LanReport, linked: &LinkedPeer) -> Check {
             Check::finding(
                 "beacon",
                 format!("{is_linked}, and says that it hears no beacon of this machine"),
-                "on that machine: p2pchat doctor; until it hears us: p2pchat --peer HOST on one \
-                 of the two",
+                format!(
+                    "p2pchat doctor  # on that machine; until it hears us: p2pchat --peer {}",
+                    linked.address
+                ),
             )
         }
         HearsUs::No | HearsUs::Asked | HearsUs::NotAsked => Check::ok("peer", is_linked),
+    }
+}
+
+/// How two machines come to have one secret: the one that has it invites the other.
+pub fn mend_secret(options: &Options) -> String {
+    match &options.secret_file {
+        Some(file) => format!(
+            "p2pchat invite --secret-file {}  # on that machine: p2pchat join CODE --secret-file FILE",
+            quote_for_shell(&file.display().to_string())
+        ),
+        None => {
+            "p2pchat join CODE --secret-file FILE  # CODE is what `p2pchat invite` prints there"
+                .to_owned()
+        }
     }
 }
 
@@ -246,22 +259,16 @@ pub fn check_others(options: &Options, report: &LanReport) -> Vec<Check> {
     let others = others.filter(|(kind, ip)| ip.is_ipv4() || !has_v4(kind));
     let checks = others.filter_map(|(kind, ip)| match kind {
         OtherProgram::OtherSecret => {
-            let (content, mend) = match options.secret_file.as_deref() {
-                None => (
-                    format!("a p2pchat at {ip} has a network secret, and this one has none"),
-                    "p2pchat --secret-file FILE, with the file of that machine".to_owned(),
-                ),
-                Some(file) => (
-                    format!("a p2pchat at {ip} has another network secret"),
-                    format!("copy '{}' to {ip}, or its file here", file.display()),
-                ),
+            let content = match options.secret_file {
+                None => format!("a p2pchat at {ip} has a network secret, and this one has none"),
+                Some(_) => format!("a p2pchat at {ip} has another network secret"),
             };
-            Some(Check::finding("secret", content, mend))
+            Some(Check::finding("secret", content, mend_secret(options)))
         }
         OtherProgram::OpenNetwork => Some(Check::finding(
             "secret",
             format!("a p2pchat at {ip} has no network secret, and this one has one"),
-            "start that one with --secret-file, or this one without",
+            mend_secret(options),
         )),
         OtherProgram::GoP2pchat if options.go_room => None,
         OtherProgram::GoP2pchat => Some(Check::finding(
@@ -272,7 +279,7 @@ pub fn check_others(options: &Options, report: &LanReport) -> Vec<Check> {
         OtherProgram::Unknown => Some(Check::finding(
             "program",
             format!("{ip} sends something to our group that is none of p2pchat's"),
-            "p2pchat -m 224.0.0.1:9998, the same on all machines",
+            "p2pchat -m 224.0.0.1:9998  # the same on all machines",
         )),
     });
     checks.collect()
@@ -299,16 +306,20 @@ pub fn check_clock(report: &LanReport, now: WallTime) -> Check {
     };
     let seconds = ahead_ms.unsigned_abs() / 1000;
     let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
-    let whose = match others_off {
-        1 if count == 1 => "one of the two is off".to_owned(),
-        _ if others_off * 2 > count => "this one is off".to_owned(),
-        _ => format!("that of {} is off", first.peer.nick),
+    let nick = &first.peer.nick;
+    let (whose, place) = match others_off {
+        1 if count == 1 => ("one of the two is off".to_owned(), "  # on both".to_owned()),
+        _ if others_off * 2 > count => ("this one is off".to_owned(), String::new()),
+        _ => (
+            format!("that of {nick} is off"),
+            format!("  # on the machine of {nick}"),
+        ),
     };
     let content = format!(
         "the clock of {} is {seconds} s {direction} this one: {whose}",
         first.peer
     );
-    Check::finding("clock", content, mend)
+    Check::finding("clock", content, format!("{mend}{place}"))
 }
 
 /// Says which static peers were linked.
