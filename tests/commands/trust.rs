@@ -8,7 +8,10 @@ use p2pchat::base::trust::fingerprint::Fingerprint;
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
 use super::hosts::wait::wait_until;
-use super::{Outcome, TIMEOUT, finish, run, wait_client, wait_error_line, wait_joined, wait_line};
+use super::{
+    Outcome, TIMEOUT, finish, run, wait_client, wait_error_line, wait_joined, wait_line,
+    wait_messages,
+};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).id()
@@ -393,17 +396,55 @@ fn whois_tells_how_well_a_key_is_known() {
     });
 }
 
-/// An ephemeral program knows nobody, and the name of an ephemeral peer is not bound: its key never
-/// comes back.
+/// The known peers of an ephemeral program live in its memory: it binds, verifies, ignores and bans
+/// as any other, until it ends.
+#[test]
+fn an_ephemeral_program_remembers_whom_it_trusts() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--ephemeral", "--commands"]);
+    let mut bob = lo.start("bob", &[]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    let read_out = fingerprint_of(&lo, "bob");
+    let answer = |alice: &mut Program, command: &str, what: &str| {
+        alice.say(command);
+        let is_answer = |line: &str| line.starts_with("bob~") && line.contains(what);
+        alice.err.wait_for(TIMEOUT, is_answer);
+    };
+    answer(
+        &mut alice,
+        &format!("/verify bob {read_out}"),
+        ": verified, ",
+    );
+    answer(&mut alice, "/trust list", ": verified, ");
+    answer(&mut alice, "/ignore bob", ": ignored, ");
+    bob.say("one");
+    bob.say("two");
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&carol, "alice");
+    wait_joined(&carol, "bob");
+    answer(&mut alice, "/unignore bob", ": unignored, ");
+    bob.say("three");
+    wait_messages(&alice, &["three"]);
+    // A bound name means its key alone.
+    finish(bob, b"").assert_code(0);
+    wait_line(&alice, " left");
+    let _other = lo.start("other", &["-u", "bob", "listen"]);
+    wait_joined(&alice, "bob");
+    alice.say("/msg bob psst");
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("not sent to @bob: WARNING: "));
+    let folder = lo.host.folder("alice");
+    assert!(!folder.exists(), "nothing is written");
+}
+
+/// The name of an ephemeral peer is not bound: its key never comes back.
 #[test]
 fn ephemeral_keys_are_not_trusted() {
     let Some(lo) = Loopback::new() else { return };
-    let mut carol = lo.start("carol", &["--ephemeral", "--commands"]);
+    let carol = lo.start("carol", &["--ephemeral", "listen"]);
     carol.wait_ready();
-    carol.say("/trust list");
-    carol.err.wait_for(TIMEOUT, |line| {
-        line.contains("with --ephemeral there are no known peers")
-    });
     let mut alice = lo.start("alice", &["--commands"]);
     wait_joined(&alice, "carol");
     alice.say("/trust carol");

@@ -14,9 +14,10 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::attach;
 use crate::shell::os::clock::Clock;
-use crate::shell::session::trust::{NO_KNOWN_PEERS, TrustSurroundings, execute_trust};
+use crate::shell::session::trust::{TrustSurroundings, execute_trust};
 use crate::shell::state::network_keys::load_network_keys;
 use crate::shell::state::state_dir::{check_directory, load_own_identity, lock_directory};
+use crate::shell::state::trust_files::TrustFiles;
 use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::command::UserCommand;
 use crate::ui::json;
@@ -28,6 +29,9 @@ use crate::ui::trust_command::{TrustCommand, TrustEntry, parse_trust};
 const BUSY_DIRECTORY_TIMEOUT_MS: u64 = 5_000;
 /// Milliseconds between two attempts to lock the directory or to connect to its program.
 const BUSY_DIRECTORY_INTERVAL_MS: u64 = 20;
+
+const NO_KNOWN_PEERS: &str =
+    "with --ephemeral nobody is known before the program runs: choose a directory with --dir";
 
 const USAGE: &str = "trust takes list, add NAME ID, forget NAME, verify NAME FINGERPRINT, ban NAME, unban NAME, \
      ignore NAME, or unignore NAME";
@@ -53,6 +57,7 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
     let Some(directory) = options.directory.as_deref() else {
         return Err(Failure::usage(NO_KNOWN_PEERS));
     };
+    let files = TrustFiles::new(Some(directory));
     let mut warnings = Vec::new();
     load_network_keys(options, &mut warnings)?;
     print_warnings(&warnings);
@@ -68,11 +73,11 @@ pub fn run_trust(options: &Options) -> Result<ExitStatus, Failure> {
                         now: Clock::start().now().wall,
                         ..TrustSurroundings::default()
                     };
-                    execute_trust(Some(directory), &command, &around)
+                    execute_trust(&files, &command, &around)
                 }
             }
         }
-        _ => change(options, directory, &command)?,
+        _ => change(options, directory, &files, &command)?,
     };
     print(options, &result.map_err(to_failure)?)
 }
@@ -91,6 +96,7 @@ fn to_failure(refusal: Refusal) -> Failure {
 fn change(
     options: &Options,
     directory: &Path,
+    files: &TrustFiles,
     command: &TrustCommand,
 ) -> Result<Result<Vec<TrustEntry>, Refusal>, Failure> {
     let mut warnings = Vec::new();
@@ -104,7 +110,7 @@ fn change(
                 now: Clock::start().now().wall,
                 ..TrustSurroundings::default()
             };
-            return Ok(execute_trust(Some(directory), command, &around));
+            return Ok(execute_trust(files, command, &around));
         }
         let request = UserCommand::Trust(command.clone());
         if let Some(answer) = attach::execute(directory, request)? {

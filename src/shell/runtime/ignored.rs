@@ -1,5 +1,4 @@
 //! Tells the store whose lines the user does not want to see.
-use crate::shell::state::ignored_file::read_ignored;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::store::Store;
 
@@ -8,12 +7,10 @@ use crate::shell::store::store::Store;
 /// # Errors
 /// The file can't be read; what the store knows stays. The error is a sentence for the user.
 pub fn load_ignored(state: &StateDir, store: &mut Store) -> Result<(), String> {
-    let Some(directory) = state.directory() else {
-        return Ok(());
-    };
-    let ignored = read_ignored(directory).map_err(|error| {
-        let path = directory.join("ignored");
-        format!("{}: nobody is ignored: {error}", path.display())
+    let trust = state.trust();
+    let ignored = trust.read_ignored().map_err(|error| {
+        let path = trust.describe("ignored");
+        format!("{path}: nobody is ignored: {error}")
     })?;
     store.set_ignored(ignored.iter().map(|peer| peer.id).collect());
     Ok(())

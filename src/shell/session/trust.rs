@@ -1,7 +1,6 @@
 //! Executes commands about known peers: changes the file `known_peers`. The program that runs in
-//! the directory does so, or a command that has locked the directory.
-use std::path::Path;
-
+//! the directory does so, or a command that has locked the directory. With --ephemeral, the program
+//! changes what it remembers.
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::output::KnownPeer;
 use crate::base::event::peer::Peer;
@@ -12,14 +11,10 @@ use crate::base::time::WallTime;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::TrustLevel;
 use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
-use crate::shell::state::ignored_file::{IGNORED_MAX, read_ignored, write_ignored};
-use crate::shell::state::known_peers_file::{edit_known_peers, read_known_peers};
+use crate::shell::state::ignored_file::IGNORED_MAX;
+use crate::shell::state::trust_files::TrustFiles;
 use crate::ui::trust_command::{TrustCommand, TrustEntry, TrustState};
 use crate::wire::code::parse_peer;
-
-/// Refuses a command about known peers in a program without a directory.
-pub const NO_KNOWN_PEERS: &str =
-    "with --ephemeral there are no known peers: choose a directory with --dir";
 
 /// What a command about known peers needs to know beside the file.
 #[derive(Default)]
@@ -34,30 +29,25 @@ pub struct TrustSurroundings {
     pub now: WallTime,
 }
 
-/// Executes a command. Returns the peers that it lists or has changed. `directory`: where the known
-/// peers are stored; `None` with --ephemeral.
+/// Executes a command. Returns the peers that it lists or has changed. `files`: where it is stored
+/// who is known.
 ///
 /// # Errors
 /// The command is refused. [`ErrorCode::WrongKey`]: the fingerprint is not that of the peer.
 pub fn execute_trust(
-    directory: Option<&Path>,
+    files: &TrustFiles,
     command: &TrustCommand,
     around: &TrustSurroundings,
 ) -> Result<Vec<TrustEntry>, Refusal> {
-    let known = match directory {
-        Some(directory) => read_known_peers(directory, &mut Vec::new())
-            .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?,
-        None => Vec::new(),
-    };
+    let known = files
+        .read_known_peers(&mut Vec::new())
+        .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?;
     let edit = TrustEdit {
-        directory,
+        files,
         known,
         around,
     };
     match command {
-        TrustCommand::List if directory.is_none() => {
-            Err(refuse(ErrorCode::Failed, NO_KNOWN_PEERS.to_owned()))
-        }
         TrustCommand::List => edit.list(),
         TrustCommand::Add { nick, key } => edit.bind(nick, parse_key(key)?, TrustLevel::Bound),
         TrustCommand::Bind(selector) => match edit.resolve(selector)? {
@@ -83,7 +73,7 @@ pub fn execute_trust(
 
 /// One execution.
 struct TrustEdit<'a> {
-    directory: Option<&'a Path>,
+    files: &'a TrustFiles,
     known: Vec<KnownPeer>,
     around: &'a TrustSurroundings,
 }
@@ -294,18 +284,13 @@ impl TrustEdit<'_> {
     }
 
     fn ignored(&self) -> Result<Vec<Peer>, Refusal> {
-        let directory = self.directory.ok_or_else(|| {
-            let sentence = "with --ephemeral nobody can be ignored: choose a directory with --dir";
-            refuse(ErrorCode::Failed, sentence.to_owned())
-        })?;
-        read_ignored(directory).map_err(|error| refuse(ErrorCode::Failed, error.to_string()))
+        let ignored = self.files.read_ignored();
+        ignored.map_err(|error| refuse(ErrorCode::Failed, error.to_string()))
     }
 
     fn write_ignored(&self, ignored: &[Peer]) -> Result<(), Refusal> {
-        let written = self.directory.map(|it| write_ignored(it, ignored));
-        written
-            .unwrap_or(Ok(()))
-            .map_err(|error| refuse(ErrorCode::Failed, format!("nothing was changed: {error}")))
+        let written = self.files.write_ignored(ignored);
+        written.map_err(|error| refuse(ErrorCode::Failed, format!("nothing was changed: {error}")))
     }
 
     /// Forgets one peer, under all its names that the selector matches.
@@ -410,18 +395,15 @@ impl TrustEdit<'_> {
         change: &dyn Fn(&KnownPeer) -> Option<KnownPeer>,
         added: Option<&KnownPeer>,
     ) -> Result<(), Refusal> {
-        let Some(directory) = self.directory else {
-            return Err(refuse(ErrorCode::Failed, NO_KNOWN_PEERS.to_owned()));
-        };
-        let why = match edit_known_peers(directory, change, added) {
+        let why = match self.files.edit_known_peers(change, added) {
             Ok(true) => return Ok(()),
             Ok(false) => "it is full: trust forget some".to_owned(),
             Err(error) => error.to_string(),
         };
-        let path = directory.join("known_peers");
+        let path = self.files.describe("known_peers");
         Err(refuse(
             ErrorCode::Failed,
-            format!("{}: nothing was changed: {why}", path.display()),
+            format!("{path}: nothing was changed: {why}"),
         ))
     }
 }

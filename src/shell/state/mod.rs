@@ -9,4 +9,5 @@ pub mod known_peers_file;
 pub mod network_keys;
 pub mod secret_file;
 pub mod state_dir;
+pub mod trust_files;
 pub mod typed_lines_file;

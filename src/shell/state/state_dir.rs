@@ -21,6 +21,7 @@ use crate::shell::state::core_files::CoreFile;
 use crate::shell::state::history_format::open_history_format;
 use crate::shell::state::identity_file::{generate_identity, load_or_create_identity};
 use crate::shell::state::known_peers_file;
+use crate::shell::state::trust_files::TrustFiles;
 
 /// Permission bit of a directory to which everyone may write (inode(7)).
 const WORLD_WRITABLE: u32 = 0o002;
@@ -44,6 +45,7 @@ pub struct OpenedStateDir {
 #[derive(Debug)]
 pub struct StateDir {
     directory: Option<PathBuf>,
+    trust: TrustFiles,
     /// The open file that holds the lock. The kernel releases the lock when the process ends, so a
     /// crash leaves no stale lock.
     _lock: Option<File>,
@@ -82,6 +84,7 @@ impl StateDir {
             return Ok(OpenedStateDir {
                 state_dir: StateDir {
                     directory: None,
+                    trust: TrustFiles::new(None),
                     _lock: None,
                 },
                 identity: generate_identity()?,
@@ -95,6 +98,7 @@ impl StateDir {
         Ok(OpenedStateDir {
             state_dir: StateDir {
                 directory: Some(directory.to_owned()),
+                trust: TrustFiles::new(Some(directory)),
                 _lock: Some(lock),
             },
             identity,
@@ -107,6 +111,7 @@ impl StateDir {
     pub fn open_unlocked(directory: &Path) -> StateDir {
         StateDir {
             directory: Some(directory.to_owned()),
+            trust: TrustFiles::new(Some(directory)),
             _lock: None,
         }
     }
@@ -116,27 +121,25 @@ impl StateDir {
         self.directory.as_deref()
     }
 
-    /// Reads `known_peers`. See [`known_peers_file::read_known_peers`].
+    /// Who is known and who is ignored, also with --ephemeral.
+    pub fn trust(&self) -> &TrustFiles {
+        &self.trust
+    }
+
+    /// See [`TrustFiles::read_known_peers`].
     ///
     /// # Errors
     /// Exit status 78: the file exists and can't be read.
     pub fn read_known_peers(&self, warnings: &mut Vec<String>) -> Result<Vec<KnownPeer>, Failure> {
-        match self.directory() {
-            Some(directory) => known_peers_file::read_known_peers(directory, warnings),
-            None => Ok(Vec::new()),
-        }
+        self.trust.read_known_peers(warnings)
     }
 
-    /// Appends a peer to `known_peers`. Returns false if the file is full; the peer is then not
-    /// recorded.
+    /// See [`TrustFiles::append_known_peer`].
     ///
     /// # Errors
     /// The file can't be written.
     pub fn append_known_peer(&self, known: &KnownPeer) -> io::Result<bool> {
-        match self.directory() {
-            Some(directory) => known_peers_file::append_known_peer(directory, known),
-            None => Ok(true),
-        }
+        self.trust.append_known_peer(known)
     }
 
     /// Replaces a file of the core.

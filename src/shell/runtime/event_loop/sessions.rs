@@ -222,7 +222,7 @@ impl EventLoop {
             present,
             now: self.now.wall,
         };
-        let mut result = execute_trust(self.state.directory(), command, &around);
+        let mut result = execute_trust(self.state.trust(), command, &around);
         for entry in result.iter_mut().flatten() {
             entry.misbehaviour = self.node.misbehaviour(&entry.known.id);
         }

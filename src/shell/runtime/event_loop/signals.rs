@@ -46,11 +46,9 @@ impl EventLoop {
     /// stays.
     pub(super) fn reload_known_peers(&mut self) {
         let mut warnings = Vec::new();
-        if self.state.directory().is_some() {
-            match self.state.read_known_peers(&mut warnings) {
-                Ok(known) => self.handle_input(Input::KnownPeers(known)),
-                Err(failure) => warnings.push(failure.message),
-            }
+        match self.state.read_known_peers(&mut warnings) {
+            Ok(known) => self.handle_input(Input::KnownPeers(known)),
+            Err(failure) => warnings.push(failure.message),
         }
         if let Err(warning) = load_ignored(&self.state, &mut self.store) {
             warnings.push(warning);
