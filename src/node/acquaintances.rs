@@ -81,11 +81,19 @@ impl Acquaintances {
 
     /// How well the peer is known, as users see it.
     pub fn familiarity(&self, peer: &PeerId, now: WallTime) -> Familiarity {
-        let is_verified = |it: &Acquaintance| it.trust == TrustLevel::Verified;
-        match self.known.get(peer).is_some_and(is_verified) {
-            true => Familiarity::Verified,
-            false if self.standing(peer, now).rank >= Rank::Known => Familiarity::Known,
-            false => Familiarity::New,
-        }
+        let known = self.known.get(peer);
+        known.map_or(Familiarity::New, |it| {
+            familiarity_of(it.trust, it.first_seen, now)
+        })
+    }
+}
+
+/// How well a key is known that was first linked at this time.
+pub fn familiarity_of(trust: TrustLevel, first_seen: WallTime, now: WallTime) -> Familiarity {
+    let standing = Standing::of_linked(first_seen, trust >= TrustLevel::Bound, now);
+    match trust {
+        TrustLevel::Verified => Familiarity::Verified,
+        _ if standing.rank >= Rank::Known => Familiarity::Known,
+        _ => Familiarity::New,
     }
 }

@@ -488,6 +488,7 @@ pub fn append_trust(entry: &TrustEntry, out: &mut Vec<u8>) {
         line.raw("floods", counts.floods);
         line.raw("forks", counts.forks);
     }
+    line.string("trust", entry.familiarity.as_str());
     line.finish();
 }
 

@@ -209,6 +209,7 @@ pub fn format_trust_table(entries: &[TrustEntry]) -> String {
     for entry in entries {
         let mut row = trust_columns(entry);
         row[1].truncate(SHORT_ID_CHARS);
+        row[2] = entry.describe().to_owned();
         table.push(row);
     }
     align(&table)
@@ -265,7 +266,7 @@ pub fn format_trust_entry(entry: &TrustEntry) -> String {
         "{}~{}: {}, first seen {day}, fingerprint {}{misbehaviour}\n",
         known.nick,
         known.id.short(),
-        entry.state.as_str(),
+        entry.describe(),
         Fingerprint::of(&known.id)
     )
 }

@@ -2,7 +2,7 @@
 use crate::base::event::output::KnownPeer;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector};
 use crate::base::trust::fingerprint::Fingerprint;
-use crate::base::trust::level::TrustLevel;
+use crate::base::trust::level::{Familiarity, TrustLevel};
 use crate::base::trust::misbehaviour::Misbehaviour;
 
 /// What a user requests about known peers.
@@ -104,6 +104,8 @@ pub struct TrustEntry {
     pub known: KnownPeer,
     /// What has become of it.
     pub state: TrustState,
+    /// How well its key is known.
+    pub familiarity: Familiarity,
     /// What it has done wrong, as far as the running program knows.
     pub misbehaviour: Misbehaviour,
 }
@@ -114,7 +116,16 @@ impl TrustEntry {
         TrustEntry {
             known,
             state,
+            familiarity: Familiarity::default(),
             misbehaviour: Misbehaviour::default(),
+        }
+    }
+
+    /// What has become of it, in the words of a person.
+    pub fn describe(&self) -> &'static str {
+        match self.state {
+            TrustState::Known(level) => level.describe(self.familiarity),
+            state => state.as_str(),
         }
     }
 }

@@ -247,7 +247,7 @@ fn trust_speaks_json() {
         r#"{{"type":"trust","sender":"{bob}","username":"bob","name":"bob~{}","state":"bound","since":"20"#,
         bob.short()
     );
-    let end = format!(r#"Z","fingerprint":"{}"}}"#, fingerprint(2));
+    let end = format!(r#"Z","fingerprint":"{}","trust":"known"}}"#, fingerprint(2));
     assert!(
         outcome.out[0].starts_with(&begin) && outcome.out[0].ends_with(&end),
         "{outcome:?}"
@@ -330,7 +330,7 @@ fn trust_can_be_typed() {
         alice.err.wait_for(TIMEOUT, |line| line.contains(what))
     };
     let command = format!("/trust add bob {bob}");
-    let line = answer(&mut alice, &command, ": bound, first seen ");
+    let line = answer(&mut alice, &command, ": known (bound), first seen ");
     assert!(
         line.ends_with(&format!(", fingerprint {}", fingerprint(2))),
         "{line}"

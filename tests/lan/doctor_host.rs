@@ -111,7 +111,10 @@ fn another_key_is_named() {
     trust(&["forget", "bob"]);
     trust(&["add", "bob", &id]);
     let lines = explain(alice, &["10.77.0.2"]);
-    assert!(has_line(&lines, "ok: key: ", ": bound"), "{lines:#?}");
+    assert!(
+        has_line(&lines, "ok: key: ", ": known (bound)"),
+        "{lines:#?}"
+    );
     trust(&["ban", &format!("@{id}")]);
     let lines = explain(alice, &["10.77.0.2"]);
     assert_only(&lines, "key", &["banned", "p2pchat trust unban @"]);

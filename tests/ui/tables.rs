@@ -44,7 +44,7 @@ fn misbehaviour_is_listed() {
     json::append_trust(&entry, &mut json);
     let text = String::from_utf8(json.clone()).expect("UTF-8");
     assert!(
-        text.ends_with(",\"violations\":2,\"floods\":0,\"forks\":1}\n"),
+        text.ends_with(",\"violations\":2,\"floods\":0,\"forks\":1,\"trust\":\"new\"}\n"),
         "{text}"
     );
     let event = json_parser::events::parse_event(&json, None).expect("an event");

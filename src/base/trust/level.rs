@@ -39,6 +39,15 @@ impl TrustLevel {
             TrustLevel::Verified => "verified",
         }
     }
+
+    /// The words of this level for a person: [`Familiarity`], and what the user has decided.
+    pub fn describe(self, familiarity: Familiarity) -> &'static str {
+        match self {
+            TrustLevel::Seen => familiarity.as_str(),
+            TrustLevel::Bound => "known (bound)",
+            level => level.as_str(),
+        }
+    }
 }
 
 /// How well a peer is known. Names alone prove nothing, so users see this beside them.

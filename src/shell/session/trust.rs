@@ -10,6 +10,7 @@ use crate::base::text::bound_name::quote_for_shell;
 use crate::base::time::WallTime;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::base::trust::level::TrustLevel;
+use crate::node::acquaintances::familiarity_of;
 use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
 use crate::shell::state::ignored_file::IGNORED_MAX;
 use crate::shell::state::trust_files::TrustFiles;
@@ -42,6 +43,26 @@ pub fn execute_trust(
     let known = files
         .read_known_peers(&mut Vec::new())
         .map_err(|failure| refuse(ErrorCode::Failed, failure.message))?;
+    let executed = execute(files, known, command, around);
+    executed.map(|entries| entries.into_iter().map(|it| rate(it, around.now)).collect())
+}
+
+/// Says how well the key of an entry is known.
+fn rate(mut entry: TrustEntry, now: WallTime) -> TrustEntry {
+    let level = match entry.state {
+        TrustState::Known(level) => level,
+        _ => entry.known.trust,
+    };
+    entry.familiarity = familiarity_of(level, entry.known.first_seen, now);
+    entry
+}
+
+fn execute(
+    files: &TrustFiles,
+    known: Vec<KnownPeer>,
+    command: &TrustCommand,
+    around: &TrustSurroundings,
+) -> Result<Vec<TrustEntry>, Refusal> {
     let edit = TrustEdit {
         files,
         known,

@@ -126,6 +126,7 @@ fn parse_trust_entry(fields: &Fields<'_>) -> Option<TrustEntry> {
         forks: count("forks"),
     };
     Some(TrustEntry {
+        familiarity: Familiarity::parse(fields.text("trust").unwrap_or_default()),
         misbehaviour,
         ..TrustEntry::new(known, state)
     })

@@ -14,11 +14,13 @@ use super::tcp_attempt::try_connect;
 use crate::base::event::output::KnownPeer;
 use crate::base::text::bound_name::quote_for_shell;
 use crate::base::trust::level::TrustLevel;
+use crate::node::acquaintances::familiarity_of;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::{Failure, quote_truncated};
 use crate::shell::config::options::Options;
 use crate::shell::net::interfaces::list_usable;
 use crate::shell::net::resolver::look_up_within;
+use crate::shell::os::clock::Clock;
 use crate::shell::state::known_peers_file::read_known_peers;
 use crate::shell::state::network_keys::load_network_keys;
 use crate::shell::stdio::stderr::print_warnings;
@@ -282,7 +284,11 @@ fn check_key(linked: &LinkedPeer, endpoint: &Endpoint, known: &[KnownPeer]) -> V
         );
         return vec![Check::finding("key", content, mend)];
     }
-    let level = level.map_or("not known yet", TrustLevel::as_str);
+    let now = Clock::start().now().wall;
+    let of_key = known.iter().filter(|it| it.id == id);
+    let first_seen = of_key.map(|it| it.first_seen).min().unwrap_or(now);
+    let level = level.unwrap_or_default();
+    let level = level.describe(familiarity_of(level, first_seen, now));
     vec![Check::ok(
         "key",
         format!("{name} answers, with the id {id}: {level}"),
