@@ -2,11 +2,13 @@
 use std::borrow::Cow;
 use std::iter;
 
-use unicode_width::UnicodeWidthStr as _;
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::base::event::peer::{Peer, PeerInfo, PeerState};
 use crate::base::guests::guest::{GuestInfo, guest_name};
 use crate::base::name::Room;
+use crate::base::time::WallTime;
 use crate::base::trust::fingerprint::Fingerprint;
 use crate::ui::profile::profile_text::format_profile;
 use crate::ui::sanitize::sanitize;
@@ -14,15 +16,7 @@ use crate::ui::trust_command::TrustEntry;
 
 /// The heading of `p2pchat peers` at a terminal.
 const PEER_HEADING: [&str; 9] = [
-    "NAME",
-    "ID",
-    "ADDRESS",
-    "FOUND",
-    "STATE",
-    "MS",
-    "ROOMS",
-    "LAST SEEN",
-    "KEY",
+    "NAME", "ID", "ADDRESS", "FOUND", "STATE", "MS", "ROOMS", "SEEN", "KEY",
 ];
 /// Number of columns that a script gets. The last one is for people.
 const SCRIPT_COLUMNS: usize = 8;
@@ -32,6 +26,10 @@ const TRUST_HEADING: [&str; 5] = ["NAME", "ID", "STATE", "FIRST SEEN", "MISBEHAV
 const SHORT_ID_CHARS: usize = 8;
 /// Number of blanks between two columns.
 const COLUMN_GAP: usize = 2;
+/// The width of a terminal that does not say it.
+const DEFAULT_COLUMNS: usize = 80;
+/// A cell that is cut keeps this width.
+const CELL_COLUMNS_MIN: usize = 12;
 
 fn format_address(info: &PeerInfo) -> String {
     match (&info.via, info.address) {
@@ -100,29 +98,119 @@ fn guest_columns(info: &GuestInfo) -> Row {
     ]
 }
 
+/// How a table is shown at a terminal.
+pub struct TableView {
+    /// The width of the terminal in columns; 0 if unknown.
+    pub columns: u16,
+    /// The time zone of its user.
+    pub zone: TimeZone,
+    /// The wall time.
+    pub now: WallTime,
+}
+
+impl TableView {
+    /// The time of day; of another day the month and the day, of another year the date.
+    fn short_time(&self, at: WallTime) -> String {
+        let (then, today) = (at.civil(&self.zone), self.now.civil(&self.zone).date());
+        match then.date() {
+            date if date == today => format!("{:02}:{:02}", then.hour(), then.minute()),
+            date if date.year() == today.year() => {
+                format!("{:02}-{:02}", date.month(), date.day())
+            }
+            date => date.to_string(),
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match self.columns {
+            0 => DEFAULT_COLUMNS,
+            columns => columns.into(),
+        }
+    }
+}
+
 /// Formats the answer of `p2pchat peers` for a person: the columns of [`format_peer_rows`] with a
-/// heading, aligned, and with short ids. Empty without peers.
-pub fn format_peer_table(peers: &[PeerInfo], guests: &[GuestInfo]) -> String {
+/// heading, aligned, with short ids and short times. A narrow terminal gets no ids, whose beginning
+/// stands behind the names, and then shorter names, addresses and rooms. Empty without peers.
+pub fn format_peer_table(peers: &[PeerInfo], guests: &[GuestInfo], view: &TableView) -> String {
     if peers.is_empty() && guests.is_empty() {
         return String::new();
     }
-    let mut table = vec![PEER_HEADING.map(str::to_owned)];
-    for mut row in rows(peers, guests) {
+    let mut table = vec![PEER_HEADING.map(str::to_owned).to_vec()];
+    let times = peers.iter().map(|info| info.last_seen);
+    for (mut row, seen) in rows(peers, guests)
+        .into_iter()
+        .zip(times.chain(iter::repeat(None)))
+    {
         row[1].truncate(SHORT_ID_CHARS);
-        table.push(row);
+        if let Some(at) = seen {
+            row[7] = view.short_time(at);
+        }
+        table.push(row.to_vec());
     }
+    fit(&mut table, view.columns());
     align(&table)
 }
 
+/// Shortens the rows of a table of peers to this width, as far as possible.
+fn fit(table: &mut [Vec<String>], columns: usize) {
+    if row_width(table) > columns {
+        table.iter_mut().for_each(|row| drop(row.remove(1)));
+    }
+    for column in [1, 5, 0] {
+        let surplus = row_width(table).saturating_sub(columns);
+        let width = column_width(table, column).saturating_sub(surplus);
+        for row in table.iter_mut().filter(|_| surplus > 0) {
+            // The end of a name is the beginning of its id.
+            let cell = &row[column];
+            let tail = cell
+                .rfind('~')
+                .filter(|_| column == 0)
+                .unwrap_or(cell.len());
+            let (head, tail) = cell.split_at(tail);
+            let head = cut(
+                head,
+                width.max(CELL_COLUMNS_MIN).saturating_sub(tail.width()),
+            );
+            row[column] = head + tail;
+        }
+    }
+}
+
+/// Cuts a text at this width, and marks that.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    for c in text.chars() {
+        if cut.width() + c.width().unwrap_or(0) >= columns {
+            break;
+        }
+        cut.push(c);
+    }
+    cut + "…"
+}
+
+fn column_width(table: &[Vec<String>], column: usize) -> usize {
+    let cells = table.iter().map(|row| row[column].width());
+    cells.max().unwrap_or(0)
+}
+
+fn row_width(table: &[Vec<String>]) -> usize {
+    let count = table.first().map_or(0, Vec::len);
+    let cells = (0..count).map(|column| column_width(table, column) + COLUMN_GAP);
+    cells.sum::<usize>().saturating_sub(COLUMN_GAP)
+}
+
 /// Pads the cells of each column to the same width.
-fn align<const N: usize>(table: &[[String; N]]) -> String {
+fn align(table: &[Vec<String>]) -> String {
     let mut out = String::new();
     for row in table {
         for (column, cell) in row.iter().enumerate() {
-            let cells = table.iter().map(|row| row[column].width());
-            let width = cells.max().unwrap_or(0) + COLUMN_GAP;
             out.push_str(cell);
             if column + 1 < row.len() {
+                let width = column_width(table, column) + COLUMN_GAP;
                 out.extend(iter::repeat_n(' ', width - cell.width()));
             }
         }
@@ -205,12 +293,14 @@ pub fn format_trust_table(entries: &[TrustEntry]) -> String {
     if entries.is_empty() {
         return String::new();
     }
-    let mut table = vec![TRUST_HEADING.map(str::to_owned)];
+    let mut table = vec![TRUST_HEADING.map(str::to_owned).to_vec()];
     for entry in entries {
         let mut row = trust_columns(entry);
         row[1].truncate(SHORT_ID_CHARS);
         row[2] = entry.describe().to_owned();
-        table.push(row);
+        // The day will do.
+        row[3].truncate("2026-11-21".len());
+        table.push(row.to_vec());
     }
     align(&table)
 }

@@ -1,16 +1,19 @@
 //! Guests: as text, as JSON lines and back, and the words of LSNP's users.
+use jiff::tz::TimeZone;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::guests::guest::GuestInfo;
 use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::interface::FoundVia;
 use p2pchat::base::name::{Nick, PeerSelector, Room};
 use p2pchat::base::presence::profile::{Avatar, Profile};
+use p2pchat::base::time::WallTime;
 use p2pchat::ui::guests::lsnp_commands::{LsnpCommands, LsnpLine};
 use p2pchat::ui::line_filter::LineFilter;
 use p2pchat::ui::line_format::LineFormat;
 use p2pchat::ui::session_event::EventKind;
+use p2pchat::ui::tables::{self, TableView};
 use p2pchat::ui::text::TextRenderer;
-use p2pchat::ui::{json, json_parser, tables};
+use p2pchat::ui::{json, json_parser};
 
 use super::support::{event, identity, peer, wall_time};
 
@@ -150,7 +153,12 @@ fn guests_are_listed_behind_peers() {
     assert_eq!(tables::format_peer_rows(&[], &[info()]), row);
     let users = tables::format_users(&[], &[info()]);
     assert_eq!(users, "guest/zed  known   #lsnp  10.0.0.7:9000\n");
-    assert!(tables::format_peer_table(&[], &[info()]).contains("guest/zed"));
+    let view = TableView {
+        columns: 80,
+        zone: TimeZone::UTC,
+        now: WallTime::default(),
+    };
+    assert!(tables::format_peer_table(&[], &[info()], &view).contains("guest/zed"));
     let mut gone = info();
     gone.is_gone = true;
     gone.profile = Profile::new("Zed Z", "busy", Avatar::new("image/png", "YQ=="));

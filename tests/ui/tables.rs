@@ -1,9 +1,13 @@
 //! The tables of peers and rooms, for scripts and for people.
 
+use jiff::tz::TimeZone;
 use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
-use p2pchat::base::name::Nick;
+use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::presence::away::AwayText;
-use p2pchat::ui::tables;
+use p2pchat::base::time::WallTime;
+use p2pchat::base::trust::level::Familiarity;
+use p2pchat::ui::tables::{self, TableView};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::support::{bob_info, identity, short};
 
@@ -15,7 +19,6 @@ const SEEN: &str = "2026-11-21T10:31:04.123Z";
 #[test]
 fn misbehaviour_is_listed() {
     use p2pchat::base::event::output::KnownPeer;
-    use p2pchat::base::time::WallTime;
     use p2pchat::base::trust::level::TrustLevel;
     use p2pchat::base::trust::misbehaviour::Misbehaviour;
     use p2pchat::ui::session_event::EventKind;
@@ -51,6 +54,58 @@ fn misbehaviour_is_listed() {
     assert!(matches!(event.kind, EventKind::Trust(parsed) if parsed == entry));
 }
 
+/// A terminal of this width, on the day on which [`bob_info`] was last heard.
+fn view(columns: u16) -> TableView {
+    TableView {
+        columns,
+        zone: TimeZone::UTC,
+        now: WallTime::parse("2026-11-21T23:00:00.000Z").expect("a time"),
+    }
+}
+
+/// Usual rows fit 80 columns, also if the terminal does not say its width. What is longer is cut by
+/// columns, as far as somebody can still read it, and a name keeps the beginning of its id.
+#[test]
+fn a_table_of_peers_fits_the_terminal() {
+    let b = short(2);
+    let usual = PeerInfo {
+        address: Some("192.168.100.17:9999".parse().expect("an address")),
+        rooms: vec![Room::general()],
+        familiarity: Familiarity::Verified,
+        ..bob_info()
+    };
+    for columns in [0, 80] {
+        assert_eq!(
+            tables::format_peer_table(std::slice::from_ref(&usual), &[], &view(columns)),
+            format!(
+                "NAME      ADDRESS              FOUND      STATE   MS   ROOMS     SEEN   KEY\n\
+                 bob~{b}  192.168.100.17:9999  multicast  linked  0.3  #general  10:31  verified\n"
+            )
+        );
+    }
+    let long = PeerInfo {
+        peer: Peer {
+            nick: Nick::new(&"日本".repeat(16)).expect("a name"),
+            ..bob_info().peer
+        },
+        address: Some(
+            "[fe80::445:17ff:fed6:6766%2]:9999"
+                .parse()
+                .expect("an address"),
+        ),
+        last_seen: WallTime::parse("2026-11-20T10:31:04.123Z"),
+        ..usual
+    };
+    for columns in [80, 120] {
+        let table = tables::format_peer_table(std::slice::from_ref(&long), &[], &view(columns));
+        for line in table.lines() {
+            assert!(line.width() <= columns.into(), "{table}");
+        }
+        assert!(table.contains(&format!("…~{b}  ")), "{table}");
+        assert!(table.contains("  11-20  "), "{table}");
+    }
+}
+
 /// `peers` prints columns separated by tabs; `/users` and `/rooms` are for people.
 #[test]
 fn peer_and_room_tables_have_the_form_of_the_contract() {
@@ -79,14 +134,14 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
     };
     let prefix = &id.to_string()[..8];
     assert_eq!(
-        tables::format_peer_table(&[bob_info(), wide], &[]),
+        tables::format_peer_table(&[bob_info(), wide], &[], &view(120)),
         format!(
-            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS          LAST SEEN                 KEY\n\
-             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops  {SEEN}  known\n\
-             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops  {SEEN}  known\n"
+            "NAME       ID        ADDRESS        FOUND      STATE   MS   ROOMS          SEEN   KEY\n\
+             bob~{b}   {prefix}  10.0.0.7:9999  multicast  linked  0.3  #general,#ops  10:31  known\n\
+             日本~{b}  {prefix}  -              multicast  linked  0.3  #general,#ops  10:31  known\n"
         )
     );
-    assert_eq!(tables::format_peer_table(&[], &[]), "");
+    assert_eq!(tables::format_peer_table(&[], &[], &view(120)), "");
     assert_eq!(
         tables::format_users(&[bob_info()], &[]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms  (known)\n")

@@ -7,14 +7,16 @@ use crate::base::guests::guest::GuestInfo;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::trust::level::HAS_TRUST;
+use crate::shell::os::time_zone::local_time_zone;
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
 use crate::shell::session::frontend::picture::save_picture;
+use crate::shell::stdio::terminal;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
 use crate::ui::session_event::{Done, EventKind, SessionEvent, StoredLines};
-use crate::ui::tables;
+use crate::ui::tables::{self, TableView};
 use crate::ui::trust_command::{TrustCommand, TrustEntry};
 
 impl Frontend {
@@ -55,7 +57,14 @@ impl Frontend {
         if lists_peers(&pending.kind) {
             let (peers, guests) = listed(&reply);
             let table = match (self.exit_policy.mode, self.is_stdout_terminal) {
-                (SessionMode::Peers, true) => tables::format_peer_table(&peers, &guests),
+                (SessionMode::Peers, true) => {
+                    let view = TableView {
+                        columns: terminal::width_columns(),
+                        zone: local_time_zone(),
+                        now: self.today,
+                    };
+                    tables::format_peer_table(&peers, &guests, &view)
+                }
                 (SessionMode::Peers, false) => tables::format_peer_rows(&peers, &guests),
                 _ => tables::format_users(&peers, &guests),
             };
