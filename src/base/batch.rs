@@ -27,7 +27,8 @@ use super::batch_content::{
 };
 use super::batch_fields::{BatchFields, CONTENT_FIELD};
 use super::batch_layout::{
-    BatchLayout, HEADER_MAX_BYTES, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD, content_hash,
+    BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_END,
+    SIGNATURE_FIELD, checked_proof, content_hash, stored_check,
 };
 use super::domain;
 use super::hex;
@@ -49,14 +50,6 @@ pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
 /// Largest sequence, Lamport number and duration: 2^53 − 1. JSON implementations agree on all
 /// integers up to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
-
-/// The bytes after the signature.
-const SIGNATURE_END: &str = "\"}";
-/// The JSON before the checksum of a stored batch. The bytes of `SIGNATURE_END` follow it.
-const CHECK_FIELD: &str = ",\"check\":\"";
-/// Number of hex digits in that checksum. It is the beginning of a hash, and detects damage. A
-/// damaged line passes for undamaged with a probability of 2^-32.
-const CHECK_DIGITS: usize = 8;
 
 /// Identifies a log: all lines of one author to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,6 +158,8 @@ pub struct Batch {
     /// The hash that the author signs. It covers the network tag, the header, and the hash of the
     /// content. The next batch of the log repeats it in its field `previous`.
     pub hash: Hash,
+    /// How we know that the author made the batch.
+    pub proof: Proof,
     bytes: Vec<u8>,
     content: Content,
     /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
@@ -239,6 +234,7 @@ impl Batch {
             count,
             request: None,
             hash,
+            proof: Proof::Signature,
             bytes: json,
             content: Content::At(content),
             plaintext: draft.sealed.map(|_| draft.lines.clone()),
@@ -323,9 +319,12 @@ impl Batch {
         // An earlier version may have stored such a batch. Its lines remain readable.
         let is_unstorable = !stored && (layout.header_end > HEADER_MAX_BYTES || has_control(text));
         let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
-        let is_undamaged = !stored || has_valid_check(&hash, &text[layout.signature..], &fields);
+        let proof = match stored {
+            true => checked_proof(&hash, &text[layout.signature..], &fields),
+            false => Some(Proof::None),
+        };
         // No signature covers the readable lines of a direct message.
-        if !is_undamaged && fields.check.is_some() && fields.plain.is_some() {
+        if proof.is_none() && fields.check.is_some() && fields.plain.is_some() {
             return None;
         }
         let batch = Batch {
@@ -342,6 +341,7 @@ impl Batch {
             count: fields.count,
             request: fields.request.and_then(|raw| RequestId::parse(raw.get())),
             hash,
+            proof: proof.unwrap_or(Proof::Signature),
             content: match layout.content {
                 _ if is_unstorable => Content::Unstorable,
                 Some(content) => Content::At(content),
@@ -354,7 +354,20 @@ impl Batch {
                 bytes
             },
         };
-        (is_undamaged || batch.is_signed()).then_some((batch, local))
+        (proof.is_some() || batch.is_signed()).then_some((batch, local))
+    }
+
+    /// Whether the batch may be sent to a peer. Whoever receives it without the batches behind it
+    /// verifies its signature. So the signature of a batch that the chain proves is verified now.
+    pub fn is_sendable(&self) -> bool {
+        self.proof == Proof::Signature || self.is_signed()
+    }
+
+    /// Whether `next` follows this batch in its log, and names its hash.
+    pub fn is_before(&self, next: &Batch) -> bool {
+        self.log == next.log
+            && self.last_sequence() + 1 == next.sequence
+            && next.previous == Some(self.hash)
     }
 
     /// Decodes the author's key, and verifies the signature.
@@ -410,7 +423,7 @@ impl Batch {
             out.extend_from_slice(b",\"plain\":");
             write_json_lines(out, plain);
         }
-        let check = stored_check(&self.hash, &out[signature..]);
+        let check = stored_check(&self.hash, &out[signature..], self.proof);
         out.extend_from_slice(CHECK_FIELD.as_bytes());
         out.extend_from_slice(&check);
         out.extend_from_slice(SIGNATURE_END.as_bytes());
@@ -491,26 +504,6 @@ impl Batch {
 /// batches never hash the same bytes.
 fn batch_hash(network: &NetworkTag, header: &[u8], content_hash: &Hash) -> Hash {
     Hash::of(&[domain::BATCH, &network.0, header, &content_hash.0])
-}
-
-/// The checksum of a stored batch. `hash` covers the line up to the signature. `rest`: the bytes
-/// from the signature on, up to the checksum's own field.
-fn stored_check(hash: &Hash, rest: &[u8]) -> [u8; CHECK_DIGITS] {
-    let mut digits = [0; CHECK_DIGITS];
-    let check = Hash::of(&[domain::LINE, &hash.0, rest]).to_string();
-    digits.copy_from_slice(&check.as_bytes()[..CHECK_DIGITS]);
-    digits
-}
-
-/// Does a stored line have the checksum of its bytes? `rest`: the line from the signature on.
-fn has_valid_check(hash: &Hash, rest: &str, fields: &BatchFields) -> bool {
-    let covered = fields.check.and_then(|check| {
-        let rest = rest.strip_suffix(SIGNATURE_END)?;
-        let covered = rest.strip_suffix(check)?.strip_suffix(CHECK_FIELD)?;
-        Some((covered, check))
-    });
-    covered
-        .is_some_and(|(covered, check)| stored_check(hash, covered.as_bytes()) == check.as_bytes())
 }
 
 /// Appends the header of a batch with `count` lines: the JSON before the content.

@@ -1,5 +1,5 @@
 //! Where the parts of a batch lie in its JSON: the header, then the content or its hash, then the
-//! signature.
+//! signature, and in the store a checksum.
 //!
 //! ```text
 //! {"type":"chat",…,"content":"good day","salt":"0123456789abcdef","signature":"…"}
@@ -27,8 +27,28 @@ const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
 pub(super) const SIGNATURE_FIELD: &str = "\",\"signature\":\"";
 /// Number of characters of a signature: 64 bytes in unpadded base64.
 pub(super) const SIGNATURE_CHARS: usize = 86;
+/// The bytes after the signature.
+pub(super) const SIGNATURE_END: &str = "\"}";
+/// The JSON before the checksum of a stored batch. The bytes of `SIGNATURE_END` follow it.
+pub(super) const CHECK_FIELD: &str = ",\"check\":\"";
+/// Number of hex digits in that checksum. It is the beginning of a hash, and detects damage. A
+/// damaged line passes for undamaged with a probability of 2^-32.
+const CHECK_DIGITS: usize = 8;
 /// The beginning of [`CONTENT_FIELD`] and of [`CONTENT_HASH_FIELD`].
 const CONTENT_PREFIX: &[u8] = b",\"content";
+
+/// How we know that the author made a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// We do not know yet.
+    None,
+    /// The signature is valid.
+    Signature,
+    /// A later batch of the log has a valid signature, and the chain of hashes leads from it to
+    /// this batch. Nobody has verified the signature of this batch, and the chain does not cover
+    /// it: see [`Batch::is_sendable`](super::batch::Batch::is_sendable).
+    Chain,
+}
 
 /// The parts of a batch, as offsets in its JSON.
 pub(super) struct BatchLayout {
@@ -94,4 +114,28 @@ pub fn identifying_parts(json: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// unknown salt prevents others from confirming a guess of the content.
 pub(super) fn content_hash(salt: u64, content: &[u8]) -> Hash {
     Hash::of(&[domain::CONTENT, &salt.to_be_bytes(), content])
+}
+
+/// The checksum of a stored batch. `hash` covers the line up to the signature. `rest`: the bytes
+/// from the signature on, up to the checksum's own field. The checksum also tells the proof.
+pub(super) fn stored_check(hash: &Hash, rest: &[u8], proof: Proof) -> [u8; CHECK_DIGITS] {
+    let domain = match proof {
+        Proof::Signature => domain::LINE,
+        Proof::Chain | Proof::None => domain::CHAINED_LINE,
+    };
+    let mut digits = [0; CHECK_DIGITS];
+    let check = Hash::of(&[domain, &hash.0, rest]).to_string();
+    digits.copy_from_slice(&check.as_bytes()[..CHECK_DIGITS]);
+    digits
+}
+
+/// The proof of a stored batch, as its checksum says. `None`: it has no valid checksum. `rest`: the
+/// line from the signature on.
+pub(super) fn checked_proof(hash: &Hash, rest: &str, fields: &BatchFields) -> Option<Proof> {
+    let check = fields.check?;
+    let rest = rest.strip_suffix(SIGNATURE_END)?;
+    let covered = rest.strip_suffix(check)?.strip_suffix(CHECK_FIELD)?;
+    [Proof::Signature, Proof::Chain]
+        .into_iter()
+        .find(|proof| stored_check(hash, covered.as_bytes(), *proof) == check.as_bytes())
 }

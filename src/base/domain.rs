@@ -10,6 +10,8 @@ pub const BEACON_KEY: &[u8] = b"p2pchat beacon key 2\0";
 pub const BEACON_NONCE: &[u8] = b"p2pchat beacon nonce 2\0";
 /// A room in a beacon.
 pub const BEACON_ROOM: &[u8] = b"p2pchat beacon room 2\0";
+/// The checksum of a stored batch that only the chain of hashes proves.
+pub const CHAINED_LINE: &[u8] = b"p2pchat chained line 2\0";
 /// The check sum of a connection code.
 pub const CODE: &[u8] = b"p2pchat code 2\0";
 /// The content of a batch, with its salt.

@@ -498,6 +498,7 @@ impl Context {
     /// If we are not the author, first queues the author's clock, if it is known. A link gets the
     /// clock of each run of an author only once.
     pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
+        debug_assert!(batch.is_sendable(), "a false signature must not be sent");
         let author = batch.log.author;
         if author != self.own_id()
             && let Some(known) = self.author_clocks.find(&author, batch.run)

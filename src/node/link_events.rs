@@ -47,17 +47,19 @@ impl Node {
                     LinkEvent::Message(stream, message) => {
                         self.handle_message(stream, message, &mut events)
                     }
-                    LinkEvent::Batch(stream, bytes) => {
+                    LinkEvent::Batches(stream, batches) => {
                         // Most links bring only lines of their own peers.
                         self.typists.end(&mut self.ctx, stream);
                         let (ctx, logs) = (&mut self.ctx, &mut self.logs);
                         let receipts = &mut self.delivery_tracker;
                         let outcome = self
                             .replication
-                            .handle_batch(ctx, logs, receipts, stream, bytes);
-                        match outcome {
-                            Ok(author) => self.observe_author(author),
-                            Err(_) => liveness::close_violation(&mut self.ctx, stream, &mut events),
+                            .handle_batches(ctx, logs, receipts, stream, batches);
+                        for author in outcome.authors.iter() {
+                            self.observe_author(author);
+                        }
+                        if outcome.is_violation {
+                            liveness::close_violation(&mut self.ctx, stream, &mut events);
                         }
                     }
                     LinkEvent::DuplicateIdentity(duplicate) => {
@@ -132,8 +134,8 @@ impl Node {
     }
 
     /// Records that a send-only peer says something under the name that it claims.
-    fn observe_author(&mut self, author: Option<PeerId>) {
-        let link = author.and_then(|author| self.ctx.link_to(&author));
+    fn observe_author(&mut self, author: &PeerId) {
+        let link = self.ctx.link_to(author);
         if let Some(link) = link.filter(|link| link.is_send_only()) {
             let peer = link.peer.clone();
             self.known_peers.observe(&mut self.ctx, &peer);
@@ -238,7 +240,7 @@ impl Node {
             Message::ProfileReply(reply) => self.profiles.handle_reply(ctx, stream, &reply),
             Message::Typing { target } => {
                 self.typists.handle_typing(ctx, stream, &target);
-                self.observe_author(Some(peer));
+                self.observe_author(&peer);
             }
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {

@@ -63,7 +63,8 @@
 //!
 //! 14. Answer each [`Output::Load`](crate::Output::Load) with one
 //!     [`Input::Loaded`](crate::Input::Loaded), also if nothing can be read. Other inputs may come
-//!     before the answer.
+//!     before the answer. Leave out each batch that is not
+//!     [sendable](crate::Batch::is_sendable), and report its lines as lost.
 //! 15. Evict lines of our own logs only below
 //!     [`Node::retention_floor`](crate::Node::retention_floor). Report evicted lines with
 //!     [`Input::Evicted`](crate::Input::Evicted). Report lines that the disk has lost with

@@ -2,7 +2,7 @@
 use p2pchat::base::batch::{
     Batch, LocalFields, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch,
 };
-use p2pchat::base::batch_layout::HEADER_MAX_BYTES;
+use p2pchat::base::batch_layout::{HEADER_MAX_BYTES, Proof};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
@@ -413,6 +413,31 @@ fn a_damaged_stored_line_never_passes_for_another_batch() {
     let earlier = format!("{earlier}}}");
     let parse = |line: &str| Batch::parse_stored(line.as_bytes(), &NETWORK).is_ok();
     assert!(parse(&earlier) && !parse(&earlier.replace("day", "dax")));
+}
+
+/// The checksum of a stored line tells whether a signature was verified. If it was not, it may be
+/// false.
+#[test]
+fn a_stored_line_tells_how_its_batch_is_proven() {
+    let signed = batch(&["good day"]);
+    for (proof, check) in [(Proof::Signature, "68683023"), (Proof::Chain, "6f3cc5ca")] {
+        let mut falsified = batches::falsified(&signed);
+        falsified.proof = proof;
+        let mut stored = Vec::new();
+        falsified.write_stored(LocalFields::default(), &mut stored);
+        let line = stored.strip_suffix(b"\n").expect("a line");
+        let text = std::str::from_utf8(line).expect("JSON");
+        assert!(
+            text.ends_with(&format!(",\"check\":\"{check}\"}}")),
+            "{text}"
+        );
+        let (read, _) = Batch::parse_stored(line, &NETWORK).expect("a stored batch");
+        assert_eq!(read.proof, proof);
+        assert_eq!(read.is_sendable(), proof == Proof::Signature);
+        let mut whole = signed.clone();
+        whole.proof = proof;
+        assert!(whole.is_sendable());
+    }
 }
 
 /// The id of a client's request is stored beside its lines, as the client wrote it, and not sent.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch_layout::Proof;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::event::peer::Peer;
@@ -97,6 +98,7 @@ fn stored_batches() -> Vec<Stored> {
     // A carrier can't open what it carries.
     let sealed = carried.batch.as_bytes().to_vec();
     carried.batch = Batch::parse(sealed, &carried.network).expect("a batch");
+    carried.batch.proof = Proof::Signature;
     vec![
         Stored::new(&rooms[0], "2026-11-21T10:31:04.123Z", [false; 3]),
         Stored::new(&rooms[2], "2026-11-21T10:31:04.201Z", [true; 3]),

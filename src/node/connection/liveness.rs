@@ -79,8 +79,9 @@ pub enum LinkEvent {
     DuplicateIdentity(DuplicateIdentity),
     /// A message arrived on a link.
     Message(StreamId, Message),
-    /// A batch arrived on a link. The bytes are exactly those that the author signed and sent.
-    Batch(StreamId, Vec<u8>),
+    /// Batches arrived on a link, one after another. The bytes of each are exactly those that the
+    /// author signed and sent.
+    Batches(StreamId, Vec<Vec<u8>>),
     /// A link ended.
     Down(ClosedLink),
     /// A dial or a handshake became no link. The number of its stream is never used again.
@@ -137,7 +138,10 @@ pub fn handle_bytes(
 pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEvent>) {
     for frame in frames {
         match frame.kind {
-            FrameKind::Batch => events.push(LinkEvent::Batch(stream, frame.payload)),
+            FrameKind::Batch => match events.last_mut() {
+                Some(LinkEvent::Batches(_, batches)) => batches.push(frame.payload),
+                _ => events.push(LinkEvent::Batches(stream, vec![frame.payload])),
+            },
             FrameKind::Message => events.push(LinkEvent::Message(
                 stream,
                 Message::parse(&frame.payload).unwrap_or(Message::Unknown),

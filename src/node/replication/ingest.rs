@@ -6,16 +6,18 @@
 //! applies to an unstorable batch, so that the lines after it arrive.
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch_layout::Proof;
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::missing_lines::gap_notice;
+use crate::base::table::SortedSet;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::carrying::carriers::{
-    can_receive_over, claimant, find_place_to_carry, is_for_us, source_over,
+    can_receive_over, claimant, destinations, find_place_to_carry, is_for_us, source_over,
 };
 use crate::node::replication::carrying::recipient_requests::begins_lacked_lines;
 use crate::node::replication::delivery::DeliveryTracker;
@@ -30,7 +32,16 @@ use crate::wire::sealed;
 
 /// The peer broke the protocol, so its link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProtocolViolation;
+struct ProtocolViolation;
+
+/// What became of the batches of one turn.
+#[derive(Default)]
+pub struct HandledBatches {
+    /// Whose lines the valid batches claim to be.
+    pub authors: SortedSet<PeerId>,
+    /// A batch is invalid, so the link must end. The batches behind it are ignored.
+    pub is_violation: bool,
+}
 
 /// How a batch fits into the stored range of its log.
 #[derive(PartialEq, Eq)]
@@ -71,24 +82,80 @@ enum BatchAction {
 }
 
 impl Replication {
-    /// Handles the bytes of a batch that arrived over a link. Returns whose lines they claim to be.
-    pub fn handle_batch(
+    /// Handles batches that arrived over a link in one turn, each with its bytes. Those before an
+    /// invalid one count.
+    pub fn handle_batches(
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
-        bytes: Vec<u8>,
-    ) -> Result<Option<PeerId>, ProtocolViolation> {
+        batches: Vec<Vec<u8>>,
+    ) -> HandledBatches {
+        let mut handled = HandledBatches::default();
         if !ctx.links.contains_key(&stream) {
-            return Ok(None);
+            return handled;
         }
-        ctx.counters.batches_received += 1;
-        let batch = Batch::parse(bytes, &ctx.network).map_err(|_| ProtocolViolation)?;
-        let author = batch.log.author;
-        let outcome = match self.progress.get(stream, &batch.log).fetch() {
+        ctx.counters.batches_received += batches.len() as u64;
+        let mut parsed: Vec<Batch> = Vec::with_capacity(batches.len());
+        for bytes in batches {
+            match Batch::parse(bytes, &ctx.network) {
+                Ok(batch) => parsed.push(batch),
+                Err(_) => {
+                    handled.is_violation = true;
+                    break;
+                }
+            }
+        }
+        for chain in parsed.chunk_by_mut(|a, b| a.is_before(b) && !b.is_withheld()) {
+            self.verify_chain(ctx, stream, chain);
+        }
+        for batch in parsed {
+            let author = batch.log.author;
+            let outcome = self.handle_batch(ctx, logs, delivery, stream, batch);
+            if outcome.is_err() {
+                handled.is_violation = true;
+                break;
+            }
+            handled.authors.insert(author);
+        }
+        handled
+    }
+
+    /// Verifies consecutive batches of a log by the signature of the last one. If it is false, each
+    /// batch is verified by its own when its place in the log is known.
+    ///
+    /// A log that others get from us live is verified batch by batch, since each batch is passed on
+    /// at once. So is a log to a peer, because we may have room for a part of the batches only. A
+    /// store in memory keeps no batch that may have to be removed.
+    fn verify_chain(&mut self, ctx: &Context, stream: StreamId, chain: &mut [Batch]) {
+        let [before @ .., last] = chain else {
+            return;
+        };
+        if before.is_empty()
+            || last.log.target.room().is_none()
+            || ctx.is_ephemeral
+            || self.is_forwarded(ctx, stream, &last.log)
+            || self.verify(ctx, stream, last).is_err()
+        {
+            return;
+        }
+        for batch in before {
+            batch.proof = Proof::Chain;
+        }
+    }
+
+    fn handle_batch(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        delivery: &mut DeliveryTracker,
+        stream: StreamId,
+        mut batch: Batch,
+    ) -> Result<(), ProtocolViolation> {
+        match self.progress.get(stream, &batch.log).fetch() {
             FetchState::Comparing(bisection) if bisection.is_answered_by(&batch) => {
-                self.verify(ctx, stream, &batch)?;
+                self.verify(ctx, stream, &mut batch)?;
                 fork_repair::load_for_comparison(ctx, &mut self.progress, stream, &batch);
                 Ok(())
             }
@@ -96,7 +163,7 @@ impl Replication {
                 let line = *line;
                 match batch.log.author == ctx.own_id() {
                     true => self.take_own_batch(ctx, logs, delivery, stream, batch, line),
-                    false => self.take_evidence(ctx, logs, stream, &batch),
+                    false => self.take_evidence(ctx, logs, stream, &mut batch),
                 }
             }
             FetchState::Requested(request) => {
@@ -109,8 +176,7 @@ impl Replication {
             | FetchState::EvidenceWanted(_)
             | FetchState::Comparing(_)
             | FetchState::Refused => self.receive(ctx, logs, delivery, stream, batch, None),
-        };
-        outcome.map(|()| Some(author))
+        }
     }
 
     /// Handles a batch that was not requested for a comparison. `requested_from`: sequence of the
@@ -121,7 +187,7 @@ impl Replication {
         logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
-        batch: Batch,
+        mut batch: Batch,
         requested_from: Option<u64>,
     ) -> Result<(), ProtocolViolation> {
         let key = LinkLog::new(stream, &batch.log);
@@ -137,7 +203,7 @@ impl Replication {
                 self.schedule_ack(stream, &batch.log, 1);
             }
             BatchAction::FillGap => {
-                self.verify(ctx, stream, &batch)?;
+                self.verify(ctx, stream, &mut batch)?;
                 if batch.is_unstorable() {
                     let now = ctx.now.time;
                     self.gaps.pass_over(&mut self.progress, now, &batch);
@@ -148,11 +214,13 @@ impl Replication {
                 }
             }
             BatchAction::ReportFork => {
-                self.verify(ctx, stream, &batch)?;
+                self.verify(ctx, stream, &mut batch)?;
                 self.handle_fork(ctx, logs, &key, &batch);
             }
             action @ (BatchAction::Append | BatchAction::Restart) => {
-                self.verify(ctx, stream, &batch)?;
+                if batch.proof == Proof::None {
+                    self.verify(ctx, stream, &mut batch)?;
+                }
                 let is_restart = action == BatchAction::Restart;
                 let mut verdict = self.judge(ctx, logs, stream, &batch);
                 if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
@@ -194,7 +262,7 @@ impl Replication {
         ctx: &mut Context,
         logs: &mut Logs,
         stream: StreamId,
-        batch: &Batch,
+        batch: &mut Batch,
     ) -> Result<(), ProtocolViolation> {
         self.progress
             .set_fetch(stream, &batch.log, FetchState::Idle);
@@ -216,10 +284,10 @@ impl Replication {
         logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
-        batch: Batch,
+        mut batch: Batch,
         line: u64,
     ) -> Result<(), ProtocolViolation> {
-        self.verify(ctx, stream, &batch)?;
+        self.verify(ctx, stream, &mut batch)?;
         let (log, last) = (&batch.log, batch.last_sequence());
         if logs.is_current(ctx, log) {
             if last <= logs.high(log) {
@@ -275,20 +343,35 @@ impl Replication {
         }
     }
 
-    /// Verifies the signature of a batch. If the author is linked over `stream`, uses the key that
-    /// the link has decoded already.
+    /// Verifies the signature of a batch, unless that was done. If the author is linked over
+    /// `stream`, uses the key that the link has decoded already.
     fn verify(
         &mut self,
         ctx: &Context,
         stream: StreamId,
-        batch: &Batch,
+        batch: &mut Batch,
     ) -> Result<(), ProtocolViolation> {
+        if batch.proof == Proof::Signature {
+            return Ok(());
+        }
         let link = ctx.links.get(&stream);
         let is_signed = match link.filter(|link| link.peer.id == batch.log.author) {
             Some(link) => batch.verify(&link.verifying_key),
             None => self.author_keys.verify(batch),
         };
-        is_signed.then_some(()).ok_or(ProtocolViolation)
+        if !is_signed {
+            return Err(ProtocolViolation);
+        }
+        batch.proof = Proof::Signature;
+        Ok(())
+    }
+
+    /// Whether another link than `stream` gets new batches of this log.
+    fn is_forwarded(&self, ctx: &Context, stream: StreamId, log: &LogId) -> bool {
+        let others = destinations(ctx, log).into_iter();
+        others
+            .filter(|other| *other != stream)
+            .any(|other| self.is_requested(other, log))
     }
 
     /// Handles a verified batch that contradicts ours. Keeps our batch, and never requests the log

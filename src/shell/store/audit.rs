@@ -36,6 +36,8 @@ pub struct AuditRequest {
     /// The reports of damage that is still in the segments. What the disk can't read is not found
     /// again.
     pub known_damage: Vec<DamageReport>,
+    /// Batches whose signature is false. They count as damaged.
+    pub false_batches: Vec<Position>,
 }
 
 /// The result of an audit.
@@ -137,9 +139,9 @@ impl AuditRequest {
                 Err(error) if is_shortage(&error) => return Err(error),
                 Err(error) => break Some(error),
             }
+            let position = reader.line_position();
             match StoredLine::parse(&reader.file_line(), &self.network) {
-                StoredLine::Batch(batch, _) => {
-                    let position = reader.line_position();
+                StoredLine::Batch(batch, _) if !self.is_false(position) => {
                     let bytes = reader.line().len() as u64 + 1;
                     // Batches that were appended since are not in the counted bytes.
                     if position < self.end && batch.log.target.room() == self.folder.room().as_ref()
@@ -154,9 +156,8 @@ impl AuditRequest {
                     }
                 }
                 StoredLine::Other => {}
-                StoredLine::Damaged => {
-                    let at = reader.line_position();
-                    let was_printed = self.printed.is_some_and(|printed| at < printed);
+                StoredLine::Damaged | StoredLine::Batch(..) => {
+                    let was_printed = self.printed.is_some_and(|printed| position < printed);
                     lines.add(&reader.file_line(), was_printed);
                 }
             }
@@ -176,6 +177,11 @@ impl AuditRequest {
             lines,
             error,
         }))
+    }
+
+    fn is_false(&self, at: Position) -> bool {
+        let mut found = self.false_batches.iter();
+        found.any(|it| (it.segment, it.offset) == (at.segment, at.offset))
     }
 
     /// Adds the lines of `wanted` that are in none of the runs to `lost`.

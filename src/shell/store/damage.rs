@@ -1,5 +1,6 @@
 //! Damaged lines of segments: what counts as damaged, where it is set aside, and how it is
 //! reported.
+use std::cell::RefCell;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::batch_layout::identifying_parts;
+use crate::base::event::load::Position;
 use crate::base::identity::NetworkTag;
 use crate::base::table::SortedMap;
 use crate::shell::os::descriptors::is_shortage;
@@ -26,6 +28,8 @@ const DAMAGED_EXTENSION: &str = "damaged";
 const PRINTED_EXTENSION: &str = "printed.damaged";
 /// Maximum number of parts by which damaged lines of one folder are recognized. A line has two.
 const PRINTED_PARTS_MAX: usize = 512;
+/// Maximum number of batches with a false signature that one audit sets aside.
+const FALSE_BATCHES_MAX: usize = 64;
 /// Prefix of every line that the store writes.
 const TYPE_PREFIX: &[u8] = b"{\"type\":\"";
 /// A line with this field is a batch, even if its type is damaged.
@@ -127,6 +131,27 @@ impl DamagedLines {
     }
 }
 
+/// Batches that the chain of hashes proves, and whose signature is false. No peer would accept
+/// them. So they count as damaged, and are requested from peers.
+#[derive(Default)]
+pub struct FalseBatches(RefCell<Vec<Position>>);
+
+impl FalseBatches {
+    /// Adds the batch at this position, for the next audit. At most `FALSE_BATCHES_MAX` are kept.
+    /// Later reads find the others again.
+    pub fn add(&self, at: Position) {
+        let mut found = self.0.borrow_mut();
+        if found.len() < FALSE_BATCHES_MAX && !found.contains(&at) {
+            found.push(at);
+        }
+    }
+
+    /// Takes all positions.
+    pub fn take(&self) -> Vec<Position> {
+        self.0.take()
+    }
+}
+
 /// Appends the lines of a segment that begin at these offsets to a file beside it. Blocks until its
 /// data is on disk.
 fn copy_aside(dir: &Path, number: u64, offsets: &[u64], extension: &str) -> io::Result<()> {
@@ -150,11 +175,12 @@ fn has_line(offsets: &[u64], reader: &SegmentReader) -> bool {
 }
 
 /// Reads the [parts](identifying_parts) of the damaged lines that the reader has printed, at most
-/// `PRINTED_PARTS_MAX` of the last ones. What can't be read has none.
+/// `PRINTED_PARTS_MAX` of the last ones. What can't be read has none. A false signature is no part:
+/// its sender may have copied it from a line that we do not have yet.
 ///
 /// # Errors
 /// The folder can't be read, or file descriptors or memory ran out.
-pub fn read_printed_parts(dir: &Path) -> io::Result<Vec<Box<[u8]>>> {
+pub fn read_printed_parts(dir: &Path, network: &NetworkTag) -> io::Result<Vec<Box<[u8]>>> {
     let mut parts = Vec::new();
     for path in set_aside_files(dir)?.keys().rev() {
         let name = path.as_os_str().as_bytes();
@@ -169,9 +195,15 @@ pub fn read_printed_parts(dir: &Path) -> io::Result<Vec<Box<[u8]>>> {
         }
         for line in text.rsplit(|byte| *byte == b'\n') {
             let mut rest = Some(line);
+            if parts.len() >= PRINTED_PARTS_MAX {
+                break;
+            }
             // A damaged line end has joined two batches.
             while let Some(batch) = rest {
-                parts.extend(identifying_parts(batch).map(Box::from));
+                let stored = Batch::parse_stored(batch, network);
+                let is_false = stored.is_ok_and(|(batch, _)| !batch.is_sendable());
+                let count = if is_false { 1 } else { 2 };
+                parts.extend(identifying_parts(batch).take(count).map(Box::from));
                 rest = segment_file::next_batch(batch);
             }
         }

@@ -162,6 +162,7 @@ impl DiskStore {
             end: folder.end(),
             author_bytes: folder.author_bytes.clone(),
             known_damage: folder.lasting_damage.clone(),
+            false_batches: folder.false_batches.take(),
         })
     }
 

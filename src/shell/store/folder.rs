@@ -14,7 +14,7 @@ use crate::base::range::{LogRange, LogRanges};
 use crate::base::table::SortedMap;
 use crate::shell::os::file;
 use crate::shell::store::audit::{Audit, DamagedSegment};
-use crate::shell::store::damage::{self, DamageOutcome, DamageReport};
+use crate::shell::store::damage::{self, DamageOutcome, DamageReport, FalseBatches};
 use crate::shell::store::folder_readers::FolderReaders;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
@@ -80,6 +80,8 @@ pub struct Folder {
     pub lasting_damage: Vec<DamageReport>,
     /// Whether a read found less than it should, so that an audit is due.
     is_suspect: Cell<bool>,
+    /// The batches with a false signature that reads for peers found.
+    pub false_batches: FalseBatches,
 }
 
 impl Folder {
@@ -121,6 +123,7 @@ impl Folder {
             printed_parts: recovered.printed_parts,
             is_suspect: Cell::new(false),
             opened_segment: recovered.segment_numbers.last().copied(),
+            false_batches: FalseBatches::default(),
             segment_numbers: recovered.segment_numbers,
             highest_number: recovered.highest_number,
             dir,
@@ -231,7 +234,8 @@ impl Folder {
                 self.report_damage(report);
             }
         }
-        self.printed_parts = damage::read_printed_parts(&self.dir).unwrap_or_default();
+        self.printed_parts =
+            damage::read_printed_parts(&self.dir, &self.network).unwrap_or_default();
         self.total_bytes = segment_file::folder_bytes(&self.dir).unwrap_or(self.total_bytes);
     }
 
@@ -420,10 +424,13 @@ impl Folder {
             }
         }
         match Batch::parse_stored(line, &self.network) {
-            Ok((batch, _)) if collector.is_wanted(&batch.log, batch.last_sequence()) => {
-                collector.add(batch, reader.line_position())
+            Ok((batch, _)) if !collector.is_wanted(&batch.log, batch.last_sequence()) => true,
+            Ok((batch, _)) if batch.is_sendable() => collector.add(batch, reader.line_position()),
+            Ok(_) => {
+                self.false_batches.add(reader.line_position());
+                self.mark_suspect();
+                true
             }
-            Ok(_) => true,
             Err(_) => {
                 self.mark_unparsed(line);
                 true

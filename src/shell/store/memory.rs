@@ -246,6 +246,7 @@ impl MemoryStore {
             reached = number + 1;
             if collector.is_wanted(&record.log, record.last_sequence)
                 && let Ok((batch, _)) = Batch::parse_stored(&record.line, &self.network)
+                && batch.is_sendable()
                 && !collector.add(batch, position(*number))
             {
                 has_stopped = true;

@@ -78,7 +78,7 @@ pub fn recover_folder(
         return Ok(Recovered {
             highest_number: list.highest_number,
             damage: reports,
-            printed_parts: damage::read_printed_parts(dir)?,
+            printed_parts: damage::read_printed_parts(dir, network)?,
             ..Recovered::default()
         });
     };
@@ -123,7 +123,7 @@ pub fn recover_folder(
         author_bytes: state.author_bytes,
         max_lamport: state.max_lamport,
         damage: reports,
-        printed_parts: damage::read_printed_parts(dir)?,
+        printed_parts: damage::read_printed_parts(dir, network)?,
     })
 }
 

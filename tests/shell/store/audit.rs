@@ -2,7 +2,7 @@
 use std::fs;
 
 use p2pchat::base::batch::Batch;
-use p2pchat::base::batch_layout::identifying_parts;
+use p2pchat::base::batch_layout::{Proof, identifying_parts};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::range::{LostLines, Removal};
 use p2pchat::base::time::WallTime;
@@ -13,6 +13,7 @@ use p2pchat::shell::store::segment::frontier::Frontier;
 use p2pchat::shell::store::store::Store;
 
 use super::support::{Author, GENERAL, RecordedState, fill, general, load, open, read_all};
+use crate::batches::falsified;
 use crate::folders::TempDir;
 
 fn audit(store: &Store, core: &RecordedState) -> Audit {
@@ -142,6 +143,53 @@ fn a_printed_batch_is_known_after_an_audit() {
         known.any(|part| parts.iter().any(|it| **it == *part))
     };
     assert_eq!([&printed, &unprinted].map(is_known), [true, false]);
+}
+
+/// A batch that only the chain of hashes proves is printed. When a peer needs it, its signature is
+/// verified. A false one is set aside, and the line is known when it comes again with its true
+/// signature. Another line with the same signature is not known.
+#[test]
+fn a_batch_with_a_false_signature_is_set_aside_when_a_peer_needs_it() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let batches = ["one", "two", "three", "four"].map(|text| bob.say(&[text]));
+    let chained = |batch: &Batch| {
+        let mut batch = batch.clone();
+        batch.proof = Proof::Chain;
+        batch
+    };
+    let now = Moment {
+        wall: WallTime(1_000),
+        boot_id: "6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a".to_owned(),
+        boot_ms: 1_000,
+    };
+    let two = chained(&falsified(&batches[1]));
+    for batch in [&chained(&batches[0]), &two, &batches[2], &batches[3]] {
+        core.save(&mut store, batch);
+    }
+    store.begin_reader(&general(), None, &now);
+    store.take_suspects();
+    assert_eq!(read_all(&store, &mut Position::default()).len(), 4);
+    assert!(store.take_suspects().is_empty());
+    assert!(audit(&store, &core).lost.is_empty());
+    assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1, 3, 4]);
+    assert_eq!(store.take_suspects(), [general()]);
+    let found = audit(&store, &core);
+    assert_eq!(found.lost.len(), 1);
+    assert_eq!(found.lost[0].lines, 2..=2);
+    apply(&mut store, &core, found);
+    assert_eq!(read_all(&store, &mut Position::default()).len(), 3);
+    let parts = store.take_printed_parts(&general());
+    let is_known = |part: &[u8]| parts.iter().any(|it| **it == *part);
+    assert!(identifying_parts(batches[1].as_bytes()).any(is_known));
+    let mut of_false = identifying_parts(two.as_bytes());
+    assert!(!of_false.by_ref().skip(1).any(is_known), "the signature");
+    drop(store);
+    let (store, ranges) = open(&folder);
+    assert_eq!(ranges, core.sorted());
+    assert_eq!(load(&store, &bob.log(), 1, 1 << 20), [1, 3, 4]);
 }
 
 /// A file that was cut under the running program: offsets stay valid, and what follows is stored.

@@ -5,6 +5,7 @@ mod bytes;
 mod carriers;
 mod claims;
 mod dials;
+mod false_signatures;
 mod findings;
 mod introductions;
 pub mod made_up;

@@ -196,6 +196,7 @@ impl Disk {
             let (batch, local) =
                 Batch::parse_stored(&line, network).expect("what was stored reads");
             assert_eq!((batch.hash, local), (entry.batch.hash, entry.local));
+            assert_eq!(batch.proof, entry.batch.proof);
             size += line.len();
             out.push(batch);
             next = in_order.then_some(Position {
@@ -205,6 +206,16 @@ impl Disk {
             });
         }
         (out, next)
+    }
+
+    /// The lines of the log from `from` on whose signature is false.
+    pub fn false_batches(&self, log: &LogId, from: u64) -> Vec<RangeInclusive<u64>> {
+        let entries = self.entries().map(|entry| &entry.batch);
+        let of_log = entries.filter(|it| it.log == *log && it.last_sequence() >= from);
+        let found = of_log.filter(|batch| !batch.is_sendable());
+        found
+            .map(|batch| batch.sequence..=batch.last_sequence())
+            .collect()
     }
 
     /// The ranges that a start finds in a room's folder.

@@ -21,6 +21,9 @@ use crate::support::peer::PeerIndex;
 /// Most timer wake-ups of one node in a second; more means that it spins.
 const WAKEUPS_PER_SECOND_MAX: u64 = 200;
 
+/// How long an audit takes.
+const AUDIT_DELAY_MS: u64 = 50;
+
 impl Lan {
     /// Lets one event happen. Events for an ended run are dropped, those for a frozen program
     /// deferred.
@@ -222,6 +225,9 @@ impl Lan {
                 peer.loads += 1;
                 peer.most_logs_of_a_load =
                     peer.most_logs_of_a_load.max(request.cursors.len() as u64);
+                for cursor in &request.cursors {
+                    self.lose_false_batches(who, cursor);
+                }
                 match self.peers[who].disk.read_delay_max_ms {
                     0 => todo.push_back(self.read_disk(who, request)),
                     slow => {
@@ -279,6 +285,16 @@ impl Lan {
     }
 
     /// The disk's answer to a load.
+    /// A read finds batches with a false signature. The audit that follows tells the core.
+    fn lose_false_batches(&mut self, who: PeerIndex, cursor: &LogCursor) {
+        let disk = &self.peers[who].disk;
+        for lines in disk.false_batches(&cursor.log, cursor.from) {
+            let lost = self.peers[who].disk.lose(&cursor.log, lines, true);
+            let lost = RunEvent::Input(Input::LinesLost(lost));
+            self.schedule_for_run(who, AUDIT_DELAY_MS, lost);
+        }
+    }
+
     fn read_disk(&self, who: PeerIndex, request: LoadRequest) -> Input<'static> {
         let peer = &self.peers[who];
         let network = peer.network_tag();

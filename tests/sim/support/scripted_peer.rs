@@ -150,6 +150,15 @@ impl ScriptedPeer {
         self.send_plaintext(lan, &plain);
     }
 
+    /// Sends frames with these batches, which arrive in one turn.
+    pub fn send_batches(&mut self, lan: &mut Lan, batches: &[&Batch]) {
+        let mut plain = Vec::new();
+        for batch in batches {
+            frame::write_frame(FrameKind::Batch, batch.as_bytes(), &mut plain);
+        }
+        self.send_plaintext(lan, &plain);
+    }
+
     /// Sends a message.
     pub fn send(&mut self, lan: &mut Lan, message: &Message) {
         self.send_frame(lan, FrameKind::Message, &message.encode());

@@ -62,3 +62,11 @@ pub fn withheld(batch: &Batch) -> Vec<u8> {
     let hash = content_hash(&salt, &content);
     format!("{header},\"content_hash\":\"{hash}\",\"signature\":\"{signature}\"}}").into_bytes()
 }
+
+/// The batch with another signature, which is false.
+pub fn falsified(batch: &Batch) -> Batch {
+    let mut bytes = batch.as_bytes().to_vec();
+    let at = bytes.len() - 4;
+    bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+    Batch::parse(bytes, &NetworkTag::OPEN).expect("a batch")
+}
