@@ -30,6 +30,9 @@ const ACK_INTERVAL_MS: u64 = 5;
 const BULK_ACK_INTERVAL_MS: u64 = 20;
 /// A transfer counts as bulk if at least this many batches of one log are unacknowledged.
 const BULK_BATCHES_MIN: u32 = 8;
+/// An acknowledgement of this many batches does not wait: half of the batches that a sender leaves
+/// unacknowledged. So it never waits for us.
+const PROMPT_ACK_BATCHES: u32 = 512;
 /// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 /// Minimum milliseconds between two answers to digests for one target on a link. An answer reads
@@ -257,9 +260,10 @@ pub(super) fn next_answer_at(digest: &ReceivedDigest) -> Option<Time> {
 
 /// When an acknowledgement that covers this many batches may be sent.
 fn next_ack_at(link: &Link, batches: u32) -> Time {
-    let interval = match batches < BULK_BATCHES_MIN {
-        true => ACK_INTERVAL_MS,
-        false => BULK_ACK_INTERVAL_MS,
+    let interval = match batches {
+        PROMPT_ACK_BATCHES.. => 0,
+        BULK_BATCHES_MIN.. => BULK_ACK_INTERVAL_MS,
+        _ => ACK_INTERVAL_MS,
     };
     link.last_receipt_sent
         .map_or(Time(0), |last| last + interval)

@@ -5,6 +5,7 @@ use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::Message;
 
 use crate::batches;
 use crate::support::lan::{Lan, REDIAL_MS};
@@ -150,6 +151,30 @@ fn unacknowledged_batches_are_bounded() {
     let frames = bob.receive(&mut lan).into_iter();
     let batches = frames.filter(|frame| frame.kind == FrameKind::Batch);
     assert_eq!(batches.count(), 1_024);
+}
+
+/// Half of these batches are acknowledged at once, so that their sender does not wait. Fewer ones
+/// wait for the interval of acknowledgements.
+#[test]
+fn half_a_window_is_acknowledged_at_once() {
+    for (count, at_once) in [(511, 0), (512, 1)] {
+        let mut lan = Lan::new(11);
+        let alice = lan.add_peer("alice");
+        lan.start(alice);
+        let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+        let mut batches = vec![bob.batch(1, None, "first")];
+        bob.send_batches(&mut lan, &[&batches[0]]);
+        bob.receive_messages(&mut lan);
+        for sequence in 2..=count + 1 {
+            let previous = batches.last().map(|batch| batch.hash);
+            batches.push(bob.batch(sequence, previous, "line"));
+        }
+        let rest: Vec<&Batch> = batches.iter().skip(1).collect();
+        bob.send_batches(&mut lan, &rest);
+        let messages = bob.receive_messages(&mut lan).into_iter();
+        let acks = messages.filter(|message| matches!(message, Message::Have(_)));
+        assert_eq!(acks.count(), at_once, "{count}");
+    }
 }
 
 /// Lines that grow sixfold as JSON still fit the limits of a batch: a blocked link carries them
