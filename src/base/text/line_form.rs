@@ -29,8 +29,17 @@ impl LineForm {
 
     /// The lines of a block, or the line itself.
     pub fn parts(self, line: &str) -> impl Iterator<Item = &str> {
-        let is_end = move |c| self == LineForm::Block && c == BLOCK_SEPARATOR;
-        line.split(is_end)
+        let mut rest = Some(line);
+        std::iter::from_fn(move || {
+            let line = rest.take()?;
+            // A text is not searched, because each line that is shown comes through here.
+            let parts = (self == LineForm::Block).then(|| line.split_once(BLOCK_SEPARATOR));
+            let Some((part, after)) = parts.flatten() else {
+                return Some(line);
+            };
+            rest = Some(after);
+            Some(part)
+        })
     }
 
     /// The text as JSON and regular expressions have it: with `\n` between the lines of a block.
