@@ -299,7 +299,7 @@ impl Context {
 
     /// Queues a notice.
     pub fn notify(&mut self, notice: Notice) {
-        self.outputs.push_back(Output::Notice(notice));
+        self.outputs.push_back(Output::Notice(Box::new(notice)));
     }
 
     /// Changes what our user says about itself, and saves it.

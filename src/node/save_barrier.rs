@@ -9,7 +9,6 @@ use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::LineTarget;
-use crate::base::guests::lsnp::LsnpOutput;
 use crate::base::table::SortedSet;
 
 /// Filters the outputs of one input before they are executed.
@@ -37,11 +36,8 @@ impl SaveBarrier {
                 self.aborted_streams.insert(stream);
             }
             // The line is published again, and sent then.
-            Output::Lsnp(LsnpOutput {
-                line: Some(LineTarget::Room(..)),
-                ..
-            }) => {}
-            Output::Notice(Notice::Chat(chat)) if self.is_unsaved(&chat.batch) => {}
+            Output::Lsnp(datagram) if matches!(datagram.line, Some(LineTarget::Room(..))) => {}
+            Output::Notice(notice) if self.is_unsaved(&notice) => {}
             Output::Close { stream } => {
                 // The core closed this stream itself, so it needs no `Input::Closed`.
                 self.aborted_streams.remove(&stream);
@@ -52,10 +48,13 @@ impl SaveBarrier {
         None
     }
 
-    fn is_unsaved(&self, batch: &Arc<Batch>) -> bool {
-        self.unsaved_batches
-            .iter()
-            .any(|unsaved| Arc::ptr_eq(unsaved, batch))
+    /// Whether the notice shows lines that the store failed to save.
+    fn is_unsaved(&self, notice: &Notice) -> bool {
+        let Notice::Chat(chat) = notice else {
+            return false;
+        };
+        let mut unsaved = self.unsaved_batches.iter();
+        unsaved.any(|unsaved| Arc::ptr_eq(unsaved, &chat.batch))
     }
 
     /// Records that the store failed to save this batch.

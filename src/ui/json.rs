@@ -36,10 +36,10 @@ use crate::base::trust::level::HAS_TRUST;
 /// `content` is an array.
 pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
     let start = out.len();
-    match &event.kind {
+    match &*event.kind {
         EventKind::Ready(ready) => append_session_ready(ready, out),
-        EventKind::Chat { chat, cursor } if is_batch => append_batch(chat, *cursor, out),
-        EventKind::Chat { chat, cursor } => append_chat(chat, *cursor, out),
+        EventKind::Chat { chat, cursor } if is_batch => append_batch(chat, cursor.as_ref(), out),
+        EventKind::Chat { chat, cursor } => append_chat(chat, cursor.as_ref(), out),
         EventKind::Position { folder, cursor } => {
             let mut line = JsonLine::new("position", out);
             line.string("target", folder.as_str());
@@ -181,7 +181,7 @@ fn append_done(done: &Done, out: &mut Vec<u8>) {
 /// nothing.
 pub fn append_request(request: &Request, out: &mut Vec<u8>) {
     let start = out.len();
-    match &request.kind {
+    match &*request.kind {
         RequestKind::Command(command) => append_command(command, None, out),
         RequestKind::Resend { command, after } => append_command(command, Some(after), out),
         RequestKind::Listen(listen) => append_listen(listen, out),
@@ -501,7 +501,7 @@ pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends each line as one JSON line. Only the last one has the cursor.
-fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>) {
+fn append_chat(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(chat);
     for (i, content) in (0..).zip(chat.text.split_terminator('\n')) {
         out.extend_from_slice(&head);
@@ -522,7 +522,7 @@ fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>
 }
 
 /// Appends all lines as one JSON line.
-fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>) {
+fn append_batch(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(chat);
     out.reserve(chat.text.len() + chat.text.len() / 8 + 512);
     out.extend_from_slice(&head);
@@ -530,7 +530,7 @@ fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8
     line.raw("sequence", chat.sequence);
     line.raw("lamport", chat.lamport);
     if let Some(cursor) = cursor {
-        line.cursor("position", &cursor);
+        line.cursor("position", cursor);
     }
     let lines = chat.text.split_terminator('\n');
     line.strings("content", lines.map(|line| chat.form.with_line_ends(line)));

@@ -9,8 +9,16 @@ use crate::ui::session_event::FolderCursor;
 pub struct Request {
     /// A JSON number or string, which the answer repeats. Without an id, only errors are answered.
     pub id: Option<String>,
-    /// What is requested.
-    pub kind: RequestKind,
+    /// What is requested. In a box, because a request is passed on many times.
+    pub kind: Box<RequestKind>,
+}
+
+impl Request {
+    /// A request of this kind.
+    pub fn new(id: Option<String>, kind: impl Into<RequestKind>) -> Request {
+        let kind = Box::new(kind.into());
+        Request { id, kind }
+    }
 }
 
 /// What a client or a user requests.

@@ -31,8 +31,16 @@ pub struct SessionEvent {
     /// The id of the request that the event answers. `None`: the event answers no request, or a
     /// request without an id.
     pub id: Option<String>,
-    /// What happened.
-    pub kind: EventKind,
+    /// What happened. In a box, because an event is passed on many times.
+    pub kind: Box<EventKind>,
+}
+
+impl SessionEvent {
+    /// An event of this kind.
+    pub fn new(id: Option<String>, kind: impl Into<EventKind>) -> SessionEvent {
+        let kind = Box::new(kind.into());
+        SessionEvent { id, kind }
+    }
 }
 
 /// What a session reports.
@@ -178,15 +186,16 @@ pub struct Ready {
 }
 
 /// Where a listener continues in a folder. Clients get it as an opaque text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FolderCursor {
     /// The position of the next batch.
     pub position: Position,
     /// Where the folder ended when the listener's run began to listen. Earlier runs stored the
     /// batches before this position.
     pub run_start: Position,
-    /// The backlog of the folder. `None`: it has none, or `position` is beyond it.
-    pub backlog: Option<BacklogProgress>,
+    /// The backlog of the folder. `None`: it has none, or `position` is beyond it. In a box,
+    /// because few cursors have one.
+    pub backlog: Option<Box<BacklogProgress>>,
 }
 
 /// How far the backlog of a folder is.
@@ -221,9 +230,9 @@ impl From<Notice> for EventKind {
 
 impl BacklogProgress {
     /// How far a backlog with a known first line is emitted.
-    pub fn begun(self) -> Option<BacklogCursor> {
+    pub fn begun(&self) -> Option<BacklogCursor> {
         match self {
-            BacklogProgress::Begun(cursor) => Some(cursor),
+            BacklogProgress::Begun(cursor) => Some(*cursor),
             BacklogProgress::Requested { .. } => None,
         }
     }
@@ -250,7 +259,7 @@ impl fmt::Display for FolderCursor {
                 at.segment, at.offset, at.generation
             )?;
         }
-        match &self.backlog {
+        match self.backlog.as_deref() {
             Some(BacklogProgress::Requested { lines }) => write!(f, "-{lines}"),
             Some(BacklogProgress::Begun(BacklogCursor {
                 first,
@@ -286,7 +295,7 @@ impl FromStr for FolderCursor {
         Ok(FolderCursor {
             position,
             run_start,
-            backlog,
+            backlog: backlog.map(Box::new),
         })
     }
 }

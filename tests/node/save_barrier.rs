@@ -58,11 +58,11 @@ fn write(stream: StreamId) -> Output {
 }
 
 fn chat(batch: &Arc<Batch>) -> Output {
-    Output::Notice(Notice::Chat(Chat {
+    Output::Notice(Box::new(Notice::Chat(Chat {
         batch: Arc::clone(batch),
         local: LocalFields::default(),
         is_own: true,
-    }))
+    })))
 }
 
 /// Ends the queue of outputs: the pending inputs, by name, and the streams that were aborted.

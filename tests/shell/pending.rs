@@ -30,7 +30,7 @@ fn the_lines_of_each_incarnation_are_awaited_again() {
             log,
             first,
             sequence,
-        })) = request.kind
+        })) = *request.kind
         else {
             panic!("{request:?}");
         };

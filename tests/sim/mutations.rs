@@ -133,8 +133,11 @@ fn an_unexpected_duplicate_identity_is_caught() {
 fn a_write_before_its_save_is_caught() {
     let (mut lan, alice, _) = linked_pair(9);
     // This shell executes writes and skips saves.
-    lan.peers[alice].executes =
-        |o| !matches!(o, Output::Save { .. } | Output::Notice(Notice::Chat(_)));
+    lan.peers[alice].executes = |o| match o {
+        Output::Save { .. } => false,
+        Output::Notice(notice) => !matches!(**notice, Notice::Chat(_)),
+        _ => true,
+    };
     say_lines(&mut lan, alice);
 }
 
@@ -143,7 +146,8 @@ fn a_write_before_its_save_is_caught() {
 #[should_panic(expected = "takes another key for bob without a notice")]
 fn a_changed_key_without_a_notice_is_caught() {
     let (mut lan, alice, bob) = linked_pair(10);
-    lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::KeyMismatch { .. }));
+    lan.peers[alice].executes =
+        |o| !matches!(o, Output::Notice(it) if matches!(**it, Notice::KeyMismatch { .. }));
     lan.kill(bob);
     // Bob's box was set up anew, or somebody else uses his name.
     lan.peers[bob].identity_seed = [9; 32];
@@ -187,7 +191,8 @@ fn a_line_that_nobody_said_is_caught() {
 #[should_panic(expected = "lost without a notice")]
 fn lines_dropped_with_a_room_without_a_notice_are_caught() {
     let (mut lan, alice, _) = linked_pair(13);
-    lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::Error { .. }));
+    lan.peers[alice].executes =
+        |o| !matches!(o, Output::Notice(it) if matches!(**it, Notice::Error { .. }));
     lan.peers[alice].disk.full = true;
     say_lines(&mut lan, alice);
     lan.part(alice, "general");
@@ -198,7 +203,8 @@ fn lines_dropped_with_a_room_without_a_notice_are_caught() {
 #[should_panic(expected = "never showed line")]
 fn a_line_that_is_not_shown_is_caught() {
     let (mut lan, alice, bob) = linked_pair(14);
-    lan.peers[bob].executes = |o| !matches!(o, Output::Notice(Notice::Chat(_)));
+    lan.peers[bob].executes =
+        |o| !matches!(o, Output::Notice(it) if matches!(**it, Notice::Chat(_)));
     say_lines(&mut lan, alice);
     lan.check_lines();
 }

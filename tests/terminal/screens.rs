@@ -86,7 +86,7 @@ impl Terminal {
     fn show(&mut self, kind: EventKind) {
         let mut lines = Vec::new();
         let today = wall_time("2026-11-27T06:00:00Z");
-        let event = SessionEvent { id: None, kind };
+        let event = SessionEvent::new(None, kind);
         self.renderer.append_event(&event, today, &mut lines);
         self.print(lines);
     }

@@ -91,7 +91,7 @@ fn events_are_json_lines_and_text() {
         assert_eq!(String::from_utf8_lossy(&line), expected);
         let parsed =
             json_parser::events::parse_event(&line, Some(identity(1).id())).expect("an event");
-        let EventKind::Notice(parsed) = parsed.kind else {
+        let EventKind::Notice(parsed) = *parsed.kind else {
             panic!("{expected}");
         };
         let (Notice::Guest(parsed), Notice::Guest(notice)) = (&*parsed, &notice) else {
@@ -171,7 +171,7 @@ fn guests_are_listed_behind_peers() {
     );
     assert_eq!(String::from_utf8_lossy(&line).trim_end(), expected);
     let parsed = json_parser::events::parse_event(&line, None).expect("an event");
-    let EventKind::Notice(parsed) = parsed.kind else {
+    let EventKind::Notice(parsed) = *parsed.kind else {
         panic!("{expected}");
     };
     assert!(matches!(&*parsed, Notice::Guests(guests) if *guests == [gone]));
@@ -186,10 +186,7 @@ fn typed(commands: &mut LsnpCommands, line: &str) -> String {
         LsnpLine::Command(Err(error)) => error,
         LsnpLine::Command(Ok(command)) => {
             let mut out = Vec::new();
-            let request = p2pchat::ui::request::Request {
-                id: None,
-                kind: command.into(),
-            };
+            let request = p2pchat::ui::request::Request::new(None, command);
             json::append_request(&request, &mut out);
             let parsed = json_parser::requests::parse_request(&out).expect("a request");
             assert_eq!(parsed, request, "it survives control.sock");

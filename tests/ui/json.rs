@@ -39,7 +39,7 @@ fn stats_have_counters_and_troubles() {
         \"mdns_trouble\":\"no\\u001b[31m network\"}\n";
     assert_eq!(line, expected);
     let parsed = json_parser::events::parse_event(line.as_bytes(), None).expect("an event");
-    let EventKind::Notice(notice) = parsed.kind else {
+    let EventKind::Notice(notice) = *parsed.kind else {
         panic!("no notice: {line}");
     };
     assert_eq!(as_json(&notice), expected);
@@ -64,14 +64,14 @@ fn await_names_the_first_and_the_last_line() {
     };
     let parse =
         |json: &[u8]| json_parser::requests::parse_request(json).map(|request| request.kind);
-    let request = |first, sequence| Request {
-        id: None,
-        kind: UserCommand::Core(Command::AwaitDelivery {
-            log: log.clone(),
+    let request = |first, sequence| {
+        let log = log.clone();
+        let command = Command::AwaitDelivery {
+            log,
             first,
             sequence,
-        })
-        .into(),
+        };
+        Request::new(None, UserCommand::Core(command))
     };
     for (first, sequence) in [(2, 5), (5, 5)] {
         let mut out = Vec::new();
@@ -214,7 +214,7 @@ fn events_as_json_have_the_form_of_the_contract() {
         assert_eq!(as_json(&notice), line);
         let own = Some(id);
         let parsed = json_parser::events::parse_event(line.as_bytes(), own).expect("an event");
-        let EventKind::Notice(parsed) = parsed.kind else {
+        let EventKind::Notice(parsed) = *parsed.kind else {
             panic!("no notice: {line}");
         };
         assert_eq!(as_json(&parsed), line, "a client reads what it is told");
@@ -248,11 +248,10 @@ fn json_escapes_every_control_character_without_loss() {
 /// The command on a line of stdin.
 fn parse(line: &str) -> Result<UserCommand, String> {
     match json_parser::requests::parse_input(line) {
-        Ok(Request {
-            kind: RequestKind::Command(command),
-            ..
-        }) => Ok(command),
-        Ok(request) => Err(format!("{request:?}")),
+        Ok(Request { kind, .. }) => match *kind {
+            RequestKind::Command(command) => Ok(command),
+            other => Err(format!("{other:?}")),
+        },
         Err(invalid) => Err(invalid.message),
     }
 }
@@ -325,7 +324,7 @@ fn ready_is_written_and_read_with_every_field() {
     let line = line.replace("NAME", &alice.to_string());
     let read =
         json_parser::events::parse_event(line.trim_end().as_bytes(), None).expect("an event");
-    let EventKind::Ready(ready) = &read.kind else {
+    let EventKind::Ready(ready) = &*read.kind else {
         panic!("{line}");
     };
     assert!(ready.uses_dht && ready.grapes == ["http://10.0.0.7:30001"]);

@@ -18,8 +18,7 @@ const URL: &str = "data:image/png;base64,YQ==";
 
 /// The command, after a way through control.sock.
 fn typed(line: &str) -> UserCommand {
-    let kind = parse(line).expect(line).into();
-    let request = Request { id: None, kind };
+    let request = Request::new(None, parse(line).expect(line));
     let mut out = Vec::new();
     json::append_request(&request, &mut out);
     assert_eq!(requests::parse_request(&out), Ok(request), "{line}");
@@ -107,7 +106,7 @@ fn profiles_survive_json() {
         let expected = r#""profile":{"name":"Bob \"B\"","status":"busy\n","content":"a\\b","type":"c","\"":"d"},"avatar_type":"image/png","avatar_bytes":1,"avatar":"YQ==""#;
         assert!(text.contains(expected), "{text}");
         let parsed = events::parse_event(&line, None).expect("an event");
-        let EventKind::Notice(parsed) = parsed.kind else {
+        let EventKind::Notice(parsed) = *parsed.kind else {
             panic!("{text}");
         };
         match &*parsed {

@@ -111,7 +111,7 @@ pub fn event(notice: &Notice) -> SessionEvent {
         },
         notice => notice.clone().into(),
     };
-    SessionEvent { id: None, kind }
+    SessionEvent::new(None, kind)
 }
 
 /// The text of a notice.

@@ -51,7 +51,7 @@ fn misbehaviour_is_listed() {
         "{text}"
     );
     let event = json_parser::events::parse_event(&json, None).expect("an event");
-    assert!(matches!(event.kind, EventKind::Trust(parsed) if parsed == entry));
+    assert!(matches!(*event.kind, EventKind::Trust(parsed) if parsed == entry));
 }
 
 /// A terminal of this width, on the day on which [`bob_info`] was last heard.

@@ -180,13 +180,8 @@ fn history_shows_the_signed_fields_only() {
         "{yesterday}"
     );
     let mut out = Vec::new();
-    let event = SessionEvent {
-        id: None,
-        kind: EventKind::Chat {
-            chat: ChatLines::signed(&chat.batch, 1, "two\u{1b}\n".to_owned()),
-            cursor: None,
-        },
-    };
+    let chat = ChatLines::signed(&chat.batch, 1, "two\u{1b}\n".to_owned());
+    let event = SessionEvent::new(None, EventKind::Chat { chat, cursor: None });
     json::append_event(&event, false, &mut out);
     let line = String::from_utf8(out).unwrap();
     assert!(

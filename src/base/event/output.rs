@@ -24,7 +24,7 @@ pub enum Output {
         bytes: Vec<u8>,
     },
     /// Send a datagram of LSNP.
-    Lsnp(LsnpOutput),
+    Lsnp(Box<LsnpOutput>),
     /// Announce services at the Grapes and look them up, in place of those of the last time.
     /// Answered by `Input::ServiceFound`.
     SetServices(Vec<Service>),
@@ -65,7 +65,7 @@ pub enum Output {
     /// Read batches from the store. Answered by `Input::Loaded`.
     Load(LoadRequest),
     /// Write an entry to the file `known_peers`.
-    SaveKnownPeer(KnownPeer),
+    SaveKnownPeer(Box<KnownPeer>),
     /// Save the receipts of direct messages. This text replaces the previously saved text. The
     /// shell passes it to the core when the next run starts. Only the core interprets it.
     SaveReceipts(String),
@@ -76,7 +76,7 @@ pub enum Output {
     /// shell passes it to the core when the next run starts. Only the core interprets it.
     SaveProfile(String),
     /// Report an event to the sessions.
-    Notice(Notice),
+    Notice(Box<Notice>),
 }
 
 /// An entry of the file `known_peers`.

@@ -496,12 +496,12 @@ impl LsnpGateway {
             content: content.clone(),
         };
         let bytes = message.encode();
-        ctx.emit(Output::Lsnp(LsnpOutput {
+        ctx.emit(Output::Lsnp(Box::new(LsnpOutput {
             interface,
             to,
             bytes,
             line,
-        }));
+        })));
         true
     }
 }

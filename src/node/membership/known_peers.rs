@@ -235,7 +235,7 @@ impl KnownPeers {
             None => known.push(entry.clone()),
         }
         ctx.acquaintances.record(&entry);
-        ctx.emit(Output::SaveKnownPeer(entry));
+        ctx.emit(Output::SaveKnownPeer(Box::new(entry)));
     }
 
     /// Finds the peer that is written to, as [`KnownPeers::resolve`] does. A short id proves

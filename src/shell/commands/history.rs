@@ -78,7 +78,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let (mut damage, mut odd) = (Vec::new(), Vec::new());
     let output = QueryOutput {
         emit: &mut |kind| {
-            let event = SessionEvent { id: None, kind };
+            let event = SessionEvent::new(None, kind);
             renderer.append_event(&event, now, &mut out);
             match out.len() >= CHUNK_BYTES {
                 true => write(&mut renderer, &mut out),

@@ -167,7 +167,7 @@ fn request(directory: &Path, kind: RequestKind) {
             return Ok(());
         }
         let mut line = Vec::new();
-        json::append_request(&Request { id: None, kind }, &mut line);
+        json::append_request(&Request::new(None, kind), &mut line);
         stream.write_all(&line)?;
         stream.shutdown(Shutdown::Write)?;
         stream.set_read_timeout(Some(Duration::from_millis(RESPONSE_TIMEOUT_MIN_MS)))?;
@@ -193,13 +193,7 @@ pub fn execute(
         return Ok(None);
     };
     let mut line = Vec::new();
-    json::append_request(
-        &Request {
-            id: Some("1".to_owned()),
-            kind: command.into(),
-        },
-        &mut line,
-    );
+    json::append_request(&Request::new(Some("1".to_owned()), command), &mut line);
     let timeout = Some(Duration::from_millis(RESPONSE_TIMEOUT_MS));
     let sent = stream
         .set_nonblocking(false)
@@ -221,7 +215,7 @@ pub fn execute(
             Err(_) => return Ok(None),
         }
         let event = parse_event(&line, Some(ready.me.id));
-        let Some(kind) = event.filter(|it| it.id.is_some()).map(|it| it.kind) else {
+        let Some(kind) = event.filter(|it| it.id.is_some()).map(|it| *it.kind) else {
             continue;
         };
         match kind {
@@ -277,7 +271,7 @@ fn read_first_event(mut stream: UnixStream, timeout_ms: u64) -> FirstEvent {
             Err(_) => return FirstEvent::Closed,
         }
     }
-    match parse_event(&line, None).map(|event| event.kind) {
+    match parse_event(&line, None).map(|event| *event.kind) {
         Some(EventKind::Ready(ready)) if ready.protocol == PROTOCOL_VERSION => {
             match stream.set_nonblocking(true) {
                 Ok(()) => FirstEvent::Ready(stream, ready),

@@ -90,7 +90,7 @@ impl Client {
                 port: endpoint.port,
                 peer: endpoint.peer,
             };
-            json::append_request(&Request { id: None, kind }, &mut connection.output);
+            json::append_request(&Request::new(None, kind), &mut connection.output);
         }
         frontend.exit_policy.retention = Retention::Server;
         frontend.begin(ready);
@@ -364,7 +364,7 @@ fn pass_requests(
     while connection.output.len() < OUTPUT_MAX_BYTES
         && let Some(request) = frontend.next_request(now)
     {
-        if let RequestKind::Command(UserCommand::Connect(text)) = &request.kind {
+        if let RequestKind::Command(UserCommand::Connect(text)) = &*request.kind {
             for endpoint in parse_peer(text).unwrap_or_default() {
                 // The server reports that the list is full.
                 add_endpoint(&mut builder.connected_endpoints, &endpoint);

@@ -171,10 +171,7 @@ impl Server {
             return;
         };
         let mut first = Vec::new();
-        let ready = SessionEvent {
-            id: None,
-            kind: EventKind::Ready(Box::new(ready)),
-        };
+        let ready = SessionEvent::new(None, EventKind::Ready(Box::new(ready)));
         json::append_event(&ready, false, &mut first);
         while self.clients.len() < CLIENTS_MAX {
             let stream = match socket.listener.accept() {
@@ -297,18 +294,17 @@ impl Client {
             };
             match request {
                 Ok(request) => {
-                    if let RequestKind::Listen(listen) = &request.kind {
+                    if let RequestKind::Listen(listen) = &*request.kind {
                         self.connection.is_batch = listen.is_batch;
                     }
                     self.session.push_request(request);
                 }
-                Err(InvalidRequest { id, message }) => self.connection.emit(SessionEvent {
-                    id,
-                    kind: EventKind::from(Notice::Error {
-                        code: ErrorCode::InvalidLine,
-                        content: message,
-                    }),
-                }),
+                Err(InvalidRequest { id, message }) => {
+                    let code = ErrorCode::InvalidLine;
+                    let content = message;
+                    let refusal = Notice::Error { code, content };
+                    self.connection.emit(SessionEvent::new(id, refusal));
+                }
             }
         }
     }

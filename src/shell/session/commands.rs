@@ -21,7 +21,7 @@ use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::Store;
 use crate::ui::command::{DEFAULT_HISTORY_LINES, HELP, UserCommand};
 use crate::ui::request::{Request, RequestKind};
-use crate::ui::session_event::{BacklogProgress, Done, EventKind, FolderCursor, StoredLines};
+use crate::ui::session_event::{Done, EventKind, FolderCursor, StoredLines};
 use crate::ui::trust_command::{TrustCommand, TrustEntry};
 use crate::wire::code::{Endpoint, parse_peer};
 
@@ -69,13 +69,13 @@ impl Session {
     /// These requests never wait: a request before them may wait for the reader.
     pub(super) fn record_printed_early(&mut self, store: &mut Store) {
         let is_report = |request: &Request| {
-            request.id.is_none() && matches!(request.kind, RequestKind::Printed { .. })
+            request.id.is_none() && matches!(*request.kind, RequestKind::Printed { .. })
         };
         while self.is_reader
             && let Some(at) = self.requests.iter().position(is_report)
             && let Some(report) = self.requests.remove(at)
         {
-            if let RequestKind::Printed { folder, cursor } = report.kind {
+            if let RequestKind::Printed { folder, cursor } = *report.kind {
                 self.record_printed(&folder, &cursor, store);
             }
         }
@@ -90,7 +90,7 @@ impl Session {
         let staying = staying.filter(|transcript| !transcript.is_saving_positions());
         // If saving fails, the next run only prints these lines once more.
         let Some(transcript) = staying else {
-            let backlog = cursor.backlog.and_then(BacklogProgress::begun);
+            let backlog = cursor.backlog.as_ref().and_then(|it| it.begun());
             let backlog = backlog.map(|backlog| PrintedBacklog {
                 folder_end: cursor.run_start,
                 first: backlog.first,
@@ -491,7 +491,7 @@ impl Session {
             && !transcript.reopen(&folder)
         {
             let opened = [folder.clone()];
-            self.open_folders(&opened, after, store);
+            self.open_folders(&opened, after.as_ref(), store);
             if after.is_none() {
                 self.request_backlog(&opened);
             }

@@ -108,7 +108,7 @@ impl Session {
                 let _ = around.store.record_printed(folder, reader, end, None);
             }
         }
-        self.open_folders(&folders, listen.after, around.store);
+        self.open_folders(&folders, listen.after.as_ref(), around.store);
         if listen.after.is_none() {
             self.request_backlog(&backlog);
         }
@@ -125,7 +125,7 @@ impl Session {
     pub(super) fn open_folders(
         &mut self,
         folders: &[FolderName],
-        after: Option<FolderCursor>,
+        after: Option<&FolderCursor>,
         store: &Store,
     ) {
         let Some(transcript) = &mut self.transcript else {

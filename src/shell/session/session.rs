@@ -307,7 +307,7 @@ impl Session {
             let Request { id, kind } = self.requests.pop_front()?;
             self.current_id = id;
             self.is_answered = false;
-            if let Some(action) = self.start(kind, around, sink) {
+            if let Some(action) = self.start(*kind, around, sink) {
                 return Some(action);
             }
             self.finish_action(sink);
@@ -366,5 +366,5 @@ pub(super) fn own_folder(target: &Target) -> FolderName {
 
 /// Emits an event.
 pub(super) fn emit(sink: &mut dyn EventSink, id: Option<String>, kind: EventKind) {
-    sink.emit(SessionEvent { id, kind });
+    sink.emit(SessionEvent::new(id, kind));
 }

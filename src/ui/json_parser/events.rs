@@ -90,7 +90,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
         _ => parse_notice(&fields, own)?.into(),
     };
     let id = parse_id(&fields);
-    Some(SessionEvent { id, kind })
+    Some(SessionEvent::new(id, kind))
 }
 
 fn parse_guest_notice(fields: &Fields<'_>) -> Option<Notice> {

@@ -45,7 +45,7 @@ pub fn parse_request(line: &[u8]) -> Result<Request, InvalidRequest> {
 fn finish_request(fields: &Fields<'_>) -> Result<Request, InvalidRequest> {
     let id = parse_id(fields);
     match parse_request_kind(fields) {
-        Ok(kind) => Ok(Request { id, kind }),
+        Ok(kind) => Ok(Request::new(id, kind)),
         Err(message) => Err(InvalidRequest { id, message }),
     }
 }

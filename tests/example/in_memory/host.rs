@@ -194,11 +194,11 @@ impl Host {
             Output::SendBeacon { bytes, .. } => network.broadcast(owner, &bytes),
             // The hosts of this network have no names.
             Output::Resolve { .. } | Output::Lsnp(_) | Output::SetServices(_) => {}
-            Output::SaveKnownPeer(known) => self.directory.known_peers.push(known),
+            Output::SaveKnownPeer(known) => self.directory.known_peers.push(*known),
             Output::SaveReceipts(receipts) => self.directory.receipts = receipts,
             Output::SaveAddresses(addresses) => self.directory.addresses = addresses,
             Output::SaveProfile(profile) => self.directory.profile = profile,
-            Output::Notice(notice) => self.notices.push(notice),
+            Output::Notice(notice) => self.notices.push(*notice),
         }
     }
 

@@ -50,7 +50,7 @@ impl EventSink for RecordingSink {
 
     fn emit(&mut self, event: SessionEvent) {
         self.room = self.room.saturating_sub(1);
-        let (folder, cursor) = match event.kind {
+        let (folder, cursor) = match *event.kind {
             EventKind::Chat { chat, cursor } => {
                 let is_backlog = chat.arrival.expect("an arrival").is_backlog;
                 for i in 0..chat.count() {
@@ -223,7 +223,7 @@ fn news_outside_of_a_backlog_follow_it_once() {
             if random(&mut seed).is_multiple_of(8) {
                 (transcript, _) = scenario.transcript();
                 for folder in folders() {
-                    let after = *sink.cursors.get(&folder).expect("a cursor");
+                    let after = sink.cursors.get(&folder).expect("a cursor");
                     transcript.resume(&scenario.store, &folder, after);
                 }
             }

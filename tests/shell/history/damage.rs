@@ -132,7 +132,7 @@ fn segments_evicted_during_a_query_become_gaps() {
                 fs::remove_file(path).unwrap();
             }
         }
-        let event = SessionEvent { id: None, kind };
+        let event = SessionEvent::new(None, kind);
         renderer.append_event(&event, WallTime(0), &mut out);
         io::Result::Ok(())
     };

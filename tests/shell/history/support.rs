@@ -141,7 +141,7 @@ pub fn query_lines(
 ) -> Vec<String> {
     let mut all = Vec::new();
     run_query(source, NET, query, &mut |_| {}, &mut |kind| {
-        let event = SessionEvent { id: None, kind };
+        let event = SessionEvent::new(None, kind);
         renderer.append_event(&event, WallTime(0), &mut all);
         Ok(())
     })

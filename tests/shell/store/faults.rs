@@ -470,7 +470,7 @@ impl EventSink for CountingSink {
     }
 
     fn emit(&mut self, event: SessionEvent) {
-        if let EventKind::Chat { chat, .. } = event.kind {
+        if let EventKind::Chat { chat, .. } = *event.kind {
             self.0 += chat.count();
         }
     }

@@ -238,12 +238,24 @@ impl Lan {
             }
             Output::SaveKnownPeer(known) => {
                 self.check_known_peer(who, &known);
-                self.peers[who].known_peers.push(known);
+                self.peers[who].known_peers.push(*known);
             }
             Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
             Output::SaveAddresses(addresses) => self.peers[who].addresses = addresses,
             Output::SaveProfile(profile) => self.peers[who].profile = profile,
-            Output::Notice(Notice::Resolved { request_id, result }) => {
+            Output::Notice(notice) => self.handle_notice(who, *notice, todo),
+        }
+    }
+
+    /// Sends lines whose recipient was found, and records every other notice.
+    fn handle_notice(
+        &mut self,
+        who: PeerIndex,
+        notice: Notice,
+        todo: &mut VecDeque<Input<'static>>,
+    ) {
+        match notice {
+            Notice::Resolved { request_id, result } => {
                 let lines = self.peers[who].unaddressed.remove(&request_id);
                 match (lines, result) {
                     (Some(lines), Ok(ResolvedRecipient::Guest(guest))) => {
@@ -269,7 +281,7 @@ impl Lan {
                     }
                 }
             }
-            Output::Notice(Notice::SentToGuest(GuestLinesResult { lines, result, .. })) => {
+            Notice::SentToGuest(GuestLinesResult { lines, result, .. }) => {
                 let left = self.peers[who].unsent_to_guests.checked_sub(lines);
                 self.peers[who].unsent_to_guests = left.expect("no line is reported twice");
                 if let Err(content) = result {
@@ -280,7 +292,7 @@ impl Lan {
                     });
                 }
             }
-            Output::Notice(notice) => self.record_notice(who, notice),
+            notice => self.record_notice(who, notice),
         }
     }
 

@@ -66,11 +66,11 @@ impl EventLoop {
                     ));
                 }
             }
-            Output::Notice(notice) => self.notify(notice),
+            Output::Notice(notice) => self.notify(*notice),
         }
     }
 
-    fn send_lsnp(&mut self, datagram: LsnpOutput) {
+    fn send_lsnp(&mut self, datagram: Box<LsnpOutput>) {
         let Some(sockets) = self.lsnp.as_ref().filter(|_| HAS_GUESTS) else {
             return;
         };

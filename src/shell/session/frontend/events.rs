@@ -30,10 +30,10 @@ impl EventSink for Frontend {
 
     fn emit(&mut self, event: SessionEvent) {
         let Some(id) = event.id else {
-            return self.handle_event(event.kind);
+            return self.handle_event(*event.kind);
         };
         if let Some(id) = self.pending.parse_id(&id) {
-            self.handle_answer(id, event.kind);
+            self.handle_answer(id, *event.kind);
             self.announce_if_ready();
         }
     }
@@ -64,8 +64,8 @@ impl Frontend {
         }
     }
 
-    fn complete(&mut self, pending: PendingRequest, done: Done) {
-        if let Some(cursor) = done.cursor {
+    fn complete(&mut self, pending: Box<PendingRequest>, mut done: Done) {
+        if let Some(cursor) = done.cursor.take() {
             self.record_cursor(&pending.kind, &done, cursor);
         }
         if let Some(rooms) = done.rooms {
@@ -115,7 +115,7 @@ impl Frontend {
         self.redraw_editor();
     }
 
-    fn fail(&mut self, pending: PendingRequest, code: ErrorCode, content: &str) {
+    fn fail(&mut self, pending: Box<PendingRequest>, code: ErrorCode, content: &str) {
         if let RequestKind::Command(UserCommand::Core(Command::Join(room)))
         | RequestKind::Resend {
             command: UserCommand::Core(Command::Join(room)),
@@ -165,10 +165,7 @@ impl Frontend {
         self.record_outcome(&notice);
         self.print_diagnostic(&diagnostic::format_diagnostic(content));
         if self.renderer.is_json() && self.exit_policy.mode != SessionMode::Peers {
-            let event = SessionEvent {
-                id: user_id,
-                kind: notice.into(),
-            };
+            let event = SessionEvent::new(user_id, notice);
             let mut line = Vec::new();
             self.renderer.append_event(&event, self.today, &mut line);
             self.print_lines(line);
@@ -308,10 +305,8 @@ impl Frontend {
         }
         if let Some(sequence) = last.filter(|_| is_to_us && self.marks_read()) {
             let mark = Command::MarkRead { log, sequence };
-            self.outgoing.push_back(Request {
-                id: None,
-                kind: UserCommand::Core(mark).into(),
-            });
+            let request = Request::new(None, UserCommand::Core(mark));
+            self.outgoing.push_back(request);
         }
         self.exit_policy.record_printed_lines(lines);
     }
@@ -325,10 +320,10 @@ impl Frontend {
             return missed.record_printed(folder, cursor);
         }
         let is_waiting = !self.pending_output.is_empty();
-        self.printed
-            .track(folder.clone(), cursor, lines, is_waiting);
         self.pending
             .record_end(folder.clone(), FolderCursor::at(cursor.position));
+        self.printed
+            .track(folder.clone(), cursor.clone(), lines, is_waiting);
         self.cursors.insert(folder, cursor);
     }
 

@@ -299,8 +299,9 @@ impl Frontend {
         self.pending.drop_setup();
         let requests = self.pending.resend();
         let direct = FolderName::direct();
-        let after = self.cursors.get(&direct).copied();
-        if after.is_none() {
+        let after = self.cursors.get(&direct).cloned();
+        let is_first = after.is_none();
+        if is_first {
             // No session has said yet where listening begins.
             self.cursors = SortedMap::new();
         } else {
@@ -313,7 +314,7 @@ impl Frontend {
         }
         // The room that is entered last becomes the current one.
         for room in self.rooms.clone().into_iter().rev() {
-            let after = self.cursors.get(&FolderName::from(&room)).copied();
+            let after = self.cursors.get(&FolderName::from(&room)).cloned();
             let command = UserCommand::Core(Command::Join(room));
             self.push_setup(match after {
                 Some(after) => RequestKind::Resend { command, after },
@@ -322,7 +323,7 @@ impl Frontend {
         }
         match self.is_printing_transcript() {
             // After the rooms, because they have one backlog together.
-            true if after.is_none() => self.push_setup(RequestKind::Listen(self.listen.clone())),
+            true if is_first => self.push_setup(RequestKind::Listen(self.listen.clone())),
             // The answer to `Listen` tells where the folder ends.
             true => {}
             false => self.push_setup(RequestKind::FindEnd(direct)),

@@ -145,7 +145,7 @@ impl Frontend {
     /// recipient, limits the search to the time until the run's deadline.
     pub fn next_request(&mut self, now: Time) -> Option<Request> {
         if let Some(mut request) = self.outgoing.pop_front() {
-            if let RequestKind::Resend { command, .. } = &mut request.kind {
+            if let RequestKind::Resend { command, .. } = &mut *request.kind {
                 self.limit_wait(command, now);
             }
             return Some(request);
@@ -281,11 +281,10 @@ impl Frontend {
     /// Parses a line of stdin. Returns the command, and the id that the user gave it.
     fn parse_line(&self, line: &str) -> Result<(UserCommand, Option<String>), LineRefusal> {
         match parse_input(line) {
-            Ok(Request {
-                id,
-                kind: RequestKind::Command(command),
-            }) => Ok((command, id)),
-            Ok(Request { id, .. }) => Err(("this is for control.sock only".to_owned(), id)),
+            Ok(Request { id, kind }) => match *kind {
+                RequestKind::Command(command) => Ok((command, id)),
+                _ => Err(("this is for control.sock only".to_owned(), id)),
+            },
             Err(invalid) => Err((invalid.message, invalid.id)),
         }
     }

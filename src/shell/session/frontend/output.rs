@@ -50,7 +50,7 @@ impl Frontend {
             return;
         };
         let mut out = stdout.take_buffer();
-        let event = SessionEvent { id: None, kind };
+        let event = SessionEvent::new(None, kind);
         self.renderer.append_event(&event, self.today, &mut out);
         if out.is_empty() {
             return;
@@ -140,10 +140,8 @@ impl Frontend {
             };
             diagnostics.push(diagnostic::format_diagnostic(&content));
             if self.renderer.is_json() {
-                let event = SessionEvent {
-                    id: user_id.map(str::to_owned),
-                    kind: Notice::Error { code, content }.into(),
-                };
+                let id = user_id.map(str::to_owned);
+                let event = SessionEvent::new(id, Notice::Error { code, content });
                 self.renderer.append_event(&event, self.today, &mut replies);
             }
         }
@@ -221,10 +219,8 @@ impl Frontend {
             return;
         };
         for (folder, cursor) in self.printed.take_written(stdout) {
-            self.outgoing.push_back(Request {
-                id: None,
-                kind: RequestKind::Printed { folder, cursor },
-            });
+            let request = Request::new(None, RequestKind::Printed { folder, cursor });
+            self.outgoing.push_back(request);
         }
     }
 

@@ -47,7 +47,7 @@ pub struct PendingRequest {
 
 /// What the frontend knows about its requests.
 pub struct PendingRequests {
-    queue: VecDeque<PendingRequest>,
+    queue: VecDeque<Box<PendingRequest>>,
     /// A random number of this run. It makes the ids of requests unique among all clients.
     run: u64,
     last_id: u64,
@@ -91,7 +91,7 @@ impl PendingRequests {
 
     /// Whether lines are not stored, or not sent to their guest.
     pub fn has_lines(&self) -> bool {
-        self.queue.iter().any(PendingRequest::sends_lines)
+        self.queue.iter().any(|it| it.sends_lines())
     }
 
     /// Which lines are not answered.
@@ -111,18 +111,18 @@ impl PendingRequests {
 
     /// Whether the frontend still enters the first rooms of a session.
     pub fn is_entering(&self) -> bool {
-        let enters = |pending: &PendingRequest| pending.is_setup && pending.changes_rooms();
-        self.queue.iter().any(enters)
+        let mut queue = self.queue.iter();
+        queue.any(|pending| pending.is_setup && pending.changes_rooms())
     }
 
     /// Whether a setup request of the session is unanswered.
     pub fn has_setup(&self) -> bool {
-        self.queue.iter().any(PendingRequest::is_setup)
+        self.queue.iter().any(|it| it.is_setup())
     }
 
     /// Whether the current room may change with an answer.
     pub fn is_changing_rooms(&self) -> bool {
-        self.queue.iter().any(PendingRequest::changes_rooms)
+        self.queue.iter().any(|it| it.changes_rooms())
     }
 
     /// Whether the request to report the delivery is unanswered.
@@ -139,7 +139,7 @@ impl PendingRequests {
 
     /// The oldest unanswered request.
     pub fn oldest(&self) -> Option<&PendingRequest> {
-        self.queue.front()
+        self.queue.front().map(Box::as_ref)
     }
 
     /// Registers a request and gives it an id. `is_attached`: whether the session is in another
@@ -164,7 +164,7 @@ impl PendingRequests {
             .into(),
         };
         self.lines_bytes += lines_bytes;
-        self.queue.push_back(PendingRequest {
+        self.queue.push_back(Box::new(PendingRequest {
             id: self.last_id,
             sent_after: self.end_of(&kept),
             kind: kept,
@@ -174,11 +174,8 @@ impl PendingRequests {
             lines_bytes,
             is_to_guest,
             reply: Vec::new(),
-        });
-        Request {
-            id: Some(self.id_json(self.last_id)),
-            kind,
-        }
+        }));
+        Request::new(Some(self.id_json(self.last_id)), kind)
     }
 
     /// Sets the origin of the newest request: its lines of stdin, and the id that the user gave it.
@@ -196,7 +193,7 @@ impl PendingRequests {
             RequestKind::Command(UserCommand::SendToPeer { .. }) => FolderName::direct(),
             _ => return FolderCursor::default(),
         };
-        self.ends.get(&folder).copied().unwrap_or_default()
+        self.ends.get(&folder).cloned().unwrap_or_default()
     }
 
     /// Adds a part of the answer to a request.
@@ -207,7 +204,7 @@ impl PendingRequests {
     }
 
     /// Removes and returns an answered request; `None`: there is none with this id.
-    pub fn remove(&mut self, id: u64) -> Option<PendingRequest> {
+    pub fn remove(&mut self, id: u64) -> Option<Box<PendingRequest>> {
         let at = self.queue.iter().position(|pending| pending.id == id)?;
         let pending = self.queue.remove(at)?;
         self.lines_bytes -= pending.lines_bytes;
@@ -266,14 +263,13 @@ impl PendingRequests {
     /// The requests to pass to the next session. They await the delivery of stored lines, and
     /// repeat all unanswered requests.
     pub fn resend(&mut self) -> Vec<Request> {
-        let awaits = self.stored.values().map(|stored| Request {
-            id: None,
-            kind: UserCommand::Core(Command::AwaitDelivery {
+        let awaits = self.stored.values().map(|stored| {
+            let command = Command::AwaitDelivery {
                 log: stored.log.clone(),
                 first: stored.first,
                 sequence: stored.sequence,
-            })
-            .into(),
+            };
+            Request::new(None, UserCommand::Core(command))
         });
         let mut requests: Vec<Request> = awaits.collect();
         self.queue
@@ -283,14 +279,11 @@ impl PendingRequests {
             let kind = match &pending.kind {
                 RequestKind::Command(command) if sends_lines(command) => RequestKind::Resend {
                     command: command.clone(),
-                    after: pending.sent_after,
+                    after: pending.sent_after.clone(),
                 },
                 kind => kind.clone(),
             };
-            requests.push(Request {
-                id: Some(self.id_json(pending.id)),
-                kind,
-            });
+            requests.push(Request::new(Some(self.id_json(pending.id)), kind));
         }
         requests
     }

@@ -24,13 +24,13 @@ impl InFlight {
     /// place after all lines can be recorded.
     fn partial_cursor(&self, written: u64) -> Option<FolderCursor> {
         let rest = self.end?.saturating_sub(written);
-        let backlog = self.cursor.backlog.and_then(BacklogProgress::begun);
+        let backlog = self.cursor.backlog.as_ref().and_then(|it| it.begun());
         let backlog = backlog.filter(|backlog| backlog.has_more)?;
         (rest < self.lines).then(|| FolderCursor {
-            backlog: Some(BacklogProgress::Begun(BacklogCursor {
+            backlog: Some(Box::new(BacklogProgress::Begun(BacklogCursor {
                 end: backlog.end.moved_back_by(rest),
                 ..backlog
-            })),
+            }))),
             ..self.cursor
         })
     }

@@ -21,7 +21,7 @@ use crate::ui::trust_command::{TrustCommand, TrustEntry};
 
 impl Frontend {
     /// Shows the answer to a request.
-    pub(super) fn show_reply(&mut self, pending: PendingRequest, stored: Option<StoredLines>) {
+    pub(super) fn show_reply(&mut self, pending: Box<PendingRequest>, stored: Option<StoredLines>) {
         let reply = pending.reply;
         for kind in &reply {
             if let EventKind::Notice(notice) = kind {
@@ -119,7 +119,7 @@ impl Frontend {
         let mut out = Vec::new();
         for kind in reply.into_iter().chain(done) {
             let id = id.clone();
-            let event = SessionEvent { id, kind };
+            let event = SessionEvent::new(id, kind);
             self.renderer.append_event(&event, self.today, &mut out);
         }
         if !out.is_empty() {

@@ -107,10 +107,8 @@ impl Frontend {
             return;
         }
         self.typing_said = Some((target.clone(), Instant::now()));
-        self.outgoing.push_back(Request {
-            id: None,
-            kind: UserCommand::Core(Command::Type(target)).into(),
-        });
+        let command = UserCommand::Core(Command::Type(target));
+        self.outgoing.push_back(Request::new(None, command));
     }
 
     /// Says the pasted lines as text, or as one block.

@@ -60,7 +60,7 @@ impl Transcript {
         let first = chat.key();
         for folder in self.backlogs.folders() {
             if let Some(cursor) = self.cursors.get_mut(folder)
-                && cursor.backlog.and_then(BacklogProgress::begun).is_none()
+                && cursor.backlog.and_then(|it| it.begun()).is_none()
             {
                 cursor.backlog = Some(BacklogProgress::Begun(BacklogCursor {
                     first,
@@ -88,7 +88,7 @@ impl Transcript {
                 Some(BacklogStep::Event(EventKind::Chat { chat, .. })) => {
                     self.emit_backlog_lines(chat, sink);
                 }
-                Some(BacklogStep::Event(kind)) => sink.emit(SessionEvent { id: None, kind }),
+                Some(BacklogStep::Event(kind)) => sink.emit(SessionEvent::new(None, kind)),
                 Some(BacklogStep::Unreadable(error)) => {
                     self.forget_backlog();
                     *result = Err(error);
@@ -159,7 +159,7 @@ impl Transcript {
         {
             let (folder, cursor) = (folder.clone(), progress.resume_at(progress.position));
             let kind = EventKind::Position { folder, cursor };
-            sink.emit(SessionEvent { id: None, kind });
+            sink.emit(SessionEvent::new(None, kind));
         }
     }
 }

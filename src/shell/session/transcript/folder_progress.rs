@@ -36,7 +36,7 @@ impl FolderProgress {
         FolderCursor {
             position,
             run_start: self.run_start,
-            backlog: self.backlog.filter(has_backlog),
+            backlog: self.backlog.filter(has_backlog).map(Box::new),
         }
     }
 

@@ -124,13 +124,14 @@ impl Transcript {
     }
 
     /// Opens a folder at the place where another transcript stopped.
-    pub fn resume(&mut self, store: &Store, folder: &FolderName, after: FolderCursor) {
+    pub fn resume(&mut self, store: &Store, folder: &FolderName, after: &FolderCursor) {
         let span = |from| FolderSpan {
             name: folder.clone(),
             from,
             end: Some(after.run_start),
         };
-        match after.backlog {
+        let backlog = after.backlog.as_deref().copied();
+        match backlog {
             Some(BacklogProgress::Requested { lines }) => {
                 self.backlogs.request_last(vec![span(None)], lines);
             }
@@ -144,8 +145,8 @@ impl Transcript {
             position: after.position,
             start: after.position,
             run_start: after.run_start,
-            backlog: after.backlog,
-            is_end_due: after.backlog.is_some(),
+            backlog,
+            is_end_due: backlog.is_some(),
             end: None,
         };
         self.cursors.insert(folder.clone(), cursor);
@@ -397,15 +398,9 @@ impl Transcript {
 }
 
 pub(super) fn emit_chat(chat: ChatLines, cursor: Option<FolderCursor>, sink: &mut dyn EventSink) {
-    sink.emit(SessionEvent {
-        id: None,
-        kind: EventKind::Chat { chat, cursor },
-    });
+    sink.emit(SessionEvent::new(None, EventKind::Chat { chat, cursor }));
 }
 
 pub(super) fn emit_notice(notice: Arc<Notice>, sink: &mut dyn EventSink) {
-    sink.emit(SessionEvent {
-        id: None,
-        kind: EventKind::Notice(notice),
-    });
+    sink.emit(SessionEvent::new(None, EventKind::Notice(notice)));
 }
