@@ -82,6 +82,37 @@ fn bytes_that_came_before_a_failed_write_are_read() {
     assert!(streams.read(stream, &mut buffer).is_err());
 }
 
+/// A line for one room waits behind the bulk of another only as long as a few hundred KiB take:
+/// neither the sender's kernel nor that of the receiver queues more.
+#[test]
+fn few_bytes_wait_in_the_kernel() {
+    let Accepted {
+        mut streams,
+        stream,
+        mut peer,
+        _poll,
+    } = accept();
+    let small = SockRef::from(&peer).set_recv_buffer_size(16 * 1024);
+    small.expect("an option of every socket");
+    let bytes = [0; 16 * 1024];
+    let mut sent = bytes.len();
+    while streams.write(stream, &bytes) == WriteOutcome::Accepted {
+        sent += bytes.len();
+        assert!(sent < 512 * 1024, "too much waits to be sent");
+    }
+    let small = SockRef::from(&peer).set_send_buffer_size(16 * 1024);
+    small.expect("an option of every socket");
+    peer.set_nonblocking(true).expect("an open connection");
+    let (mut written, mut read, mut buffer) = (0, 0, vec![0; 16 * 1024]);
+    while read < 32 * 1024 * 1024 {
+        while let Ok(n) = peer.write(&bytes) {
+            written += n;
+        }
+        read += streams.read(stream, &mut buffer).expect("bytes");
+        assert!(written - read < 512 * 1024, "too much waits to be read");
+    }
+}
+
 /// Connects `count` times to this port.
 fn connect(port: u16, count: usize) -> Vec<TcpStream> {
     let connect = |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
