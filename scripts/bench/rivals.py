@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, replace
 from typing import Callable
 
 
@@ -78,6 +79,43 @@ def mosquitto():
         oneshot=["mosquitto_pub", "-s", *at])
 
 
+def mosquitto_tls(session=()):
+    """As p2pchat does it: encrypted, and each line acknowledged."""
+    folder = os.environ["BENCH_STATE"]
+    key, certificate = os.path.join(folder, "broker.key"), os.path.join(folder, "broker.crt")
+    settings = os.path.join(folder, "broker.conf")
+    if not os.path.exists(settings):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
+             "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        with open(settings, "w") as file:
+            # The folder is root's, and the broker would give up root before it reads the key.
+            file.write(f"user root\nlistener 18831 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+                       f"certfile {certificate}\nkeyfile {key}\n")
+    at = ["-h", "127.0.0.1", "-p", "18831", "-t", "x", "-q", "1", "--cafile", certificate]
+    return Rival(
+        name="mosquitto_tls",
+        service=["mosquitto", "-c", settings, "-v"], service_ready="running",
+        receiver=lambda number: ["mosquitto_sub", *at, *(["-i", f"r{number}", *session] if session else [])],
+        sender=lambda _: ["mosquitto_pub", "-l", *at])
+
+
+def mosquitto_session():
+    """The same, and what a receiver misses waits for it at the broker."""
+    return replace(mosquitto_tls(session=["-c"]), name="mosquitto_session")
+
+
+def yard():
+    """p2pchat's work for a line as blocking code."""
+    program, state, address = os.environ["YARD"], os.environ["BENCH_STATE"], "127.0.0.1:17002"
+    return Rival(
+        name="yard",
+        receiver=lambda _: [program, "recv", address, os.path.join(state, "yard-receiver")],
+        sender=lambda _: [program, "send", address, os.path.join(state, "yard-sender")],
+        sender_first=True, sender_ready="^ready")
+
+
 def raw():
     program, address = os.environ["RAWPIPE"], "127.0.0.1:17001"
     return Rival(
@@ -88,4 +126,5 @@ def raw():
         first=[program, "send", address, "1"], second=[program, "recv", address], met="^ready")
 
 
-ALL = {make.__name__: make for make in (p2pchat, attached_sender, attached_receiver, mosquitto, raw)}
+ALL = {make.__name__: make for make in (
+    p2pchat, attached_sender, attached_receiver, mosquitto, mosquitto_tls, mosquitto_session, yard, raw)}

@@ -10,6 +10,7 @@ import re
 import select
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,18 +54,21 @@ def feed(child, data):
 def feed_on(child, data):
     """Feeds the child from a thread, and leaves its stdin open."""
     def write(rest=memoryview(data)):
-        while rest:
-            rest = rest[os.write(child.stdin, rest[:65_536]):]
+        try:
+            while rest:
+                rest = rest[os.write(child.stdin, rest[:65_536]):]
+        except OSError:
+            pass        # it ended, as the group does
 
     threading.Thread(target=write, daemon=True).start()
 
 
-def until(holds, seconds, what):
+def until(holds, seconds, what, pause=0.002):
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise RuntimeError(f"not within {seconds} s: {what}")
-        time.sleep(0.002)
+        time.sleep(pause)
 
 
 def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
@@ -101,7 +105,17 @@ def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
 def bulk():
     """A million lines from one stdin to one stdout."""
     count = 1_000_000
-    rounds("bulk", ["raw", "mosquitto", "p2pchat"], 5,
+    rounds("bulk", ["raw", "mosquitto", "yard", "p2pchat"], 5,
+           lambda rival, number: pour(rival, 1, count, number * count))
+
+
+def acknowledged():
+    """60 000 lines, encrypted, and each one acknowledged.
+
+    Not more: MQTT has 65 535 numbers, and `mosquitto_pub` loses what it reads beyond them.
+    """
+    count = 60_000
+    rounds("acknowledged", ["mosquitto_tls", "mosquitto_session", "p2pchat"], 3,
            lambda rival, number: pour(rival, 1, count, number * count))
 
 
@@ -144,7 +158,7 @@ def ping_pong(rival, first, count=2000, timeout=2.0):
 def latency():
     """One line at a time, on one core, as the scheduler's choice of cores would dominate."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rounds("latency", ["raw", "mosquitto", "p2pchat"], 5,
+    rounds("latency", ["raw", "mosquitto", "mosquitto_tls", "yard", "p2pchat"], 5,
            lambda rival, number: ping_pong(rival, number * 2000))
 
 
@@ -179,7 +193,16 @@ def startup():
     rounds("startup", ["raw", "mosquitto", "p2pchat"], 11, meet)
 
 
-def miss(rival, number, count=100_000):
+def feed_singly(child, data):
+    """Feeds the child line by line, each after the child has printed the one before."""
+    printed = child.newlines
+    for text in data.splitlines(keepends=True):
+        os.write(child.stdin, text)
+        printed += 1
+        until(lambda: child.newlines >= printed, 10, "the sender has read a line", pause=0)
+
+
+def miss(rival, number, count=100_000, give=feed_on):
     """Sends `count` lines to an absent receiver; times from its exec until it printed all."""
     first = number * count
     with Group(rival) as group:
@@ -191,7 +214,7 @@ def miss(rival, number, count=100_000):
         if not reader.wait_end(10):
             raise RuntimeError(f"{rival.name}: the receiver did not end within 10 s")
         before = author.newlines
-        feed_on(author, lines(count, first, SIZE))
+        give(author, lines(count, first, SIZE))
         until(lambda: author.newlines >= before + count, 60, "the sender has read all lines")
         time.sleep(1)
         reader = group.spawn(rival.first, "receiver")
@@ -202,8 +225,9 @@ def miss(rival, number, count=100_000):
 
 
 def catchup():
-    """100 000 lines sent while the receiver was away."""
+    """100 000 lines sent while the receiver was away: from a pipe, and typed one at a time."""
     rounds("catchup", ["p2pchat"], 3, miss)
+    rounds("catchup-typed", ["p2pchat"], 3, lambda rival, number: miss(rival, number, give=feed_singly))
 
 
 def gather(rival, _, count=50):
@@ -283,6 +307,43 @@ def socket():
         rounds(stage, ["p2pchat"], 5, lambda direct, number, attach=attach: pour_both(direct, attach(), number))
 
 
+def share(rival, number, count=2_000_000, runs=10):
+    """Times `send` into one room, alone and while another room bursts."""
+    listener = rival.receiver(1) + ["-r", "ops", "-r", "bulk"]
+    once = rival.oneshot + ["-r", "ops"]
+
+    def say(group, one):
+        start = time.monotonic()
+        child = group.spawn(once, "sender")
+        os.write(child.stdin, line(one, SIZE))
+        child.close_stdin()
+        if not child.wait_end(20):
+            raise RuntimeError(f"{rival.name}: `send` did not end within 20 s")
+        return (time.monotonic() - start) * 1e3, child.process.returncode
+
+    with Group(rival) as group:
+        reader = group.spawn(listener, "receiver")
+        group.wait_text(reader, "ready as")
+        say(group, 0)       # not counted: it creates its identity
+        idle = [say(group, one) for one in range(runs)]
+        burst = group.spawn(rival.sender(1) + ["-r", "bulk"], "sender")
+        group.wait_text(burst, rival.met)
+        before = reader.newlines
+        feed_on(burst, lines(count, 0, SIZE))
+        until(lambda: reader.newlines > before + count // 100, 20, "the burst has begun")
+        busy = []
+        while reader.newlines < before + count * 9 // 10:
+            busy.append(say(group, len(busy)))
+        status = max(status for _, status in idle + busy)
+        idle, busy = (statistics.median(ms for ms, _ in times) for times in (idle, busy))
+        return dict(idle_ms=round(idle, 2), busy_ms=round(busy, 2), slower=round(busy / idle, 2), status=status)
+
+
+def fairness():
+    """One line in a quiet room, while another room gets 2 000 000 lines."""
+    rounds("fairness", ["p2pchat"], 3, share)
+
+
 def resident_mb(pid):
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * PAGE_KB * 1024 / 1e6
@@ -327,6 +388,7 @@ def idle():
     """10 silent peers in a window of 30 s, which begins 20 s after the last link."""
     for name, settle in (("raw", 2), ("mosquitto", 2), ("p2pchat", 20)):
         rounds("idle", [name], 1, lambda rival, _, settle=settle: rest(rival, 10, settle, 30))
+    rounds("idle-72", ["p2pchat"], 1, lambda rival, _: rest(rival, 71, 60, 30))
 
 
 def alone(rival, _):
@@ -356,8 +418,9 @@ def size():
             result("size", name, mb=round(os.path.getsize(copy.name) / 1e6, 3))
 
 
-STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle,
-              memory=memory, size=size, oneshot=oneshot, socket=socket, catchup=catchup, mesh=mesh)
+STAGES = dict(startup=startup, latency=latency, bulk=bulk, acknowledged=acknowledged, fanout=fanout, idle=idle,
+              memory=memory, size=size, oneshot=oneshot, socket=socket, catchup=catchup, mesh=mesh,
+              fairness=fairness)
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:

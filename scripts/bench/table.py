@@ -9,16 +9,23 @@ import statistics
 import sys
 
 AT_MOST, AT_LEAST = "≤", "≥"
-# Stage, description, figure, unit, direction, bound. `ratio` is computed within each round.
+# Stage, description, figure, unit, direction, bound. The figure `RIVAL` is the ratio to this rival,
+# computed within each round.
 BOUNDS = [
     ("startup", "both know each other, from exec of the second", "both_ms", "ms", AT_MOST, 15),
     ("latency", "p50, stdin to stdout, all on one core", "p50_us", "µs", None, None),
-    ("latency", "p50 as a multiple of mosquitto's", "ratio", "×", AT_MOST, 2.0),
+    ("latency", "p50 as a multiple of mosquitto's", "mosquitto", "×", AT_MOST, 2.0),
+    ("latency", "p50 as a multiple of mosquitto's over TLS with QoS 1", "mosquitto_tls", "×", None, None),
+    ("latency", "p50 as a multiple of the yardstick's", "yard", "×", None, None),
     ("bulk", "1 000 000 lines of 64 bytes, stdin to stdout", "rate", "lines/s", AT_LEAST, 1_000_000),
+    ("bulk", "their rate as a multiple of the yardstick's", "yard", "×", AT_LEAST, 0.9),
     ("bulk", "CPU of all processes for them", "cpu_s", "s", AT_MOST, 1.5),
     ("bulk", "resident size of their sender", "sender_mb", "MB", AT_MOST, 10),
+    ("acknowledged", "60 000 lines, encrypted and each one acknowledged", "rate", "lines/s", None, None),
+    ("acknowledged", "CPU of all processes for them", "cpu_s", "s", None, None),
     ("fanout", "20 000 lines to 50 peers, delivered", "rate", "lines/s", AT_LEAST, 500_000),
     ("idle", "wake-ups in 30 s with 10 peers", "wakeups", "", AT_MOST, 150),
+    ("idle-72", "most wake-ups of one of 72 programs in 30 s", "wakeups", "", AT_MOST, 90),
     ("memory-alone", "resident size, alone", "resident_mb", "MB", AT_MOST, 4),
     ("idle", "resident size with 10 peers", "resident_mb", "MB", AT_MOST, 5),
     ("memory-50", "resident size with 50 peers", "resident_mb", "MB", AT_MOST, 7),
@@ -27,23 +34,29 @@ BOUNDS = [
     ("socket", "`echo hi \\| p2pchat send` through a running program", "exit_ms", "ms", AT_MOST, 8),
     ("socket-send", "500 000 lines to `send` through a running program, beside direct", "share", "×", AT_LEAST, 0.8),
     ("socket-listen", "500 000 lines to `listen` through a running program, beside direct", "share", "×", AT_LEAST, 0.5),
-    ("catchup", "100 000 missed lines, exec to the last on stdout", "catchup_s", "s", AT_MOST, 1),
+    ("catchup", "100 000 missed lines, exec to the last on stdout", "catchup_s", "s", AT_MOST, 0.15),
+    ("catchup-typed", "100 000 missed lines that were typed one at a time", "catchup_s", "s", AT_MOST, 1.2),
     ("mesh", "50 peers from one start, until all 1225 links stand", "mesh_s", "s", AT_MOST, 3),
+    ("fairness", "`send` to a quiet room while another bursts, beside an idle time", "slower", "×", AT_MOST, 1.5),
 ]
+RATIO_OF = {"latency": "p50_us", "bulk": "rate"}
+RIVALS = {"mosquitto": "mosquitto", "mosquitto_tls": "with TLS, QoS 1", "mosquitto_session": "and sessions",
+          "yard": "yardstick", "raw": "raw limit"}
 FAULTS = ("lost", "doubled", "disordered", "foreign")
 
 
 def values(runs, rival, figure):
-    if figure == "ratio":
-        return ratio(runs, rival)
+    if figure in RIVALS:
+        return ratios(runs, rival, figure)
     return [run[figure] for run in runs if run["rival"] == rival and figure in run]
 
 
-def ratio(runs, rival):
-    """The rival's p50 divided by mosquitto's, for each round."""
+def ratios(runs, rival, other):
+    """The rival's figure divided by the other's, for each round."""
     own = [run for run in runs if run["rival"] == rival]
-    other = [run for run in runs if run["rival"] == "mosquitto"]
-    return [a["p50_us"] / b["p50_us"] for a, b in zip(own, other) if "p50_us" in a and "p50_us" in b]
+    others = [run for run in runs if run["rival"] == other]
+    figure = RATIO_OF[runs[0]["stage"]]
+    return [a[figure] / b[figure] for a, b in zip(own, others) if figure in a and figure in b]
 
 
 def median(runs, rival, figure):
@@ -71,8 +84,8 @@ def main():
     with open(sys.argv[1]) as file:
         results = [json.loads(text) for text in file]
     missed = False
-    print("| stage | | p2pchat | bound | | mosquitto | raw limit |")
-    print("|---|---|--:|--:|---|--:|--:|")
+    print("| stage | | p2pchat | bound | |", *(f"{title} |" for title in RIVALS.values()))
+    print("|---|---|--:|--:|---|" + "--:|" * len(RIVALS))
     for stage, what, figure, unit, direction, bound in BOUNDS:
         runs = [run for run in results if run["stage"] == stage]
         if not runs:
@@ -81,23 +94,23 @@ def main():
         judged = verdict(value, direction, bound)
         missed |= judged in ("**over**", "no figure")
         limit = f"{direction} {show(bound)} {unit}" if direction else ""
-        print(f"| {stage} | {what} | {show(value)} {unit} | {limit} | {judged} "
-              f"| {show(median(runs, 'mosquitto', figure))} | {show(median(runs, 'raw', figure))} |")
+        print(f"| {stage} | {what} | {show(value)} {unit} | {limit} | {judged} |",
+              *(f"{show(median(runs, rival, figure))} |" for rival in RIVALS))
     for stage in dict.fromkeys(run["stage"] for run in results):
         runs = [run for run in results if run["stage"] == stage]
         own = [run for run in runs if run["rival"] == "p2pchat"]
         counted = [run for run in runs if "lost" in run]
         if counted:
             sums = {rival: sum(run[fault] for run in counted if run["rival"] == rival for fault in FAULTS)
-                    for rival in ("p2pchat", "mosquitto", "raw")}
+                    for rival in ("p2pchat", *RIVALS)}
             judged = verdict(sums["p2pchat"], AT_MOST, 0)
             missed |= judged != "ok"
-            print(f"| {stage} | lines lost, doubled or out of order, all runs | {sums['p2pchat']} | ≤ 0 | {judged} "
-                  f"| {sums['mosquitto']} | {sums['raw']} |")
+            print(f"| {stage} | lines lost, doubled or out of order, all runs | {sums['p2pchat']} | ≤ 0 | {judged} |",
+                  *(f"{sums[rival]} |" for rival in RIVALS))
         failed = [run for run in own if "error" in run or run.get("status") or run.get("sender_ended") is False]
         if failed or not own:
             missed = True
-            print(f"| {stage} | runs that failed | {len(failed)} of {len(own)} | ≤ 0 | **over** | | |")
+            print(f"| {stage} | runs that failed | {len(failed)} of {len(own)} | ≤ 0 | **over** |" + " |" * len(RIVALS))
     return 1 if missed else 0
 
 
