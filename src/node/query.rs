@@ -288,9 +288,9 @@ impl Node {
         self.ctx.links.len()
     }
 
-    /// Whether there are too many peers to link with all of them.
-    pub fn is_partial_mesh(&self) -> bool {
-        self.ctx.topology.is_partial_mesh()
+    /// Number of discovered peers.
+    pub fn discovered_count(&self) -> usize {
+        self.dialer.discovered().count()
     }
 
     /// Number of peers whose beacons arrive, linked or not.

@@ -8,11 +8,12 @@ use crate::hosts::host::{Host, Loopback};
 use crate::hosts::lan::Lan;
 use crate::hosts::wait::wait_until;
 use mio::{Events, Interest, Poll, Token};
+use p2pchat::base::identity::PeerId;
 use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::base::time::Time;
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};
 use p2pchat::shell::net::multicast::{
-    DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram,
+    DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram, rest_ms,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -570,4 +571,16 @@ fn resting_sockets_cause_no_event() {
     bob.wait_for("second", 3);
     alice.send_to_all(a, "third");
     bob.wait_for("third", 3);
+}
+
+/// Each program rests for a time of its own, between half a second and a second. Otherwise all
+/// programs of a LAN would wake together, and hear a newcomer late.
+#[test]
+fn programs_rest_for_different_times() {
+    let times = [0, 50, 100, 150, 200, 255].map(|byte| rest_ms(&PeerId([byte; 32])));
+    assert_eq!((times[0], times[5]), (500, 1_000));
+    assert!(
+        times.windows(2).all(|pair| pair[0] + 50 < pair[1]),
+        "{times:?}"
+    );
 }

@@ -32,6 +32,7 @@ use nix::sys::socket::sockopt::Ipv4PacketInfo;
 use nix::sys::socket::{SockaddrIn6, setsockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
+use crate::base::identity::PeerId;
 use crate::base::interface::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
@@ -52,10 +53,11 @@ pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 /// Receive buffer of a listener, in bytes. Linux doubles this value (socket(7)), and charges about
 /// 1 KiB for each beacon. The buffer thus holds about a hundred beacons.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// How long datagrams may wait in the kernel while the network has more peers than a full mesh
-/// allows, in milliseconds. Those peers send eight beacons a second together, each as several
-/// datagrams, and each datagram would wake the program.
-pub const REST_MS: u64 = 400;
+/// How long datagrams may wait in the kernel while beacons of more peers arrive than a full mesh
+/// may have, in milliseconds. Those peers send eight beacons a second together, each as several
+/// datagrams, and each datagram would wake the program. A newcomer still hears from somebody soon,
+/// as programs do not rest in step: see [`rest_ms`].
+const REST_MAX_MS: u64 = 1_000;
 /// Maximum number of reads in a turn. Reads of empty sockets and of dropped datagrams count as
 /// well. A flood of datagrams thus does not delay the links.
 const READS_PER_TURN_MAX: usize = 64;
@@ -152,6 +154,14 @@ pub struct Multicast {
     interfaces: Vec<Interface>,
     control_buffer: Vec<u8>,
     counters: MulticastCounters,
+}
+
+/// How long the sockets of this program rest, in milliseconds: between half of [`REST_MAX_MS`] and
+/// all of it. Each program has a time of its own. With the same time, all that a datagram wakes
+/// would rest together, and later wake together.
+pub fn rest_ms(own: &PeerId) -> u64 {
+    let part = u64::from(u16::from_be_bytes([own.0[0], own.0[1]]));
+    REST_MAX_MS / 2 + REST_MAX_MS * part / (2 * u64::from(u16::MAX))
 }
 
 impl Multicast {

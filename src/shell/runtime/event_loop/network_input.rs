@@ -7,11 +7,12 @@ use crate::base::event::input::Input;
 use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpInput;
 use crate::base::interface::Interface;
+use crate::node::topology::LINKS_MAX;
 use crate::shell::config::values::Verbosity;
 use crate::shell::net::finders::reporter::Finding;
 use crate::shell::net::interfaces::INTERFACES_MAX;
 use crate::shell::net::lsnp::LsnpSockets;
-use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, REST_MS};
+use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, rest_ms};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
@@ -41,8 +42,8 @@ impl EventLoop {
         }
     }
 
-    /// Passes the received datagrams to the core. If the network is large, the sockets then rest,
-    /// so that an idle program sleeps.
+    /// Passes the received datagrams to the core. In a crowd, the sockets then rest, so that an
+    /// idle program sleeps. They do not while new peers come: those may be many.
     pub(super) fn read_datagrams(&mut self) {
         let rests_until = self.multicast.rests_until();
         if rests_until.is_some_and(|until| until <= self.now.time) {
@@ -52,6 +53,7 @@ impl EventLoop {
             return;
         }
         let mut has_received = false;
+        let discovered = self.node.discovered_count();
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
         self.multicast.begin_turn();
         while let Some(received) = self.multicast.receive(&mut buffer) {
@@ -63,8 +65,9 @@ impl EventLoop {
                 bytes,
             });
         }
-        if has_received && self.node.is_partial_mesh() && !self.multicast.has_readable() {
-            let until = self.now.time + REST_MS;
+        let is_crowd = discovered > LINKS_MAX && self.node.discovered_count() <= discovered;
+        if has_received && is_crowd && !self.multicast.has_readable() {
+            let until = self.now.time + rest_ms(&self.node.own_peer().id);
             self.multicast.rest(self.poll.registry(), until);
         }
     }
