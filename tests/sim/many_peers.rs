@@ -297,3 +297,22 @@ fn peers_that_start_at_once_waste_no_dials() {
     }
     assert!(wasted <= 4, "{wasted} dials");
 }
+
+/// Programs that nobody uses sleep, however many there are: they know that they are too many for a
+/// full mesh, and dial nobody in vain. Datagrams do not count, as the shell collects them.
+#[test]
+fn seventy_two_idle_peers_sleep() {
+    let mut lan = Lan::new(72);
+    let peers: Vec<PeerIndex> = (0..72).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for who in &peers {
+        lan.start(*who);
+        lan.run_for(50);
+    }
+    lan.run_for(60_000);
+    let turns = |lan: &Lan| -> Vec<u64> { lan.peers.iter().map(|p| p.turns).collect() };
+    let before = turns(&lan);
+    lan.run_for(30_000);
+    let turns = turns(&lan).into_iter().zip(before);
+    let most = turns.map(|(after, before)| after - before).max();
+    assert!(most <= Some(20), "{most:?} turns in 30 s");
+}

@@ -289,10 +289,13 @@ impl Handshakes {
                 let key = channel.remote_static_key();
                 match first.and_then(|first| hello::parse(first, key)) {
                     Some(hello) => self.handle_hello(ctx, stream, hello, rest, joined, events),
-                    None if first.is_some_and(hello::is_ban) => {
-                        self.fail_for(ctx, stream, HandshakeFailure::Banned(key), events)
-                    }
-                    None => self.fail(ctx, stream, events),
+                    None => match first.and_then(hello::refusal) {
+                        Some(reason) => {
+                            let refused = HandshakeFailure::Refused(key, reason);
+                            self.fail_for(ctx, stream, refused, events)
+                        }
+                        None => self.fail(ctx, stream, events),
+                    },
                 }
             }
             HandshakeStage::Deferred(deferred) => {
@@ -316,7 +319,8 @@ impl Handshakes {
         };
         let expected_peer = pending.target.expected_peer;
         if let Some(reason) = admission::refuse(ctx, stream, &hello, expected_peer, events) {
-            return self.reject(ctx, stream, reason, HandshakeFailure::Failed, events);
+            let failure = HandshakeFailure::refusal_by_us(&hello.sender, reason);
+            return self.reject(ctx, stream, reason, failure, events);
         }
         let HandshakeStage::AwaitingHello {
             channel,

@@ -37,10 +37,10 @@ pub fn parse(frame: &Frame, remote_static_key: [u8; 32]) -> Option<Hello> {
     (is_proven && hello.rooms.len() <= ROOMS_MAX).then_some(hello)
 }
 
-/// Whether this frame, which comes in place of a hello, says that the sender's user has banned us.
-pub fn is_ban(frame: &Frame) -> bool {
-    let ban = Message::Bye {
-        reason: ByeReason::Banned,
-    };
-    frame.kind == FrameKind::Message && Message::parse(&frame.payload) == Some(ban)
+/// The reason of a refusal, which comes in place of a hello.
+pub fn refusal(frame: &Frame) -> Option<ByeReason> {
+    match Message::parse(&frame.payload) {
+        Some(Message::Bye { reason }) if frame.kind == FrameKind::Message => Some(reason),
+        _ => None,
+    }
 }

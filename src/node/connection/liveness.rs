@@ -97,16 +97,33 @@ pub enum HandshakeFailure {
     OwnProgram,
     /// This peer answered, and its existing link stays.
     AlreadyLinked(PeerId),
-    /// The user of the peer with this Noise key, which answered, has banned us.
-    Banned([u8; 32]),
+    /// The peer with this Noise key has answered, and refused us for this reason. Or we have no
+    /// link left for it ourselves: [`ByeReason::Full`].
+    Refused([u8; 32], ByeReason),
 }
 
 impl HandshakeFailure {
+    /// What our own refusal of this peer means for further dials.
+    pub fn refusal_by_us(peer: &PeerId, reason: ByeReason) -> HandshakeFailure {
+        match peer.noise_key() {
+            Some(key) if reason == ByeReason::Full => HandshakeFailure::Refused(key, reason),
+            _ => HandshakeFailure::Failed,
+        }
+    }
+
     /// Whether this peer has proved its key and refused us, because its user has banned us. `None`:
     /// whoever answered.
     pub fn is_ban_by(&self, peer: Option<PeerId>) -> bool {
+        self.is_refusal(ByeReason::Banned, peer)
+    }
+
+    /// Whether this peer has proved its key and refused us for this reason. `None`: whoever
+    /// answered.
+    pub fn is_refusal(&self, reason: ByeReason, peer: Option<PeerId>) -> bool {
         match self {
-            HandshakeFailure::Banned(key) => peer.is_none_or(|it| it.noise_key() == Some(*key)),
+            HandshakeFailure::Refused(key, why) => {
+                *why == reason && peer.is_none_or(|it| it.noise_key() == Some(*key))
+            }
             _ => false,
         }
     }

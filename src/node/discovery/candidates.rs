@@ -91,6 +91,8 @@ pub struct DiscoveredPeer {
     first_seen: Time,
     /// When a new run last ended the backoff of an address.
     restarted_at: Option<Time>,
+    /// The peer has proved its key, but all its links or all of ours were taken.
+    pub is_full: bool,
     /// The run that refused us because its user has banned us, and until when it is not dialed.
     ban: Option<(u64, Time)>,
     last_seen: Time,
@@ -121,6 +123,7 @@ impl DiscoveredPeer {
             candidates: Vec::new(),
             first_seen: now,
             restarted_at: None,
+            is_full: false,
             ban: None,
             last_seen: now,
             beacon_interval_ms: 0,
@@ -296,6 +299,7 @@ impl DiscoveredPeer {
 
     /// Records that a dial reached the peer at this address, and at no other.
     pub fn record_reached(&mut self, address: SocketAddr) {
+        self.is_full = false;
         for candidate in &mut self.candidates {
             candidate.is_reached = candidate.address == address;
         }

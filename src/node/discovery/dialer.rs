@@ -347,10 +347,9 @@ impl Dialer {
         if let Some(dial) = self.clear_dial(stream) {
             self.discovered
                 .record_failure(ctx, &dial.peer, dial.address);
-            if failure.is_ban_by(Some(dial.peer))
-                && let Some(discovered) = self.discovered.get_mut(&dial.peer)
-            {
-                discovered.record_ban(ctx);
+            let is_full = self.discovered.record_refusal(ctx, &dial.peer, failure);
+            if is_full && self.discovered.count() > LINKS_MAX {
+                self.update_topology(ctx);
             }
             if !ctx.stream_by_peer.contains_key(&dial.peer) {
                 self.beacons.dial_failed(ctx);

@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
+use crate::node::connection::liveness::HandshakeFailure;
 use crate::node::context::Context;
 use crate::node::discovery::backoff;
 use crate::node::discovery::beacon;
 use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::wire::message::ByeReason;
 
 /// Maximum number of discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
@@ -119,6 +121,25 @@ impl DiscoveredPeers {
             .values()
             .filter(move |peer| peer.source() == source);
         of_source.filter(|peer| !self.is_proven(ctx, &peer.peer.id))
+    }
+
+    /// Records why a dial to a peer ended in a refusal. Returns whether all its links or all of
+    /// ours are taken. It is then one more of those that may be too many for a full mesh.
+    pub fn record_refusal(
+        &mut self,
+        ctx: &mut Context,
+        peer: &PeerId,
+        failure: HandshakeFailure,
+    ) -> bool {
+        let Some(discovered) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        if failure.is_ban_by(Some(*peer)) {
+            discovered.record_ban(ctx);
+        }
+        let is_full = failure.is_refusal(ByeReason::Full, Some(*peer));
+        discovered.is_full |= is_full;
+        is_full
     }
 
     /// Counts a failed dial of this address. A source of many unproven peers whose dials have

@@ -17,6 +17,7 @@ use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, Backoff};
 use crate::node::discovery::candidates::Candidate;
 use crate::node::discovery::exchange::is_global;
+use crate::wire::message::ByeReason;
 
 /// The peer expected at a static address.
 #[derive(Clone, Copy)]
@@ -312,7 +313,7 @@ impl StaticPeers {
         }
         if !is_reported {
             let what = match failure {
-                HandshakeFailure::Banned(_) => "wants no link with this key",
+                HandshakeFailure::Refused(_, ByeReason::Banned) => "wants no link with this key",
                 _ => "does not answer",
             };
             let content = format!("--peer {endpoint} {what}: it is tried again");

@@ -61,7 +61,8 @@ impl TopologyUpdater {
         (self.updated_at, self.is_stale) = (now, false);
         let is_unlinked = |peer: &PeerId| *peer != own && !ctx.stream_by_peer.contains_key(peer);
         let dialable = discovered.iter().map(|(_, peer)| peer);
-        let dialable = dialable.filter(|peer| is_unlinked(&peer.peer.id) && peer.is_dialable(now));
+        let is_there = |peer: &DiscoveredPeer| peer.is_dialable(now) || peer.is_full;
+        let dialable = dialable.filter(|peer| is_unlinked(&peer.peer.id) && is_there(peer));
         let links = ctx.links.values().filter(|link| !link.transient);
         let known = dialable.clone().filter(|peer| !peer.transient).count() + links.clone().count();
         if !ctx.topology.reset(known) {

@@ -100,6 +100,7 @@ impl Lan {
     /// that follow at once.
     pub fn feed(&mut self, who: PeerIndex, input: Input<'_>) {
         let mut todo = VecDeque::new();
+        self.peers[who].turns += u64::from(!matches!(input, Input::Datagram { .. }));
         self.handle_input(who, input, &mut todo);
         let mut steps = 0;
         while let Some(input) = todo.pop_front() {

@@ -138,6 +138,8 @@ pub struct SimPeer {
     pub wake_at_ms: Option<u64>,
     /// The current second, and the wake-ups counted in it.
     pub wakeups: (u64, u64),
+    /// Inputs that were no datagrams.
+    pub turns: u64,
     /// Time, run and notice, in order.
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
@@ -200,6 +202,7 @@ impl SimPeer {
             accepted_streams: 0,
             wake_at_ms: None,
             wakeups: (0, 0),
+            turns: 0,
             notices: Vec::new(),
             beacons_sent: 0,
             bytes_sent: 0,
