@@ -1,5 +1,5 @@
 //! Splits the bytes of stdin into numbered lines. Rejects lines that cannot be sent.
-use crate::base::lines::{LineError, LineRules, Lines, count_line_ends};
+use crate::base::lines::{BATCH_TEXT_MAX_BYTES, LineError, LineRules, Lines, count_line_ends};
 
 /// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,9 +28,8 @@ impl LineBlock {
     }
 }
 
-/// Maximum number of bytes of one read. A block of lines can be longer, because it can also contain
-/// the incomplete line of the previous read.
-const READ_MAX_BYTES: usize = 64 * 1024;
+/// Room for one read, at least, behind the beginning of the longest line.
+const READ_MIN_BYTES: usize = 16 * 1024;
 
 /// A buffer for the reads of stdin. Keeps the beginning of an incomplete line until its end is
 /// read.
@@ -46,19 +45,16 @@ impl LineBuffer {
     /// A buffer at the beginning of stdin. `rules`: which lines are accepted.
     pub fn new(rules: LineRules) -> LineBuffer {
         LineBuffer {
-            // Room for one read, after the bytes that the splitter leaves.
-            bytes: vec![0; READ_MAX_BYTES + rules.read_max_bytes() + 2],
+            bytes: vec![0; BATCH_TEXT_MAX_BYTES.max(rules.read_max_bytes() + READ_MIN_BYTES)],
             partial_len: 0,
             splitter: LineSplitter::new(rules),
         }
     }
 
-    /// Where the next read puts its bytes. Never empty.
+    /// Where the next read puts its bytes. Never empty. A full buffer is the text of one batch, so
+    /// that a pipe which is never empty needs the fewest signatures.
     pub fn space(&mut self) -> &mut [u8] {
-        let end = self.bytes.len().min(self.partial_len + READ_MAX_BYTES);
-        self.bytes
-            .get_mut(self.partial_len..end)
-            .unwrap_or_default()
+        self.bytes.get_mut(self.partial_len..).unwrap_or_default()
     }
 
     /// Returns the lines that a read of `n` bytes has completed. 0 bytes are the end of stdin,

@@ -106,6 +106,21 @@ fn pieces_of_a_line_are_joined() {
     assert!(matches!(reader.next(), StdinEvent::End));
 }
 
+/// A pipe that is full has several events, each of which is one batch: it needs one signature, and
+/// other work comes between them.
+#[test]
+fn an_event_of_a_full_pipe_is_one_batch() {
+    let mut reader = Reader::new();
+    reader.write("0123456789abcde\n".repeat(4096).as_bytes());
+    for bytes in [48 * 1024, 16 * 1024] {
+        let StdinEvent::Lines(mut block) = reader.next() else {
+            panic!("no lines");
+        };
+        assert_eq!(block.lines.take_batch().len(), bytes);
+        assert!(block.lines.is_empty());
+    }
+}
+
 /// Bytes and the end that come with one event of the poll are both read.
 #[test]
 fn the_end_comes_behind_the_bytes() {
