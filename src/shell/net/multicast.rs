@@ -156,7 +156,7 @@ pub struct Multicast {
     counters: MulticastCounters,
 }
 
-/// How long the sockets of this program rest, in milliseconds: between half of [`REST_MAX_MS`] and
+/// How long the sockets of this program rest, in milliseconds: between half of `REST_MAX_MS` and
 /// all of it. Each program has a time of its own. With the same time, all that a datagram wakes
 /// would rest together, and later wake together.
 pub fn rest_ms(own: &PeerId) -> u64 {
