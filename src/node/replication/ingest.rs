@@ -15,7 +15,7 @@ use crate::base::identity::PeerId;
 use crate::base::missing_lines::gap_notice;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
-use crate::node::link::LinkLog;
+use crate::node::link::{Link, LinkLog};
 use crate::node::replication::carrying::carriers::{
     can_receive_over, claimant, destinations, find_place_to_carry, is_for_us, source_over,
 };
@@ -125,14 +125,18 @@ impl Replication {
     /// Verifies consecutive batches of a log by the signature of the last one. If it is false, each
     /// batch is verified by its own when its place in the log is known.
     ///
-    /// A log that others get from us live is verified batch by batch, since each batch is passed on
-    /// at once. So is a log to a peer, because we may have room for a part of the batches only. A
-    /// store in memory keeps no batch that may have to be removed.
+    /// Only the author of a log can send a chain: a relay could falsify signatures of lines that
+    /// the author then believes to be stored here. A log that others get from us live is verified
+    /// batch by batch, since each batch is passed on at once. So is a log to a peer, because we may
+    /// have room for a part of the batches only. A store in memory keeps no batch that may have to
+    /// be removed.
     fn verify_chain(&mut self, ctx: &Context, stream: StreamId, chain: &mut [Batch]) {
         let [before @ .., last] = chain else {
             return;
         };
+        let is_author = |link: &Link| link.peer.id == last.log.author;
         if before.is_empty()
+            || !ctx.links.get(&stream).is_some_and(is_author)
             || last.log.target.room().is_none()
             || ctx.is_ephemeral
             || self.is_forwarded(ctx, stream, &last.log)

@@ -28,8 +28,9 @@ const DAMAGED_EXTENSION: &str = "damaged";
 const PRINTED_EXTENSION: &str = "printed.damaged";
 /// Maximum number of parts by which damaged lines of one folder are recognized. A line has two.
 const PRINTED_PARTS_MAX: usize = 512;
-/// Maximum number of batches with a false signature that one audit sets aside.
-const FALSE_BATCHES_MAX: usize = 64;
+/// Maximum number of batches with a false signature that one audit sets aside. Each costs a new
+/// segment and two syncs in the event loop, and only their author can send them.
+const FALSE_BATCHES_MAX: usize = 4;
 /// Prefix of every line that the store writes.
 const TYPE_PREFIX: &[u8] = b"{\"type\":\"";
 /// A line with this field is a batch, even if its type is damaged.

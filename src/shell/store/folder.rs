@@ -425,12 +425,13 @@ impl Folder {
         }
         match Batch::parse_stored(line, &self.network) {
             Ok((batch, _)) if !collector.is_wanted(&batch.log, batch.last_sequence()) => true,
-            Ok((batch, _)) if batch.is_sendable() => collector.add(batch, reader.line_position()),
-            Ok(_) => {
+            // Only what is sent now is verified.
+            Ok((batch, _)) if collector.is_next(&batch) && !batch.is_sendable() => {
                 self.false_batches.add(reader.line_position());
                 self.mark_suspect();
-                true
+                collector.pass_over(&batch, reader.line_position())
             }
+            Ok((batch, _)) => collector.add(batch, reader.line_position()),
             Err(_) => {
                 self.mark_unparsed(line);
                 true

@@ -81,6 +81,31 @@ impl LogCollector {
         collected.is_some_and(|it| it.is_open() && last_sequence >= it.next_sequence)
     }
 
+    /// Whether [`LogCollector::add`] would collect this batch, and not skip it. To be asked only if
+    /// [`LogCollector::is_wanted`] is true.
+    pub fn is_next(&self, batch: &Batch) -> bool {
+        let collected = self.logs.get(&batch.log);
+        collected.is_some_and(|it| batch.sequence <= it.next_sequence)
+    }
+
+    /// Passes over the next batch of a log, which cannot be sent. It ends what is collected of the
+    /// log, or lies in the gap below it. It counts as collected bytes, because to find it out took
+    /// as long. Returns false if the scan must end.
+    pub fn pass_over(&mut self, batch: &Batch, position: Position) -> bool {
+        let Some(collected) = self.logs.get_mut(&batch.log) else {
+            return true;
+        };
+        self.collected_bytes += batch.as_bytes().len();
+        if collected.batches.is_empty() {
+            collected.next_sequence = batch.last_sequence() + 1;
+        } else {
+            collected.lowest_skipped = collected.next_sequence;
+            collected.resume_at.get_or_insert(position);
+        }
+        self.open_count -= usize::from(!collected.is_open());
+        self.collected_bytes < self.budget_bytes && self.open_count > 0
+    }
+
     /// Collects or skips a batch for which [`LogCollector::is_wanted`] is true. `position` is where
     /// the batch begins. Returns false if the scan must end.
     pub fn add(&mut self, batch: Batch, position: Position) -> bool {

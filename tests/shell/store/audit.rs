@@ -3,7 +3,7 @@ use std::fs;
 
 use p2pchat::base::batch::Batch;
 use p2pchat::base::batch_layout::{Proof, identifying_parts};
-use p2pchat::base::event::load::Position;
+use p2pchat::base::event::load::{LogCursor, Position};
 use p2pchat::base::range::{LostLines, Removal};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::os::clock::Moment;
@@ -12,7 +12,9 @@ use p2pchat::shell::store::damage::DamageOutcome;
 use p2pchat::shell::store::segment::frontier::Frontier;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, GENERAL, RecordedState, fill, general, load, open, read_all};
+use super::support::{
+    Author, GENERAL, RecordedState, fill, general, load, load_log, open, read_all,
+};
 use crate::batches::falsified;
 use crate::folders::TempDir;
 
@@ -145,6 +147,72 @@ fn a_printed_batch_is_known_after_an_audit() {
     assert_eq!([&printed, &unprinted].map(is_known), [true, false]);
 }
 
+/// Marks a batch as one that only the chain of hashes proves.
+fn chained(batch: &Batch) -> Batch {
+    let mut batch = batch.clone();
+    batch.proof = Proof::Chain;
+    batch
+}
+
+/// Only a batch that would be sent now is verified: not one above a hole.
+#[test]
+fn no_signature_above_a_gap_is_verified() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let batches = ["one", "two", "three", "four"].map(|text| bob.say(&[text]));
+    let four = chained(&falsified(&batches[3]));
+    for batch in [&batches[0], &four, &batches[2], &batches[1]] {
+        core.save(&mut store, batch);
+    }
+    store.take_suspects();
+    // As much as two batches have.
+    let budget = batches[0].as_bytes().len() + 1;
+    let log = bob.log();
+    let loaded = load_log(&store, &log, 1, &mut None, budget).unwrap();
+    assert_eq!(loaded.len(), 2);
+    assert!(store.take_suspects().is_empty());
+}
+
+/// Batches with a false signature count in what is read at once. However many there are, the ones
+/// behind them are found.
+#[test]
+fn false_signatures_count_in_what_is_read_at_once() {
+    let folder = TempDir::new();
+    let (mut store, _) = open(&folder);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let batches: Vec<Batch> = (0..60).map(|i| bob.say(&[&format!("line {i}")])).collect();
+    for (i, batch) in batches.iter().enumerate() {
+        let is_good = i == 0 || i == 59;
+        let stored = if is_good {
+            batch.clone()
+        } else {
+            chained(&falsified(batch))
+        };
+        core.save(&mut store, &stored);
+    }
+    let budget = 10 * batches[0].as_bytes().len();
+    let (log, mut at, mut reads) = (bob.log(), None, 0);
+    let first = load_log(&store, &log, 1, &mut at, budget).unwrap();
+    assert_eq!(first.len(), 1);
+    let mut cursors = [LogCursor {
+        log: log.clone(),
+        from: 2,
+        position: at,
+    }];
+    let last = loop {
+        reads += 1;
+        assert!(reads < 100, "it reads on for ever");
+        if let Some(batches) = store.load(&mut cursors, budget).unwrap().remove(0) {
+            break batches;
+        }
+    };
+    assert_eq!(last.iter().map(|it| it.sequence).collect::<Vec<_>>(), [60]);
+    assert!(reads > 3, "all were verified at once");
+}
+
 /// A batch that only the chain of hashes proves is printed. When a peer needs it, its signature is
 /// verified. A false one is set aside, and the line is known when it comes again with its true
 /// signature. Another line with the same signature is not known.
@@ -155,11 +223,6 @@ fn a_batch_with_a_false_signature_is_set_aside_when_a_peer_needs_it() {
     let core = RecordedState::default();
     let mut bob = Author::new(2);
     let batches = ["one", "two", "three", "four"].map(|text| bob.say(&[text]));
-    let chained = |batch: &Batch| {
-        let mut batch = batch.clone();
-        batch.proof = Proof::Chain;
-        batch
-    };
     let now = Moment {
         wall: WallTime(1_000),
         boot_id: "6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a".to_owned(),
