@@ -318,8 +318,9 @@ impl TcpStreams {
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         set_timeouts(&options, self.patience)?;
-        options.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
-        options.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        // A system that refuses one of these keeps more waiting, and nothing else changes.
+        let _ = options.set_tcp_notsent_lowat(UNSENT_MAX_BYTES);
+        let _ = options.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         registry.register(
             &mut socket,
             self.token(stream),
