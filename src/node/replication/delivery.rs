@@ -1,6 +1,7 @@
 //! Tracks how far our lines are delivered to each peer. Acknowledgements are cumulative, like
 //! raft's `match_index`. They do not decrease while a link lasts. [`LogState::record_ack`] decides
 //! which acknowledgements count.
+use std::net::{SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
@@ -391,8 +392,8 @@ fn room_delivery(
 
 /// Whether everyone in this room who could answer our beacon is linked with us, or named by one who
 /// is: on each of our networks, a member is linked whose program is older than [`MESHED_AGE_MS`].
-/// A member names all that it knows before its first acknowledgement. Who lies about its age or
-/// about others only spares us the wait for peers that nobody has named.
+/// A member names all that it knows to a transient peer before its first acknowledgement. Who lies
+/// about its age or about others only spares us the wait for peers that nobody has named.
 fn are_members_named(ctx: &Context, room: &Room) -> bool {
     let is_meshed = |link: &Link| {
         let clock = ctx.author_clocks.find(&link.peer.id, link.run);
@@ -400,9 +401,18 @@ fn are_members_named(ctx: &Context, room: &Room) -> bool {
     };
     let has_meshed = |interface: &Interface| {
         let mut links = ctx.links_in_room(room);
-        links.any(|(_, link)| interface.is_on_link(link.address.ip()) && is_meshed(link))
+        links.any(|(_, link)| is_reached_over(interface, link.address) && is_meshed(link))
     };
-    !ctx.interfaces.is_empty() && ctx.interfaces.iter().all(has_meshed)
+    ctx.transient && !ctx.interfaces.is_empty() && ctx.interfaces.iter().all(has_meshed)
+}
+
+/// Whether this address is a neighbour's on this interface. All interfaces have the link-local
+/// network of IPv6, so its addresses name theirs.
+fn is_reached_over(interface: &Interface, address: SocketAddr) -> bool {
+    let is_other =
+        |v6: &SocketAddrV6| v6.ip().is_unicast_link_local() && v6.scope_id() != interface.index;
+    let is_elsewhere = matches!(&address, SocketAddr::V6(v6) if is_other(v6));
+    !is_elsewhere && interface.is_on_link(address.ip())
 }
 
 /// How many of these lines of one log all have who need them, from the first one on.
