@@ -236,6 +236,13 @@ fn receipts() -> Vec<ReceiptRecord> {
     ]
 }
 
+/// What alice says about herself. The text is pinned by `profile_reply.txt`.
+const PROFILE: &str = concat!(
+    r#"{"type":"profile_reply","fields":[["status","busy"]],"avatar_type":"image/png","#,
+    r#""avatar_bytes":3,"avatar":"iVBO"}"#,
+    "\n"
+);
+
 /// The addresses at which bob and carol were linked.
 fn addresses() -> String {
     let code = |peer, address: &str| ConnectionCode::new(peer, &[address.parse().expect("one")]);
@@ -281,6 +288,8 @@ fn write_directory(directory: &Path) {
         .write_core_file(CoreFile::Receipts, &text)
         .expect("written");
     let written = state.write_core_file(CoreFile::Addresses(NetworkTag::OPEN), &addresses());
+    written.expect("written");
+    let written = state.write_core_file(CoreFile::Profile, PROFILE);
     written.expect("written");
     state.write_clean_marker(&resume_state()).expect("written");
     let ranges = Ranges::default();
@@ -423,6 +432,7 @@ fn a_state_directory_is_read() {
     let of_network = |network| state.read_core_file(CoreFile::Addresses(network));
     assert_eq!(of_network(NetworkTag::OPEN), addresses());
     assert_eq!(of_network(vector("network_keys.txt").network()), "");
+    assert_eq!(state.read_core_file(CoreFile::Profile), PROFILE);
     let text = state.read_core_file(CoreFile::Receipts);
     let read: Vec<ReceiptRecord> = text.lines().filter_map(ReceiptRecord::parse).collect();
     assert_eq!(read.len(), receipts().len());
