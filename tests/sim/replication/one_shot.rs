@@ -81,7 +81,7 @@ fn fifty_listeners_hold_a_line_when_its_send_ends() {
         lan.run_for(40);
     }
     lan.run_for(4_000);
-    for sent in 1..=20 {
+    for sent in 1..=5 {
         send_once(&mut lan, alice);
         for listener in &listeners {
             assert_eq!(lan.peers[*listener].received().len(), sent, "{listener}");
