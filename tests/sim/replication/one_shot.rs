@@ -69,7 +69,7 @@ fn a_send_reaches_one_who_has_just_come() {
     }
 }
 
-/// Fifty listeners came one after another. Each of twenty senders ends when all of them store its
+/// Fifty listeners came one after another. Each of five senders ends when all of them store its
 /// line.
 #[test]
 fn fifty_listeners_hold_a_line_when_its_send_ends() {
