@@ -391,7 +391,8 @@ fn room_delivery(
 }
 
 /// Whether everyone in this room who could answer our beacon is linked with us, or named by one who
-/// is: on each of our networks, a member is linked whose program is older than [`MESHED_AGE_MS`].
+/// is: on each of our networks, a member is linked whose program is older than [`MESHED_AGE_MS`]. A
+/// program on this machine is on all of its networks.
 /// A member names all that it knows to a transient peer before its first acknowledgement. Who lies
 /// about its age or about others only spares us the wait for peers that nobody has named.
 fn are_members_named(ctx: &Context, room: &Room) -> bool {
@@ -401,7 +402,10 @@ fn are_members_named(ctx: &Context, room: &Room) -> bool {
     };
     let has_meshed = |interface: &Interface| {
         let mut links = ctx.links_in_room(room);
-        links.any(|(_, link)| is_reached_over(interface, link.address) && is_meshed(link))
+        links.any(|(_, link)| {
+            let is_here = ctx.is_own_address(link.address.ip());
+            (is_here || is_reached_over(interface, link.address)) && is_meshed(link)
+        })
     };
     ctx.transient && !ctx.interfaces.is_empty() && ctx.interfaces.iter().all(has_meshed)
 }

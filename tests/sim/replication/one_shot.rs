@@ -28,6 +28,20 @@ fn a_send_ends_with_the_receipt_of_one_who_knows_all() {
     }
 }
 
+/// A listener on the sender's own machine is on all of its networks.
+#[test]
+fn a_listener_on_this_machine_knows_all_of_its_networks() {
+    let mut lan = Lan::new(3);
+    let alice = lan.add_peer("alice");
+    let bob = lan.add_peer_on("bob", alice);
+    lan.hosts[alice].networks.push(1);
+    lan.start(bob);
+    lan.run_for(3_000);
+    let took = send_once(&mut lan, alice);
+    assert!(took <= 6, "{took} ms after the link");
+    assert_eq!(lan.peers[bob].received(), ["hello"]);
+}
+
 /// Bob has just started and may not know everyone yet: the sender gives others time to answer. So
 /// it does while one of its networks is silent, as somebody may answer there later.
 #[test]
