@@ -30,7 +30,7 @@ BOUNDS = [
     ("idle", "resident size with 10 peers", "resident_mb", "MB", AT_MOST, 5),
     ("memory-50", "resident size with 50 peers", "resident_mb", "MB", AT_MOST, 7),
     ("size", "stripped program, `--profile small --no-default-features`", "mb", "MB", AT_MOST, 1.5),
-    ("oneshot", "`echo hi \\| p2pchat send`, exec to exit", "exit_ms", "ms", AT_MOST, 20),
+    ("oneshot", "`echo hi \\| p2pchat send`, exec to exit", "exit_ms", "ms", AT_MOST, 8),
     ("socket", "`echo hi \\| p2pchat send` through a running program", "exit_ms", "ms", AT_MOST, 8),
     ("socket-send", "500 000 lines to `send` through a running program, beside direct", "share", "×", AT_LEAST, 0.8),
     ("socket-listen", "500 000 lines to `listen` through a running program, beside direct", "share", "×", AT_LEAST, 0.5),
