@@ -136,9 +136,14 @@ impl Node {
     /// Records that a send-only peer says something under the name that it claims.
     fn observe_author(&mut self, author: &PeerId) {
         let link = self.ctx.link_to(author);
-        if let Some(link) = link.filter(|link| link.is_send_only()) {
-            let peer = link.peer.clone();
-            self.known_peers.observe(&mut self.ctx, &peer);
+        let Some(link) = link.filter(|link| link.is_send_only()) else {
+            return;
+        };
+        let peer = link.peer.clone();
+        let shown = self.known_peers.observe(&mut self.ctx, &peer);
+        let stream = self.ctx.stream_by_peer.get(author);
+        if let Some(link) = stream.and_then(|stream| self.ctx.links.get_mut(stream)) {
+            link.peer.nick = shown;
         }
     }
 

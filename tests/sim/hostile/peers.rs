@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
@@ -226,6 +227,37 @@ fn a_peer_that_takes_many_names_gets_a_placeholder() {
     );
     (0..50).for_each(|_| cycle(&mut lan, &mut liar));
     assert!(key_mismatches(&lan, alice) - before <= 8);
+}
+
+/// So is one that only visits, and types under each of these names.
+#[test]
+fn a_visitor_that_takes_many_names_gets_a_placeholder() {
+    let mut lan = Lan::new(7);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    for n in 0..20 {
+        let mut other = ScriptedPeer::connect(&mut lan, alice, n);
+        rename(&mut lan, &mut other, &format!("friend-{n}"));
+    }
+    let mut visitor = ScriptedPeer::handshake(&mut lan, alice, 100);
+    let Message::Hello(mut hello) = visitor.hello() else {
+        panic!("no hello");
+    };
+    (hello.passing, hello.ephemeral) = (true, true);
+    visitor.send(&mut lan, &Message::Hello(hello));
+    for n in 0..20 {
+        rename(&mut lan, &mut visitor, &format!("friend-{n}"));
+        let target = "#general".to_owned();
+        visitor.send(&mut lan, &Message::Typing { target });
+    }
+    let id = visitor.identity.id();
+    lan.feed(alice, Input::Command(Command::Peers));
+    let Some(Notice::Peers(rows)) = lan.peers[alice].notices_of_run().last() else {
+        panic!("no peers");
+    };
+    let shown = rows.iter().find(|row| row.peer.id == id);
+    let shown = shown.map(|row| row.peer.nick.clone());
+    assert_eq!(shown, Some(Nick::new_or_placeholder("")));
 }
 
 /// A log in #general.
