@@ -23,7 +23,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
-    for_each_json_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
+    for_each_content_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
 };
 use super::batch_fields::{BatchFields, CONTENT_FIELD};
 use super::batch_layout::{
@@ -202,7 +202,7 @@ impl LocalFields {
 impl Batch {
     /// Signs the next batch of one of our logs. `draft.lines` must contain at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
-        let count = draft.lines.iter().count() as u64;
+        let count = draft.lines.count() as u64;
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
         write_header(&draft, count, &mut json);
         let header_end = json.len();
@@ -467,7 +467,7 @@ impl Batch {
     /// Attaches the opened lines of a direct message. If the number of lines is not `count`,
     /// attaches nothing and returns `false`.
     pub fn set_plaintext(&mut self, lines: Lines) -> bool {
-        let matches = lines.iter().count() as u64 == self.count;
+        let matches = lines.count() as u64 == self.count;
         if matches {
             self.plaintext = Some(lines);
         }
@@ -495,7 +495,7 @@ impl Batch {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);
         } else if let Ok(raw) = std::str::from_utf8(self.content()) {
-            let _ = for_each_json_line(raw, &mut each);
+            let _ = for_each_content_line(raw, &mut each);
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn is_valid_content(raw: &str, target: &Target, count: u64) -> bool {
     let mut fits = true;
     // JSON escapes a line break within a string. JSON without a backslash therefore contains none.
     let escapes = memchr::memchr(b'\\', raw.as_bytes()).is_some();
-    let parsed = for_each_json_line(raw, &mut |line| {
+    let parsed = for_each_content_line(raw, &mut |line| {
         strings += 1;
         longest = longest.max(line.len());
         fits &= !(escapes && line.contains('\n'));
@@ -37,8 +37,8 @@ pub(super) fn is_valid_content(raw: &str, target: &Target, count: u64) -> bool {
 /// there are exactly `count` valid lines.
 pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     let (mut lines, mut fits) = (Lines::default(), true);
-    for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
-    (fits && lines.iter().count() as u64 == count).then_some(lines)
+    for_each_content_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
+    (fits && lines.count() as u64 == count).then_some(lines)
 }
 
 /// Appends the lines as JSON: one line as a string, several lines as an array of strings.
@@ -76,6 +76,46 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// As [`for_each_json_line`], for the value of a field that was parsed as JSON before. Most
+/// contents are arrays of strings without escapes. Then only the quotes are looked for, because
+/// each received line comes through here two times.
+pub(super) fn for_each_content_line(
+    content: &str,
+    each: &mut dyn FnMut(&str),
+) -> serde_json::Result<()> {
+    let mut passed = 0;
+    if memchr::memchr(b'\\', content.as_bytes()).is_none()
+        && let Some(mut rest) = content.strip_prefix("[\"")
+    {
+        // Without escapes, the next quote ends the string.
+        while passed < BATCH_LINES_MAX
+            && let Some((line, after)) = split_at_quote(rest)
+        {
+            each(line);
+            passed += 1;
+            match after.strip_prefix(",\"") {
+                Some(next) => rest = next,
+                None if after == "]" => return Ok(()),
+                None => break,
+            }
+        }
+    }
+    // The parser handles everything else: escapes, white space, a single string.
+    let mut index = 0;
+    for_each_json_line(content, &mut |line| {
+        index += 1;
+        if index > passed {
+            each(line);
+        }
+    })
+}
+
+/// What is before the first quote, and what is behind it.
+fn split_at_quote(text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b'"', text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Parses `raw`, a JSON string or an array of JSON strings. Calls the function `each` for every

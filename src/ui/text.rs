@@ -16,6 +16,7 @@ use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
+use crate::base::lines::split_lines;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
@@ -200,7 +201,7 @@ impl TextRenderer {
         let is_own = chat.log.author == self.own_id;
         let is_for_us = !is_own && chat.log.target.recipient() == Some(self.own_id);
         let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
-        for line in chat.text.split_terminator('\n') {
+        for line in split_lines(&chat.text) {
             let has_mention = self.push_line(line, chat.form, !is_own, out);
             self.is_alert_due |= is_news && (is_for_us || has_mention);
         }
@@ -229,7 +230,7 @@ impl TextRenderer {
         let time = chat.shown_time();
         let target = self.names.display_target(&chat.log.target);
         let (name, id) = (author.to_string(), author.id.to_string());
-        for (text, sequence) in chat.text.split_terminator('\n').zip(chat.sequence..) {
+        for (text, sequence) in split_lines(&chat.text).zip(chat.sequence..) {
             let fields = LineFields {
                 time,
                 target: &target,

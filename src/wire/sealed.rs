@@ -94,5 +94,5 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;
-    (lines.iter().count() <= BATCH_LINES_MAX).then_some(lines)
+    (lines.count() <= BATCH_LINES_MAX).then_some(lines)
 }

@@ -175,6 +175,49 @@ fn numbers_are_bounded_so_that_every_json_reader_keeps_them_exact() {
     }
 }
 
+/// However an author writes its lines in JSON, they are those that a JSON parser finds, each once.
+#[test]
+fn all_forms_of_json_are_the_same_lines() {
+    let max = BATCH_LINES_MAX;
+    for content in [
+        r#"["a","b"]"#,
+        r#"["a", "b"]"#,
+        r#"["a","b" ,"c"]"#,
+        r#"[ "a","b"]"#,
+        r#"["a","b","c" ]"#,
+        r#"["","",""]"#,
+        r#"["a]","[",",","],["]"#,
+        r#"["Ünïcode","日本語"]"#,
+        r#"["a","\\","\\\"","b"]"#,
+        r#"["a","b","\u0041\u00e9"]"#,
+        &format!("[{}\"x\"]", "\"x\",".repeat(max - 1)),
+        &format!("[{} \"x\"]", "\"x\",".repeat(max - 1)),
+    ] {
+        let lines: Vec<String> = serde_json::from_str(content).expect("JSON");
+        let parsed = parse(&with_content(lines.len(), content)).expect(content);
+        assert_eq!(texts_of(&parsed), lines, "{content}");
+    }
+    for content in [
+        r#"["a",7]"#,
+        r#"["a",["b"]]"#,
+        r#"["a",null]"#,
+        r#"["a",{}]"#,
+    ] {
+        for count in 1..=2 {
+            let parsed = parse(&with_content(count, content)).map(|b| b.count);
+            assert_eq!(parsed, Err(MalformedBatch), "{content}");
+        }
+    }
+}
+
+/// A signed batch with this content, whose header says that there are `count` lines.
+fn with_content(count: usize, content: &str) -> String {
+    let header = batches::parts(&batch(&["one"])).header;
+    let count = format!("\"sequence\":1,\"count\":{count},");
+    let header = header.replacen("\"sequence\":1,", &count, 1);
+    batches::signed(&alice(), &header, content, "0000000000000000")
+}
+
 /// The header says how many lines the batch has; the content must have as many.
 #[test]
 fn the_number_of_lines_stands_in_the_header() {

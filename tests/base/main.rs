@@ -9,6 +9,7 @@ mod error_code;
 mod fingerprint;
 mod hex;
 mod identity;
+mod lines;
 mod name;
 mod range;
 mod table;

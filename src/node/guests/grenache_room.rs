@@ -398,7 +398,7 @@ impl GrenacheRoom {
         if !self.has_stream(direct.guest) {
             let name = ctx.guests.get(direct.guest).map(|guest| guest.name());
             let why = format!("no Grape knows a service of {}", name.unwrap_or_default());
-            let count = direct.lines.iter().count() as u64;
+            let count = direct.lines.count() as u64;
             return refuse_direct(ctx, direct.request_id, count, &why);
         }
         queue_direct(ctx, &mut self.lines, direct);

@@ -189,7 +189,7 @@ impl Guests {
             Some(GuestNetwork::GoP2pchat) => "the p2pchat in Go knows no direct messages",
             _ => "the guest has left",
         };
-        let count = lines.lines.iter().count() as u64;
+        let count = lines.lines.count() as u64;
         refuse_direct(ctx, lines.request_id, count, why);
     }
 

@@ -19,7 +19,7 @@ impl Session {
         form: LineForm,
     ) -> SessionAction {
         self.is_answered = true;
-        let count = lines.iter().count() as u64;
+        let count = lines.count() as u64;
         self.sent_guest_lines.push(SentGuestLines {
             id: self.current_id.take(),
             request_id,
