@@ -173,6 +173,11 @@ impl Node {
         self.replication.can_accept()
     }
 
+    /// Until when to publish no lines of a pipe, because nobody takes them.
+    pub fn congested_until(&self, now: Time) -> Option<Time> {
+        self.replication.congested_until(&self.ctx, now)
+    }
+
     /// The ranges of all logs in a folder, for the store's frontier line.
     pub fn frontier(&self, folder: &FolderName) -> Vec<Arc<LogRange>> {
         let ranges = self.logs.ranges_in_folder(folder, self.ctx.own_id());

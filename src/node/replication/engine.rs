@@ -75,6 +75,8 @@ pub struct Replication {
     pub(super) later_queries: LaterQueries,
     /// Whether the store works, and what waits for it.
     pub(super) store: StoreHealth,
+    /// The target of the batch that we published last.
+    pub(super) last_target: Option<Target>,
 }
 
 impl Replication {
@@ -218,6 +220,9 @@ impl Replication {
                 received: ctx.now.wall,
                 ..LocalFields::default()
             };
+            if self.last_target.as_ref() != Some(target) {
+                self.last_target = Some(target.clone());
+            }
             ctx.emit(Output::Save {
                 batch: batch.clone(),
                 local,

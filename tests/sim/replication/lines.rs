@@ -9,7 +9,7 @@ use p2pchat::wire::message::Message;
 
 use crate::batches;
 use crate::support::lan::{Lan, REDIAL_MS};
-use crate::support::peer::{lines, numbered_lines};
+use crate::support::peer::{PeerIndex, lines, numbered_lines};
 use crate::support::scripted_peer::ScriptedPeer;
 
 /// Nothing is lost, nothing arrives twice: a line reaches each member within 20 ms, and each
@@ -135,6 +135,51 @@ fn a_slow_reader_blocks_nobody() {
     lan.run_for(30_000);
     assert_eq!(lan.peers[slow].received(), texts);
     lan.check_lines();
+}
+
+/// What is poured into a pipe waits while no recipient takes more, for a second at most: nobody
+/// who has stopped holds up the others, or us.
+#[test]
+fn a_pipe_waits_while_no_recipient_takes_more() {
+    let mut lan = Lan::new(5);
+    let [alice, bob, carol, dave] = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    lan.start_all([alice, bob, carol, dave]);
+    let bulk = Room::new("bulk").expect("a room");
+    for who in [alice, bob, carol] {
+        lan.join(who, "bulk");
+    }
+    lan.run_for(2_000);
+    let congested_until = |lan: &Lan| {
+        let now = lan.peers[alice].now(lan.now_ms).time;
+        lan.node(alice).congested_until(now)
+    };
+    assert_eq!(congested_until(&lan), None, "nothing was said");
+    lan.peers[bob].stopped_reading = true;
+    pour(&mut lan, alice, &bulk);
+    assert_eq!(congested_until(&lan), None, "carol reads");
+    lan.peers[carol].stopped_reading = true;
+    pour(&mut lan, alice, &bulk);
+    let until = congested_until(&lan).expect("dave is no recipient");
+    let now = lan.peers[alice].now(lan.now_ms).time;
+    lan.run_for(until.ms_since(now) - 1);
+    assert_eq!(congested_until(&lan), Some(until));
+    lan.run_for(1);
+    assert_eq!(congested_until(&lan), None, "a second is enough");
+    lan.thaw(bob);
+    lan.thaw(carol);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[bob].received().len(), 400);
+    assert_eq!(lan.peers[carol].received().len(), 400);
+    lan.check_lines();
+}
+
+/// Says more than a socket holds, within a few milliseconds.
+fn pour(lan: &mut Lan, who: PeerIndex, room: &Room) {
+    let part = vec!["x".repeat(1000); 40];
+    for _ in 0..5 {
+        lan.say_all(who, Some(room.clone()), &part);
+        lan.run_for(1);
+    }
 }
 
 /// A peer that acknowledges nothing gets 1024 batches of a log, and no more.

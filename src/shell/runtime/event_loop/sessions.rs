@@ -57,7 +57,7 @@ impl EventLoop {
         let ready = self.ipc_server.can_connect(now).then(|| self.ready());
         self.ipc_server
             .accept_and_read(self.poll.registry(), now, ready);
-        let can_accept = self.can_accept();
+        let can_accept = self.can_accept_stdin();
         self.frontend.begin_turn(self.now);
         self.frontend.read_input(self.now, can_accept);
         while let Some(request) = self.frontend.next_request(self.now.time) {
