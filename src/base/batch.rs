@@ -19,7 +19,7 @@
 use std::io::Write as _;
 use std::ops::Range;
 
-use data_encoding::BASE64URL_NOPAD;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
@@ -380,10 +380,8 @@ impl Batch {
     pub fn verify(&self, key: &VerifyingKey) -> bool {
         let at = self.signature_offset();
         let mut signature = [0; 64];
-        match BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature) {
-            Ok(64) => verify_signature(key, &self.hash.0, &signature),
-            _ => false,
-        }
+        BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature)
+            && verify_signature(key, &self.hash.0, &signature)
     }
 
     /// Where `bytes` contains the signature.

@@ -2,11 +2,8 @@
 //! numbers use this form, because JSON numbers are exact only below 2^53.
 use std::borrow::Cow;
 
-use data_encoding::HEXLOWER;
+use crate::base::text::rfc4648::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-/// Number of digits.
-const HEX_DIGITS: usize = 16;
 
 /// Formats a number as 16 digits.
 pub fn format(number: u64) -> String {
@@ -16,12 +13,9 @@ pub fn format(number: u64) -> String {
 /// Parses 16 lower-case hex digits. Returns `None` for any other text. Each number thus has exactly
 /// one text form.
 pub fn parse(text: &str) -> Option<u64> {
-    if text.len() != HEX_DIGITS {
-        return None;
-    }
     let mut bytes = [0; 8];
-    HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok()?;
-    Some(u64::from_be_bytes(bytes))
+    let is_number = HEXLOWER.decode_mut(text.as_bytes(), &mut bytes);
+    is_number.then_some(u64::from_be_bytes(bytes))
 }
 
 /// Serializes a number as a string of 16 digits, for `#[serde(with = "hex")]`.

@@ -3,7 +3,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,7 +22,7 @@ impl PeerId {
     /// prove nothing, because anyone can generate a key with the same four characters.
     pub fn short(&self) -> String {
         // Five bytes become eight characters.
-        let mut text = BASE32_NOPAD.encode(&self.0[..5]).to_ascii_lowercase();
+        let mut text = BASE32_NOPAD.encode(&self.0[..5]);
         text.truncate(4);
         text
     }
@@ -69,7 +69,6 @@ impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; PeerId::TEXT_BYTES];
         BASE32_NOPAD.encode_mut(&self.0, &mut text);
-        text.make_ascii_lowercase();
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
@@ -87,17 +86,9 @@ pub struct ParsePeerIdError;
 impl FromStr for PeerId {
     type Err = ParsePeerIdError;
     fn from_str(text: &str) -> Result<PeerId, ParsePeerIdError> {
-        if text.len() != PeerId::TEXT_BYTES || text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(ParsePeerIdError);
-        }
-        let mut upper = [0; PeerId::TEXT_BYTES];
-        upper.copy_from_slice(text.as_bytes());
-        upper.make_ascii_uppercase();
         let mut id = PeerId([0; 32]);
-        match BASE32_NOPAD.decode_mut(&upper, &mut id.0) {
-            Ok(_) => Ok(id),
-            Err(_) => Err(ParsePeerIdError),
-        }
+        let is_id = BASE32_NOPAD.decode_mut(text.as_bytes(), &mut id.0);
+        is_id.then_some(id).ok_or(ParsePeerIdError)
     }
 }
 
@@ -135,8 +126,7 @@ impl Hash {
     /// Parses 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Hash> {
         let mut hash = Hash([0; 32]);
-        let is_whole = text.len() == 2 * hash.0.len();
-        let is_hash = is_whole && HEXLOWER.decode_mut(text.as_bytes(), &mut hash.0).is_ok();
+        let is_hash = HEXLOWER.decode_mut(text.as_bytes(), &mut hash.0);
         is_hash.then_some(hash)
     }
 }
@@ -212,8 +202,9 @@ impl NetworkTag {
 
     /// Parses 64 hex digits in lower case.
     pub fn parse(text: &str) -> Option<NetworkTag> {
-        let tag = HEXLOWER.decode(text.as_bytes()).ok()?;
-        Some(NetworkTag(tag.try_into().ok()?))
+        let mut tag = NetworkTag([0; 32]);
+        let is_tag = HEXLOWER.decode_mut(text.as_bytes(), &mut tag.0);
+        is_tag.then_some(tag)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The beacon: the datagram by which peers discover each other. Beacons are unsigned. A receiver
 //! dials the sender, and only the handshake proves the sender's key.
+use crate::base::text::rfc4648::{BASE64URL_NOPAD, HEXLOWER};
 use chacha20poly1305::aead::Aead;
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
 use crate::base::domain;
@@ -159,7 +159,7 @@ impl Beacon {
                 if outer.kind != "sealed" {
                     return None;
                 }
-                let sealed = BASE64URL_NOPAD.decode(outer.sealed.as_bytes()).ok()?;
+                let sealed = BASE64URL_NOPAD.decode(outer.sealed.as_bytes())?;
                 let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
                 let cipher = XChaCha20Poly1305::new(Key::from_slice(key));
                 parse_json(&cipher.decrypt(XNonce::from_slice(nonce), sealed).ok()?)?

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use data_encoding::BASE32_NOPAD;
+use crate::base::text::rfc4648::BASE32_NOPAD;
 
 use crate::base::domain;
 use crate::base::identity::{Hash, PeerId};
@@ -249,7 +249,7 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
 /// The check sum of the text before it: the beginning of its SHA-256, in base32.
 fn check_sum(text: &str) -> String {
     let hash = Hash::of(&[domain::CODE, text.as_bytes()]);
-    let mut check = BASE32_NOPAD.encode(&hash.0).to_lowercase();
+    let mut check = BASE32_NOPAD.encode(&hash.0);
     check.truncate(CHECK_CHARS);
     check
 }

@@ -3,7 +3,7 @@
 //! SPAKE2 (RFC 9382 describes the family) turns the code into a key. The key is the psk of a Noise
 //! handshake, in which both prove their identities. Who does not know the code can try one for each
 //! stream, and learns only that it was wrong. The newcomer dials, and is the initiator.
-use data_encoding::BASE64URL_NOPAD;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ impl InviteMessage {
             "join" => InviteMessage::Join(peer(fields)?),
             "secret" => {
                 let secret = fields.secret.as_deref()?.as_bytes();
-                let secret = BASE64URL_NOPAD.decode(secret).ok()?;
+                let secret = BASE64URL_NOPAD.decode(secret)?;
                 let range = SECRET_MIN_BYTES..=SECRET_MAX_BYTES;
                 range.contains(&secret.len()).then_some(())?;
                 let inviter = peer(fields)?;

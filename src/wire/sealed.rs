@@ -4,7 +4,7 @@
 //! The prologue contains the network, author, incarnation, sequence and recipient of the batch.
 //! Sealed lines therefore cannot be opened in any other batch. The signature of the batch proves
 //! the author.
-use data_encoding::BASE64URL_NOPAD;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
 use super::noise::{HandshakeConfig, KEY_BYTES, Role, TAG_BYTES};
@@ -82,7 +82,7 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     if batch.log.target != Target::Peer(own) || batch.sealed_content().len() > SEALED_MAX_BYTES {
         return None;
     }
-    let sealed = BASE64URL_NOPAD.decode(batch.sealed_content()).ok()?;
+    let sealed = BASE64URL_NOPAD.decode(batch.sealed_content())?;
     let length = sealed.len().checked_sub(OVERHEAD_BYTES)?;
     if sealed.len() > NOISE_MESSAGE_MAX_BYTES {
         return None;

@@ -2,7 +2,7 @@
 use std::fmt;
 use std::hint::black_box;
 
-use data_encoding::BASE32_NOPAD;
+use crate::base::text::rfc4648::BASE32_NOPAD;
 
 use crate::base::domain;
 use crate::base::identity::{Hash, NetworkTag};
@@ -105,7 +105,5 @@ pub fn zeroize(bytes: &mut [u8]) {
 
 /// Encodes 32 random bytes as a new secret: 52 characters of lower-case base32.
 pub fn generate_secret(random: &[u8; 32]) -> String {
-    let mut text = BASE32_NOPAD.encode(random);
-    text.make_ascii_lowercase();
-    text
+    BASE32_NOPAD.encode(random)
 }

@@ -12,6 +12,7 @@ mod identity;
 mod lines;
 mod name;
 mod range;
+mod rfc4648;
 mod table;
 mod time;
 #[path = "../support/vector_files/mod.rs"]

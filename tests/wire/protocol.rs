@@ -15,8 +15,9 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 40] = [
+const UNNAMED: [&str; 41] = [
     "BLOCK",
+    "BLOCK_CHARS",
     "CHECK_CHARS",
     "CHECK_DIGITS",
     "CONTROL_MAX_BYTES",
@@ -25,7 +26,6 @@ const UNNAMED: [&str; 40] = [
     "GATEWAY_PORT",
     "GROUP_DIGITS",
     "HEADER_BYTES",
-    "HEX_DIGITS",
     "HOST_MAX_BYTES",
     "ID_MAX_BYTES",
     "ID_PREFIX_MIN_CHARS",
@@ -38,6 +38,7 @@ const UNNAMED: [&str; 40] = [
     "NAT_PMP_VERSION",
     "NEIGHBOURS_PER_SIDE",
     "NONCE_BITS",
+    "NO_VALUE",
     "NONCE_BYTES",
     "OP_ADDRESS",
     "OP_MAP",

@@ -1,7 +1,7 @@
 //! Guests: who they are, and how they are named.
 use std::net::SocketAddr;
 
-use data_encoding::BASE64;
+use crate::base::text::rfc4648::BASE64;
 
 use crate::base::batch::LogId;
 use crate::base::interface::FoundVia;
@@ -100,7 +100,7 @@ pub const PICTURE_MAX_BYTES: usize = 60 * 1024;
 /// Whether this is a picture in base64, of a permitted size.
 pub fn is_picture(text: &str) -> bool {
     let fits = (1..=PICTURE_MAX_BYTES).contains(&text.len());
-    fits && BASE64.decode(text.as_bytes()).is_ok()
+    fits && BASE64.decode(text.as_bytes()).is_some()
 }
 
 /// What `p2pchat peers` and `/users` show about one guest.

@@ -1,5 +1,5 @@
 //! What somebody says about itself: a display name, a status, other fields, and a picture.
-use data_encoding::BASE64;
+use crate::base::text::rfc4648::BASE64;
 
 use crate::base::name::Nick;
 
@@ -37,7 +37,7 @@ impl Avatar {
     /// none, the data are no base64, or the file is empty or too large.
     pub fn new(kind: &str, data: &str) -> Option<Avatar> {
         let fits = data.len() <= base64_len(AVATAR_MAX_BYTES);
-        let bytes = fits.then(|| BASE64.decode(data.as_bytes()).ok()).flatten();
+        let bytes = fits.then(|| BASE64.decode(data.as_bytes())).flatten();
         let mut avatar = Avatar::without_data(kind, bytes?.len())?;
         data.clone_into(&mut avatar.data);
         Some(avatar)
@@ -92,7 +92,7 @@ impl Avatar {
 
     /// The file.
     pub fn file(&self) -> Option<Vec<u8>> {
-        let bytes = BASE64.decode(self.data.as_bytes()).ok();
+        let bytes = BASE64.decode(self.data.as_bytes());
         bytes.filter(|bytes| bytes.len() == self.size)
     }
 }

@@ -1,7 +1,7 @@
 //! Fingerprints of keys: what two people read to each other to compare a key.
 use std::fmt;
 
-use data_encoding::HEXLOWER;
+use crate::base::text::rfc4648::HEXLOWER;
 
 use crate::base::domain;
 use crate::base::identity::{Hash, PeerId};

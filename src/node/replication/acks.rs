@@ -3,7 +3,7 @@
 //! calls a `have` message a note.
 use std::collections::VecDeque;
 
-use data_encoding::BASE64URL_NOPAD;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;

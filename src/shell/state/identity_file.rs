@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 
 use crate::base::identity::{Identity, PeerId};
 use crate::shell::config::exit_status::ExitStatus;
@@ -147,10 +147,10 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     if magic != IDENTITY_MAGIC || words.next().is_some() {
         return None;
     }
-    let mut upper = secret.as_bytes().to_ascii_uppercase();
-    let decoded = BASE32_NOPAD.decode(&upper);
-    zeroize(&mut upper);
-    let mut bytes = decoded.ok()?;
+    let mut lower = secret.as_bytes().to_ascii_lowercase();
+    let decoded = BASE32_NOPAD.decode(&lower);
+    zeroize(&mut lower);
+    let mut bytes = decoded?;
     let identity = <&[u8; 32]>::try_from(bytes.as_slice())
         .map(Identity::from_seed)
         .ok();
@@ -166,7 +166,6 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let id = Identity::from_seed(&seed).id();
     let mut secret = BASE32_NOPAD.encode(&seed).into_bytes();
     zeroize(&mut seed);
-    secret.make_ascii_lowercase();
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let draft = directory.join(format!("{IDENTITY_FILE}.{}", HEXLOWER.encode(&nonce)));

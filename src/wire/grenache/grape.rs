@@ -2,7 +2,7 @@
 //! the name of a service to addresses. It proves nothing.
 use std::net::SocketAddr;
 
-use data_encoding::HEXLOWER;
+use crate::base::text::rfc4648::HEXLOWER;
 use serde::Deserialize;
 
 use crate::base::batch_content::write_json_string;

@@ -2,7 +2,7 @@
 //! text, without extensions. Bytes in, bytes and messages out.
 use std::net::SocketAddr;
 
-use data_encoding::BASE64;
+use crate::base::text::rfc4648::BASE64;
 
 use crate::wire::grenache::sha1::sha1;
 use crate::wire::grenache::websocket_frame::{
@@ -290,7 +290,7 @@ fn accept_upgrade(head: &Head<'_>) -> Result<Vec<u8>, &'static [u8]> {
     }
     let key = head.get("sec-websocket-key").unwrap_or_default();
     match BASE64.decode(key.as_bytes()) {
-        Ok(nonce) if nonce.len() == 16 => Ok(format!(
+        Some(nonce) if nonce.len() == 16 => Ok(format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n\r\n",
             accept_of(key)

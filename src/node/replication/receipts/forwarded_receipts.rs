@@ -2,7 +2,7 @@
 //! which a receipt would go round without end.
 use std::collections::VecDeque;
 
-use data_encoding::BASE64URL_NOPAD;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;
@@ -78,7 +78,7 @@ pub fn is_signed_by(ctx: &Context, holder: PeerId, log: &LogId, entry: &HaveEntr
     let from = entry.complete_from;
     let signed = receipt(&ctx.network, log, from, entry.high, &entry.hash);
     let signature = entry.signature.as_deref().map(str::as_bytes);
-    let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
+    let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text));
     let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
     match (holder.verifying_key(), signature) {
         (Some(key), Some(signature)) => verify_signature(&key, &signed.0, &signature),

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use data_encoding::BASE64;
+use crate::base::text::rfc4648::BASE64;
 
 use crate::base::guests::guest::PICTURE_MAX_BYTES;
 use crate::base::presence::profile::{Avatar, Profile};
