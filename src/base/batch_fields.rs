@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
 use super::republished_lines::RepublishedLines;
+use super::text::json_objects;
 
 /// The fields of a batch as found in its JSON. The last seven are local fields, which only stored
 /// batches contain.
@@ -76,8 +77,11 @@ fn is_block(text: &str) -> bool {
     let Some((header, _)) = text.split_once(CONTENT_FIELD) else {
         return false;
     };
-    let parse = || serde_json::from_str::<BlockField>(&format!("{header}}}"));
-    header.contains("\"block\"") && parse().is_ok_and(|field| field.block)
+    let parse = || {
+        let field: Option<BlockField> = json_objects::parse(&format!("{header}}}"));
+        field.is_some_and(|field| field.block)
+    };
+    header.contains("\"block\"") && parse()
 }
 
 fn one() -> u64 {
@@ -97,7 +101,7 @@ impl<'a> BatchFields<'a> {
     /// Parses the JSON of a batch. Not inlined, because the generated parser is large.
     #[inline(never)]
     pub(super) fn parse(text: &'a str) -> Option<BatchFields<'a>> {
-        let mut fields: BatchFields = serde_json::from_str(text).ok()?;
+        let mut fields: BatchFields = json_objects::parse(text)?;
         fields.block = is_block(text);
         Some(fields)
     }

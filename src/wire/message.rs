@@ -11,6 +11,7 @@ use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::range::LogRange;
+use crate::base::text::json_objects;
 use crate::base::time::WallTime;
 use crate::wire::profile::messages::{ProfileReply, ProfileRequest};
 
@@ -448,7 +449,7 @@ impl MessageFields {
 /// Parses JSON in UTF-8. Converts the bytes to a `str` first, because batches are parsed from a
 /// `str` too. A second input type would double the generated code.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
+    json_objects::parse(std::str::from_utf8(bytes).ok()?)
 }
 
 impl Message {

@@ -9,6 +9,7 @@ mod error_code;
 mod fingerprint;
 mod hex;
 mod identity;
+mod json_objects;
 mod lines;
 mod name;
 mod range;

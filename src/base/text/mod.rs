@@ -4,6 +4,7 @@
 pub mod bound_name;
 pub mod control_chars;
 pub mod decimal;
+pub mod json_objects;
 pub mod line_form;
 pub mod rfc4648;
 pub mod spelling;

@@ -1,6 +1,7 @@
 //! The file in which our own profile is kept: one JSON object, with the fields of a `profile_reply`
 //! that has a whole picture.
 use crate::base::presence::profile::Profile;
+use crate::base::text::json_objects;
 use crate::wire::profile::messages::ProfileReply;
 
 /// Formats a profile, with its picture, for the file in which our own is kept.
@@ -13,6 +14,6 @@ pub fn format_file(profile: &Profile) -> String {
 
 /// Parses what [`format_file`] wrote. Damage costs the profile.
 pub fn parse_file(text: &str) -> Profile {
-    let whole: Option<ProfileReply> = serde_json::from_str(text).ok();
+    let whole: Option<ProfileReply> = json_objects::parse(text);
     whole.and_then(|it| it.profile()).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ use crate::base::name::{FolderName, Target};
 use crate::base::range::{Gap, LogRange, LogRanges};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
+use crate::base::text::json_objects::Objects;
 
 /// Prefix of every frontier line, with the version of the format. The generation digits follow.
 pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,\"generation\":\"";
@@ -148,7 +149,7 @@ impl Frontier {
             frontier: Frontier::default(),
         };
         let mut source = serde_json::Deserializer::from_str(std::str::from_utf8(line).ok()?);
-        source.deserialize_map(&mut reader).ok()?;
+        Objects(&mut source).deserialize_map(&mut reader).ok()?;
         Some(reader.frontier)
     }
 }
