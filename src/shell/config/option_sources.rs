@@ -72,21 +72,20 @@ impl OptionSources {
         Ok(())
     }
 
-    pub(super) fn parse_values<T>(
+    /// Parses the option's values among these options with `parse`, which stores them. Not generic,
+    /// so that it is compiled only once.
+    fn parse_each(
         &self,
         options: &[ParsedOption],
         id: OptionId,
-        parse: ValueParser<T>,
-    ) -> Result<Vec<T>, Failure> {
+        parse: &mut dyn FnMut(&OsStr) -> Result<(), String>,
+    ) -> Result<(), Failure> {
         let of_id = options.iter().filter(|option| option.id == id);
         let of_id: Vec<&ParsedOption> = of_id.collect();
-        let values = raw_values(&of_id, id)?;
-        let values = of_id.into_iter().zip(values);
-        values
-            .map(|(option, value)| {
-                parse(&value).map_err(|sentence| self.value_failure(option, &sentence))
-            })
-            .collect()
+        for (option, value) in of_id.iter().zip(raw_values(&of_id, id)?) {
+            parse(&value).map_err(|sentence| self.value_failure(option, &sentence))?;
+        }
+        Ok(())
     }
 
     /// Creates the failure for a bad value. Its message is the option's name, then the sentence
@@ -109,8 +108,15 @@ impl OptionSources {
         id: OptionId,
         parse: ValueParser<T>,
     ) -> Result<(Vec<T>, Vec<T>), Failure> {
-        let line = self.parse_values(&self.command_line, id, parse)?;
-        let mut file = self.parse_values(&self.file, id, parse)?;
+        let (mut line, mut file) = (Vec::new(), Vec::new());
+        self.parse_each(&self.command_line, id, &mut |value| {
+            line.push(parse(value)?);
+            Ok(())
+        })?;
+        self.parse_each(&self.file, id, &mut |value| {
+            file.push(parse(value)?);
+            Ok(())
+        })?;
         if !self.is_applicable(id) {
             file.clear();
         }
