@@ -107,15 +107,15 @@ impl Fsync {
     /// on disk.
     ///
     /// # Errors
-    /// The disk reports an error.
+    /// The disk reports an error. The other files are synced. Returns the first error.
     pub fn sync_waiting(&mut self) -> io::Result<()> {
-        let mut requests = self.requests.drain(..);
-        requests.try_for_each(|SyncRequest { file, pending }| {
-            match pending.0.swap(false, Ordering::AcqRel) {
-                true => store_io::sync(&file),
-                false => Ok(()),
+        let mut result = Ok(());
+        for SyncRequest { file, pending } in self.requests.drain(..) {
+            if pending.0.swap(false, Ordering::AcqRel) {
+                result = result.and(store_io::sync(&file));
             }
-        })
+        }
+        result
     }
 
     /// Drops the requests for files that were removed. The system frees the space of such a file

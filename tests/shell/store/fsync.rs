@@ -65,3 +65,22 @@ fn what_waits_is_synced_at_the_end() {
     fsync.sync_waiting().expect("a working disk");
     assert_eq!(descriptors(&folder), 0, "nothing waits");
 }
+
+/// A file that cannot be synced does not keep the others from it. The next write to each may request
+/// a sync again.
+#[test]
+fn one_bad_file_leaves_the_others_to_be_synced() {
+    let folder = TempDir::new();
+    let mut fsync = Fsync::default();
+    // The system syncs no pipe.
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let bad = File::from(std::os::fd::OwnedFd::from(writer));
+    let good = File::create(folder.0.join("good")).expect("a file");
+    let pending = SyncPending::default();
+    fsync.request_sync(&bad, &SyncPending::default());
+    fsync.request_sync(&good, &pending);
+    fsync.sync_waiting().expect_err("a pipe");
+    assert_eq!(descriptors(&folder), 1, "only ours");
+    fsync.request_sync(&good, &pending);
+    assert_eq!(descriptors(&folder), 2, "it waits again");
+}
