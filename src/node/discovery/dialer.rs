@@ -29,7 +29,8 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{Beacon, BeaconKind};
 
-/// Milliseconds between dials, on average: 20 dials a second.
+/// Milliseconds between dials, on average: 20 dials a second. A dial that has led to a transient
+/// peer does not count.
 const DIAL_INTERVAL_MS: u64 = 50;
 /// Maximum number of dials that may start at once, after a time without dials.
 const DIAL_BURST_MAX: u64 = 20;
@@ -144,7 +145,10 @@ impl Dialer {
                 ctx.counters.beacons_over_bound += 1;
                 return false;
             }
-            delay_ms = self.new_peer_burst.add(ctx, &peer);
+            // A known peer that comes for one line again is no member of a growing mesh.
+            if !beacon.transient || !self.discovered.is_proven(ctx, &peer) {
+                delay_ms = self.new_peer_burst.add(ctx, &peer);
+            }
             ctx.last_peer_event = now;
         }
         let is_linked = ctx.stream_by_peer.contains_key(&peer);
@@ -301,11 +305,16 @@ impl Dialer {
     /// address with `--peer`.
     pub fn link_up(&mut self, ctx: &mut Context, stream: StreamId, peer: PeerId) -> bool {
         self.static_peers.record_answer(stream, peer);
-        if let Some(link) = ctx.links.get(&stream) {
+        let link = ctx.links.get(&stream);
+        let is_transient = link.is_some_and(|link| link.transient);
+        if let Some(link) = link {
             self.address_book.link_up(ctx, stream, link);
         }
         self.discovered.record_proof(&peer);
         let dial = self.clear_dial(stream);
+        if is_transient && dial.is_some_and(|dial| dial.peer == peer) {
+            self.dial_limiter.refund();
+        }
         match (dial, self.discovered.get_mut(&peer)) {
             (Some(dial), Some(discovered)) if dial.peer == peer => {
                 discovered.record_reached(dial.address)

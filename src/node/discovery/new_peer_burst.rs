@@ -14,7 +14,7 @@ const NEW_PEER_BURST_MAX: u64 = 8;
 /// first, and we need not dial.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 
-/// The rate at which new peers are discovered.
+/// The rate at which new peers are discovered. Known transient peers do not count.
 pub struct NewPeerBurst(RateLimiter);
 
 impl Default for NewPeerBurst {

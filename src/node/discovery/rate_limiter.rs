@@ -35,6 +35,11 @@ impl RateLimiter {
         self.level += 1;
     }
 
+    /// Takes back one event, which turned out to need no limit.
+    pub fn refund(&mut self) {
+        self.level = self.level.saturating_sub(1);
+    }
+
     /// The current level. The level falls only when [`RateLimiter::drain`] is called.
     pub fn level(&self) -> u64 {
         self.level

@@ -103,3 +103,22 @@ fn fifty_listeners_hold_a_line_when_its_send_ends() {
         lan.run_for(300);
     }
 }
+
+/// A script sends a hundred lines, each by a run of its own. Bob links with the last run as soon as
+/// with the first: neither the limit of dials nor the delay in a burst of new peers is for it.
+#[test]
+fn a_hundred_sends_in_a_row_are_all_fast() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start(bob);
+        lan.run_for(4_000);
+        for sent in 1..=100 {
+            let started_at = lan.now_ms;
+            send_once(&mut lan, alice);
+            let took = lan.now_ms - started_at;
+            assert!(took <= 25, "seed {seed}, send {sent}: {took} ms");
+            assert_eq!(lan.peers[bob].received().len(), sent);
+        }
+    }
+}
