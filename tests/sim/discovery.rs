@@ -276,6 +276,28 @@ fn two_peers_link_within_12_ms() {
     }
 }
 
+/// Alice ends and starts again at once, on another port. Her beacon overtakes the end of her old
+/// link, which says nothing of her new run: bob dials the new port when the old one has refused.
+#[test]
+fn a_beacon_that_overtakes_a_goodbye_is_not_forgotten() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.network.conditions.stream_delay_max_ms = 8;
+        lan.start_all([alice, bob]);
+        lan.run_for(4_000);
+        // Her goodbye by beacon is lost. Only the one over the link arrives.
+        lan.network.conditions.datagram_loss_per_mille = 1000;
+        lan.stop(alice);
+        lan.network.conditions.datagram_loss_per_mille = 0;
+        lan.peers[alice].port += 1;
+        lan.start(alice);
+        lan.run_for(1);
+        let took = lan.run_until_linked(alice, bob, 2_000);
+        assert!(took <= 100, "seed {seed}: it took {took} ms");
+    }
+}
+
 /// When both dial at once, both keep the same one of the two streams, and neither user sees a
 /// join and leave for it.
 #[test]

@@ -380,7 +380,9 @@ impl Dialer {
     /// beacon, or late by the address book.
     pub fn link_down(&mut self, ctx: &mut Context, link: &ClosedLink) {
         let peer = &link.peer;
-        if link.end == LinkEnd::Left {
+        // The beacon of a later run may have overtaken a goodbye, which does not concern that run.
+        let is_left = |it: &DiscoveredPeer| link.end == LinkEnd::Left && it.run == link.run;
+        if self.discovered.get(peer).is_some_and(is_left) {
             self.discovered.remove(peer);
         }
         self.topology_updater.mark_stale();
@@ -388,6 +390,7 @@ impl Dialer {
         let was_stable = ctx.now.time.ms_since(link.established_at) >= STABLE_LINK_MS;
         self.address_book.link_down(ctx, link, was_stable);
         let discovered = self.discovered.get_mut(peer).into_iter();
+        let discovered = discovered.filter(|it| link.end != LinkEnd::Left || it.run == link.run);
         let discovered = discovered.flat_map(|peer| {
             let candidates = peer.candidates.iter_mut();
             candidates.map(|candidate| (candidate, REDIAL_DELAY_MS))
