@@ -91,8 +91,6 @@ pub struct Link {
     pub established_at: Time,
     /// When bytes of the link, or a beacon of the peer's run, last arrived.
     pub last_activity: Time,
-    /// When acknowledgements were last sent on the link. Limits how soon the next ones are sent.
-    pub last_receipt_sent: Option<Time>,
     /// The ping that has no answer yet.
     pub pending_ping: Option<PendingPing>,
     /// How many pings the peer must still answer before we know what it holds: see

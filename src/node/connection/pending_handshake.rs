@@ -123,7 +123,6 @@ impl PendingHandshake {
             hears_us: HearsUs::default(),
             profile: LinkProfile::default(),
             last_activity: now,
-            last_receipt_sent: None,
             pending_ping: None,
             probes_left: 0,
             rtt_ms: None,

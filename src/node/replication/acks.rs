@@ -16,23 +16,13 @@ use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, own_entry, send_have};
+use crate::node::replication::logs::ack_times::AckTimes;
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::{LinkProgress, ReceivedDigest};
 use crate::node::replication::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
-/// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
-/// about as much as a line, and covers all earlier lines.
-const ACK_INTERVAL_MS: u64 = 5;
-/// Minimum milliseconds between two acknowledgements during a bulk transfer. The interval is longer
-/// because no user waits for the acknowledgement of a single line.
-const BULK_ACK_INTERVAL_MS: u64 = 20;
-/// A transfer counts as bulk if at least this many batches of one log are unacknowledged.
-const BULK_BATCHES_MIN: u32 = 8;
-/// An acknowledgement of this many batches does not wait: half of the batches that a sender leaves
-/// unacknowledged. So it never waits for us.
-const PROMPT_ACK_BATCHES: u32 = 512;
 /// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 /// Minimum milliseconds between two answers to digests for one target on a link. An answer reads
@@ -127,8 +117,8 @@ impl Replication {
     /// Sends all pending acknowledgements at once, without regard to the interval. Call this before
     /// leaving a room or the network. Afterwards no author would learn that we hold its last lines.
     pub fn send_pending_acks(&mut self, ctx: &mut Context, logs: &Logs) {
-        for link in ctx.links.values_mut() {
-            link.last_receipt_sent = None;
+        for link in self.progress.links_mut() {
+            link.ack_times = AckTimes::default();
         }
         self.send_due(ctx, logs);
     }
@@ -144,13 +134,16 @@ impl Replication {
         reported: &mut Vec<LogId>,
     ) -> SortedMap<Target, Vec<HaveEntry>> {
         let mut acks = SortedMap::new();
-        let mut due_acks = std::mem::take(&mut self.progress.link_mut(stream).due_acks);
+        let link_progress = self.progress.link_mut(stream);
+        let mut due_acks = std::mem::take(&mut link_progress.due_acks);
+        // One message names all that are due, so none is recorded before all are found.
+        let mut ack_times = std::mem::take(&mut link_progress.ack_times);
         due_acks.retain(|log| {
             let record = self.progress.get_mut(stream, log);
             let Some(pending) = record.and_then(|record| record.due_ack.as_mut()) else {
                 return false;
             };
-            if next_ack_at(link, *pending) > ctx.now.time {
+            if ack_times.next_at(log, *pending) > ctx.now.time {
                 return true;
             }
             if let Some(record) = self.progress.get_mut(stream, log) {
@@ -163,7 +156,11 @@ impl Replication {
             reported.push(log.clone());
             false
         });
-        self.progress.link_mut(stream).due_acks = due_acks;
+        for log in reported.iter() {
+            ack_times.record(log, ctx.now.time);
+        }
+        let link_progress = self.progress.link_mut(stream);
+        (link_progress.due_acks, link_progress.ack_times) = (due_acks, ack_times);
         acks
     }
 
@@ -242,7 +239,7 @@ impl Replication {
         let link = ctx.links.get(&stream).filter(|link| !link.is_blocked)?;
         let acks = progress.due_acks.iter().filter_map(|log| {
             let due_ack = self.progress.get(stream, log).due_ack?;
-            Some(next_ack_at(link, due_ack))
+            Some(progress.ack_times.next_at(log, due_ack))
         });
         let offers = OfferKind::ALL.into_iter();
         let offers = offers.filter(|kind| !progress.offers(*kind).is_empty());
@@ -256,17 +253,6 @@ pub(super) fn next_answer_at(digest: &ReceivedDigest) -> Option<Time> {
     digest.waiting.as_ref()?;
     let answered_at = digest.answered_at;
     Some(answered_at.map_or(Time(0), |at| at + DIGEST_INTERVAL_MS))
-}
-
-/// When an acknowledgement that covers this many batches may be sent.
-fn next_ack_at(link: &Link, batches: u32) -> Time {
-    let interval = match batches {
-        PROMPT_ACK_BATCHES.. => 0,
-        BULK_BATCHES_MIN.. => BULK_ACK_INTERVAL_MS,
-        _ => ACK_INTERVAL_MS,
-    };
-    link.last_receipt_sent
-        .map_or(Time(0), |last| last + interval)
 }
 
 /// When an offer of this kind may be sent.
@@ -314,10 +300,6 @@ fn offer_entry(state: &LogState, link: &Link, range: &LogRange) -> HaveEntry {
 }
 
 fn send_acks(ctx: &mut Context, stream: StreamId, acks: &SortedMap<Target, Vec<HaveEntry>>) {
-    let now = ctx.now.time;
-    if let Some(link) = ctx.links.get_mut(&stream).filter(|_| !acks.is_empty()) {
-        link.last_receipt_sent = Some(now);
-    }
     for (target, entries) in acks {
         send_entries(ctx, stream, target, entries);
     }

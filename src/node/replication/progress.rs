@@ -15,6 +15,7 @@ use crate::base::time::Time;
 use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
 use crate::node::replication::carrying::relayed_offers::RelayedOffers;
+use crate::node::replication::logs::ack_times::AckTimes;
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::progress_state::{
     FetchState, GapSend, GapSource, LogRequest, Offer, OfferKind, SendCursor, SendState,
@@ -193,6 +194,8 @@ pub struct LinkProgress {
     pub lagging: SortedSet<LogId>,
     /// The logs with a pending acknowledgement. May contain other logs.
     pub due_acks: SortedSet<LogId>,
+    /// When logs were acknowledged over this link.
+    pub ack_times: AckTimes,
     /// For each [`OfferKind`], the logs with a pending offer of this kind, in the order in which
     /// the offers became due. May contain other logs.
     offers: [VecDeque<LogId>; OfferKind::ALL.len()],

@@ -1,7 +1,7 @@
 //! Delivery: a send is settled when enough peers hold its lines.
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
-use p2pchat::base::name::Room;
+use p2pchat::base::name::{Room, Target};
 
 use crate::support::lan::{Lan, chain};
 use crate::support::peer::{PeerIndex, numbered_lines};
@@ -351,6 +351,39 @@ fn a_reader_acknowledges_its_lines_before_it_leaves() {
         lan.run_for(1_000);
         assert_eq!(delivered_up_to(&lan, alice), Some(20));
     }
+}
+
+/// Bob acknowledges alice's bulk once in 20 ms. A line in another room does not wait for that: its
+/// acknowledgement comes at once, in each phase of the interval.
+#[test]
+fn a_line_is_acknowledged_at_once_beside_a_burst() {
+    let mut lan = Lan::new(12);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.network.conditions.stream_delay_max_ms = 0;
+    lan.start_all([alice, bob]);
+    for who in [alice, bob] {
+        lan.join(who, "#ops");
+    }
+    lan.run_until_linked(alice, bob, 100);
+    let ops = Target::Room(Room::new("#ops").expect("a room"));
+    let has_line = |lan: &Lan, n: u64| {
+        lan.peers[alice].notices_of_run().any(|notice| {
+            matches!(notice, Notice::Delivered { log, sequence, .. }
+                if log.target == ops && *sequence == n)
+        })
+    };
+    for n in 1..=25 {
+        for _ in 0..n {
+            for _ in 0..3 {
+                lan.say_in(alice, "general", "bulk");
+            }
+            lan.run_for(1);
+        }
+        lan.say_in(alice, "#ops", "hello");
+        lan.run_until("bob has acknowledged it", 3, |lan| has_line(lan, n));
+    }
+    let acks = lan.peers[alice].delivered_count();
+    assert!(acks <= 60, "{acks} acknowledgements");
 }
 
 /// Ends alice's side of her link with bob. Bob still believes in the link, because nothing passes
