@@ -1,9 +1,9 @@
 //! TCP streams without a program.
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mio::{Poll, Token};
+use mio::{Events, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
@@ -111,6 +111,45 @@ fn few_bytes_wait_in_the_kernel() {
         read += streams.read(stream, &mut buffer).expect("bytes");
         assert!(written - read < 512 * 1024, "too much waits to be read");
     }
+}
+
+/// A line is read before the bulk on a stream that is older, whichever came first.
+#[test]
+fn the_stream_with_the_least_to_read_comes_first() {
+    let (mut streams, mut poll, port) = listen();
+    let mut peers = connect(port, 2);
+    let mut changes = Vec::new();
+    streams.accept(poll.registry(), |_| true, &mut changes);
+    let accepted = changes.iter().map(|change| match change {
+        StreamEvent::Accepted(stream, _) => *stream,
+        other => panic!("{other:?}"),
+    });
+    let accepted: Vec<StreamId> = accepted.collect();
+    let mut send = |streams: &mut TcpStreams, n: usize, bytes: &[u8]| {
+        peers[n].write_all(bytes).expect("an open connection");
+        let token = Token(1 + accepted[n].0 as usize);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut has_arrived = false;
+        while !has_arrived {
+            assert!(Instant::now() < deadline, "no event of stream {n}");
+            let mut events = Events::with_capacity(8);
+            let polled = poll.poll(&mut events, Some(Duration::from_millis(10)));
+            polled.expect("events");
+            for event in &events {
+                has_arrived |= event.token() == token && event.is_readable();
+                streams.handle_event(event, &mut Vec::new());
+            }
+        }
+    };
+    let (bulk, line) = (0, 1);
+    send(&mut streams, bulk, &[b'b'; 4096]);
+    send(&mut streams, line, b"line");
+    for stream in streams.take_readable() {
+        streams.read(stream, &mut [0; 1024]).expect("bytes");
+    }
+    send(&mut streams, line, b"line");
+    let readable = streams.take_readable();
+    assert_eq!(readable, [accepted[line], accepted[bulk]]);
 }
 
 /// Connects `count` times to this port.

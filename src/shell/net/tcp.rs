@@ -71,6 +71,8 @@ struct StreamEntry {
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
+    /// How many bytes the last read returned.
+    last_read_bytes: usize,
 }
 
 impl StreamEntry {
@@ -113,8 +115,9 @@ pub struct TcpStreams {
     /// Whether connections may wait to be accepted. The poll does not repeat its report.
     has_waiting: bool,
     streams: SortedMap<StreamId, StreamEntry>,
-    /// Streams to read: each may have received bytes, or may have ended.
-    readable: SortedSet<StreamId>,
+    /// Streams to read: each may have received bytes, or may have ended. The stream whose last read
+    /// returned the fewest bytes comes first, so that a line waits for no bulk transfer.
+    readable: SortedSet<(usize, StreamId)>,
     /// Limit of the number of streams: [`STREAMS_MAX`], or less if few descriptors are available.
     streams_max: usize,
     accepted_count: u64,
@@ -336,6 +339,7 @@ impl TcpStreams {
                 has_timed_out: false,
                 is_read_closed: false,
                 unsent: Vec::new(),
+                last_read_bytes: 0,
             },
         );
         Ok(())
@@ -365,7 +369,7 @@ impl TcpStreams {
         let can_flush = event.is_writable() && !entry.unsent.is_empty();
         entry.is_read_closed |= event.is_read_closed() || event.is_error();
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.readable.insert(stream);
+            self.readable.insert((entry.last_read_bytes, stream));
         }
         if can_flush {
             self.flush(stream, changes);
@@ -386,7 +390,7 @@ impl TcpStreams {
             // The next read reports the end of the stream to the core.
             Err(error) => {
                 entry.note_error(&error);
-                self.readable.insert(stream);
+                self.readable.insert((entry.last_read_bytes, stream));
             }
         }
     }
@@ -396,9 +400,10 @@ impl TcpStreams {
         !self.readable.is_empty()
     }
 
-    /// Returns the streams to read in this turn, and empties the set of readable streams.
-    pub fn take_readable(&mut self) -> SortedSet<StreamId> {
-        std::mem::take(&mut self.readable)
+    /// Returns the streams to read in this turn, in order. Empties the set of readable streams.
+    pub fn take_readable(&mut self) -> Vec<StreamId> {
+        let readable = std::mem::take(&mut self.readable);
+        readable.iter().map(|(_, stream)| *stream).collect()
     }
 
     /// Reads once into `buffer`. Returns the number of bytes that the core must handle. 0: no bytes
@@ -415,10 +420,11 @@ impl TcpStreams {
             match entry.socket.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
+                    entry.last_read_bytes = n;
                     // A short read emptied the socket. Later bytes cause a new event (epoll(7)),
                     // but an end that was already reported does not.
                     if n == buffer.len() || entry.is_read_closed {
-                        self.readable.insert(stream);
+                        self.readable.insert((entry.last_read_bytes, stream));
                     }
                     return Ok(if is_closing { 0 } else { n });
                 }
@@ -463,7 +469,7 @@ impl TcpStreams {
             }
             Err(error) => {
                 entry.note_error(&error);
-                self.readable.insert(stream);
+                self.readable.insert((entry.last_read_bytes, stream));
                 WriteOutcome::Blocked
             }
         }
