@@ -5,6 +5,7 @@ Rivals take turns within each round, so that a ratio compares runs a few seconds
 starts this inside a namespace.
 """
 import json
+import math
 import os
 import re
 import select
@@ -391,36 +392,164 @@ def idle():
     rounds("idle-72", ["p2pchat"], 1, lambda rival, _: rest(rival, 71, 60, 30))
 
 
-def alone(rival, _):
+def alone(rival, _, program=None):
     with Group(rival) as group:
         if rival.service:
             group.start_service()
         else:
-            group.start_receivers(1)
+            command = rival.receiver(1)
+            group.spawn([program, *command[1:]] if program else command, "receiver")
         time.sleep(5)
         return dict(resident_mb=round(resident_mb(group.children[0].pid), 2))
 
 
+def static_builds():
+    """The static programs by stage; none if the program to measure was given."""
+    builds = {"": "P2PCHAT_STATIC", "-small": "P2PCHAT_STATIC_SMALL"}
+    return {stage: os.environ[name] for stage, name in builds.items() if os.environ[name]}
+
+
 def memory():
-    """Resident size alone and with 50 peers; the stage `idle` measures it with 10."""
+    """Resident size alone, also of the static builds, and with 50 peers; the stage `idle` measures it with 10."""
     rounds("memory-alone", ["mosquitto", "p2pchat"], 3, alone)
+    for stage, path in static_builds().items():
+        rounds(f"memory-static{stage}", ["p2pchat"], 3, lambda rival, number, path=path: alone(rival, number, path))
     for name, settle in (("raw", 2), ("mosquitto", 2), ("p2pchat", 20)):
         rounds("memory-50", [name], 1, lambda rival, _, settle=settle: rest(rival, 50, settle, 1))
+
+
+def stripped_mb(path):
+    with tempfile.NamedTemporaryFile(dir=os.environ["BENCH_STATE"]) as copy:
+        shutil.copy(path, copy.name)
+        subprocess.run(["strip", copy.name], check=True)
+        return round(os.path.getsize(copy.name) / 1e6, 3)
 
 
 def size():
     """The size of the stripped program."""
     for name, path in (("p2pchat", os.environ["P2PCHAT_SMALL"]), ("raw", os.environ["RAWPIPE"]),
                        ("mosquitto", shutil.which("mosquitto"))):
-        with tempfile.NamedTemporaryFile(dir=os.environ["BENCH_STATE"]) as copy:
-            shutil.copy(path, copy.name)
-            subprocess.run(["strip", copy.name], check=True)
-            result("size", name, mb=round(os.path.getsize(copy.name) / 1e6, 3))
+        result("size", name, mb=stripped_mb(path))
+    for stage, path in static_builds().items():
+        result(f"size-static{stage}", "p2pchat", mb=stripped_mb(path))
+
+
+def counted_instructions(rival, program, count, feeder):
+    """The instructions that a sender and a receiver of `count` lines execute, from start to end."""
+    files = [os.path.join(os.environ["BENCH_STATE"], f"callgrind.{role}") for role in ("sender", "receiver")]
+
+    def under_callgrind(command, file):
+        return ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={file}", program, *command[1:]]
+
+    with Group(rival) as group:
+        receiver = group.spawn(under_callgrind(rival.receiver(1), files[1]), "receiver")
+        group.wait_text(receiver, "ready as")
+        sender = group.spawn(under_callgrind(rival.sender(1), files[0]), "sender")
+        group.wait_text(sender, rival.sender_ready)
+        feeder(sender, receiver, lines(count, 0, SIZE))
+        until(lambda: receiver.newlines >= count, 60, f"{count} lines have arrived")
+        sender.close_stdin()
+        ended = [sender.wait_end(30)]
+        os.kill(receiver.pid, signal.SIGTERM)
+        ended.append(receiver.wait_end(30))
+        if not all(ended):
+            raise RuntimeError(f"{rival.name}: it did not end within 30 s")
+        printed = account(b"".join(receiver.chunks), count)
+    totals = []
+    for file in files:
+        with open(file) as text:
+            totals.append(int(re.search(r"^(?:summary|totals): (\d+)", text.read(), re.M)[1]))
+    return totals, printed
+
+
+def feed_in_step(child, receiver, data):
+    """Feeds line by line, each after the receiver has printed the one before."""
+    printed = receiver.newlines
+    for text in data.splitlines(keepends=True):
+        os.write(child.stdin, text)
+        printed += 1
+        until(lambda: receiver.newlines >= printed, 10, "a line has arrived")
+
+
+def per_line(rival, program, counts, feeder):
+    """Thousands of instructions for a line: what more lines need beyond fewer, so that starts do not count."""
+    few, more = counts
+    before, _ = counted_instructions(rival, program, few, feeder)
+    after, printed = counted_instructions(rival, program, more, feeder)
+    sender, receiver = (round((b - a) / (more - few) / 1e3, 3) for a, b in zip(before, after))
+    return dict(sender_k=sender, receiver_k=receiver, **printed)
+
+
+def instructions():
+    """Instructions of one line under callgrind, which emulates AVX2, but not the SHA instructions."""
+    for suffix, name in (("", "P2PCHAT"), ("-32", "P2PCHAT_BITS_32")):
+        program = os.environ[name]
+        if not program:
+            continue
+        for stage, counts, feeder in (
+                ("typed", (50, 200), feed_in_step),
+                ("bulk", (10_000, 60_000), lambda child, _, data: feed_on(child, data))):
+            rounds(f"instructions-{stage}{suffix}", ["p2pchat"], 1,
+                   lambda rival, _, program=program, counts=counts, feeder=feeder:
+                   per_line(rival, program, counts, feeder))
+
+
+def visit(rival, number):
+    """A new identity says one line, and goes."""
+    folder = os.path.join(os.environ["BENCH_STATE"], "visitor")
+    try:
+        subprocess.run([rival.oneshot[0], "send", "-u", f"v{number}", "--dir", folder], input=line(number, SIZE),
+                       capture_output=True, timeout=20, check=True)
+    except subprocess.SubprocessError as error:
+        raise RuntimeError(f"{rival.name}: visitor {number} failed: {error}") from None
+    shutil.rmtree(folder)
+
+
+def start_ms(rival):
+    ready = []
+
+    def hook(_, data, now):
+        if b"ready as" in data:
+            ready.append(now)
+
+    with Group(rival, hook) as group:
+        child = group.spawn(rival.receiver(1), "receiver")
+        until(lambda: ready, 20, "it is ready")
+        return (ready[0] - child.started) * 1e3
+
+
+def met(rival, before, people):
+    """The figures of a box that has met so many people, each of whom said a line."""
+    with Group(rival) as group:
+        receiver = group.spawn(rival.receiver(1), "receiver")
+        group.wait_text(receiver, "ready as")
+        for number in range(before, people):
+            visit(rival, number)
+        until(lambda: receiver.newlines >= people - before, 10, "each has said a line")
+    start = statistics.median(start_ms(rival) for _ in range(9))
+    return dict(start_ms=round(start, 2), **alone(rival, 0), **ping_pong(rival, people * 10, count=500))
+
+
+def identities():
+    """How the start, the resident size and one line grow with the people whom a box has met."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    rival, sizes, found = rivals.p2pchat(), (50, 200, 800), []
+    try:
+        for before, people in zip((0, *sizes), sizes):
+            found.append(met(rival, before, people))
+            result(f"identities-{people}", "p2pchat", **found[-1])
+    except (RuntimeError, OSError) as error:
+        result("identities", "p2pchat", error=str(error))
+        return
+    growth = math.log(sizes[-1] / sizes[0])
+    result("identities", "p2pchat", **{
+        f"{figure}_exponent": round(math.log(found[-1][figure] / found[0][figure]) / growth, 3)
+        for figure in ("start_ms", "resident_mb", "p50_us")})
 
 
 STAGES = dict(startup=startup, latency=latency, bulk=bulk, acknowledged=acknowledged, fanout=fanout, idle=idle,
               memory=memory, size=size, oneshot=oneshot, socket=socket, catchup=catchup, mesh=mesh,
-              fairness=fairness)
+              fairness=fairness, instructions=instructions, identities=identities)
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:

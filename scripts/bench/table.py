@@ -29,7 +29,11 @@ BOUNDS = [
     ("memory-alone", "resident size, alone", "resident_mb", "MB", AT_MOST, 4),
     ("idle", "resident size with 10 peers", "resident_mb", "MB", AT_MOST, 5),
     ("memory-50", "resident size with 50 peers", "resident_mb", "MB", AT_MOST, 7),
-    ("size", "stripped program, `--profile small --no-default-features`", "mb", "MB", AT_MOST, 1.5),
+    ("memory-static", "resident size of the static program, alone", "resident_mb", "MB", AT_MOST, 4),
+    ("memory-static-small", "resident size of the smallest static program, alone", "resident_mb", "MB", AT_MOST, 4),
+    ("size", "stripped program, `--profile small --no-default-features`", "mb", "MB", AT_MOST, 1.4),
+    ("size-static-small", "the same, static", "mb", "MB", AT_MOST, 1.6),
+    ("size-static", "the default program, static", "mb", "MB", None, None),
     ("oneshot", "`echo hi \\| p2pchat send`, exec to exit", "exit_ms", "ms", AT_MOST, 8),
     ("socket", "`echo hi \\| p2pchat send` through a running program", "exit_ms", "ms", AT_MOST, 8),
     ("socket-send", "500 000 lines to `send` through a running program, beside direct", "share", "×", AT_LEAST, 0.8),
@@ -38,6 +42,15 @@ BOUNDS = [
     ("catchup-typed", "100 000 missed lines that were typed one at a time", "catchup_s", "s", AT_MOST, 1.2),
     ("mesh", "50 peers from one start, until all 1225 links stand", "mesh_s", "s", AT_MOST, 3),
     ("fairness", "`send` to a quiet room while another bursts, beside an idle time", "slower", "×", AT_MOST, 1.5),
+    *[(f"instructions-{kind}{bits}", f"instructions of a {kind} line{what}, {side}", f"{side}_k", "k", None, None)
+      for bits, what in (("", ""), ("-32", ", 32-bit arithmetic"))
+      for kind in ("typed", "bulk") for side in ("sender", "receiver")],
+    *[row for figure, what, unit in (
+        ("start_ms", "exec to ready", "ms"), ("resident_mb", "resident size", "MB"), ("p50_us", "p50 of a line", "µs"))
+      for row in (
+          *[(f"identities-{people}", f"{what}, of a box that has met {people} people", figure, unit, None, None)
+            for people in (50, 200, 800)],
+          ("identities", "exponent of its growth from 50 to 800", f"{figure}_exponent", "", None, None))],
 ]
 RATIO_OF = {"latency": "p50_us", "bulk": "rate"}
 RIVALS = {"mosquitto": "mosquitto", "mosquitto_tls": "with TLS, QoS 1", "mosquitto_session": "and sessions",
