@@ -293,3 +293,27 @@ fn a_handshake_that_fails_on_the_other_side_is_not_shown() {
     assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
     assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
 }
+
+/// Where no beacons help, one ping shows both sides that the other is alive: the side that dialed
+/// sends it, and pings all its links together.
+#[test]
+fn one_ping_is_enough_for_both_sides() {
+    let mut lan = Lan::new(8);
+    let peers: Vec<PeerIndex> = (0..8).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for who in &peers {
+        lan.peers[*who].beacons_enabled = false;
+        lan.start(*who);
+        let address = lan.address(peers[0]);
+        lan.add_static_peer(*who, address);
+    }
+    lan.run_until("all are linked", 20_000, |lan| {
+        peers.iter().all(|who| lan.node(*who).link_count() == 7)
+    });
+    lan.run_for(30_000);
+    let turns = |lan: &Lan| lan.peers.iter().map(|p| p.turns).sum::<u64>();
+    let before = turns(&lan);
+    lan.run_for(90_000);
+    let turns = turns(&lan) - before;
+    // Each of 28 links is pinged five or six times.
+    assert!(turns <= 580, "{turns} turns");
+}

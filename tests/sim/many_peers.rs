@@ -7,6 +7,8 @@ use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::peer::PeerState;
 use p2pchat::base::name::Room;
+use p2pchat::node::connection::liveness::{DIALED_PING_LEAD_MS, PING_AFTER_IDLE_MS};
+use p2pchat::node::discovery::beacon::min_interval_ms;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, SimPeer};
@@ -173,7 +175,7 @@ fn check_through_faults(lan: &mut Lan, count: usize, rooms: u64) {
     check_graph(lan, 6);
     assert_eq!(left_count(lan), 0);
     let sent = beacons_sent(lan, 20_000);
-    assert!((100..=200).contains(&sent), "{sent} beacons in 20 s");
+    assert!((150..=300).contains(&sent), "{sent} beacons in 20 s");
     for _ in 0..count / 5 {
         churn(lan, &peers);
         talk(lan, &peers, &mut said);
@@ -228,8 +230,8 @@ fn a_thousand_peers() {
     assert!((100..=1_200).contains(&sent), "{sent} beacons at the start");
     check_graph(&mut lan, 6);
     let sent = beacons_sent(&mut lan, 200_000);
-    // The target is 8 beacons a second. A peer that receives nine in ten sends slightly more.
-    assert!((800..=2_400).contains(&sent), "{sent} beacons in 200 s");
+    // The target is 18 beacons a second. A peer that receives nine in ten sends slightly more.
+    assert!((1_600..=4_800).contains(&sent), "{sent} beacons in 200 s");
     check_graph(&mut lan, 6);
 }
 
@@ -298,12 +300,10 @@ fn peers_that_start_at_once_waste_no_dials() {
     assert!(wasted <= 4, "{wasted} dials");
 }
 
-/// Programs that nobody uses sleep, however many there are: they know that they are too many for a
-/// full mesh, and dial nobody in vain. Datagrams do not count, as the shell collects them.
-#[test]
-fn seventy_two_idle_peers_sleep() {
-    let mut lan = Lan::new(72);
-    let peers: Vec<PeerIndex> = (0..72).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+/// The most inputs but datagrams that one of `count` idle programs handles in 30 s.
+fn idle_turns(count: usize) -> u64 {
+    let mut lan = Lan::new(count as u64);
+    let peers: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
     for who in &peers {
         lan.start(*who);
         lan.run_for(50);
@@ -314,5 +314,31 @@ fn seventy_two_idle_peers_sleep() {
     lan.run_for(30_000);
     let turns = turns(&lan).into_iter().zip(before);
     let most = turns.map(|(after, before)| after - before).max();
-    assert!(most <= Some(20), "{most:?} turns in 30 s");
+    most.expect("programs")
+}
+
+/// Programs that nobody uses sleep, however many there are: their beacons come before a ping would,
+/// they know that they are too many for a full mesh, and dial nobody in vain. Datagrams do not
+/// count, as the shell collects them.
+#[test]
+fn idle_peers_sleep() {
+    for (count, turns_max) in [(10, 5), (72, 15)] {
+        let most = idle_turns(count);
+        assert!(most <= turns_max, "{most} turns of one of {count} in 30 s");
+    }
+}
+
+/// As with seventy-two. Takes minutes: `scripts/soak many`.
+#[test]
+#[ignore = "a soak"]
+fn two_hundred_idle_peers_sleep() {
+    let most = idle_turns(200);
+    assert!(most <= 20, "{most} turns in 30 s");
+}
+
+/// Each of 200 programs is heard before anybody pings it, though datagrams wait in the kernel for
+/// up to 1.5 s.
+#[test]
+fn beacons_of_two_hundred_come_before_pings() {
+    assert!(min_interval_ms(199) + 1_500 < PING_AFTER_IDLE_MS - DIALED_PING_LEAD_MS);
 }

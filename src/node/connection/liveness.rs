@@ -22,6 +22,12 @@ pub const PING_AFTER_IDLE_MS: u64 = 18_000;
 /// shown as gone within 30 s. Together with [`PING_AFTER_IDLE_MS`], this time must therefore stay
 /// below 30 s.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
+/// How much earlier the dialing side pings an idle link than the accepting side, in milliseconds.
+/// One ping shows both sides that the other is alive, so the accepting side seldom needs to ping.
+pub const DIALED_PING_LEAD_MS: u64 = 1_000;
+/// When one dialed link is pinged, so are those that are due within so many milliseconds. A
+/// program with many links then seldom wakes to send a ping.
+pub const PINGS_TOGETHER_MS: u64 = 3_000;
 /// Number of pings that probe a link. A new link's first one precedes our digests. The peer handles
 /// them before the second one, and may answer them at the end of its turn, after the second pong.
 const PROBES: u8 = 3;
@@ -342,11 +348,12 @@ pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
 
 /// When to ping the link, or to close it. The user's patience is divided between both waits as the
 /// default is.
-fn deadline(timing: &Timing, link: &Link) -> (Timer, Time) {
-    let default_ms = PING_AFTER_IDLE_MS + PONG_TIMEOUT_MS;
-    let patience_ms = timing.patience_ms.unwrap_or(default_ms);
-    let ping_after_ms = patience_ms * PING_AFTER_IDLE_MS / default_ms;
-    let pong_timeout_ms = patience_ms - ping_after_ms;
+fn deadline(timing: &Timing, stream: StreamId, link: &Link) -> (Timer, Time) {
+    let ping_after_ms = match stream.is_dialed() {
+        true => scale(timing, PING_AFTER_IDLE_MS - DIALED_PING_LEAD_MS),
+        false => scale(timing, PING_AFTER_IDLE_MS),
+    };
+    let pong_timeout_ms = scale(timing, PONG_TIMEOUT_MS);
     match &link.pending_ping {
         Some(ping) => (
             Timer::Pong,
@@ -356,17 +363,29 @@ fn deadline(timing: &Timing, link: &Link) -> (Timer, Time) {
     }
 }
 
+/// A part of the default patience as the same part of the user's patience.
+fn scale(timing: &Timing, part_ms: u64) -> u64 {
+    let default_ms = PING_AFTER_IDLE_MS + PONG_TIMEOUT_MS;
+    timing.patience_ms.unwrap_or(default_ms) * part_ms / default_ms
+}
+
 /// Pings idle links. Closes a link whose ping has no answer in time.
 pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let now = ctx.now.time;
+    let soon = now + scale(&ctx.timing, PINGS_TOGETHER_MS);
     let mut idle = Vec::new();
+    let mut idle_soon = Vec::new();
     let mut dead = Vec::new();
     for (stream, link) in &ctx.links {
-        match deadline(&ctx.timing, link) {
+        match deadline(&ctx.timing, *stream, link) {
             (Timer::Ping, at) if at <= now => idle.push(*stream),
-            (_, at) if at <= now => dead.push(*stream),
+            (Timer::Ping, at) if at <= soon && stream.is_dialed() => idle_soon.push(*stream),
+            (Timer::Pong, at) if at <= now => dead.push(*stream),
             _ => {}
         }
+    }
+    if idle.iter().any(|stream| stream.is_dialed()) {
+        idle.append(&mut idle_soon);
     }
     for stream in idle {
         ping(ctx, stream);
@@ -391,8 +410,8 @@ pub fn close_overflowed(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
 
 /// Adds the time at which each link is to be pinged or closed.
 pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
-    for link in ctx.links.values() {
-        let (timer, at) = deadline(&ctx.timing, link);
+    for (stream, link) in &ctx.links {
+        let (timer, at) = deadline(&ctx.timing, *stream, link);
         deadlines.add(timer, at);
     }
 }

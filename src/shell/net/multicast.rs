@@ -54,10 +54,10 @@ pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 /// 1 KiB for each beacon. The buffer thus holds about a hundred beacons.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// How long datagrams may wait in the kernel while beacons of more peers arrive than a full mesh
-/// may have, in milliseconds. Those peers send eight beacons a second together, each as several
+/// may have, in milliseconds. Those peers send 18 beacons a second together, each as several
 /// datagrams, and each datagram would wake the program. A newcomer still hears from somebody soon,
 /// as programs do not rest in step: see [`rest_ms`].
-const REST_MAX_MS: u64 = 1_000;
+const REST_MAX_MS: u64 = 1_500;
 /// Maximum number of reads in a turn. Reads of empty sockets and of dropped datagrams count as
 /// well. A flood of datagrams thus does not delay the links.
 const READS_PER_TURN_MAX: usize = 64;
