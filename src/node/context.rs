@@ -351,6 +351,12 @@ impl Context {
             .and_then(|stream| self.links.get(stream))
     }
 
+    /// Whether this peer is linked in this room, and advertised there. No route to it is better.
+    pub fn is_linked_member(&self, peer: &PeerId, room: &Room) -> bool {
+        let link = self.link_to(peer).filter(|link| !link.transient);
+        link.is_some_and(|link| link.shared_rooms.contains(room))
+    }
+
     /// Whether this peer is linked or reachable through others.
     pub fn is_reachable(&self, peer: &PeerId) -> bool {
         let mut rooms = self.links.values().flat_map(|link| link.routes.values());
@@ -483,14 +489,20 @@ impl Context {
 
     /// Queues a message on a link. Ignored if the stream has no link.
     pub fn send(&mut self, stream: StreamId, message: &Message) {
-        self.queue_frame(stream, FrameKind::Message, &message.encode());
+        self.send_to_all(&[stream], message);
+    }
+
+    /// Queues a message on these links. Ignores streams that have no link.
+    pub fn send_to_all(&mut self, streams: &[StreamId], message: &Message) {
+        let bytes = message.encode();
+        for stream in streams {
+            self.queue_frame(*stream, FrameKind::Message, &bytes);
+        }
     }
 
     /// Queues a message on every link.
     pub fn broadcast(&mut self, message: &Message) {
-        for stream in self.streams() {
-            self.send(stream, message);
-        }
+        self.send_to_all(&self.streams(), message);
     }
 
     /// Queues a batch on a link. Ignored if the stream has no link.

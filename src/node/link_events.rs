@@ -3,7 +3,7 @@
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
-use crate::base::name::Nick;
+use crate::base::name::{Nick, Room};
 use crate::base::presence::away::AwayText;
 use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::liveness;
@@ -185,10 +185,18 @@ impl Node {
     }
 
     pub(super) fn update_presence(&mut self, peer: &PeerId) {
-        self.presence
-            .update(&mut self.ctx, self.rooms.joined(), peer);
+        self.route_changed(None, peer);
+    }
+
+    /// Handles a change of the routes to a peer in a room, or of its link. Routes to a linked
+    /// member change nothing for the user.
+    fn route_changed(&mut self, room: Option<&Room>, peer: &PeerId) {
+        let ctx = &mut self.ctx;
+        if room.is_none_or(|room| !ctx.is_linked_member(peer, room)) {
+            self.presence.update(ctx, self.rooms.joined(), peer);
+        }
         self.delivery_tracker
-            .peer_reachable(&mut self.ctx, &mut self.logs, peer);
+            .peer_reachable(ctx, &mut self.logs, peer);
     }
 
     fn schedule_route_updates(&mut self) {
@@ -248,8 +256,9 @@ impl Node {
                 self.observe_author(&peer);
             }
             Message::Members(members) => {
+                let room = Room::parse_canonical(&members.target);
                 for other in self.routes.handle_update(ctx, stream, members) {
-                    self.update_presence(&other);
+                    self.route_changed(room.as_ref(), &other);
                     let (ctx, logs) = (&self.ctx, &self.logs);
                     let rooms = self.rooms.joined();
                     self.replication

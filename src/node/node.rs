@@ -163,7 +163,7 @@ impl Node {
         self.presence.state_deadlines(&mut deadlines);
         self.typists.state_deadlines(&mut deadlines);
         self.profiles.state_deadlines(&mut deadlines);
-        self.routes.state_deadlines(&mut deadlines);
+        self.routes.state_deadlines(ctx, &mut deadlines);
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
         self.exchange.state_deadlines(&mut deadlines);

@@ -300,6 +300,30 @@ fn peers_that_start_at_once_waste_no_dials() {
     assert!(wasted <= 4, "{wasted} dials");
 }
 
+/// Of fifty programs that start at the same time, hardly any dials in vain, and all tell each other
+/// once who is there: after all links stand, as before that they would tell it again and again.
+#[test]
+fn fifty_that_start_at_once_advertise_routes_once() {
+    const PEERS: usize = 50;
+    const PAIRS: usize = PEERS * (PEERS - 1) / 2;
+    let mut lan = Lan::new(1);
+    let peers: Vec<PeerIndex> = (0..PEERS).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    lan.start_all(peers.iter().copied());
+    let bytes = |lan: &Lan| lan.peers.iter().map(|p| p.bytes_sent).sum::<u64>();
+    let links = |lan: &Lan| -> usize { peers.iter().map(|w| lan.node(*w).link_count()).sum() };
+    lan.run_until("all are linked", 1_500, |lan| links(lan) == 2 * PAIRS);
+    let to_link = bytes(&lan) / PAIRS as u64;
+    assert!(
+        to_link <= 1_500,
+        "{to_link} bytes a pair until all are linked"
+    );
+    lan.run_for(2_000);
+    let in_all = bytes(&lan) / PAIRS as u64;
+    assert!(in_all <= 13_000, "{in_all} bytes a pair");
+    let dials = lan.network.dial_count as usize;
+    assert!(dials <= PAIRS * 105 / 100, "{dials} dials");
+}
+
 /// The most inputs but datagrams that one of `count` idle programs handles in 30 s.
 fn idle_turns(count: usize) -> u64 {
     let mut lan = Lan::new(count as u64);

@@ -46,7 +46,8 @@ pub struct Routes {
     changed_rooms: SortedSet<Room>,
     /// The members of each room to which the last route was lost.
     lost: SortedMap<(Room, PeerId), LostMember>,
-    next_update: Option<Time>,
+    /// Since when changed routes wait for the next update.
+    changed_since: Option<Time>,
 }
 
 /// A member of a room to which the last route was lost, or which a neighbour awaits.
@@ -130,7 +131,7 @@ impl Routes {
         let awaited = self.awaited_in(room);
         let awaited = awaited.filter(|(peer, _)| !ctx.has_route(Some(room), peer));
         here.extend(awaited.map(|(peer, lost)| lost.entry(peer, ctx.now.time)));
-        send_update(ctx, stream, room, &here, &[]);
+        send_update(ctx, &[stream], room, &here, &[]);
     }
 
     /// The members of a room that should get its lines, but are not linked. Such a member has a
@@ -170,8 +171,7 @@ impl Routes {
     /// changed.
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
-        let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
-        self.next_update.get_or_insert(ctx.now.time + delay_ms);
+        self.changed_since.get_or_insert(ctx.now.time);
     }
 
     /// Removes the routes of a link in rooms that we no longer share with its peer. Returns the
@@ -281,7 +281,10 @@ impl Routes {
         }
         changed.extend(awaited.iter().map(|member| member.peer));
         changed.extend(gone);
-        if !changed.is_empty() {
+        if changed
+            .iter()
+            .any(|peer| !ctx.is_linked_member(peer, &room))
+        {
             self.schedule_update(ctx, &room);
         }
         changed
@@ -408,11 +411,18 @@ impl Routes {
         released
     }
 
+    /// When to send the next update. While many peers start, each new link postpones it: then one
+    /// update tells of all of them.
+    fn next_update(&self, ctx: &Context) -> Option<Time> {
+        let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
+        self.changed_since.map(|since| since + delay_ms)
+    }
+
     fn advertise_changes(&mut self, ctx: &mut Context) {
-        if self.next_update.is_none_or(|at| at > ctx.now.time) {
+        if self.next_update(ctx).is_none_or(|at| at > ctx.now.time) {
             return;
         }
-        self.next_update = None;
+        self.changed_since = None;
         for room in std::mem::take(&mut self.changed_rooms) {
             let current = best_routes(ctx, &room);
             let advertised = self.advertised.get_or_default(room.clone());
@@ -448,16 +458,14 @@ impl Routes {
             }
             let streams: Vec<StreamId> =
                 ctx.links_in_room(&room).map(|(stream, _)| stream).collect();
-            for stream in streams {
-                send_update(ctx, stream, &room, &here, &gone);
-            }
+            send_update(ctx, &streams, &room, &here, &gone);
         }
     }
 
     /// Adds the times at which to send an update, at which each hold-down ends, and at which a lost
     /// member is forgotten.
-    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
-        deadlines.add_some(Timer::AdvertiseRoutes, self.next_update);
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::AdvertiseRoutes, self.next_update(ctx));
         for lost in self.lost.values() {
             deadlines.add(
                 Timer::HoldDown,
@@ -514,8 +522,14 @@ fn shared_nick(ctx: &Context, member: &Member) -> Nick {
     }
 }
 
-/// Sends changed and removed routes of a room on a link, in as many messages as needed.
-fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member], gone: &[PeerId]) {
+/// Sends changed and removed routes of a room on these links, in as many messages as needed.
+fn send_update(
+    ctx: &mut Context,
+    streams: &[StreamId],
+    room: &Room,
+    here: &[Member],
+    gone: &[PeerId],
+) {
     let pieces = here
         .chunks(LOGS_PER_MESSAGE_MAX)
         .map(|here| (here, &[][..]));
@@ -528,6 +542,6 @@ fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member]
             here: here.to_vec(),
             gone: gone.to_vec(),
         };
-        ctx.send(stream, &Message::Members(update));
+        ctx.send_to_all(streams, &Message::Members(update));
     }
 }

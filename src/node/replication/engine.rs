@@ -427,8 +427,8 @@ impl Replication {
         for room in rooms {
             let route = routes.get(room).and_then(|peers| peers.get(other));
             let is_linked = route.is_some_and(|route| route.hops == 1);
-            let is_shared = ctx.links_in_room(room).any(|(member, _)| member == stream);
-            if !is_shared || is_linked {
+            let link = ctx.links.get(&stream).filter(|_| !is_linked);
+            if !link.is_some_and(|link| link.shared_rooms.contains(room)) {
                 continue;
             }
             let logs_of_room = logs.ranges_of_room(room);
