@@ -48,6 +48,7 @@ impl PeerId {
 impl Ord for PeerId {
     /// In the order of the bytes. Compares the first eight as one number, which almost always
     /// decides. Each turn searches tables of peers dozens of times.
+    #[inline]
     fn cmp(&self, other: &PeerId) -> Ordering {
         let prefix = |id: &PeerId| {
             id.0.first_chunk()

@@ -30,6 +30,7 @@ use crate::node::standing::{Rank, Standing};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
+use crate::wire::noise::StaticKey;
 
 /// A link is flushed at once if its send buffer exceeds this many bytes. Smaller buffers are
 /// flushed at the end of the turn. This limits the memory for queued frames.
@@ -155,6 +156,8 @@ pub struct Context {
     pub now: Now,
     /// The key pair of this directory.
     pub identity: Identity,
+    /// Its X25519 form, for handshakes.
+    pub noise_key: StaticKey,
     /// The tag of the network, derived from its secret. The signature of each batch covers the
     /// tag.
     pub network: NetworkTag,
@@ -219,6 +222,7 @@ impl Context {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         Context {
             now,
+            noise_key: StaticKey::new(&config.identity.noise_secret()),
             identity: config.identity,
             network: config.network,
             psk: config.psk,

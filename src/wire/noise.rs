@@ -5,6 +5,8 @@
 //! mode is 1 in a closed network and 0 in the open one. These bytes are also the Noise prologue. A
 //! closed network uses `XXpsk0`, so that a peer without the secret cannot read even the first
 //! message.
+use std::sync::Arc;
+
 use blake2::digest::{Digest, FixedOutputReset};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -88,16 +90,85 @@ impl Hash for Blake2s {
     }
 }
 
+/// Our X25519 key pair. Its public key is computed once for all handshakes, which saves an eighth
+/// of the curve's work in each.
+#[derive(Clone)]
+pub struct StaticKey(Arc<dyn Dh>);
+
+impl StaticKey {
+    /// The key pair of this secret key.
+    pub fn new(secret: &[u8; 32]) -> StaticKey {
+        let mut key = x25519();
+        key.set(secret);
+        StaticKey(key.into())
+    }
+}
+
+fn x25519() -> Box<dyn Dh> {
+    let key = DefaultResolver.resolve_dh(&DHChoice::Curve25519);
+    key.expect("snow is built with X25519")
+}
+
+/// A key pair of a handshake: our static one as soon as snow sets its secret key, or another one.
+struct HandshakeKey {
+    own: StaticKey,
+    other: Option<Box<dyn Dh>>,
+}
+
+impl HandshakeKey {
+    fn key(&self) -> &dyn Dh {
+        self.other.as_deref().unwrap_or(&*self.own.0)
+    }
+}
+
+impl Dh for HandshakeKey {
+    fn name(&self) -> &'static str {
+        self.own.0.name()
+    }
+    fn pub_len(&self) -> usize {
+        self.own.0.pub_len()
+    }
+    fn priv_len(&self) -> usize {
+        self.own.0.priv_len()
+    }
+    fn set(&mut self, secret: &[u8]) {
+        self.other = (secret != self.own.0.privkey()).then(|| {
+            let mut key = x25519();
+            key.set(secret);
+            key
+        });
+    }
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
+        self.other.insert(x25519()).generate(rng)
+    }
+    fn pubkey(&self) -> &[u8] {
+        self.key().pubkey()
+    }
+    fn privkey(&self) -> &[u8] {
+        self.key().privkey()
+    }
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        self.key().dh(public, out)
+    }
+}
+
 /// Provides snow with its default algorithms, except for the hash and the random numbers. The hash
-/// is [`Blake2s`]. The field is the seed of all random numbers.
-struct SeededResolver([u8; 32]);
+/// is [`Blake2s`].
+struct SeededResolver {
+    /// The seed of all random numbers.
+    seed: [u8; 32],
+    key: Option<StaticKey>,
+}
 
 impl CryptoResolver for SeededResolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(SeededRng(ChaCha20Rng::from_seed(self.0))))
+        Some(Box::new(SeededRng(ChaCha20Rng::from_seed(self.seed))))
     }
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
+        let Some(own) = self.key.clone() else {
+            return DefaultResolver.resolve_dh(choice);
+        };
+        Some(Box::new(HandshakeKey { own, other: None }))
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
         match choice {
@@ -223,11 +294,25 @@ impl Handshake {
         seed: [u8; 32],
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
+        Handshake::with_key(role, &StaticKey::new(secret), psk, seed, out)
+    }
+
+    /// As [`Handshake::new`], with a key pair that many handshakes share.
+    ///
+    /// # Errors
+    /// The errors of [`Handshake::new`].
+    pub fn with_key(
+        role: Role,
+        key: &StaticKey,
+        psk: Option<&[u8; 32]>,
+        seed: [u8; 32],
+        out: &mut Vec<u8>,
+    ) -> Result<Handshake, NoiseError> {
         let expected = preface(psk.is_some() as u8);
         if role == Role::Initiator {
             out.extend_from_slice(&expected);
         }
-        let mut handshake = Handshake::after_preface(role, secret, psk, &expected, seed, out)?;
+        let mut handshake = Handshake::start(role, key, psk, &expected, seed, out)?;
         if role == Role::Initiator {
             handshake.preamble.extend_from_slice(&expected);
         }
@@ -248,6 +333,17 @@ impl Handshake {
         seed: [u8; 32],
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
+        Handshake::start(role, &StaticKey::new(secret), psk, prologue, seed, out)
+    }
+
+    fn start(
+        role: Role,
+        key: &StaticKey,
+        psk: Option<&[u8; 32]>,
+        prologue: &[u8],
+        seed: [u8; 32],
+        out: &mut Vec<u8>,
+    ) -> Result<Handshake, NoiseError> {
         let protocol_name = match psk {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
             None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
@@ -256,7 +352,7 @@ impl Handshake {
             protocol_name,
             pattern: HandshakePattern::XX,
             psk,
-            local_private_key: Some(secret),
+            local_key: Some(key),
             remote_public_key: None,
             prologue,
             role,
@@ -331,8 +427,8 @@ pub struct HandshakeConfig<'a> {
     pub pattern: HandshakePattern,
     /// The pre-shared key, if the protocol name contains `psk0`.
     pub psk: Option<&'a [u8; 32]>,
-    /// Our X25519 secret key, if the pattern needs one.
-    pub local_private_key: Option<&'a [u8; 32]>,
+    /// Our X25519 key pair, if the pattern needs one.
+    pub local_key: Option<&'a StaticKey>,
     /// The peer's X25519 public key, if the pattern needs that key in advance.
     pub remote_public_key: Option<&'a [u8; 32]>,
     /// Bytes that must be the same on both sides.
@@ -360,10 +456,11 @@ impl HandshakeConfig<'_> {
             CipherChoice::ChaChaPoly,
             HashChoice::Blake2s,
         );
-        let builder = Builder::with_resolver(params, Box::new(SeededResolver(seed)));
+        let key = self.local_key.cloned();
+        let builder = Builder::with_resolver(params, Box::new(SeededResolver { seed, key }));
         let mut builder = builder.prologue(self.prologue).ok()?;
-        if let Some(secret) = self.local_private_key {
-            builder = builder.local_private_key(secret).ok()?;
+        if let Some(key) = self.local_key {
+            builder = builder.local_private_key(key.0.privkey()).ok()?;
         }
         if let Some(remote) = self.remote_public_key {
             builder = builder.remote_public_key(remote).ok()?;

@@ -7,7 +7,7 @@
 use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
-use super::noise::{HandshakeConfig, KEY_BYTES, Role, TAG_BYTES};
+use super::noise::{HandshakeConfig, KEY_BYTES, Role, StaticKey, TAG_BYTES};
 use crate::base::batch::{Batch, LogId};
 use crate::base::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
 use crate::base::domain;
@@ -33,14 +33,14 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
 /// `remote`. To open, the caller passes our secret key as `secret`.
 fn handshake_config<'a>(
     prologue: &'a [u8],
-    secret: Option<&'a [u8; 32]>,
+    key: Option<&'a StaticKey>,
     remote: Option<&'a [u8; 32]>,
 ) -> HandshakeConfig<'a> {
     HandshakeConfig {
         protocol_name: PROTOCOL_NAME,
         pattern: HandshakePattern::N,
         psk: None,
-        local_private_key: secret,
+        local_key: key,
         remote_public_key: remote,
         prologue,
         role: match remote {
@@ -88,10 +88,10 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
         return None;
     }
     let prologue = prologue(network, &batch.log, batch.sequence, &own);
-    let secret = identity.noise_secret();
+    let key = StaticKey::new(&identity.noise_secret());
     let mut text = vec![0; length];
     // The responder of pattern N uses no randomness.
-    let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
+    let mut state = handshake_config(&prologue, Some(&key), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;
     (lines.count() <= BATCH_LINES_MAX).then_some(lines)

@@ -140,9 +140,9 @@ impl Handshakes {
             true => Role::Initiator,
             false => Role::Responder,
         };
-        let (secret, psk, seed) = (ctx.identity.noise_secret(), ctx.psk, ctx.random_bytes());
+        let (psk, seed) = (ctx.psk, ctx.random_bytes());
         let mut bytes = Vec::new();
-        match Handshake::new(role, &secret, psk.as_ref(), seed, &mut bytes) {
+        match Handshake::with_key(role, &ctx.noise_key, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
                 let stage = HandshakeStage::Noise {
                     handshake,
