@@ -434,8 +434,13 @@ def size():
         result(f"size-static{stage}", "p2pchat", mb=stripped_mb(path))
 
 
-def counted_instructions(rival, program, count, feeder):
-    """The instructions that a sender and a receiver of `count` lines execute, from start to end."""
+def callgrind(option, children):
+    for child in children:
+        subprocess.run(["callgrind_control", option, str(child.pid)], capture_output=True, timeout=30, check=True)
+
+
+def per_line(rival, program, count, feeder, warm_up=10):
+    """Thousands of instructions for one of `count` lines. What comes before them does not count."""
     files = [os.path.join(os.environ["BENCH_STATE"], f"callgrind.{role}") for role in ("sender", "receiver")]
 
     def under_callgrind(command, file):
@@ -446,20 +451,19 @@ def counted_instructions(rival, program, count, feeder):
         group.wait_text(receiver, "ready as")
         sender = group.spawn(under_callgrind(rival.sender(1), files[0]), "sender")
         group.wait_text(sender, rival.sender_ready)
-        feeder(sender, receiver, lines(count, 0, SIZE))
-        until(lambda: receiver.newlines >= count, 60, f"{count} lines have arrived")
-        sender.close_stdin()
-        ended = [sender.wait_end(30)]
-        os.kill(receiver.pid, signal.SIGTERM)
-        ended.append(receiver.wait_end(30))
-        if not all(ended):
-            raise RuntimeError(f"{rival.name}: it did not end within 30 s")
-        printed = account(b"".join(receiver.chunks), count)
+        feed_in_step(sender, receiver, lines(warm_up, 0, SIZE))
+        time.sleep(2)
+        callgrind("--zero", (sender, receiver))
+        feeder(sender, receiver, lines(count, warm_up, SIZE))
+        until(lambda: receiver.newlines >= warm_up + count, 60, f"{count} lines have arrived")
+        callgrind("--dump", (sender, receiver))
+        printed = account(b"".join(receiver.chunks), warm_up + count)
     totals = []
     for file in files:
-        with open(file) as text:
-            totals.append(int(re.search(r"^(?:summary|totals): (\d+)", text.read(), re.M)[1]))
-    return totals, printed
+        with open(f"{file}.1") as text:
+            totals.append(int(re.search(r"^totals: (\d+)", text.read(), re.M)[1]))
+        os.remove(f"{file}.1")
+    return dict(zip(("sender_k", "receiver_k"), (round(total / count / 1e3, 3) for total in totals)), **printed)
 
 
 def feed_in_step(child, receiver, data):
@@ -471,27 +475,17 @@ def feed_in_step(child, receiver, data):
         until(lambda: receiver.newlines >= printed, 10, "a line has arrived")
 
 
-def per_line(rival, program, counts, feeder):
-    """Thousands of instructions for a line: what more lines need beyond fewer, so that starts do not count."""
-    few, more = counts
-    before, _ = counted_instructions(rival, program, few, feeder)
-    after, printed = counted_instructions(rival, program, more, feeder)
-    sender, receiver = (round((b - a) / (more - few) / 1e3, 3) for a, b in zip(before, after))
-    return dict(sender_k=sender, receiver_k=receiver, **printed)
-
-
 def instructions():
     """Instructions of one line under callgrind, which emulates AVX2, but not the SHA instructions."""
     for suffix, name in (("", "P2PCHAT"), ("-32", "P2PCHAT_BITS_32")):
         program = os.environ[name]
         if not program:
             continue
-        for stage, counts, feeder in (
-                ("typed", (50, 200), feed_in_step),
-                ("bulk", (10_000, 60_000), lambda child, _, data: feed_on(child, data))):
+        for stage, count, feeder in (
+                ("typed", 200, feed_in_step), ("bulk", 50_000, lambda child, _, data: feed_on(child, data))):
             rounds(f"instructions-{stage}{suffix}", ["p2pchat"], 1,
-                   lambda rival, _, program=program, counts=counts, feeder=feeder:
-                   per_line(rival, program, counts, feeder))
+                   lambda rival, _, program=program, count=count, feeder=feeder:
+                   per_line(rival, program, count, feeder))
 
 
 def visit(rival, number):
