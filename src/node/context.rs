@@ -556,7 +556,6 @@ impl Context {
     pub fn mark_blocked(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = true;
-            link.blocked_at = self.now.time;
         }
     }
 

@@ -117,8 +117,6 @@ pub struct Link {
     pub last_offer_sent: Option<Time>,
     /// The socket accepts no more bytes for now.
     pub is_blocked: bool,
-    /// When the socket last refused bytes.
-    pub blocked_at: Time,
     /// Encrypts sent frames. Decrypts received bytes and splits them into frames.
     pub channel: Channel,
     /// Frames that are not encrypted yet.

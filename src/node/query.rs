@@ -173,9 +173,10 @@ impl Node {
         self.replication.can_accept()
     }
 
-    /// Until when to publish no lines of a pipe, because nobody takes them.
-    pub fn congested_until(&self, now: Time) -> Option<Time> {
-        self.replication.congested_until(&self.ctx, now)
+    /// Whether nobody takes more of what we publish: a host that pours many lines in gains by
+    /// waiting a little. Lines that it publishes nevertheless are sent later, from the store.
+    pub fn is_congested(&self) -> bool {
+        self.replication.is_congested(&self.ctx)
     }
 
     /// The ranges of all logs in a folder, for the store's frontier line.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -388,4 +388,33 @@ fn lossy_sends_replacement_characters() {
         ["p2pchat: line 1: longer than 16 KiB, not sent"]
     );
     wait_line(&bob, ": short");
+}
+
+/// Who has stopped holds up no pipe: the lines are stored, and stdin is read to its end.
+#[test]
+fn a_stopped_peer_holds_up_no_pipe() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &[]);
+    wait_joined(&alice, "bob");
+    bob.signal(Signal::SIGSTOP);
+    let mut stdin = alice.take_stdin();
+    let lines = format!("{}\n", "x".repeat(1000)).repeat(1_500);
+    let writer = thread::spawn(move || stdin.write_all(lines.as_bytes()).map(|()| stdin));
+    let stored = |lo: &Loopback| run(lo, "alice", &["history", "-n", "1500"]).out.len();
+    // The link to a stopped peer stays for longer.
+    let deadline = Instant::now() + Duration::from_secs(6);
+    while stored(&lo) < 1_500 {
+        assert!(
+            Instant::now() < deadline,
+            "{} lines are stored",
+            stored(&lo)
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(writer.join().expect("a writer").expect("all is taken"));
+    bob.signal(Signal::SIGCONT);
+    assert_eq!(alice.wait_code(TIMEOUT), 0, "{:?}", alice.err.all());
+    bob.out
+        .wait_all(TIMEOUT, |lines| messages(lines).len() >= 1_500);
 }

@@ -133,7 +133,6 @@ impl PendingHandshake {
             introduced_until: Time(0),
             last_offer_sent: None,
             is_blocked: false,
-            blocked_at: Time::default(),
             channel,
             send_buffer: Vec::new(),
         })

@@ -138,7 +138,7 @@ impl Client {
             if let Some(status) = self.poll_exit_status(frontend, now) {
                 return Ok(Some(status));
             }
-            let has_requests = frontend.has_input(true) && connection.can_answer();
+            let has_requests = frontend.has_input(true, false) && connection.can_answer();
             let has_events =
                 frontend.can_accept() && (connection.can_read() || connection.has_line());
             let timeout = match self.next_deadline(frontend, now.time) {
@@ -165,7 +165,7 @@ impl Client {
                 return Ok(None);
             }
             if frontend.exit_policy.exit_status().is_none() && connection.can_answer() {
-                frontend.read_input(now, true);
+                frontend.read_input(now, true, false);
             }
         }
     }

@@ -275,17 +275,10 @@ impl EventLoop {
         self.node.can_accept() && !self.store.is_full()
     }
 
-    /// Whether lines of stdin can be published now, and somebody takes them. What the editor and
-    /// clients send is not held back, since it is little.
-    pub(super) fn can_accept_stdin(&mut self) -> bool {
-        self.can_accept() && self.node.congested_until(self.now.time).is_none()
-    }
-
     /// When the loop must act, even if no event comes.
     fn next_deadline(&self) -> Time {
         let deadlines = [
             self.node.next_timeout(),
-            self.node.congested_until(self.now.time),
             self.frontend.next_turn_at(),
             self.recheck_at,
             self.ipc_server.deadline(),
@@ -301,13 +294,13 @@ impl EventLoop {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let can_accept = self.can_accept();
-        let can_accept_stdin = self.can_accept_stdin();
+        let is_congested = self.node.is_congested();
         let has_work = self.streams.has_waiting()
             || self.streams.has_readable()
             || self.multicast.has_readable()
             || self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable)
             || !self.pending_loads.is_empty() && self.loads_paused_until.is_none()
-            || self.frontend.has_input(can_accept_stdin)
+            || self.frontend.has_input(can_accept, is_congested)
             || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(self.now.time, can_accept);
         self.wakes_at = self.next_deadline();

@@ -54,6 +54,13 @@ pub enum InputFormat {
     Json,
 }
 
+/// Lines of stdin that cannot be published yet.
+pub(super) struct BlockedInput {
+    pub(super) block: LineBlock,
+    /// Until when they wait for recipients. `None`: they wait for the store alone.
+    pub(super) congested_until: Option<Time>,
+}
+
 /// The state of a frontend. Its methods are in the files of this folder, by subject.
 pub struct Frontend {
     /// Decides when the run ends.
@@ -126,7 +133,7 @@ pub struct Frontend {
     /// Where the next session continues in each folder.
     pub(super) cursors: SortedMap<FolderName, FolderCursor>,
     /// Lines read from stdin that wait until the store can accept lines.
-    pub(super) blocked_input: Option<LineBlock>,
+    pub(super) blocked_input: Option<BlockedInput>,
     /// Whether the input has ended, but the session was not asked to await delivery yet.
     pub(super) is_finish_due: bool,
     /// How far the lines are delivered, as the session reported last.
@@ -430,7 +437,9 @@ impl Frontend {
         let note = self.exit_policy.wait_note_at();
         let progress = self.progress.as_ref().filter(|_| HAS_EDITOR);
         let progress = progress.and_then(ProgressLine::deadline);
-        let times = [self.deadline(), missed, ping, note, progress];
+        let congestion = self.blocked_input.as_ref();
+        let congestion = congestion.and_then(|input| input.congested_until);
+        let times = [self.deadline(), missed, ping, note, progress, congestion];
         times.into_iter().flatten().min()
     }
 

@@ -9,7 +9,7 @@ use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
-use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
+use crate::shell::session::frontend::frontend::{BlockedInput, Frontend, InputFormat};
 use crate::shell::session::frontend::picture::read_picture;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::stdin_event::StdinEvent;
@@ -21,6 +21,10 @@ use crate::ui::request::{Request, RequestKind};
 /// How many commands may be queued with an editor, so that a person can type ahead. Without an
 /// editor, stdin is read only while no command is queued.
 const TYPED_COMMANDS_MAX: usize = 64;
+
+/// How long lines of stdin wait while no linked recipient takes more, in milliseconds. A socket of
+/// a LAN takes more within a few. Who reads slower, or has stopped, gets the lines from the store.
+const CONGESTION_WAIT_MS: u64 = 20;
 
 impl Frontend {
     /// Whether the next event of stdin may be handled. False after the end of the run, and while
@@ -37,10 +41,11 @@ impl Frontend {
     }
 
     /// Whether the next turn can handle input or pass on requests, so that the poll must not sleep.
-    /// `can_accept`: whether the store accepts lines now.
-    pub fn has_input(&self, can_accept: bool) -> bool {
+    /// `can_accept`: whether the store accepts lines now. `is_congested`: whether no linked
+    /// recipient takes more.
+    pub fn has_input(&self, can_accept: bool, is_congested: bool) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
-            (Some(_), _) => can_accept,
+            (Some(input), _) => can_accept && !(is_congested && input.congested_until.is_some()),
             (None, Some(stdin)) => stdin.has_event(),
             (None, None) => self.is_text_exhausted(),
         };
@@ -59,10 +64,16 @@ impl Frontend {
         }
     }
 
-    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. Keeps
-    /// lines for a later turn if the store accepts none. Requests the list of peers once the
-    /// command `peers` has waited long enough.
-    pub fn read_input(&mut self, now: Now, can_accept: bool) {
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now.
+    /// `is_congested`: whether no linked recipient takes more. Keeps lines for a later turn if the
+    /// store accepts none, and for at most [`CONGESTION_WAIT_MS`] if no recipient takes them.
+    /// Requests the list of peers once the command `peers` has waited long enough.
+    pub fn read_input(&mut self, now: Now, can_accept: bool, is_congested: bool) {
+        if let Some(input) = &mut self.blocked_input {
+            input.congested_until = input
+                .congested_until
+                .filter(|until| is_congested && *until > now.time);
+        }
         if self.exit_policy.has_ended() {
             return;
         }
@@ -77,8 +88,9 @@ impl Frontend {
         if !self.can_read_input() {
             return;
         }
-        if let Some(block) = self.blocked_input.take_if(|_| can_accept) {
-            return self.handle_lines(block);
+        let is_due = |input: &mut BlockedInput| can_accept && input.congested_until.is_none();
+        if let Some(input) = self.blocked_input.take_if(is_due) {
+            return self.handle_lines(input.block);
         }
         if self.blocked_input.is_some() {
             return;
@@ -93,8 +105,14 @@ impl Frontend {
             return;
         };
         match event {
-            StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
-            StdinEvent::Lines(block) => self.blocked_input = Some(block),
+            StdinEvent::Lines(block) if can_accept && !is_congested => self.handle_lines(block),
+            StdinEvent::Lines(block) => {
+                let congested_until = is_congested.then(|| now.time + CONGESTION_WAIT_MS);
+                self.blocked_input = Some(BlockedInput {
+                    block,
+                    congested_until,
+                });
+            }
             StdinEvent::Typed(input) => {
                 if HAS_EDITOR {
                     self.handle_typed(input);
