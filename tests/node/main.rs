@@ -1,5 +1,6 @@
 //! Parts of the core that need no clock. The simulator in `tests/sim` tests the rest.
 
+mod ack_times;
 mod author_keys;
 mod forwarded_receipts;
 mod hybrid_clock;

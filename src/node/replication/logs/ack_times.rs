@@ -16,16 +16,16 @@ const BULK_BATCHES_MIN: u32 = 8;
 const PROMPT_ACK_BATCHES: u32 = 512;
 /// Number of logs on a link that have an interval of their own. While more are acknowledged, the
 /// others share one.
-const ACKED_LOGS_MAX: usize = 16;
+pub const ACKED_LOGS_MAX: usize = 16;
 
 /// When logs were acknowledged over a link. Each log has its own interval, so that a single line
 /// does not wait because a bulk transfer in another room was acknowledged.
 #[derive(Default)]
 pub struct AckTimes {
-    /// The last acknowledgement of any log.
-    last: Option<Time>,
     /// The last acknowledgement of each log that was acknowledged lately.
     by_log: SortedMap<LogId, Time>,
+    /// The last acknowledgement of a log that found no place there.
+    others: Option<Time>,
 }
 
 impl AckTimes {
@@ -36,18 +36,19 @@ impl AckTimes {
             BULK_BATCHES_MIN.. => BULK_ACK_INTERVAL_MS,
             _ => ACK_INTERVAL_MS,
         };
-        let is_full = self.by_log.len() >= ACKED_LOGS_MAX;
-        let last = self.by_log.get(log).copied();
-        let last = last.or(self.last.filter(|_| is_full));
+        let last = self.by_log.get(log).copied().or(self.others);
         last.map_or(Time(0), |last| last + interval)
     }
 
     /// Records that this log was acknowledged.
     pub fn record(&mut self, log: &LogId, now: Time) {
-        self.last = Some(now);
-        self.by_log.retain(|_, at| *at + BULK_ACK_INTERVAL_MS > now);
-        if self.by_log.len() < ACKED_LOGS_MAX {
+        let is_recent = |at: Time| at + BULK_ACK_INTERVAL_MS > now;
+        self.by_log.retain(|_, at| is_recent(*at));
+        self.others = self.others.filter(|at| is_recent(*at));
+        if self.by_log.len() < ACKED_LOGS_MAX || self.by_log.contains_key(log) {
             self.by_log.insert(log.clone(), now);
+        } else {
+            self.others = Some(now);
         }
     }
 }
