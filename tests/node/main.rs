@@ -2,6 +2,7 @@
 
 mod ack_times;
 mod author_keys;
+mod dial_limiter;
 mod forwarded_receipts;
 mod hybrid_clock;
 mod known_peers;

@@ -17,11 +17,11 @@ use crate::node::discovery::address_book::AddressBook;
 use crate::node::discovery::backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS};
 use crate::node::discovery::beacon::BeaconSchedule;
 use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
+use crate::node::discovery::dial_limiter::DialLimiter;
 use crate::node::discovery::dials::{Dial, Dials, is_occupied};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
 use crate::node::discovery::new_peer_burst::NewPeerBurst;
 use crate::node::discovery::other_programs::OtherPrograms;
-use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::discovery::static_peers::StaticPeers;
 use crate::node::discovery::topology_updater;
 use crate::node::discovery::topology_updater::TopologyUpdater;
@@ -29,11 +29,6 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{Beacon, BeaconKind};
 
-/// Milliseconds between dials, on average: 20 dials a second. A dial that has led to a transient
-/// peer does not count.
-const DIAL_INTERVAL_MS: u64 = 50;
-/// Maximum number of dials that may start at once, after a time without dials.
-const DIAL_BURST_MAX: u64 = 20;
 /// Milliseconds after which a link counts as stable. A stable link shows that its address is good.
 const STABLE_LINK_MS: u64 = 5_000;
 /// Milliseconds from the end of a stable link to the next dial of a discovered peer.
@@ -51,7 +46,7 @@ pub struct Dialer {
     /// When to dial next. Recomputed at the end of a turn if `is_next_dial_stale`.
     next_dial: Option<Time>,
     is_next_dial_stale: bool,
-    dial_limiter: RateLimiter,
+    dial_limiter: DialLimiter,
     new_peer_burst: NewPeerBurst,
     other_programs: OtherPrograms,
 }
@@ -70,7 +65,7 @@ impl Dialer {
             topology_updater: TopologyUpdater::default(),
             next_dial: None,
             is_next_dial_stale: true,
-            dial_limiter: RateLimiter::new(DIAL_INTERVAL_MS),
+            dial_limiter: DialLimiter::default(),
             new_peer_burst: NewPeerBurst::default(),
             other_programs: OtherPrograms::default(),
         }
@@ -235,8 +230,7 @@ impl Dialer {
     }
 
     fn can_dial(&mut self, ctx: &Context, handshakes: &Handshakes) -> bool {
-        self.dial_limiter.drain(ctx.now.time);
-        self.dial_limiter.level() < DIAL_BURST_MAX && handshakes.can_accept(true)
+        self.dial_limiter.can_dial(ctx.now.time) && handshakes.can_accept(true)
     }
 
     fn dial(
@@ -246,7 +240,7 @@ impl Dialer {
         target: DialTarget,
     ) -> StreamId {
         self.is_next_dial_stale = true;
-        self.dial_limiter.add();
+        self.dial_limiter.record();
         let stream = ctx.next_dialed_stream();
         handshakes.dial(ctx, stream, target);
         stream
@@ -313,7 +307,7 @@ impl Dialer {
         self.discovered.record_proof(&peer);
         let dial = self.clear_dial(stream);
         if is_transient && dial.is_some_and(|dial| dial.peer == peer) {
-            self.dial_limiter.refund();
+            self.dial_limiter.record_transient(ctx.now.time);
         }
         match (dial, self.discovered.get_mut(&peer)) {
             (Some(dial), Some(discovered)) if dial.peer == peer => {
@@ -542,11 +536,8 @@ impl Dialer {
         if let Some(at) = self.next_dial
             && handshakes.can_accept(true)
         {
-            let allowed_at = match self.dial_limiter.level() < DIAL_BURST_MAX {
-                true => Time(0),
-                false => self.dial_limiter.next_drain_at(),
-            };
-            deadlines.add(Timer::Dial, at.max(allowed_at));
+            let allowed_at = self.dial_limiter.next_at();
+            deadlines.add(Timer::Dial, at.max(allowed_at.unwrap_or_default()));
         }
     }
 

@@ -5,6 +5,7 @@ pub mod address_table;
 pub mod backoff;
 pub mod beacon;
 pub mod candidates;
+pub mod dial_limiter;
 pub mod dialer;
 pub mod dials;
 pub mod discovered_peers;

@@ -35,8 +35,8 @@ impl RateLimiter {
         self.level += 1;
     }
 
-    /// Takes back one event, which turned out to need no limit.
-    pub fn refund(&mut self) {
+    /// Takes back one event.
+    pub fn remove(&mut self) {
         self.level = self.level.saturating_sub(1);
     }
 
