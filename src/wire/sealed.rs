@@ -30,7 +30,7 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
 }
 
 /// The parameters to seal or open a message. To seal, the caller passes the recipient's key as
-/// `remote`. To open, the caller passes our secret key as `secret`.
+/// `remote`. To open, the caller passes our key pair as `key`.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     key: Option<&'a StaticKey>,
