@@ -512,7 +512,7 @@ def start_ms(rival):
         return (ready[0] - child.started) * 1e3
 
 
-def met(rival, before, people):
+def with_people(rival, before, people):
     """The figures of a box that has met so many people, each of whom said a line."""
     with Group(rival) as group:
         receiver = group.spawn(rival.receiver(1), "receiver")
@@ -530,7 +530,7 @@ def identities():
     rival, sizes, found = rivals.p2pchat(), (50, 200, 800), []
     try:
         for before, people in zip((0, *sizes), sizes):
-            found.append(met(rival, before, people))
+            found.append(with_people(rival, before, people))
             result(f"identities-{people}", "p2pchat", **found[-1])
     except (RuntimeError, OSError) as error:
         result("identities", "p2pchat", error=str(error))

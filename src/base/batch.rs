@@ -19,7 +19,6 @@
 use std::io::Write as _;
 use std::ops::Range;
 
-use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
@@ -39,6 +38,7 @@ use super::republished_lines::RepublishedLines;
 use super::request_id::RequestId;
 use super::text::control_chars::has_control;
 use super::text::line_form::LineForm;
+use super::text::rfc4648::BASE64URL_NOPAD;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text

@@ -2,8 +2,9 @@
 //! numbers use this form, because JSON numbers are exact only below 2^53.
 use std::borrow::Cow;
 
-use crate::base::text::rfc4648::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+use crate::base::text::rfc4648::HEXLOWER;
 
 /// Formats a number as 16 digits.
 pub fn format(number: u64) -> String {

@@ -3,11 +3,12 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 
 /// An Ed25519 public key (RFC 8032), which identifies a peer. The text form of the key is unpadded
 /// lower-case base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.

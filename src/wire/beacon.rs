@@ -1,6 +1,5 @@
 //! The beacon: the datagram by which peers discover each other. Beacons are unsigned. A receiver
 //! dials the sender, and only the handshake proves the sender's key.
-use crate::base::text::rfc4648::{BASE64URL_NOPAD, HEXLOWER};
 use chacha20poly1305::aead::Aead;
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
+use crate::base::text::rfc4648::{BASE64URL_NOPAD, HEXLOWER};
 use crate::wire::message::parse_json;
 
 /// Longest beacon, in bytes. Such a beacon fits into one Ethernet frame. Longer datagrams are

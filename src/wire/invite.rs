@@ -3,7 +3,6 @@
 //! SPAKE2 (RFC 9382 describes the family) turns the code into a key. The key is the psk of a Noise
 //! handshake, in which both prove their identities. Who does not know the code can try one for each
 //! stream, and learns only that it was wrong. The newcomer dials, and is the initiator.
-use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use crate::base::domain;
 use crate::base::event::peer::Peer;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::Nick;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{Frame, FrameKind, write_frame};
 use crate::wire::invite_code::InviteCode;

@@ -4,7 +4,6 @@
 //! The prologue contains the network, author, incarnation, sequence and recipient of the batch.
 //! Sealed lines therefore cannot be opened in any other batch. The signature of the batch proves
 //! the author.
-use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
 use super::noise::{HandshakeConfig, KEY_BYTES, Role, StaticKey, TAG_BYTES};
@@ -14,6 +13,7 @@ use crate::base::domain;
 use crate::base::identity::{Identity, NetworkTag, PeerId};
 use crate::base::lines::{BATCH_LINES_MAX, Lines};
 use crate::base::name::Target;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 
 const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 /// Bytes that sealing adds: an ephemeral key and a tag.

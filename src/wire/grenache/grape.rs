@@ -2,13 +2,13 @@
 //! the name of a service to addresses. It proves nothing.
 use std::net::SocketAddr;
 
-use crate::base::text::rfc4648::HEXLOWER;
 use serde::Deserialize;
 
 use crate::base::batch_content::write_json_string;
 use crate::base::domain;
 use crate::base::identity::Hash;
 use crate::base::name::Room;
+use crate::base::text::rfc4648::HEXLOWER;
 use crate::wire::message::parse_json;
 
 /// Maximum number of addresses that are read from one answer. Further ones are ignored.
