@@ -58,8 +58,8 @@ def feed_on(child, data):
         try:
             while rest:
                 rest = rest[os.write(child.stdin, rest[:65_536]):]
-        except OSError:
-            pass        # it ended, as the group does
+        except (OSError, TypeError):
+            pass        # it ended, as the group does, which closes its stdin
 
     threading.Thread(target=write, daemon=True).start()
 
