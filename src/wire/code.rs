@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::base::text::rfc4648::BASE32_NOPAD;
-
 use crate::base::domain;
 use crate::base::identity::{Hash, PeerId};
+use crate::base::text::rfc4648::BASE32_NOPAD;
 
 /// Default TCP port of a peer, and default UDP port of the beacon.
 pub const DEFAULT_PORT: u16 = 9999;

@@ -2,10 +2,9 @@
 use std::fmt;
 use std::hint::black_box;
 
-use crate::base::text::rfc4648::BASE32_NOPAD;
-
 use crate::base::domain;
 use crate::base::identity::{Hash, NetworkTag};
+use crate::base::text::rfc4648::BASE32_NOPAD;
 
 /// Minimum length of a secret in bytes, without its end of line. An attacker who has received a
 /// beacon can test guesses offline, and would find a shorter secret too easily.

@@ -1,14 +1,13 @@
 //! Guests: who they are, and how they are named.
 use std::net::SocketAddr;
 
-use crate::base::text::rfc4648::BASE64;
-
 use crate::base::batch::LogId;
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};
 use crate::base::presence::profile::Profile;
 use crate::base::text::line_form::LineForm;
+use crate::base::text::rfc4648::BASE64;
 
 /// Whether this program is built with guests. Where this is false, the code for them is unused, and
 /// the compiler leaves it out.

@@ -1,7 +1,6 @@
 //! What somebody says about itself: a display name, a status, other fields, and a picture.
-use crate::base::text::rfc4648::BASE64;
-
 use crate::base::name::Nick;
+use crate::base::text::rfc4648::BASE64;
 
 /// Whether this program is built with profiles. Where this is false, the code for them is unused,
 /// and the compiler leaves it out.

@@ -1,10 +1,9 @@
 //! Fingerprints of keys: what two people read to each other to compare a key.
 use std::fmt;
 
-use crate::base::text::rfc4648::HEXLOWER;
-
 use crate::base::domain;
 use crate::base::identity::{Hash, PeerId};
+use crate::base::text::rfc4648::HEXLOWER;
 
 /// Length of a fingerprint, in bytes.
 const FINGERPRINT_BYTES: usize = 20;

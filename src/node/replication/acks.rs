@@ -3,14 +3,13 @@
 //! calls a `have` message a note.
 use std::collections::VecDeque;
 
-use crate::base::text::rfc4648::BASE64URL_NOPAD;
-
 use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;

@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
-
 use crate::base::identity::{Identity, PeerId};
+use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::os::file::PRIVATE_FILE_MODE;

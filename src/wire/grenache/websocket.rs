@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use crate::base::text::rfc4648::BASE64;
-
 use crate::wire::grenache::sha1::sha1;
 use crate::wire::grenache::websocket_frame::{
     FrameViolation, Opcode, WEBSOCKET_MESSAGE_MAX_BYTES, WebSocketFrame, write_frame,

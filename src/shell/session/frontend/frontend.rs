@@ -132,7 +132,7 @@ pub struct Frontend {
     pub(super) rooms: Vec<Room>,
     /// Where the next session continues in each folder.
     pub(super) cursors: SortedMap<FolderName, FolderCursor>,
-    /// Lines read from stdin that wait until the store can accept lines.
+    /// Lines read from stdin that wait for the store, or a little for recipients.
     pub(super) blocked_input: Option<BlockedInput>,
     /// Whether the input has ended, but the session was not asked to await delivery yet.
     pub(super) is_finish_due: bool,

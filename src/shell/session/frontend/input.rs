@@ -66,8 +66,8 @@ impl Frontend {
 
     /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now.
     /// `is_congested`: whether no linked recipient takes more. Keeps lines for a later turn if the
-    /// store accepts none, and for at most 20 ms if no recipient takes them.
-    /// Requests the list of peers once the command `peers` has waited long enough.
+    /// store accepts none, and for at most 20 ms if no recipient takes them. Requests the list of
+    /// peers once the command `peers` has waited long enough.
     pub fn read_input(&mut self, now: Now, can_accept: bool, is_congested: bool) {
         if let Some(input) = &mut self.blocked_input {
             input.congested_until = input

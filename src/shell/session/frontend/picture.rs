@@ -4,10 +4,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::base::text::rfc4648::BASE64;
-
 use crate::base::guests::guest::PICTURE_MAX_BYTES;
 use crate::base::presence::profile::{Avatar, Profile};
+use crate::base::text::rfc4648::BASE64;
 use crate::shell::config::environment::absolute_path_variable;
 
 /// Largest file of a picture for guests, in bytes. Base64 makes four bytes of three.
