@@ -281,27 +281,13 @@ pub enum HandshakeStatus {
 }
 
 impl Handshake {
-    /// Starts a handshake. For the initiator, appends the first bytes to send to `out`. `secret` is
-    /// our X25519 key. `psk` is the pre-shared key of a closed network. `seed` must be fresh random
-    /// bytes.
+    /// Starts a handshake. For the initiator, appends the first bytes to send to `out`. `key` is
+    /// our key pair, which many handshakes share. `psk` is the pre-shared key of a closed network.
+    /// `seed` must be fresh random bytes.
     ///
     /// # Errors
     /// [`NoiseError::Crypto`] if snow refuses these keys.
     pub fn new(
-        role: Role,
-        secret: &[u8; 32],
-        psk: Option<&[u8; 32]>,
-        seed: [u8; 32],
-        out: &mut Vec<u8>,
-    ) -> Result<Handshake, NoiseError> {
-        Handshake::with_key(role, &StaticKey::new(secret), psk, seed, out)
-    }
-
-    /// As [`Handshake::new`], with a key pair that many handshakes share.
-    ///
-    /// # Errors
-    /// The errors of [`Handshake::new`].
-    pub fn with_key(
         role: Role,
         key: &StaticKey,
         psk: Option<&[u8; 32]>,

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use p2pchat::base::identity::Identity;
-use p2pchat::wire::noise::{Handshake, Role};
+use p2pchat::wire::noise::{Handshake, Role, StaticKey};
 use serde_json::json;
 
 use super::control_socket::Client;
@@ -19,7 +19,14 @@ use super::{run, wait_asleep, wait_line};
 fn answers(lo: &Loopback, address: &str) -> bool {
     let secret = Identity::from_seed(&[7; 32]).noise_secret();
     let mut hello = Vec::new();
-    Handshake::new(Role::Initiator, &secret, None, [1; 32], &mut hello).expect("a handshake");
+    Handshake::new(
+        Role::Initiator,
+        &StaticKey::new(&secret),
+        None,
+        [1; 32],
+        &mut hello,
+    )
+    .expect("a handshake");
     let connected = lo.host.namespace.inside(|| TcpStream::connect(address));
     let mut stream = connected.expect("a listener");
     stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");

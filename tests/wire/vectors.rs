@@ -16,7 +16,7 @@ use p2pchat::wire::message::{
     ByeReason, Have, HaveEntry, Hello, Member, Members, Message, WantEntry, heads_digest, receipt,
     room_hash,
 };
-use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, StaticKey};
 #[cfg(feature = "profile")]
 use p2pchat::wire::profile::file::{format_file, parse_file};
 #[cfg(feature = "profile")]
@@ -526,7 +526,7 @@ impl Side {
         let secret = vector.identity(&self.field("seed")).noise_secret();
         let ephemeral = ephemeral_secret(seed);
         vector.check_bytes(&self.field("ephemeral_secret"), &ephemeral);
-        Handshake::new(self.role, &secret, psk, seed, out).expect("a handshake")
+        Handshake::new(self.role, &StaticKey::new(&secret), psk, seed, out).expect("a handshake")
     }
 
     /// Feeds what the other side sent in one step to this side's handshake.

@@ -142,7 +142,7 @@ impl Handshakes {
         };
         let (psk, seed) = (ctx.psk, ctx.random_bytes());
         let mut bytes = Vec::new();
-        match Handshake::with_key(role, &ctx.noise_key, psk.as_ref(), seed, &mut bytes) {
+        match Handshake::new(role, &ctx.noise_key, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
                 let stage = HandshakeStage::Noise {
                     handshake,

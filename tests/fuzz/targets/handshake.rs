@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use p2pchat::base::identity::Identity;
 use p2pchat::wire::channel::Channel;
-use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, StaticKey};
 use p2pchat::wire::secret::NetworkKeys;
 
 /// The secret of the test vectors.
@@ -25,8 +25,14 @@ fuzz_target!(|bytes: &[u8]| {
     let piece_bytes = usize::from(mode >> 2).max(1);
     let secret = Identity::from_seed(&seed).noise_secret();
     let mut sent = Vec::new();
-    let mut handshake =
-        Handshake::new(role, &secret, psk, ephemeral_seed, &mut sent).expect("keys");
+    let mut handshake = Handshake::new(
+        role,
+        &StaticKey::new(&secret),
+        psk,
+        ephemeral_seed,
+        &mut sent,
+    )
+    .expect("keys");
     let transport = loop {
         let piece = &stream[..piece_bytes.min(stream.len())];
         if piece.is_empty() {

@@ -8,7 +8,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation};
-use p2pchat::wire::noise::{Handshake, Role};
+use p2pchat::wire::noise::{Handshake, Role, StaticKey};
 
 use crate::batches;
 use crate::support::lan::Lan;
@@ -448,7 +448,7 @@ fn random_handshakes_do_no_harm() {
         let mut model = Vec::new();
         Handshake::new(
             Role::Initiator,
-            &identity.noise_secret(),
+            &StaticKey::new(&identity.noise_secret()),
             None,
             [1; 32],
             &mut model,

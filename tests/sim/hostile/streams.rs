@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::Identity;
 use p2pchat::wire::message::Message;
-use p2pchat::wire::noise::{Handshake, Role};
+use p2pchat::wire::noise::{Handshake, Role, StaticKey};
 
 use super::made_up::{forged_beacon, linked_pair, made_up_peer, silent_source};
 use crate::support::lan::Lan;
@@ -73,7 +73,13 @@ pub fn bytes_before_the_hello(seed: u64) -> u64 {
 fn first_message() -> Vec<u8> {
     let secret = Identity::from_seed(&[9; 32]).noise_secret();
     let mut bytes = Vec::new();
-    let begun = Handshake::new(Role::Initiator, &secret, None, [1; 32], &mut bytes);
+    let begun = Handshake::new(
+        Role::Initiator,
+        &StaticKey::new(&secret),
+        None,
+        [1; 32],
+        &mut bytes,
+    );
     assert!(begun.is_ok());
     bytes
 }

@@ -13,7 +13,7 @@ use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
 use p2pchat::wire::message::{Have, HaveEntry, Hello, Message, format_incarnation, room_hash};
-use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, Transport};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, StaticKey, Transport};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
@@ -72,8 +72,14 @@ impl ScriptedPeer {
         let stream = open_stream_from(lan, victim, n, address);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
-        let mut handshake = Handshake::new(Role::Initiator, &secret, None, [n as u8; 32], &mut out)
-            .expect("a handshake");
+        let mut handshake = Handshake::new(
+            Role::Initiator,
+            &StaticKey::new(&secret),
+            None,
+            [n as u8; 32],
+            &mut out,
+        )
+        .expect("a handshake");
         lan.feed(
             victim,
             Input::Bytes {
