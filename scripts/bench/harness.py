@@ -17,17 +17,17 @@ from fcntl import fcntl
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 F_SETPIPE_SZ = 1031
+LINE_BYTES = 64     # its newline included
 NUMBER = re.compile(rb"@(\d{10})@")
 
 
-def line(number, size=64):
-    """One line of exactly `size` bytes, its newline included."""
+def line(number):
     head = b"@%010d@" % number
-    return head + b"x" * (size - 1 - len(head)) + b"\n"
+    return head + b"x" * (LINE_BYTES - 1 - len(head)) + b"\n"
 
 
-def lines(count, first=0, size=64):
-    return b"".join(line(number, size) for number in range(first, first + count))
+def lines(count, first=0):
+    return b"".join(line(number) for number in range(first, first + count))
 
 
 def account(data, count, first=0):
@@ -50,6 +50,36 @@ def account(data, count, first=0):
         previous = number
     result["lost"] = count - result["got"]
     return result
+
+
+def feed(child, data):
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(child.stdin, rest[:65_536]):]
+    except OSError:
+        pass            # it ended; the account shows what was lost
+    child.close_stdin()
+
+
+def feed_on(child, data):
+    """Feeds the child from a thread, and leaves its stdin open."""
+    def write(rest=memoryview(data)):
+        try:
+            while rest:
+                rest = rest[os.write(child.stdin, rest[:65_536]):]
+        except (OSError, TypeError):
+            pass        # it ended, as the group does, which closes its stdin
+
+    threading.Thread(target=write, daemon=True).start()
+
+
+def until(holds, seconds, what, pause=0.002):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
 
 
 class Child:

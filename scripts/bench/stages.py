@@ -4,7 +4,6 @@
 Rivals take turns within each round, so that a ratio compares runs a few seconds apart. `run`
 starts this inside a namespace.
 """
-import json
 import math
 import os
 import re
@@ -19,62 +18,13 @@ import threading
 import time
 
 import rivals
-from harness import Group, PAGE_KB, account, line, lines, stat_fields
-
-SIZE = 64       # bytes of a line, its newline included
-
-
-def result(stage, rival, **figures):
-    text = json.dumps(dict(stage=stage, rival=rival, **figures))
-    print(text, file=sys.stderr, flush=True)
-    with open(os.environ["BENCH_RESULTS"], "a") as file:
-        file.write(text + "\n")
-
-
-def rounds(stage, names, count, measure):
-    """Records `measure(rival, round)` for each rival and round. A failed run is a result, too."""
-    for number in range(count):
-        for name in names:
-            try:
-                figures = measure(rivals.ALL[name](), number)
-            except (RuntimeError, OSError) as error:
-                figures = dict(error=str(error))
-            result(stage, name, **figures)
-
-
-def feed(child, data):
-    rest = memoryview(data)
-    try:
-        while rest:
-            rest = rest[os.write(child.stdin, rest[:65_536]):]
-    except OSError:
-        pass            # it ended; the account shows what was lost
-    child.close_stdin()
-
-
-def feed_on(child, data):
-    """Feeds the child from a thread, and leaves its stdin open."""
-    def write(rest=memoryview(data)):
-        try:
-            while rest:
-                rest = rest[os.write(child.stdin, rest[:65_536]):]
-        except (OSError, TypeError):
-            pass        # it ended, as the group does, which closes its stdin
-
-    threading.Thread(target=write, daemon=True).start()
-
-
-def until(holds, seconds, what, pause=0.002):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {seconds} s: {what}")
-        time.sleep(pause)
+from harness import Group, PAGE_KB, account, feed, feed_on, line, lines, stat_fields, until
+from record import result, rounds
 
 
 def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
     """Pipes `count` lines through a sender to so many receivers, as fast as the pipe can."""
-    data = lines(count, first, SIZE)
+    data = lines(count, first)
     with Group(rival) as group:
         group.start(receivers)
         group.probe()
@@ -140,7 +90,7 @@ def ping_pong(rival, first, count=2000, timeout=2.0):
         for number in range(first, first + count):
             want = b"@%010d@" % number
             start = time.perf_counter()
-            os.write(group.sender.stdin, line(number, SIZE))
+            os.write(group.sender.stdin, line(number))
             while want not in tail or b"\n" not in tail[tail.find(want):]:
                 if not select.select([receiver.stdout], [], [], max(0, start + timeout - time.perf_counter()))[0]:
                     raise RuntimeError(f"{rival.name}: line {number} did not come within {timeout} s")
@@ -215,7 +165,7 @@ def miss(rival, number, count=100_000, give=feed_on):
         if not reader.wait_end(10):
             raise RuntimeError(f"{rival.name}: the receiver did not end within 10 s")
         before = author.newlines
-        give(author, lines(count, first, SIZE))
+        give(author, lines(count, first))
         until(lambda: author.newlines >= before + count, 60, "the sender has read all lines")
         time.sleep(1)
         reader = group.spawn(rival.first, "receiver")
@@ -260,7 +210,7 @@ def say_one(group, rival, number):
     group.receivers[0].chunks.clear()
     start = time.monotonic()
     child = group.spawn(rival.oneshot, "sender")
-    os.write(child.stdin, line(number, SIZE))
+    os.write(child.stdin, line(number))
     child.close_stdin()
     if not child.wait_end(10):
         raise RuntimeError(f"{rival.name}: it did not end within 10 s")
@@ -316,7 +266,7 @@ def share(rival, number, count=2_000_000, runs=10):
     def say(group, one):
         start = time.monotonic()
         child = group.spawn(once, "sender")
-        os.write(child.stdin, line(one, SIZE))
+        os.write(child.stdin, line(one))
         child.close_stdin()
         if not child.wait_end(20):
             raise RuntimeError(f"{rival.name}: `send` did not end within 20 s")
@@ -330,7 +280,7 @@ def share(rival, number, count=2_000_000, runs=10):
         burst = group.spawn(rival.sender(1) + ["-r", "bulk"], "sender")
         group.wait_text(burst, rival.met)
         before = reader.newlines
-        feed_on(burst, lines(count, 0, SIZE))
+        feed_on(burst, lines(count, 0))
         until(lambda: reader.newlines > before + count // 100, 20, "the burst has begun")
         busy = []
         while reader.newlines < before + count * 9 // 10:
@@ -451,10 +401,10 @@ def per_line(rival, program, count, feeder, warm_up=10):
         group.wait_text(receiver, "ready as")
         sender = group.spawn(under_callgrind(rival.sender(1), files[0]), "sender")
         group.wait_text(sender, rival.sender_ready)
-        feed_in_step(sender, receiver, lines(warm_up, 0, SIZE))
+        feed_in_step(sender, receiver, lines(warm_up, 0))
         time.sleep(2)
         callgrind("--zero", (sender, receiver))
-        feeder(sender, receiver, lines(count, warm_up, SIZE))
+        feeder(sender, receiver, lines(count, warm_up))
         until(lambda: receiver.newlines >= warm_up + count, 60, f"{count} lines have arrived")
         callgrind("--dump", (sender, receiver))
         printed = account(b"".join(receiver.chunks), warm_up + count)
@@ -492,7 +442,7 @@ def visit(rival, number):
     """A new identity says one line, and goes."""
     folder = os.path.join(os.environ["BENCH_STATE"], "visitor")
     try:
-        subprocess.run([rival.oneshot[0], "send", "-u", f"v{number}", "--dir", folder], input=line(number, SIZE),
+        subprocess.run([rival.oneshot[0], "send", "-u", f"v{number}", "--dir", folder], input=line(number),
                        capture_output=True, timeout=20, check=True)
     except subprocess.SubprocessError as error:
         raise RuntimeError(f"{rival.name}: visitor {number} failed: {error}") from None
