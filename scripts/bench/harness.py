@@ -257,6 +257,13 @@ class Group:
             count = receivers if self.rival.ready_per_peer else 1
             self.wait_text(self.sender, self.rival.sender_ready, count)
 
+    def settle(self, seconds):
+        """Waits until every receiver has met all others, if it says so, and then some seconds more."""
+        if self.rival.ready_per_peer:
+            for child in self.receivers:
+                self.wait_text(child, self.rival.met, len(self.receivers), seconds=120)
+        time.sleep(seconds)
+
     def probe(self, seconds=60):
         """Sends uncounted lines until every receiver has printed one, then waits for late ones."""
         deadline = time.monotonic() + seconds

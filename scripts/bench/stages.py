@@ -4,7 +4,6 @@
 Rivals take turns within each round, so that a ratio compares runs a few seconds apart. `run`
 starts this inside a namespace.
 """
-import math
 import os
 import re
 import select
@@ -19,14 +18,16 @@ import time
 
 import rivals
 from harness import Group, PAGE_KB, account, feed, feed_on, line, lines, stat_fields, until
-from record import result, rounds
+from record import growth, result, rounds
 
 
-def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
+def pour(rival, receivers, count, first, settle=0, quiet=5.0, limit=120.0):
     """Pipes `count` lines through a sender to so many receivers, as fast as the pipe can."""
     data = lines(count, first)
     with Group(rival) as group:
         group.start(receivers)
+        if settle:
+            group.settle(settle)
         group.probe()
         cpu = group.cpu()
         start = time.monotonic()
@@ -71,10 +72,18 @@ def acknowledged():
 
 
 def fanout():
-    """20 000 lines from one stdin to 50 stdouts."""
-    count = 20_000
-    rounds("fanout", ["raw", "mosquitto", "p2pchat"], 3,
-           lambda rival, number: pour(rival, 50, count, number * count))
+    """Lines from one stdin to 5, 15 and 50 stdouts, a million deliveries in all.
+
+    It is the rate of a settled group: all receivers have met one another, and have been quiet for 3 s.
+    What a start costs is shown by the stage `mesh`.
+    """
+    sizes = {}
+    for receivers, names in ((5, ["p2pchat"]), (15, ["p2pchat"]), (50, ["raw", "mosquitto", "p2pchat"])):
+        count = 1_000_000 // receivers
+        runs = rounds(f"fanout-{receivers}", names, 3, lambda rival, number, receivers=receivers, count=count:
+                      pour(rival, receivers, count, number * count, settle=3))
+        sizes[receivers] = runs["p2pchat"]
+    growth("fanout", sizes, "rate")
 
 
 def ping_pong(rival, first, count=2000, timeout=2.0):
@@ -181,7 +190,7 @@ def catchup():
     rounds("catchup-typed", ["p2pchat"], 3, lambda rival, number: miss(rival, number, give=feed_singly))
 
 
-def gather(rival, _, count=50):
+def gather(rival, count):
     """Starts `count` programs; times from the first exec until each has reported all others."""
     pattern, tails, met, done = re.compile(rival.met.encode(), re.M), {}, {}, {}
 
@@ -202,8 +211,10 @@ def gather(rival, _, count=50):
 
 
 def mesh():
-    """50 peers that start at the same moment."""
-    rounds("mesh", ["p2pchat"], 3, gather)
+    """12, 25 and 50 peers that start at the same moment."""
+    sizes = {count: rounds(f"mesh-{count}", ["p2pchat"], 3, lambda rival, _, count=count:
+                           gather(rival, count))["p2pchat"] for count in (12, 25, 50)}
+    growth("mesh", sizes, "mesh_s")
 
 
 def say_one(group, rival, number):
@@ -258,40 +269,59 @@ def socket():
         rounds(stage, ["p2pchat"], 5, lambda direct, number, attach=attach: pour_both(direct, attach(), number))
 
 
-def share(rival, number, count=2_000_000, runs=10):
-    """Times `send` into one room, alone and while another room bursts."""
-    listener = rival.receiver(1) + ["-r", "ops", "-r", "bulk"]
-    once = rival.oneshot + ["-r", "ops"]
+def share(rival, _, bursts=4, count=500_000, runs=6):
+    """Times `send` into one room, in turn alone and while another room bursts, and `/bin/true` as well.
 
-    def say(group, one):
+    All of it takes longer while both cores are busy. How much longer `true` takes is the scheduler's share.
+    """
+    once = rival.oneshot + ["-r", "ops"]
+    times = {key: [] for key in ("idle_ms", "busy_ms", "true_idle_ms", "true_busy_ms")}
+
+    def timed(group, command, text=None):
         start = time.monotonic()
-        child = group.spawn(once, "sender")
-        os.write(child.stdin, line(one))
-        child.close_stdin()
+        child = group.spawn(command, "sender", stdin=text is not None)
+        if text:
+            os.write(child.stdin, text)
+            child.close_stdin()
         if not child.wait_end(20):
-            raise RuntimeError(f"{rival.name}: `send` did not end within 20 s")
-        return (time.monotonic() - start) * 1e3, child.process.returncode
+            raise RuntimeError(f"{rival.name}: {command[0]} did not end within 20 s")
+        took = (time.monotonic() - start) * 1e3
+        if child.process.returncode:
+            raise RuntimeError(f"{rival.name}: {command[0]} failed: {child.errors.decode(errors='replace')}")
+        # Between two sends lie 60 ms, so that what limits the dials of one address does not count.
+        time.sleep(0.03)
+        return took
+
+    def both(group, when):
+        times[f"{when}_ms"].append(timed(group, once, line(0)))
+        times[f"true_{when}_ms"].append(timed(group, ["/bin/true"]))
 
     with Group(rival) as group:
-        reader = group.spawn(listener, "receiver")
+        reader = group.spawn(rival.receiver(1) + ["-r", "ops", "-r", "bulk"], "receiver")
         group.wait_text(reader, "ready as")
-        say(group, 0)       # not counted: it creates its identity
-        idle = [say(group, one) for one in range(runs)]
+        timed(group, once, line(0))      # not counted: it creates its identity
         burst = group.spawn(rival.sender(1) + ["-r", "bulk"], "sender")
         group.wait_text(burst, rival.met)
-        before = reader.newlines
-        feed_on(burst, lines(count, 0))
-        until(lambda: reader.newlines > before + count // 100, 20, "the burst has begun")
-        busy = []
-        while reader.newlines < before + count * 9 // 10:
-            busy.append(say(group, len(busy)))
-        status = max(status for _, status in idle + busy)
-        idle, busy = (statistics.median(ms for ms, _ in times) for times in (idle, busy))
-        return dict(idle_ms=round(idle, 2), busy_ms=round(busy, 2), slower=round(busy / idle, 2), status=status)
+        # A listener that has just started is waited for 7 ms longer, as others may answer, too.
+        time.sleep(5)
+        for number in range(bursts):
+            for _ in range(runs):
+                both(group, "idle")
+            before = reader.newlines
+            feed_on(burst, lines(count, number * count))
+            until(lambda: reader.newlines > before + count // 100, 20, "the burst has begun")
+            while reader.newlines < before + count * 9 // 10:
+                both(group, "busy")
+            until(lambda: reader.newlines >= before + count, 20, "the burst has arrived")
+            time.sleep(0.5)
+        figures = {key: statistics.median(each) for key, each in times.items()}
+        return dict(slower=round(figures["busy_ms"] / figures["idle_ms"], 2),
+                    true_slower=round(figures["true_busy_ms"] / figures["true_idle_ms"], 2),
+                    sends=len(times["busy_ms"]), **{key: round(figure, 2) for key, figure in figures.items()})
 
 
 def fairness():
-    """One line in a quiet room, while another room gets 2 000 000 lines."""
+    """One line in a quiet room, alone and while another room gets 2 000 000 lines, in turn in one run."""
     rounds("fairness", ["p2pchat"], 3, share)
 
 
@@ -318,12 +348,9 @@ def rest(rival, receivers, settle, window):
     """Links all programs, lets them idle, and reports the worst of them."""
     with Group(rival) as group:
         group.start(receivers)
-        if rival.ready_per_peer:
-            for child in group.receivers:
-                group.wait_text(child, rival.met, receivers, seconds=120)
-        else:
+        if not rival.ready_per_peer:
             group.probe()
-        time.sleep(settle)
+        group.settle(settle)
         pids = [child.pid for child in group.children]
         before = {pid: (wakeups(pid), ticks(pid)) for pid in pids}
         time.sleep(window)
@@ -336,10 +363,12 @@ def rest(rival, receivers, settle, window):
 
 
 def idle():
-    """10 silent peers in a window of 30 s, which begins 20 s after the last link."""
-    for name, settle in (("raw", 2), ("mosquitto", 2), ("p2pchat", 20)):
-        rounds("idle", [name], 1, lambda rival, _, settle=settle: rest(rival, 10, settle, 30))
-    rounds("idle-72", ["p2pchat"], 1, lambda rival, _: rest(rival, 71, 60, 30))
+    """10 silent peers in a window of 30 s, which begins 20 s after the last link; and 71, and 199, after 60 s."""
+    rounds("idle-11", ["raw", "mosquitto"], 1, lambda rival, _: rest(rival, 10, 2, 30))
+    sizes = {programs: rounds(f"idle-{programs}", ["p2pchat"], 1, lambda rival, _, programs=programs, settle=settle:
+                              rest(rival, programs - 1, settle, 30))["p2pchat"]
+             for programs, settle in ((11, 20), (72, 60), (200, 60))}
+    growth("idle", sizes, "wakeups", "resident_mb")
 
 
 def alone(rival, _, program=None):
@@ -477,18 +506,12 @@ def with_people(rival, before, people):
 def identities():
     """How the start, the resident size and one line grow with the people whom a box has met."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rival, sizes, found = rivals.p2pchat(), (50, 200, 800), []
-    try:
-        for before, people in zip((0, *sizes), sizes):
-            found.append(with_people(rival, before, people))
-            result(f"identities-{people}", "p2pchat", **found[-1])
-    except (RuntimeError, OSError) as error:
-        result("identities", "p2pchat", error=str(error))
-        return
-    growth = math.log(sizes[-1] / sizes[0])
-    result("identities", "p2pchat", **{
-        f"{figure}_exponent": round(math.log(found[-1][figure] / found[0][figure]) / growth, 3)
-        for figure in ("start_ms", "resident_mb", "p50_us")})
+    sizes, before = {}, 0
+    for people in (50, 200, 800):
+        sizes[people] = rounds(f"identities-{people}", ["p2pchat"], 1, lambda rival, _, before=before, people=people:
+                               with_people(rival, before, people))["p2pchat"]
+        before = people
+    growth("identities", sizes, "start_ms", "resident_mb", "p50_us")
 
 
 STAGES = dict(startup=startup, latency=latency, bulk=bulk, acknowledged=acknowledged, fanout=fanout, idle=idle,
