@@ -40,6 +40,8 @@ pub const INVITE_KEY: &[u8] = b"p2pchat invite key 2\0";
 pub const LINE: &[u8] = b"p2pchat line 2\0";
 /// The proof of a closed network in a TXT record of mDNS.
 pub const MDNS_PROOF: &[u8] = b"p2pchat mdns proof 2\0";
+/// The digest of the members that a peer is linked with.
+pub const MEMBERS: &[u8] = b"p2pchat members 2\0";
 /// The public tag of a closed network.
 pub const NETWORK_TAG: &[u8] = b"p2pchat network tag 2\0";
 /// A signed receipt.

@@ -75,6 +75,9 @@ pub struct Link {
     pub transient: bool,
     /// The peer says that its key ends with its program (`--ephemeral`).
     pub is_ephemeral: bool,
+    /// The peer understands
+    /// [`Message::MembersDigest`](crate::wire::message::Message::MembersDigest).
+    pub understands_digests: bool,
     /// Why the peer's user is away. `None`: it is not, as far as the peer has said.
     pub away: Option<AwayText>,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
@@ -109,6 +112,9 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
+    /// The rooms of which a digest of our linked members was sent, and the peer has not requested
+    /// these members.
+    pub digests_sent: SortedSet<Room>,
     /// The clocks of authors that were sent on the link.
     pub clocks_sent: SentClocks,
     /// Peers that were linked before this time have been introduced on the link.

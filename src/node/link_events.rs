@@ -10,11 +10,12 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEnd, LinkEvent};
 use crate::node::discovery::heard_beacons;
 use crate::node::link::Link;
+use crate::node::membership::linked_members;
 use crate::node::membership::profiles;
 use crate::node::membership::routes::Loss;
 use crate::node::node::Node;
 use crate::node::peer_clock::PeerClock;
-use crate::wire::message::{ByeReason, Message};
+use crate::wire::message::{ByeReason, Members, Message};
 
 impl Node {
     /// Ends what concerns banned peers: links, routes, requests, and offers of their lines.
@@ -205,6 +206,22 @@ impl Node {
         }
     }
 
+    fn handle_members(&mut self, stream: StreamId, peer: &PeerId, members: Members) {
+        let room = Room::parse_canonical(&members.target);
+        for other in self.routes.handle_update(&mut self.ctx, stream, members) {
+            self.route_changed(room.as_ref(), &other);
+            let (ctx, logs) = (&self.ctx, &self.logs);
+            let rooms = self.rooms.joined();
+            self.replication
+                .offer_to_unreached(ctx, logs, peer, &other, rooms);
+            self.replication.offer_to_carriers_for(ctx, logs, &other);
+            self.replication
+                .offer_to_neighbour_of(ctx, logs, stream, &other);
+            self.replication
+                .repeat_receipts(ctx, logs, stream, &other, rooms);
+        }
+    }
+
     fn handle_message(&mut self, stream: StreamId, message: Message, events: &mut Vec<LinkEvent>) {
         let ctx = &mut self.ctx;
         let Some(link) = ctx.links.get(&stream) else {
@@ -255,21 +272,13 @@ impl Node {
                 self.typists.handle_typing(ctx, stream, &target);
                 self.observe_author(&peer);
             }
-            Message::Members(members) => {
-                let room = Room::parse_canonical(&members.target);
-                for other in self.routes.handle_update(ctx, stream, members) {
-                    self.route_changed(room.as_ref(), &other);
-                    let (ctx, logs) = (&self.ctx, &self.logs);
-                    let rooms = self.rooms.joined();
-                    self.replication
-                        .offer_to_unreached(ctx, logs, &peer, &other, rooms);
-                    self.replication.offer_to_carriers_for(ctx, logs, &other);
-                    self.replication
-                        .offer_to_neighbour_of(ctx, logs, stream, &other);
-                    self.replication
-                        .repeat_receipts(ctx, logs, stream, &other, rooms);
+            Message::Members(members) => self.handle_members(stream, &peer, members),
+            Message::MembersDigest { target, digest } => {
+                if let Some(members) = linked_members::resolve(ctx, stream, target, &digest) {
+                    self.handle_members(stream, &peer, members);
                 }
             }
+            Message::MembersRequest { target } => self.routes.handle_request(ctx, stream, &target),
             Message::Clock {
                 peer: author,
                 run,

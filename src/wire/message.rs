@@ -44,6 +44,21 @@ pub enum Message {
     Have(Have),
     /// Changes to the set of room members that the sender can reach.
     Members(Members),
+    /// Stands for a [`Members`] with all members that the sender is linked with. If the receiver is
+    /// linked with the same members, it knows them all.
+    #[serde(rename = "members_digest")]
+    MembersDigest {
+        /// The room `#name`.
+        target: String,
+        /// The [`members_digest`] of the sender and of the members that it is linked with.
+        digest: String,
+    },
+    /// Requests the members for which a digest stands.
+    #[serde(rename = "members_request")]
+    MembersRequest {
+        /// The room `#name`.
+        target: String,
+    },
     /// The present clocks of an author's process, as far as the sender knows them. This message
     /// precedes the author's batches. The clocks tell the receiver when the lines were published.
     Clock {
@@ -213,6 +228,9 @@ pub struct Hello {
     /// Does the sender's key exist only as long as its program runs?
     #[serde(default, skip_serializing_if = "is_false")]
     pub ephemeral: bool,
+    /// Does the sender understand [`Message::MembersDigest`]?
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub digests: bool,
 }
 
 /// Lists the lines that the sender stores, in several logs to one target.
@@ -396,6 +414,7 @@ struct MessageFields {
     peers: Option<Vec<String>>,
     target: Option<String>,
     logs: Option<Vec<WantEntry>>,
+    digest: Option<String>,
     nonce: Option<u64>,
     peer: Option<PeerId>,
     run: Option<String>,
@@ -414,6 +433,13 @@ impl MessageFields {
             "want" => Message::Want {
                 target: self.target?,
                 logs: self.logs?,
+            },
+            "members_digest" => Message::MembersDigest {
+                target: self.target?,
+                digest: self.digest?,
+            },
+            "members_request" => Message::MembersRequest {
+                target: self.target?,
             },
             "ping" => Message::Ping {
                 nonce: self.nonce.filter(is_safe)?,
@@ -499,6 +525,19 @@ pub fn heads_digest<'a>(ranges: impl Iterator<Item = &'a LogRange>) -> String {
         heads.extend_from_slice(&range.hash.0);
     }
     short_text(&Hash::of(&[domain::HEADS, &heads]))
+}
+
+/// The digest of these members, in their order: see [`Message::MembersDigest`]. Each item is a key,
+/// a run and a name.
+pub fn members_digest<'a>(members: impl Iterator<Item = (&'a PeerId, u64, &'a str)>) -> String {
+    let mut entries = Vec::new();
+    for (peer, run, username) in members {
+        entries.extend_from_slice(&peer.0);
+        entries.extend_from_slice(&run.to_be_bytes());
+        entries.extend_from_slice(&(username.len() as u32).to_be_bytes());
+        entries.extend_from_slice(username.as_bytes());
+    }
+    short_text(&Hash::of(&[domain::MEMBERS, &entries]))
 }
 
 /// The first 128 bits of a hash in hex.

@@ -20,6 +20,7 @@ mod hostile;
 mod liveness;
 mod many_peers;
 #[cfg(feature = "trust")]
+mod members_digest;
 mod misbehaviour;
 mod mutations;
 mod other_versions;

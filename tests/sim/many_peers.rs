@@ -319,9 +319,25 @@ fn fifty_that_start_at_once_advertise_routes_once() {
     );
     lan.run_for(2_000);
     let in_all = bytes(&lan) / PAIRS as u64;
-    assert!(in_all <= 13_000, "{in_all} bytes a pair");
+    assert!(in_all <= 1_600, "{in_all} bytes a pair");
     let dials = lan.network.dial_count as usize;
     assert!(dials <= PAIRS * 105 / 100, "{dials} dials");
+}
+
+/// to them, not even before all are linked.
+#[test]
+fn forty_that_start_one_after_another_introduce_nobody() {
+    const PEERS: usize = 40;
+    const PAIRS: usize = PEERS * (PEERS - 1) / 2;
+    let mut lan = Lan::new(2);
+    let peers: Vec<PeerIndex> = (0..PEERS).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for peer in peers {
+        lan.start(peer);
+        lan.run_for(10);
+    }
+    lan.run_for(4_000);
+    let bytes = lan.peers.iter().map(|p| p.bytes_sent).sum::<u64>() / PAIRS as u64;
+    assert!(bytes <= 1_800, "{bytes} bytes a pair");
 }
 
 /// The most inputs but datagrams that one of `count` idle programs handles in 30 s.

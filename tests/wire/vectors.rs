@@ -2,7 +2,7 @@
 //! `tests/vectors`.
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::identity::Hash;
+use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 #[cfg(feature = "profile")]
 use p2pchat::base::presence::profile::{Avatar, Profile};
@@ -13,8 +13,8 @@ use p2pchat::wire::channel::Channel;
 use p2pchat::wire::code::{ConnectionCode, DEFAULT_PORT};
 use p2pchat::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
 use p2pchat::wire::message::{
-    ByeReason, Have, HaveEntry, Hello, Member, Members, Message, WantEntry, heads_digest, receipt,
-    room_hash,
+    ByeReason, Have, HaveEntry, Hello, Member, Members, Message, WantEntry, heads_digest,
+    members_digest, receipt, room_hash,
 };
 use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, StaticKey};
 #[cfg(feature = "profile")]
@@ -131,6 +131,7 @@ fn hello() {
             port: vector.number("port"),
             passing: vector.flag("passing"),
             ephemeral: vector.flag("ephemeral"),
+            digests: vector.flag("digests"),
         };
         assert_message(&vector, "json", Message::Hello(hello));
     }
@@ -241,6 +242,29 @@ fn members() {
         };
         assert_message(&vector, "json", Message::Members(members));
     }
+}
+
+#[test]
+fn members_digest_and_request() {
+    let vector = vector("members_digest.txt");
+    let target = vector.text("target").to_owned();
+    let members: Vec<(PeerId, u64, &str)> =
+        vector.texts("member").into_iter().map(member).collect();
+    let digest = members_digest(members.iter().map(|(peer, run, name)| (peer, *run, *name)));
+    let request = Message::MembersRequest {
+        target: target.clone(),
+    };
+    assert_message(&vector, "digest", Message::MembersDigest { target, digest });
+    assert_message(&vector, "request", request);
+}
+
+/// A member as its key, its run and its name.
+fn member(text: &str) -> (PeerId, u64, &str) {
+    let [peer, run, name] = text.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("three words");
+    };
+    let run = u64::from_str_radix(run, 16).expect("hex");
+    (peer.parse().expect("an id"), run, name)
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Route;
+use crate::node::membership::linked_members;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
@@ -192,10 +193,27 @@ impl Routes {
         let removed = removed.flat_map(|(_, routes)| routes.keys());
         let removed: SortedSet<PeerId> = removed.copied().collect();
         link.routes.retain(|room, _| !rooms.contains(room));
+        link.digests_sent.retain(|room| !rooms.contains(room));
         for peer in &removed {
             self.record_loss(ctx, peer, Loss::Relay);
         }
         removed
+    }
+
+    /// Sends the routes for which our last digest stood. Once only, as they cost much more than the
+    /// request.
+    pub fn handle_request(&self, ctx: &mut Context, stream: StreamId, target: &str) {
+        let room = Room::parse_canonical(target);
+        let Some((room, link)) = room.zip(ctx.links.get_mut(&stream)) else {
+            return;
+        };
+        if link.digests_sent.remove(&room) {
+            let advertised = self.advertised.get(&room).into_iter();
+            let advertised = advertised.flat_map(SortedMap::values);
+            let linked = advertised.filter(|it| linked_members::is_linked(it));
+            let linked: Vec<Member> = linked.cloned().collect();
+            send_update(ctx, &[stream], &room, &linked, &[]);
+        }
     }
 
     /// Forgets the advertised routes of a room that we left.
@@ -456,9 +474,7 @@ impl Routes {
             if here.is_empty() && gone.is_empty() {
                 continue;
             }
-            let streams: Vec<StreamId> =
-                ctx.links_in_room(&room).map(|(stream, _)| stream).collect();
-            send_update(ctx, &streams, &room, &here, &gone);
+            send_changes(ctx, &room, &here, &gone);
         }
     }
 
@@ -519,6 +535,21 @@ fn shared_nick(ctx: &Context, member: &Member) -> Nick {
     match known.as_str() == member.username {
         true => known,
         false => Nick::new_or_placeholder(&member.username),
+    }
+}
+
+/// Sends changed and removed routes on all links that share the room. On most of them, a digest may
+/// stand for the routes to linked members.
+fn send_changes(ctx: &mut Context, room: &Room, here: &[Member], gone: &[PeerId]) {
+    let digest_links = linked_members::digest_links(ctx, room, here);
+    let links = ctx.links_in_room(room).map(|(stream, _)| stream);
+    let others = links.filter(|stream| !digest_links.contains(stream));
+    send_update(ctx, &others.collect::<Vec<_>>(), room, here, gone);
+    if !digest_links.is_empty() {
+        linked_members::send_digest(ctx, &digest_links, room);
+        let rest = here.iter().filter(|it| !linked_members::is_linked(it));
+        let rest: Vec<Member> = rest.cloned().collect();
+        send_update(ctx, &digest_links, room, &rest, gone);
     }
 }
 

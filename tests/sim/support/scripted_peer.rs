@@ -132,6 +132,7 @@ impl ScriptedPeer {
             port: 9999,
             passing: false,
             ephemeral: false,
+            digests: false,
         })
     }
 

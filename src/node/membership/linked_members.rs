@@ -1,0 +1,88 @@
+//! The digest that stands for the routes to all linked members. In a full mesh all members have the
+//! same links, and each would list them to each other one.
+use crate::base::event::stream_id::StreamId;
+use crate::base::identity::PeerId;
+use crate::base::name::{Nick, Room};
+use crate::node::context::Context;
+use crate::wire::message::{Member, Members, Message, members_digest};
+
+/// Minimum number of new routes to linked members for which a digest is sent in their place.
+const DIGESTED_ROUTES_MIN: usize = 8;
+
+/// Ourselves and the members of a room that we are linked with, in the order of their keys. Leaves
+/// out transient peers.
+fn linked_members(ctx: &Context, room: &Room) -> Vec<(PeerId, u64, Nick)> {
+    let links = ctx.links_in_room(room).map(|(_, link)| link);
+    let links = links.filter(|link| !link.transient);
+    let linked = links.map(|link| (link.peer.id, link.run, link.peer.nick.clone()));
+    let own = (ctx.own_id(), ctx.run, ctx.nick.clone());
+    let own = Some(own).filter(|_| !ctx.transient);
+    let mut members: Vec<(PeerId, u64, Nick)> = linked.chain(own).collect();
+    members.sort_unstable_by_key(|(peer, _, _)| *peer);
+    members
+}
+
+fn digest(members: &[(PeerId, u64, Nick)]) -> String {
+    let members = members.iter();
+    members_digest(members.map(|(peer, run, nick)| (peer, *run, nick.as_str())))
+}
+
+/// Whether this route leads to a member that its sender is linked with.
+pub fn is_linked(member: &Member) -> bool {
+    member.hops == 1
+}
+
+/// The links of a room on which a digest may stand for these routes. None in a partial mesh, where
+/// each member has other links.
+pub fn digest_links(ctx: &Context, room: &Room, routes: &[Member]) -> Vec<StreamId> {
+    let linked_count = routes.iter().filter(|route| is_linked(route)).count();
+    if linked_count < DIGESTED_ROUTES_MIN || ctx.topology.is_partial_mesh() {
+        return Vec::new();
+    }
+    let links = ctx.links_in_room(room);
+    let links = links.filter(|(_, link)| link.understands_digests && !link.transient);
+    links.map(|(stream, _)| stream).collect()
+}
+
+/// Sends the digest of our linked members on these links.
+pub fn send_digest(ctx: &mut Context, streams: &[StreamId], room: &Room) {
+    let digest = digest(&linked_members(ctx, room));
+    for stream in streams {
+        if let Some(link) = ctx.links.get_mut(stream) {
+            link.digests_sent.insert(room.clone());
+        }
+    }
+    let target = room.to_string();
+    ctx.send_to_all(streams, &Message::MembersDigest { target, digest });
+}
+
+/// The routes for which the digest of a neighbour stands. If it does not stand for our own linked
+/// members, requests the routes.
+pub fn resolve(
+    ctx: &mut Context,
+    stream: StreamId,
+    target: String,
+    theirs: &str,
+) -> Option<Members> {
+    let room = Room::parse_canonical(&target)?;
+    let link = ctx.links.get(&stream);
+    link.filter(|link| link.shared_rooms.contains(&room))?;
+    let members = linked_members(ctx, &room);
+    if digest(&members) != theirs {
+        ctx.send(stream, &Message::MembersRequest { target });
+        return None;
+    }
+    let here = members.into_iter().map(|(peer, run, nick)| Member {
+        peer,
+        username: nick.to_string(),
+        run,
+        hops: 1,
+        via: None,
+        await_ms: None,
+    });
+    Some(Members {
+        target,
+        here: here.collect(),
+        gone: Vec::new(),
+    })
+}
