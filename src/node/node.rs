@@ -166,7 +166,7 @@ impl Node {
         self.routes.state_deadlines(ctx, &mut deadlines);
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
-        self.exchange.state_deadlines(&mut deadlines);
+        self.exchange.state_deadlines(ctx, &mut deadlines);
         self.guests.state_deadlines(ctx, &mut deadlines);
         self.name_resolution.state_deadlines(ctx, &mut deadlines);
         self.replication.state_deadlines(ctx, &mut deadlines);

@@ -324,6 +324,7 @@ fn fifty_that_start_at_once_advertise_routes_once() {
     assert!(dials <= PAIRS * 105 / 100, "{dials} dials");
 }
 
+/// Programs that start one after another find each other by their beacons. So nobody is introduced
 /// to them, not even before all are linked.
 #[test]
 fn forty_that_start_one_after_another_introduce_nobody() {

@@ -26,8 +26,8 @@ const MDNS_FOUND_PORT_MIN: u16 = 1024;
 /// before, and that its peer does not advertise as linked.
 #[derive(Default)]
 pub struct PeerExchange {
-    /// When to introduce the peers that are newly linked.
-    due_at: Option<Time>,
+    /// Since when newly linked peers wait to be introduced.
+    waiting_since: Option<Time>,
     /// The address that a gateway maps to us, with another port than ours.
     mapped: Option<SocketAddr>,
 }
@@ -43,9 +43,15 @@ impl PeerExchange {
     }
 
     fn schedule(&mut self, ctx: &Context) {
+        self.waiting_since.get_or_insert(ctx.now.time);
+    }
+
+    /// When to send the introductions. While many peers start, each new link postpones them, as it
+    /// postpones the `members` that make them needless.
+    fn due_at(&self, ctx: &Context) -> Option<Time> {
         let per_link_ms = INTRODUCTION_DELAY_PER_LINK_MS * ctx.links.len() as u64;
-        let at = ctx.now.time + INTRODUCTION_DELAY_MS + per_link_ms;
-        self.due_at.get_or_insert(at);
+        self.waiting_since
+            .map(|since| since + INTRODUCTION_DELAY_MS + per_link_ms)
     }
 
     /// Tells the linked peers the address that a gateway maps to us. With our own port, it is the
@@ -90,9 +96,10 @@ impl PeerExchange {
     /// Sends the introductions if they are due.
     pub fn handle_timeout(&mut self, ctx: &mut Context, discovered: &DiscoveredPeers) {
         let now = ctx.now.time;
-        if self.due_at.take_if(|at| *at <= now).is_none() {
+        if self.due_at(ctx).is_none_or(|at| at > now) {
             return;
         }
+        self.waiting_since = None;
         for stream in ctx.streams() {
             let Some(link) = ctx.links.get(&stream) else {
                 continue;
@@ -108,8 +115,8 @@ impl PeerExchange {
     }
 
     /// Adds the time at which to send introductions.
-    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
-        deadlines.add_some(Timer::IntroducePeers, self.due_at);
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::IntroducePeers, self.due_at(ctx));
     }
 }
 
