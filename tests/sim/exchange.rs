@@ -269,7 +269,7 @@ fn remembered_addresses_replace_the_hub() {
             lan.run_for(pause_ms);
             lan.start(*who);
         }
-        run_until_meshed(&mut lan, &peers, 10_000);
+        run_until_meshed(&mut lan, &peers, 20_000);
         lan.check_links();
         // Of two peers, only the one that had dialed remembers. If its dial comes later than an
         // introduction, that leads to the link.
