@@ -24,9 +24,9 @@ use ed25519_dalek::VerifyingKey;
 use super::batch_content::{
     for_each_content_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
 };
-use super::batch_fields::{BatchFields, CONTENT_FIELD};
+use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};
 use super::batch_layout::{
-    BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_END,
+    BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SIGNATURE_CHARS, SIGNATURE_END,
     SIGNATURE_FIELD, checked_proof, content_hash, stored_check,
 };
 use super::domain;
@@ -36,7 +36,6 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::republished_lines::RepublishedLines;
 use super::request_id::RequestId;
-use super::text::control_chars::has_control;
 use super::text::line_form::LineForm;
 use super::text::rfc4648::BASE64URL_NOPAD;
 use super::time::WallTime;
@@ -276,7 +275,8 @@ impl Batch {
     /// Parses only the header of a stored batch. To save time, skips the signature and most bounds
     /// checks. Returns `None` if a parsed field is malformed.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
-        let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
+        let json = BatchJson::new(std::str::from_utf8(line).ok()?);
+        let fields = json.parse()?;
         Some(BatchHeader {
             log: parse_log_id(&fields)?,
             last_sequence: fields.sequence.checked_add(fields.count)?.checked_sub(1)?,
@@ -293,9 +293,10 @@ impl Batch {
         network: &NetworkTag,
     ) -> Option<(Batch, LocalFields)> {
         let text = std::str::from_utf8(&bytes).ok()?;
-        let fields = BatchFields::parse(text)?;
+        let json = BatchJson::new(text);
+        let fields = json.parse()?;
         let values = parse_values(&fields)?;
-        let layout = BatchLayout::locate(text, &fields)?;
+        let layout = BatchLayout::locate(&json, &fields)?;
         let end = layout.signature + SIGNATURE_CHARS;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
@@ -307,7 +308,7 @@ impl Batch {
             return None;
         }
         if let Some(content) = fields.content
-            && !is_valid_content(content.get(), &values.log.target, fields.count)
+            && !is_valid_content(content, &values.log.target, fields.count)
         {
             return None;
         }
@@ -317,7 +318,7 @@ impl Batch {
             .and_then(|raw| parse_plaintext(raw.get(), fields.count));
         let local = local_fields(&fields);
         // An earlier version may have stored such a batch. Its lines remain readable.
-        let is_unstorable = !stored && (layout.header_end > HEADER_MAX_BYTES || has_control(text));
+        let is_unstorable = !stored && (layout.header_end > HEADER_MAX_BYTES || json.has_control());
         let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
         let proof = match stored {
             true => checked_proof(&hash, &text[layout.signature..], &fields),

@@ -78,15 +78,15 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// As [`for_each_json_line`], for the value of a field that was parsed as JSON before. Most
-/// contents are arrays of strings without escapes. Then only the quotes are looked for, because
-/// each received line comes through here two times.
+/// As [`for_each_json_line`], for a content that was parsed as JSON before, or that has no control
+/// characters but perhaps TAB. Most contents are arrays of strings without escapes. Then only the
+/// quotes are looked for, because each received line comes through here two times.
 pub(super) fn for_each_content_line(
     content: &str,
     each: &mut dyn FnMut(&str),
 ) -> serde_json::Result<()> {
     let mut passed = 0;
-    if memchr::memchr(b'\\', content.as_bytes()).is_none()
+    if memchr::memchr2(b'\\', b'\t', content.as_bytes()).is_none()
         && let Some(mut rest) = content.strip_prefix("[\"")
     {
         // Without escapes, the next quote ends the string.

@@ -1,12 +1,28 @@
 //! The JSON fields of a batch, before validation.
 use std::borrow::Cow;
+use std::ops::Range;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
 use super::republished_lines::RepublishedLines;
+use super::text::control_chars::has_control;
 use super::text::json_objects;
+
+/// Shorter contents are parsed with the other fields, in bytes.
+const APART_MIN_BYTES: usize = 512;
+
+/// The JSON of a batch, and where its content is. A long content is most of the text, and is parsed
+/// apart from the other fields: once, for its lines.
+pub(super) struct BatchJson<'a> {
+    pub(super) text: &'a str,
+    /// The text without the field `content`, or all of the text.
+    fields: Cow<'a, str>,
+    /// What `fields` leaves out of the text. Empty: nothing.
+    apart: Range<usize>,
+}
 
 /// The fields of a batch as found in its JSON. The last seven are local fields, which only stored
 /// batches contain.
@@ -37,8 +53,9 @@ pub(super) struct BatchFields<'a> {
     /// Number of lines. 1 if the field is absent.
     #[serde(default = "one")]
     pub(super) count: u64,
-    #[serde(borrow, default, deserialize_with = "required_value")]
-    pub(super) content: Option<&'a RawValue>,
+    /// The JSON of the content.
+    #[serde(borrow, default, deserialize_with = "required_json")]
+    pub(super) content: Option<&'a str>,
     #[serde(default, deserialize_with = "required_value")]
     pub(super) salt: Option<&'a str>,
     #[serde(default, deserialize_with = "required_value")]
@@ -65,27 +82,98 @@ pub(super) struct BatchFields<'a> {
 /// The JSON directly before the content.
 pub(super) const CONTENT_FIELD: &str = ",\"content\":";
 
+/// The JSON between the content and the salt.
+pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
+
+impl<'a> BatchJson<'a> {
+    /// The JSON `text` of a batch.
+    pub(super) fn new(text: &'a str) -> BatchJson<'a> {
+        let apart = find_long_content(text);
+        let before_and_behind = apart
+            .as_ref()
+            .and_then(|it| Some([text.get(..it.start)?, text.get(it.end..)?]));
+        BatchJson {
+            text,
+            fields: match before_and_behind {
+                Some(parts) => Cow::Owned(parts.concat()),
+                None => Cow::Borrowed(text),
+            },
+            apart: apart.unwrap_or_default(),
+        }
+    }
+
+    /// Parses the fields. Not inlined, because the generated parser is large.
+    #[inline(never)]
+    pub(super) fn parse(&self) -> Option<BatchFields<'_>> {
+        let mut fields: BatchFields = json_objects::parse(&self.fields)?;
+        if let Some(apart) = self.text.get(self.apart.clone())
+            && let Some(content) = apart.strip_prefix(CONTENT_FIELD)
+            && fields.content.replace(content).is_some()
+        {
+            return None;
+        }
+        fields.block = is_block(&self.fields);
+        Some(fields)
+    }
+
+    /// Whether the text contains control characters.
+    pub(super) fn has_control(&self) -> bool {
+        // A content that is set apart contains none.
+        has_control(&self.fields)
+    }
+
+    /// The offset in the text of a value of the fields.
+    pub(super) fn offset_of(&self, value: &str) -> usize {
+        let offset_in = |text: &str| (value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        match offset_in(&self.fields) {
+            before if before < self.apart.start => before,
+            behind if behind < self.fields.len() => behind + self.apart.len(),
+            _ => offset_in(self.text),
+        }
+    }
+}
+
+/// Finds a long content with its name, if the batch's own field is the first with this name, and
+/// if its lines alone can be invalid.
+///
+/// In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside a string: their quotes
+/// would be escaped there, or would end the string in front of what may not follow.
+fn find_long_content(text: &str) -> Option<Range<usize>> {
+    let start = memmem::find(text.as_bytes(), CONTENT_FIELD.as_bytes())?;
+    let (header, rest) = text.split_at_checked(start)?;
+    let length = memmem::find(rest.as_bytes(), SALT_FIELD.as_bytes())?;
+    let content = rest.get(CONTENT_FIELD.len()..length)?;
+    // Another array or object could contain the field.
+    let is_flat = header.rfind(['{', '[']) == Some(0);
+    // The lines are parsed without a search for control characters, which JSON forbids.
+    let is_plain = content.trim_ascii() == content && !has_control(content);
+    (content.len() >= APART_MIN_BYTES && is_flat && is_plain).then(|| start..start + length)
+}
+
+fn one() -> u64 {
+    1
+}
+
 /// The field that says that lines are blocks.
 #[derive(Deserialize)]
 struct BlockField {
     block: bool,
 }
 
-/// Whether the batch has one field `block`, with the value `true`, before its content. The content
-/// is not searched, which is most of the text.
-fn is_block(text: &str) -> bool {
-    let Some((header, _)) = text.split_once(CONTENT_FIELD) else {
-        return false;
-    };
-    let parse = || {
+/// Whether the batch has one field `block`, with the value `true`, before its content. `fields`:
+/// the batch, perhaps without its content, which would be most of the text.
+fn is_block(fields: &str) -> bool {
+    let end = [CONTENT_FIELD, SALT_FIELD].map(|field| fields.find(field));
+    let header = end
+        .into_iter()
+        .flatten()
+        .min()
+        .and_then(|end| fields.get(..end));
+    let parse = |header: &str| {
         let field: Option<BlockField> = json_objects::parse(&format!("{header}}}"));
         field.is_some_and(|field| field.block)
     };
-    header.contains("\"block\"") && parse()
-}
-
-fn one() -> u64 {
-    1
+    header.is_some_and(|header| header.contains("\"block\"") && parse(header))
 }
 
 /// Parses a field that may be absent but must not be `null`. By default serde treats `null` as
@@ -97,15 +185,12 @@ fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(json).map(Some)
 }
 
-impl<'a> BatchFields<'a> {
-    /// Parses the JSON of a batch. Not inlined, because the generated parser is large.
-    #[inline(never)]
-    pub(super) fn parse(text: &'a str) -> Option<BatchFields<'a>> {
-        let mut fields: BatchFields = json_objects::parse(text)?;
-        fields.block = is_block(text);
-        Some(fields)
-    }
+/// As [`required_value`], for JSON of any kind.
+fn required_json<'de, D: Deserializer<'de>>(json: D) -> Result<Option<&'de str>, D::Error> {
+    <&RawValue>::deserialize(json).map(|value| Some(value.get()))
+}
 
+impl BatchFields<'_> {
     /// Is any local field present?
     pub(super) fn has_local_fields(&self) -> bool {
         self.received.is_some()

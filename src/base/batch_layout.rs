@@ -11,7 +11,7 @@
 //! signature, only the fields shown above are allowed, without white space.
 use std::ops::Range;
 
-use super::batch_fields::{BatchFields, CONTENT_FIELD};
+use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};
 use super::domain;
 use super::hex;
 use super::identity::Hash;
@@ -20,7 +20,6 @@ use super::identity::Hash;
 /// quarter of this. The rest is for the fields of later versions.
 pub const HEADER_MAX_BYTES: usize = 4096;
 
-pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
 /// The JSON directly before a signature. Its first byte closes the string value of the previous
 /// field.
@@ -63,28 +62,28 @@ pub(super) struct BatchLayout {
 }
 
 impl BatchLayout {
-    /// Locates the parts in the JSON `text`, from which `fields` was parsed. Hashes the content.
-    /// Returns `None` if the parts are incomplete, out of order, or not adjacent. Does not look at
-    /// the bytes after the signature.
-    pub(super) fn locate(text: &str, fields: &BatchFields<'_>) -> Option<BatchLayout> {
-        let offset_of = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
-        let signature = offset_of(fields.signature);
+    /// Locates the parts in the JSON of a batch, from which `fields` was parsed. Hashes the
+    /// content. Returns `None` if the parts are incomplete, out of order, or not adjacent. Does not
+    /// look at the bytes after the signature.
+    pub(super) fn locate(json: &BatchJson<'_>, fields: &BatchFields<'_>) -> Option<BatchLayout> {
+        let text = json.text;
+        let signature = json.offset_of(fields.signature);
         match (fields.content, fields.salt, fields.content_hash) {
             (Some(raw), Some(salt), None) => {
-                let start = offset_of(raw.get());
-                let content = start..start + raw.get().len();
+                let start = json.offset_of(raw);
+                let content = start..start + raw.len();
                 let between = text.get(content.end..signature)?;
                 let between = between.strip_prefix(SALT_FIELD)?;
                 (between.strip_suffix(SIGNATURE_FIELD)? == salt).then_some(())?;
                 Some(BatchLayout {
                     header_end: text.get(..start)?.strip_suffix(CONTENT_FIELD)?.len(),
                     content: Some(content),
-                    content_hash: content_hash(hex::parse(salt)?, raw.get().as_bytes()),
+                    content_hash: content_hash(hex::parse(salt)?, raw.as_bytes()),
                     signature,
                 })
             }
             (None, None, Some(hash)) => {
-                let start = offset_of(hash);
+                let start = json.offset_of(hash);
                 let between = text.get(start + hash.len()..signature)?;
                 (between == SIGNATURE_FIELD).then_some(())?;
                 Some(BatchLayout {

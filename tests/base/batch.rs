@@ -712,3 +712,82 @@ fn only_one_true_marks_blocks() {
         assert_ne!(form, Some(LineForm::Block), "{field}");
     }
 }
+
+/// What becomes of a JSON text: refused, unstorable, or accepted with so many lines.
+fn outcome(json: &str) -> Option<(bool, u64)> {
+    let batch = parse(json).ok()?;
+    Some((batch.is_unstorable(), batch.count))
+}
+
+#[test]
+fn a_long_content_is_parsed_as_a_short_one() {
+    // A short content is parsed with the other fields, a long one apart.
+    let short = json_of(&batch(&["first good day"; 2]));
+    let long = json_of(&batch(&["first good day"; 200]));
+    let nested = r#"{"x":{"a":1,"content":["first"],"salt":"0000000000000000"},"#;
+    for (from, to, expected) in [
+        ("good", "good", Some(false)),
+        ("good", "g\\u0041d", Some(false)),
+        ("good", "g\u{e9}d", Some(false)),
+        ("good", "g\u{7f}d", Some(true)),
+        ("good", "g\u{2028}d", Some(true)),
+        ("good", "g\td", None),
+        ("good", "g\u{1}d", None),
+        ("good", "g\"d", None),
+        ("good", "g\\d", None),
+        ("good", "g\\nd", None),
+        ("day\"]", "day\",\"more\"]", None),
+        ("day\"]", "day\"],\"content\":[\"first\"]", None),
+        ("day\"]", "day\"],\"y\":1", None),
+        ("day\"]", "day\"] ", None),
+        ("day\"],", "day\"],,", None),
+        ("\"content\":", "\"content\": ", None),
+        ("\"content\":[", "\"content\":5,\"content\":[", None),
+        ("\"content\":[", "\"content\":{\"salt\":[", None),
+        ("\"content\":[\"", "\"content\":\"[", None),
+        ("\"salt\":\"", "\"salt\":\"0", None),
+        ("\"salt\":", "\"salt\":\"0000000000000000\",\"salt\":", None),
+        (
+            "\"signature\":",
+            "\"content\":[\"first\"],\"signature\":",
+            None,
+        ),
+        ("{", "{\"content\":[\"first\"],", None),
+        ("{", nested, Some(false)),
+        (
+            "{",
+            "{\"x\":[{\"a\":1,\"content\":\"first\"}],",
+            Some(false),
+        ),
+        (
+            "{",
+            "{\"x\":\"{\\\"a\\\":1,\\\"content\\\":\",",
+            Some(false),
+        ),
+    ] {
+        for (json, count) in [(&short, 2), (&long, 200)] {
+            assert!(json.contains(from), "{from}");
+            let expected = expected.map(|is_unstorable| (is_unstorable, count));
+            assert_eq!(
+                outcome(&json.replacen(from, to, 1)),
+                expected,
+                "{from}: {to}"
+            );
+        }
+    }
+    // The signature does not cover what is behind it.
+    for json in [&short, &long] {
+        let mut stored = Vec::new();
+        let batch = parse(json).expect("a batch");
+        batch.write_stored(LocalFields::default(), &mut stored);
+        let stored = String::from_utf8(stored).expect("JSON");
+        let read = |line: &str| Batch::parse_stored(line.trim_end().as_bytes(), &NETWORK);
+        assert!(read(&stored).is_ok());
+        let second = "\"content\":[\"first\"],\"received\":";
+        assert!(read(&stored.replacen("\"received\":", second, 1)).is_err());
+    }
+    let texts = texts_of(&parse(&long).expect("a batch"));
+    assert_eq!(texts, ["first good day"; 200]);
+    let whole = long.replacen('{', nested, 1);
+    assert_eq!(texts_of(&parse(&whole).expect("a batch")), texts);
+}

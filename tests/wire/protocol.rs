@@ -15,7 +15,8 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 41] = [
+const UNNAMED: [&str; 42] = [
+    "APART_MIN_BYTES",
     "BLOCK",
     "BLOCK_CHARS",
     "CHECK_CHARS",
