@@ -74,16 +74,13 @@ pub struct LineFilter {
 pub struct SelectedLines {
     /// The lines, in order. Lines of one item are consecutive.
     pub runs: Vec<ChatLines>,
+    /// Number of selected lines.
+    pub count: u64,
     /// Whether no further line is to be printed.
     pub is_whole: bool,
 }
 
 impl SelectedLines {
-    /// Number of selected lines.
-    pub fn count(&self) -> u64 {
-        self.runs.iter().map(ChatLines::count).sum()
-    }
-
     /// The sequence of the last selected line, if there is one.
     pub fn last_sequence(&self) -> Option<u64> {
         let last = self.runs.last()?;
@@ -111,29 +108,36 @@ impl LineFilter {
 
     /// Selects the lines to print, at most `limit`.
     pub fn select(&self, mut chat: ChatLines, limit: Option<u64>) -> SelectedLines {
-        let (mut runs, mut is_whole) = (Vec::new(), true);
+        let mut selected = SelectedLines {
+            runs: Vec::new(),
+            count: 0,
+            is_whole: true,
+        };
         let limit = limit.unwrap_or(u64::MAX);
         if !self.has_author(&chat.username, &chat.log.author) {
-            return SelectedLines { runs, is_whole };
+            return selected;
         }
         if self.pattern.is_none() {
-            is_whole = chat.count() <= limit;
-            if !is_whole {
+            let count = chat.count();
+            selected.count = count.min(limit);
+            selected.is_whole = count <= limit;
+            if !selected.is_whole {
                 chat.truncate_lines(limit);
             }
-            runs.push(chat);
-            return SelectedLines { runs, is_whole };
+            selected.runs.push(chat);
+            return selected;
         }
         for (i, line) in (0..).zip(chat.text.split_inclusive('\n')) {
             let text = line.strip_suffix('\n').unwrap_or(line);
             if !self.is_found_in(&chat.form.with_line_ends(text)) {
                 continue;
             }
-            if runs.len() as u64 == limit {
-                is_whole = false;
+            if selected.count == limit {
+                selected.is_whole = false;
                 break;
             }
-            runs.push(ChatLines {
+            selected.count += 1;
+            selected.runs.push(ChatLines {
                 log: chat.log.clone(),
                 username: chat.username.clone(),
                 sequence: chat.sequence + i,
@@ -142,7 +146,7 @@ impl LineFilter {
                 ..chat
             });
         }
-        SelectedLines { runs, is_whole }
+        selected
     }
 
     /// Whether a notice is printed. A notice that is no chat line is printed only if all lines are,

@@ -17,8 +17,10 @@ use crate::shell::os::pipe::{PipeEnd, reopen_nonblocking};
 use crate::shell::os::thread;
 
 /// The queue is full once it contains this many bytes. A queue that is not full accepts a chunk of
-/// any size, so the last chunk may exceed this limit.
-const QUEUE_MAX_BYTES: usize = 256 * 1024;
+/// any size, so the last chunk may exceed this limit. What a pour brings while the writer thread
+/// waits for a processor should fit: else its lines are read back from the store. With half of
+/// this, a third of them was.
+const QUEUE_MAX_BYTES: usize = 512 * 1024;
 /// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
 /// A pipe takes a write of at most this size whole or not at all (pipe(7)), in bytes.

@@ -32,7 +32,7 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
         sent.extend_from_slice(&bytes);
         assert!(sent.len() < 1 << 20, "the queue has no bound");
     }
-    assert!(sent.len() >= 256 * 1024 && !output.can_accept());
+    assert!(sent.len() >= 512 * 1024 && !output.can_accept());
     assert!(output.written_lines() < count);
     let before = wakes.load(Ordering::SeqCst);
     let short = Duration::from_millis(20);

@@ -282,12 +282,13 @@ impl Frontend {
         }
         let log = chat.log.clone();
         let is_block = chat.form == LineForm::Block;
+        let is_to_us = log.target.recipient() == Some(self.own_id);
         let selected = self.filter.select(chat, limit);
-        let (lines, last, is_whole) = (
-            selected.count(),
-            selected.last_sequence(),
-            selected.is_whole,
-        );
+        let last = match is_to_us && self.marks_read() {
+            true => selected.last_sequence(),
+            false => None,
+        };
+        let (lines, is_whole) = (selected.count, selected.is_whole);
         for chat in selected.runs {
             self.print_event(EventKind::Chat { chat, cursor: None });
         }
@@ -299,11 +300,10 @@ impl Frontend {
                 self.record_printed(folder, cursor, if is_block { 0 } else { lines });
             }
         }
-        let is_to_us = log.target.recipient() == Some(self.own_id);
         if is_to_us && log.author != self.own_id {
             self.change_prompt(|prompt| prompt.unread = prompt.unread.saturating_add(lines));
         }
-        if let Some(sequence) = last.filter(|_| is_to_us && self.marks_read()) {
+        if let Some(sequence) = last {
             let mark = Command::MarkRead { log, sequence };
             let request = Request::new(None, UserCommand::Core(mark));
             self.outgoing.push_back(request);
