@@ -300,8 +300,9 @@ fn peers_that_start_at_once_waste_no_dials() {
     assert!(wasted <= 4, "{wasted} dials");
 }
 
-/// Of fifty programs that start at the same time, hardly any dials in vain, and all tell each other
-/// once who is there: after all links stand, as before that they would tell it again and again.
+/// Of fifty programs that start at the same time, hardly any dials in vain. They send few beacons,
+/// and tell each other once who is there: after all links stand, as before that they would tell it
+/// again and again.
 #[test]
 fn fifty_that_start_at_once_advertise_routes_once() {
     const PEERS: usize = 50;
@@ -320,6 +321,8 @@ fn fifty_that_start_at_once_advertise_routes_once() {
     lan.run_for(2_000);
     let in_all = bytes(&lan) / PAIRS as u64;
     assert!(in_all <= 1_600, "{in_all} bytes a pair");
+    let beacons = lan.peers.iter().map(|p| p.beacons_sent).sum::<u64>();
+    assert!(beacons <= 3 * PEERS as u64, "{beacons} beacons");
     let dials = lan.network.dial_count as usize;
     assert!(dials <= PAIRS * 105 / 100, "{dials} dials");
 }

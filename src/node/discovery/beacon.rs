@@ -11,7 +11,7 @@ use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 /// own, with the same intervals.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 /// A startup interval is at least this many milliseconds times the number of discovered peers.
-const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
+const STARTUP_INTERVAL_PER_PEER_MS: u64 = 40;
 /// Milliseconds between beacons while no peer is linked.
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds between beacons while a peer is linked.
