@@ -17,13 +17,14 @@ namespace() {
 }
 
 # lone_host NAME ADDRESS/BITS: creates a host whose eth0 leads nowhere; programs on it reach each
-# other.
+# other. The other end of its cable gets no address, or each program would hear itself and all
+# others on both ends.
 lone_host() {
     namespace "$1"
     ip link add eth0 netns "$1" type veth peer name cable netns "$1"
     ip -n "$1" addr add "$2" brd + dev eth0
     ip -n "$1" link set eth0 up
-    ip -n "$1" link set cable up
+    ip -n "$1" link set cable addrgenmode none up
 }
 
 # switch NAME: creates a bridge to connect hosts to.
