@@ -328,20 +328,20 @@ fn fifty_that_start_at_once_advertise_routes_once() {
 }
 
 /// Programs that start one after another find each other by their beacons. So nobody is introduced
-/// to them, not even before all are linked.
+/// to them, not even before all are linked. And they tell each other who is there when no more come.
 #[test]
-fn forty_that_start_one_after_another_introduce_nobody() {
+fn forty_that_start_one_after_another_tell_little() {
     const PEERS: usize = 40;
     const PAIRS: usize = PEERS * (PEERS - 1) / 2;
     let mut lan = Lan::new(2);
     let peers: Vec<PeerIndex> = (0..PEERS).map(|n| lan.add_peer(&format!("p{n}"))).collect();
     for peer in peers {
         lan.start(peer);
-        lan.run_for(10);
+        lan.run_for(30);
     }
     lan.run_for(4_000);
     let bytes = lan.peers.iter().map(|p| p.bytes_sent).sum::<u64>() / PAIRS as u64;
-    assert!(bytes <= 1_800, "{bytes} bytes a pair");
+    assert!(bytes <= 2_200, "{bytes} bytes a pair");
 }
 
 /// The most inputs but datagrams that one of `count` idle programs handles in 30 s.

@@ -47,8 +47,8 @@ pub struct Routes {
     changed_rooms: SortedSet<Room>,
     /// The members of each room to which the last route was lost.
     lost: SortedMap<(Room, PeerId), LostMember>,
-    /// Since when changed routes wait for the next update.
-    changed_since: Option<Time>,
+    /// When the first and the last change came that wait for the next update.
+    changed_at: Option<(Time, Time)>,
 }
 
 /// A member of a room to which the last route was lost, or which a neighbour awaits.
@@ -172,7 +172,8 @@ impl Routes {
     /// changed.
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
-        self.changed_since.get_or_insert(ctx.now.time);
+        let now = ctx.now.time;
+        self.changed_at.get_or_insert((now, now)).1 = now;
     }
 
     /// Removes the routes of a link in rooms that we no longer share with its peer. Returns the
@@ -430,17 +431,20 @@ impl Routes {
     }
 
     /// When to send the next update. While many peers start, each new link postpones it: then one
-    /// update tells of all of them.
+    /// update tells of all of them, also on a busy machine. The delay at most doubles.
     fn next_update(&self, ctx: &Context) -> Option<Time> {
         let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
-        self.changed_since.map(|since| since + delay_ms)
+        self.changed_at.map(|(first, last)| {
+            let settled_at = last + delay_ms / 2;
+            settled_at.clamp(first + delay_ms, first + 2 * delay_ms)
+        })
     }
 
     fn advertise_changes(&mut self, ctx: &mut Context) {
         if self.next_update(ctx).is_none_or(|at| at > ctx.now.time) {
             return;
         }
-        self.changed_since = None;
+        self.changed_at = None;
         for room in std::mem::take(&mut self.changed_rooms) {
             let current = best_routes(ctx, &room);
             let advertised = self.advertised.get_or_default(room.clone());
