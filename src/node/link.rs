@@ -1,9 +1,10 @@
 //! An established link: the peer at the other end, the encrypted channel, and the state of both.
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::base::batch::LogId;
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
@@ -67,8 +68,8 @@ pub enum HearsUs {
 pub struct Link {
     /// The peer's key, proven by the handshake, and the name that the peer claims.
     pub peer: Peer,
-    /// The peer's key, decoded once for all verifications.
-    pub verifying_key: VerifyingKey,
+    /// The peer's key, decoded by the first verification for all: many peers never say anything.
+    pub verifying_key: OnceCell<Option<VerifyingKey>>,
     /// The peer's run.
     pub run: u64,
     /// The peer's program leaves by itself soon.
@@ -130,6 +131,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether the peer signed this batch.
+    pub fn has_signed(&self, batch: &Batch) -> bool {
+        let key = self
+            .verifying_key
+            .get_or_init(|| self.peer.id.verifying_key());
+        key.as_ref().is_some_and(|key| batch.verify(key))
+    }
+
     /// Whether the peer should receive lines to this target.
     pub fn is_recipient_of(&self, target: &Target) -> bool {
         match target {

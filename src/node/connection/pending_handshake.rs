@@ -1,4 +1,5 @@
 //! One unfinished handshake and its stages.
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::output::Output;
@@ -96,7 +97,7 @@ impl PendingHandshake {
     }
 
     /// Turns the handshake into a link to the sender of this hello. Returns `None` before the keys
-    /// are proven, or if the peer's id is no valid key.
+    /// are proven.
     pub(super) fn into_link(self, stream: StreamId, hello: Hello, now: Time) -> Option<Link> {
         let (HandshakeStage::AwaitingHello { channel, .. }
         | HandshakeStage::Deferred(DeferredHandshake { channel, .. })) = self.stage
@@ -112,7 +113,7 @@ impl PendingHandshake {
                 id: hello.sender,
                 nick: Nick::new_or_placeholder(&hello.username),
             },
-            verifying_key: hello.sender.verifying_key()?,
+            verifying_key: OnceCell::new(),
             run: hello.run,
             transient: hello.passing,
             is_ephemeral: hello.ephemeral,

@@ -360,7 +360,7 @@ impl Replication {
         }
         let link = ctx.links.get(&stream);
         let is_signed = match link.filter(|link| link.peer.id == batch.log.author) {
-            Some(link) => batch.verify(&link.verifying_key),
+            Some(link) => link.has_signed(batch),
             None => self.author_keys.verify(batch),
         };
         if !is_signed {
