@@ -116,12 +116,10 @@ impl EventLoop {
             buffer.resize(READ_BUDGET_BYTES, 0);
             match self.streams.read(stream, &mut buffer) {
                 Ok(0) => {}
-                Ok(n) => {
-                    self.handle_input(Input::Bytes {
-                        stream,
-                        bytes: buffer.get(..n).unwrap_or_default(),
-                    });
-                }
+                Ok(n) => self.handle_input(Input::Bytes {
+                    stream,
+                    bytes: buffer.get(..n).unwrap_or_default(),
+                }),
                 Err(_) => self.handle_input(Input::Closed { stream }),
             }
             self.read_buffer = buffer;
