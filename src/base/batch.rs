@@ -272,8 +272,9 @@ impl Batch {
         Batch::decode(line.to_vec(), true, network).ok_or(MalformedBatch)
     }
 
-    /// Parses only the header of a stored batch. To save time, skips the signature and most bounds
-    /// checks. Returns `None` if a parsed field is malformed.
+    /// Parses only the header of a stored batch. To save time, skips the signature, most bounds
+    /// checks, and a long content, which may be damaged. Returns `None` if a parsed field is
+    /// malformed.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let json = BatchJson::new(std::str::from_utf8(line).ok()?);
         let fields = json.parse()?;

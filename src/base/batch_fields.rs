@@ -11,17 +11,17 @@ use super::republished_lines::RepublishedLines;
 use super::text::control_chars::has_control;
 use super::text::json_objects;
 
-/// Shorter contents are parsed with the other fields, in bytes.
-const APART_MIN_BYTES: usize = 512;
+/// A content from this size on, in bytes of JSON, is parsed apart from the other fields.
+const LONG_CONTENT_MIN_BYTES: usize = 512;
 
-/// The JSON of a batch, and where its content is. A long content is most of the text, and is parsed
-/// apart from the other fields: once, for its lines.
+/// The JSON of a batch. A long content is most of the text, and is left out of what is parsed for
+/// the fields: it is parsed only for its lines.
 pub(super) struct BatchJson<'a> {
     pub(super) text: &'a str,
     /// The text without the field `content`, or all of the text.
     fields: Cow<'a, str>,
-    /// What `fields` leaves out of the text. Empty: nothing.
-    apart: Range<usize>,
+    /// The field `content` with its comma, which `fields` leaves out. Empty: nothing is left out.
+    left_out: Range<usize>,
 }
 
 /// The fields of a batch as found in its JSON. The last seven are local fields, which only stored
@@ -88,8 +88,8 @@ pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 impl<'a> BatchJson<'a> {
     /// The JSON `text` of a batch.
     pub(super) fn new(text: &'a str) -> BatchJson<'a> {
-        let apart = find_long_content(text);
-        let before_and_behind = apart
+        let left_out = find_long_content(text);
+        let before_and_behind = left_out
             .as_ref()
             .and_then(|it| Some([text.get(..it.start)?, text.get(it.end..)?]));
         BatchJson {
@@ -98,7 +98,7 @@ impl<'a> BatchJson<'a> {
                 Some(parts) => Cow::Owned(parts.concat()),
                 None => Cow::Borrowed(text),
             },
-            apart: apart.unwrap_or_default(),
+            left_out: left_out.unwrap_or_default(),
         }
     }
 
@@ -106,19 +106,34 @@ impl<'a> BatchJson<'a> {
     #[inline(never)]
     pub(super) fn parse(&self) -> Option<BatchFields<'_>> {
         let mut fields: BatchFields = json_objects::parse(&self.fields)?;
-        if let Some(apart) = self.text.get(self.apart.clone())
-            && let Some(content) = apart.strip_prefix(CONTENT_FIELD)
+        if let Some(left_out) = self.text.get(self.left_out.clone())
+            && let Some(content) = left_out.strip_prefix(CONTENT_FIELD)
             && fields.content.replace(content).is_some()
         {
             return None;
         }
-        fields.block = is_block(&self.fields);
+        fields.block = self.is_block();
         Some(fields)
+    }
+
+    /// Whether the batch has one field `block`, with the value `true`, before its content. The
+    /// content is not searched, which is most of the text.
+    fn is_block(&self) -> bool {
+        let header_end = match self.left_out.is_empty() {
+            true => self.text.find(CONTENT_FIELD),
+            false => Some(self.left_out.start),
+        };
+        let header = header_end.and_then(|end| self.text.get(..end));
+        let parse = |header: &str| {
+            let field: Option<BlockField> = json_objects::parse(&format!("{header}}}"));
+            field.is_some_and(|field| field.block)
+        };
+        header.is_some_and(|header| header.contains("\"block\"") && parse(header))
     }
 
     /// Whether the text contains control characters.
     pub(super) fn has_control(&self) -> bool {
-        // A content that is set apart contains none.
+        // A content that is left out contains none.
         has_control(&self.fields)
     }
 
@@ -126,15 +141,15 @@ impl<'a> BatchJson<'a> {
     pub(super) fn offset_of(&self, value: &str) -> usize {
         let offset_in = |text: &str| (value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
         match offset_in(&self.fields) {
-            before if before < self.apart.start => before,
-            behind if behind < self.fields.len() => behind + self.apart.len(),
+            before if before < self.left_out.start => before,
+            behind if behind < self.fields.len() => behind + self.left_out.len(),
             _ => offset_in(self.text),
         }
     }
 }
 
-/// Finds a long content with its name, if the batch's own field is the first with this name, and
-/// if its lines alone can be invalid.
+/// Finds the field of a long content, from its comma on. `None`: the content is short, or more than
+/// its lines must be checked, or another field may have the same name.
 ///
 /// In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside a string: their quotes
 /// would be escaped there, or would end the string in front of what may not follow.
@@ -147,7 +162,7 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
     let is_flat = header.rfind(['{', '[']) == Some(0);
     // The lines are parsed without a search for control characters, which JSON forbids.
     let is_plain = content.trim_ascii() == content && !has_control(content);
-    (content.len() >= APART_MIN_BYTES && is_flat && is_plain).then(|| start..start + length)
+    (content.len() >= LONG_CONTENT_MIN_BYTES && is_flat && is_plain).then(|| start..start + length)
 }
 
 fn one() -> u64 {
@@ -158,22 +173,6 @@ fn one() -> u64 {
 #[derive(Deserialize)]
 struct BlockField {
     block: bool,
-}
-
-/// Whether the batch has one field `block`, with the value `true`, before its content. `fields`:
-/// the batch, perhaps without its content, which would be most of the text.
-fn is_block(fields: &str) -> bool {
-    let end = [CONTENT_FIELD, SALT_FIELD].map(|field| fields.find(field));
-    let header = end
-        .into_iter()
-        .flatten()
-        .min()
-        .and_then(|end| fields.get(..end));
-    let parse = |header: &str| {
-        let field: Option<BlockField> = json_objects::parse(&format!("{header}}}"));
-        field.is_some_and(|field| field.block)
-    };
-    header.is_some_and(|header| header.contains("\"block\"") && parse(header))
 }
 
 /// Parses a field that may be absent but must not be `null`. By default serde treats `null` as

@@ -6,9 +6,10 @@
 //! {"type":"chat",…,"content_hash":"…","signature":"…"}
 //! ```
 //!
-//! The header is everything before `,"content":` or `,"content_hash":`. The JSON parser finds these
-//! fields, so similar text inside a string is never mistaken for them. Between the header and the
-//! signature, only the fields shown above are allowed, without white space.
+//! The header is everything before `,"content":` or `,"content_hash":`. In valid JSON no string
+//! contains these bytes, as its quotes would be escaped, so similar text inside a string is never
+//! mistaken for them. Between the header and the signature, only the fields shown above are
+//! allowed, without white space.
 use std::ops::Range;
 
 use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};

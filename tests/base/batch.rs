@@ -703,6 +703,10 @@ fn only_one_true_marks_blocks() {
     ] {
         assert_eq!(form_of(other), LineForm::Text, "{other}");
     }
+    // Another field may contain what follows a content.
+    let changed = json.replace("{\"type\"", "{\"x\":{\"a\":1,\"salt\":\"0\"},\"type\"");
+    assert_ne!(changed, json);
+    assert_eq!(parse(&changed).expect("a batch").form, LineForm::Block);
     // Only what is signed counts, which stands before the content.
     let text = json_of(&Batch::sign(&alice(), &NETWORK, draft(1, &lines)));
     for field in [",\"salt\":", ",\"signature\":"] {
@@ -713,17 +717,29 @@ fn only_one_true_marks_blocks() {
     }
 }
 
-/// What becomes of a JSON text: refused, unstorable, or accepted with so many lines.
+/// What becomes of a JSON text: refused, unstorable, or accepted with so many actions.
 fn outcome(json: &str) -> Option<(bool, u64)> {
     let batch = parse(json).ok()?;
+    assert_eq!(batch.form, LineForm::Action);
     Some((batch.is_unstorable(), batch.count))
 }
 
 #[test]
 fn a_long_content_is_parsed_as_a_short_one() {
     // A short content is parsed with the other fields, a long one apart.
-    let short = json_of(&batch(&["first good day"; 2]));
-    let long = json_of(&batch(&["first good day"; 200]));
+    let action = |count: usize| {
+        let lines = lines(&vec!["first good day"; count]);
+        let form = LineForm::Action;
+        json_of(&Batch::sign(
+            &alice(),
+            &NETWORK,
+            UnsignedBatch {
+                form,
+                ..draft(1, &lines)
+            },
+        ))
+    };
+    let (short, long) = (action(2), action(200));
     let nested = r#"{"x":{"a":1,"content":["first"],"salt":"0000000000000000"},"#;
     for (from, to, expected) in [
         ("good", "good", Some(false)),
@@ -782,7 +798,7 @@ fn a_long_content_is_parsed_as_a_short_one() {
         batch.write_stored(LocalFields::default(), &mut stored);
         let stored = String::from_utf8(stored).expect("JSON");
         let read = |line: &str| Batch::parse_stored(line.trim_end().as_bytes(), &NETWORK);
-        assert!(read(&stored).is_ok());
+        assert!(is_signed(&read(&stored).expect("a batch").0));
         let second = "\"content\":[\"first\"],\"received\":";
         assert!(read(&stored.replacen("\"received\":", second, 1)).is_err());
     }

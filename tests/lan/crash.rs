@@ -8,9 +8,10 @@ use super::{messages, wait_joined, wait_same_history};
 
 const LINES: usize = 100_000;
 const USERS: [(usize, &str); 3] = [(0, "alice"), (1, "bob"), (2, "carol")];
-/// Most bytes of content that may be printed twice after a kill: those queued for stdout and
-/// those read at once, before the printed position is saved.
-const REPEATED_MAX_BYTES: usize = 256 * 1024;
+/// Most bytes of content that may be printed twice after a kill: those queued for stdout, where
+/// they take 512 KiB with time and name, and those read at once, before the printed position is
+/// saved.
+const REPEATED_MAX_BYTES: usize = 512 * 1024;
 
 /// Numbered lines of up to 66 bytes.
 fn flood() -> Vec<String> {

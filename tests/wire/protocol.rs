@@ -16,7 +16,6 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
 const UNNAMED: [&str; 42] = [
-    "APART_MIN_BYTES",
     "BLOCK",
     "BLOCK_CHARS",
     "CHECK_CHARS",
@@ -34,6 +33,7 @@ const UNNAMED: [&str; 42] = [
     "KEY_BYTES",
     "BEHIND_NAMED_MAX",
     "LACKING_NAMED_MAX",
+    "LONG_CONTENT_MIN_BYTES",
     "LAMPORTS_PER_MS",
     "MAP_BYTES",
     "NAT_PMP_VERSION",
