@@ -28,7 +28,7 @@ fn dials_in_ten_seconds(lead_to_transient: bool) -> usize {
 /// second more, and whoever only says that it is such a script gets no more than that.
 #[test]
 fn dials_are_limited_whoever_is_dialed() {
-    assert_eq!(dials_in_ten_seconds(false), 20 + 199);
+    assert_eq!(dials_in_ten_seconds(false), 40 + 199);
     let most = dials_in_ten_seconds(true);
-    assert!((2_000..=20 + 199 + 20 + 2_000).contains(&most), "{most}");
+    assert!((2_000..=40 + 199 + 20 + 2_000).contains(&most), "{most}");
 }

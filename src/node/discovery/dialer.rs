@@ -289,7 +289,7 @@ impl Dialer {
         let (address, at) = discovered.next_dial(|address| {
             is_occupied(ctx, peer, address)
                 || self.dials.is_dialing(peer, address)
-                || !is_proven && !self.dials.can_dial_unproven(address.ip())
+                || !is_proven && !self.dials.can_dial_unproven(ctx, address.ip())
         })?;
         Some((address, at.max(self.dials.next_address_at(peer))))
     }

@@ -6,10 +6,13 @@ use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::discovery::exchange::is_own_host;
 
 /// Maximum number of dials under way to unproven peers at one IP address. A host that answers no
 /// dial therefore keeps us from dialing its own peers only.
 const UNPROVEN_DIALS_PER_SOURCE_MAX: usize = 4;
+/// The same for our own host, where many programs may run.
+const UNPROVEN_DIALS_TO_OWN_HOST_MAX: usize = 16;
 /// Maximum number of dials under way to unproven peers. The remaining dials of
 /// [`Handshakes::can_accept`](crate::node::connection::handshake::Handshakes::can_accept) are kept
 /// for proven peers and static peers.
@@ -60,10 +63,14 @@ impl Dials {
     }
 
     /// Whether one more dial to an unproven peer at this IP address may start.
-    pub fn can_dial_unproven(&self, source: IpAddr) -> bool {
+    pub fn can_dial_unproven(&self, ctx: &Context, source: IpAddr) -> bool {
         let unproven = self.0.values().filter(|dial| !dial.is_proven);
         let from_source = unproven.clone().filter(|dial| dial.address.ip() == source);
-        unproven.count() < UNPROVEN_DIALS_MAX && from_source.count() < UNPROVEN_DIALS_PER_SOURCE_MAX
+        let from_source_max = match is_own_host(ctx, source) {
+            true => UNPROVEN_DIALS_TO_OWN_HOST_MAX,
+            false => UNPROVEN_DIALS_PER_SOURCE_MAX,
+        };
+        unproven.count() < UNPROVEN_DIALS_MAX && from_source.count() < from_source_max
     }
 }
 

@@ -9,6 +9,8 @@ const NEW_PEER_INTERVAL_MS: u64 = 50;
 /// Number of new peers in a burst that are dialed without delay. Dials to further peers are
 /// delayed, as there may be too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
+/// The same if our id is larger than the peer's id.
+const NEW_PEER_BURST_OF_LARGER_ID_MAX: u64 = 4;
 /// Longest random delay before we dial a new peer of a burst, in milliseconds. If our id is larger
 /// than the peer's id, this time is added to the random delay. Usually the peer then dials us
 /// first, and we need not dial.
@@ -32,15 +34,15 @@ impl NewPeerBurst {
     /// Counts a new peer. Returns the milliseconds to wait before the peer is dialed.
     pub fn add(&mut self, ctx: &mut Context, peer: &PeerId) -> u64 {
         self.0.add();
-        if self.0.level() <= NEW_PEER_BURST_MAX {
-            return 0;
+        let level = self.0.level();
+        let mut delay_ms = 0;
+        if level > NEW_PEER_BURST_MAX {
+            delay_ms += ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
         }
-        let delay_ms = ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
-        // Only one side should dial, as a second handshake is wasted. The peer with the larger id
-        // waits longer.
-        match ctx.own_id() > *peer {
-            true => delay_ms + NEW_PEER_DIAL_DELAY_MS,
-            false => delay_ms,
+        // Only one side should dial, as a second handshake is wasted.
+        if level > NEW_PEER_BURST_OF_LARGER_ID_MAX && ctx.own_id() > *peer {
+            delay_ms += NEW_PEER_DIAL_DELAY_MS;
         }
+        delay_ms
     }
 }

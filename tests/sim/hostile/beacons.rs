@@ -162,6 +162,39 @@ pub fn dials_of_a_silent_host(seed: u64) -> u64 {
     lan.node(alice).pending_handshake_count() as u64
 }
 
+/// Of several new peers, those with smaller ids are awaited for a moment: they dial us.
+#[test]
+fn the_larger_id_does_not_dial_a_burst_at_once() {
+    let mut lan = Lan::new(1);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let smaller = (0..100).filter(|n| made_up_peer(*n) < lan.id(alice));
+    let smaller: Vec<u64> = smaller.take(8).collect();
+    for n in smaller {
+        let source = silent_source(n);
+        lan.inject_datagram(alice, 1, source, &forged_beacon(made_up_peer(n), 1, 9999));
+    }
+    lan.run_for(90);
+    assert_eq!(lan.network.dial_count, 4);
+    lan.run_for(20);
+    assert_eq!(lan.network.dial_count, 8);
+}
+
+/// Dials under way to 30 programs of our own host that answer none.
+pub fn dials_of_our_own_host(seed: u64) -> u64 {
+    let mut lan = Lan::new(seed);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    for n in 0..30 {
+        let source = closed_port(n);
+        lan.external_listeners.insert(source, Vec::new());
+        let beacon = forged_beacon(made_up_peer(n), 1, source.port());
+        lan.inject_datagram(alice, 1, source, &beacon);
+    }
+    lan.run_for(400);
+    lan.node(alice).pending_handshake_count() as u64
+}
+
 /// Dials under way to 60 hosts that answer none.
 pub fn dials_of_silent_hosts(seed: u64) -> u64 {
     let (mut lan, alice) = under_beacons(seed, 60, silent_source);

@@ -280,7 +280,7 @@ const BOUNDS: &[Bound] = &[
         name: "rate of dials",
         flood: "beacons of 400 made-up peers name ports where nobody listens",
         measured: "dials in a second",
-        at_most: 41,
+        at_most: 61,
         measure: beacons::dials_in_a_second,
     },
     Bound {
@@ -289,6 +289,13 @@ const BOUNDS: &[Bound] = &[
         measured: "dials",
         at_most: 4,
         measure: beacons::dials_of_a_silent_host,
+    },
+    Bound {
+        name: "dials under way to our own host",
+        flood: "30 programs of our own host send beacons and answer no dial",
+        measured: "dials",
+        at_most: 16,
+        measure: beacons::dials_of_our_own_host,
     },
     Bound {
         name: "dials under way to strangers",
