@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll};
@@ -61,10 +60,6 @@ pub struct ResolvedSearch {
 
 /// How long a `sync` that has succeeded stays for other ones, at most, in milliseconds.
 const LINGER_MAX_MS: u64 = 2_000;
-/// A turn that sends this many bytes or more is part of a pour, and yields the processor. A program
-/// that someone has just started, and the receiver whom it waits for, would otherwise wait for the
-/// rest of our time slice.
-const YIELD_AFTER_BYTES: usize = 16 * 1024;
 
 /// The arguments of [`EventLoop::new`].
 pub struct EventLoopParts {
@@ -162,8 +157,6 @@ pub struct EventLoop {
     sync_at: Option<Time>,
     /// The deadline for which the last poll waited. Reached, it starts a turn of the core's timers.
     wakes_at: Time,
-    /// How many bytes were sent in this turn.
-    pub(super) sent_bytes: usize,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
 }
@@ -213,7 +206,6 @@ impl EventLoop {
             is_limit_error_reported: false,
             sync_at: None,
             wakes_at: now.time,
-            sent_bytes: 0,
             read_buffer: Vec::new(),
         })
     }
@@ -311,9 +303,6 @@ impl EventLoop {
             || self.frontend.has_input(can_accept, is_congested)
             || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(self.now.time, can_accept);
-        if std::mem::take(&mut self.sent_bytes) >= YIELD_AFTER_BYTES {
-            thread::yield_now();
-        }
         self.wakes_at = self.next_deadline();
         let timeout_ms = match has_work {
             true => 0,

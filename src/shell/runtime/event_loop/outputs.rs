@@ -106,7 +106,6 @@ impl EventLoop {
     }
 
     fn write(&mut self, stream: StreamId, bytes: &[u8]) {
-        self.sent_bytes += bytes.len();
         if self.streams.write(stream, bytes) == WriteOutcome::Blocked {
             self.pending_inputs.push_back(Input::Blocked { stream });
         }
