@@ -21,7 +21,6 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::{HandshakeFailure, LinkEnd, LinkEvent};
 use crate::node::connection::pending_handshake::{
     DialTarget, HANDSHAKE_TIMEOUT_MS, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
-    write_message,
 };
 use crate::node::context::Context;
 use crate::node::peer_clock::PeerClock;
@@ -336,14 +335,15 @@ impl Handshakes {
             let address = pending.target.address;
             return self.keep_existing(ctx, stream, existing, address, events);
         }
-        let is_own_key = hello.sender == ctx.own_id();
-        let is_link = !is_own_key && !matches!(conflict, Conflict::Probe(_));
-        let own = (!std::mem::replace(is_hello_sent, true))
-            .then(|| hello::own(ctx, channel.handshake_hash(), joined));
-        if let Some(own) = own.as_ref().filter(|_| !is_link) {
-            write_message(ctx, stream, channel, own);
+        if !std::mem::replace(is_hello_sent, true) {
+            let own = hello::own(ctx, channel.handshake_hash(), joined);
+            let mut bytes = Vec::new();
+            if channel.seal_message(&own, &mut bytes).is_err() {
+                return self.fail(ctx, stream, events);
+            }
+            ctx.emit(Output::Write { stream, bytes });
         }
-        if is_own_key {
+        if hello.sender == ctx.own_id() {
             return self.handle_own_key(ctx, stream, hello.run, events);
         }
         match conflict {
@@ -354,7 +354,7 @@ impl Handshakes {
                 liveness::disconnect(ctx, existing, reason, LinkEnd::Replaced, events)
             }
         }
-        self.establish(ctx, stream, hello, rest, own, events);
+        self.establish(ctx, stream, hello, rest, events);
     }
 
     /// Handles a hello with our own key. Either we dialed ourselves, or another program has our
@@ -448,20 +448,22 @@ impl Handshakes {
         if let HandshakeStage::AwaitingHello { mut channel, .. }
         | HandshakeStage::Deferred(DeferredHandshake { mut channel, .. }) = pending.stage
         {
-            write_message(ctx, stream, &mut channel, &Message::Bye { reason });
+            let mut bytes = Vec::new();
+            let sealed = channel.seal_message(&Message::Bye { reason }, &mut bytes);
+            if sealed.is_ok() {
+                ctx.emit(Output::Write { stream, bytes });
+            }
         }
         end(ctx, stream, failure, events);
     }
 
-    /// Turns a finished handshake into a link. `frames` were received after the hello. `own`: our
-    /// hello, if it is not sent yet. It goes out with all else that the turn sends.
+    /// Turns a finished handshake into a link. `frames` were received after the hello.
     fn establish(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
         hello: Hello,
         frames: Vec<Frame>,
-        own: Option<Message>,
         events: &mut Vec<LinkEvent>,
     ) {
         let Some(pending) = self.pending.remove(&stream) else {
@@ -482,9 +484,6 @@ impl Handshakes {
         ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
         ctx.last_peer_event = ctx.now.time;
-        if let Some(own) = own {
-            ctx.send(stream, &own);
-        }
         liveness::link_up(ctx, stream);
         events.push(LinkEvent::Up(stream));
         liveness::push_frames(stream, frames, events);
@@ -517,7 +516,7 @@ impl Handshakes {
             && !ctx.stream_by_peer.contains_key(&peer)
             && !ctx.acquaintances.is_banned(&peer)
         {
-            self.establish(ctx, stream, hello, frames, None, events);
+            self.establish(ctx, stream, hello, frames, events);
         }
     }
 

@@ -2,7 +2,6 @@
 use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::output::Output;
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
@@ -11,12 +10,11 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
-use crate::node::context::Context;
 use crate::node::link::{HearsUs, Link};
 use crate::node::profile_state::LinkProfile;
 use crate::node::standing::source_of;
 use crate::wire::channel::Channel;
-use crate::wire::message::{Hello, Message};
+use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
@@ -141,18 +139,5 @@ impl PendingHandshake {
             channel,
             send_buffer: Vec::new(),
         })
-    }
-}
-
-/// Encrypts and writes a message on a stream that is no link.
-pub fn write_message(
-    ctx: &mut Context,
-    stream: StreamId,
-    channel: &mut Channel,
-    message: &Message,
-) {
-    let mut bytes = Vec::new();
-    if channel.seal_message(message, &mut bytes).is_ok() {
-        ctx.emit(Output::Write { stream, bytes });
     }
 }
