@@ -169,6 +169,46 @@ fn alice_and_neighbour(seed: u64) -> (Lan, PeerIndex, ScriptedPeer) {
     (lan, alice, bob)
 }
 
+/// Alice, her neighbours bob and mallory, and a member behind mallory, whose route bob has.
+fn alice_bob_and_mallory() -> (Lan, PeerIndex, [ScriptedPeer; 2], PeerId) {
+    let (mut lan, alice, mut bob) = alice_and_neighbour(31);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 2);
+    let dave = distant_members(1)[0];
+    advertise(&mut lan, &mut mallory, &[(dave, Some(1))]);
+    lan.run_for(1_000);
+    let received = received_routes(&mut lan, &mut bob);
+    assert!(received.contains(&(dave, Some(1))));
+    (lan, alice, [bob, mallory], dave)
+}
+
+/// Only new links postpone an update: else a neighbour that changes its word every 50 ms would
+/// double the time in which losses are told, and a hold-down would end before.
+#[test]
+fn what_a_neighbour_says_postpones_no_update() {
+    let (mut lan, _, [mut bob, mut mallory], dave) = alice_bob_and_mallory();
+    advertise(&mut lan, &mut mallory, &[(dave, None)]);
+    let eve = distant_members(2)[1];
+    for run in [Some(1), None, Some(1), None, Some(1)] {
+        advertise(&mut lan, &mut mallory, &[(eve, run)]);
+        lan.run_for(50);
+    }
+    let received = received_routes(&mut lan, &mut bob);
+    assert!(received.contains(&(dave, None)), "{received:?}");
+}
+
+/// New links postpone an update until it is twice as late.
+#[test]
+fn new_links_postpone_an_update_only_for_so_long() {
+    let (mut lan, alice, [mut bob, mut mallory], dave) = alice_bob_and_mallory();
+    advertise(&mut lan, &mut mallory, &[(dave, None)]);
+    for n in 0..20 {
+        ScriptedPeer::connect(&mut lan, alice, 10 + n);
+        lan.run_for(50);
+    }
+    let received = received_routes(&mut lan, &mut bob);
+    assert!(received.contains(&(dave, None)), "{received:?}");
+}
+
 /// A new neighbour gets a few new routes at once. If there are many, many programs are starting,
 /// and all get them with the next update.
 #[test]

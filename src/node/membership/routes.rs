@@ -112,6 +112,9 @@ impl Routes {
     /// update sends those on all links. Includes the awaited members.
     pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
         self.schedule_update(ctx, room);
+        if let Some((_, last_link)) = &mut self.changed_at {
+            *last_link = ctx.now.time;
+        }
         let Some(link) = ctx.links.get(&stream) else {
             return;
         };
@@ -173,7 +176,7 @@ impl Routes {
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
         let now = ctx.now.time;
-        self.changed_at.get_or_insert((now, now)).1 = now;
+        self.changed_at.get_or_insert((now, now));
     }
 
     /// Removes the routes of a link in rooms that we no longer share with its peer. Returns the
@@ -431,11 +434,12 @@ impl Routes {
     }
 
     /// When to send the next update. While many peers start, each new link postpones it: then one
-    /// update tells of all of them, also on a busy machine. The delay at most doubles.
+    /// update tells of all of them, also on a busy machine. The delay at most doubles. What peers
+    /// say postpones nothing.
     fn next_update(&self, ctx: &Context) -> Option<Time> {
         let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
-        self.changed_at.map(|(first, last)| {
-            let settled_at = last + delay_ms / 2;
+        self.changed_at.map(|(first, last_link)| {
+            let settled_at = last_link + delay_ms / 2;
             settled_at.clamp(first + delay_ms, first + 2 * delay_ms)
         })
     }
