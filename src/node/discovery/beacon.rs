@@ -10,7 +10,8 @@ use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 /// Milliseconds between our first beacons. An interface that appears later has first beacons of its
 /// own, with the same intervals.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
-/// A startup interval is at least this many milliseconds times the number of discovered peers.
+/// A startup interval but the first is at least this many milliseconds times the number of
+/// discovered peers. The first beacon may be lost, whoever is there.
 const STARTUP_INTERVAL_PER_PEER_MS: u64 = 40;
 /// Milliseconds between beacons while no peer is linked.
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
@@ -227,6 +228,9 @@ fn unlinked_interval_ms(ctx: &Context) -> u64 {
 /// Milliseconds from the beacon of this startup step to the next one.
 fn startup_interval_ms(ctx: &Context, step: usize, discovered_peers: usize) -> u64 {
     let interval = STARTUP_INTERVALS_MS.get(step).copied().unwrap_or_default();
-    let interval = interval.min(longest_interval_ms(ctx));
-    interval.max(STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64)
+    let in_crowd = match step {
+        0 => 0,
+        _ => STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64,
+    };
+    interval.max(in_crowd).min(longest_interval_ms(ctx))
 }
