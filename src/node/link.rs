@@ -78,7 +78,7 @@ pub struct Link {
     pub is_ephemeral: bool,
     /// The peer understands
     /// [`Message::MembersDigest`](crate::wire::message::Message::MembersDigest).
-    pub understands_digests: bool,
+    pub understands_members_digests: bool,
     /// Why the peer's user is away. `None`: it is not, as far as the peer has said.
     pub away: Option<AwayText>,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
@@ -113,9 +113,11 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// The rooms of which a digest of our linked members was sent, and the peer has not requested
-    /// these members.
-    pub digests_sent: SortedSet<Room>,
+    /// The rooms of which the peer may request our linked members: we have sent their digest since
+    /// its last request.
+    pub members_digests_sent: SortedSet<Room>,
+    /// When we requested the peer's linked members of a room. The next `members` answers.
+    pub members_requested: SortedMap<Room, Time>,
     /// The clocks of authors that were sent on the link.
     pub clocks_sent: SentClocks,
     /// Peers that were linked before this time have been introduced on the link.

@@ -274,7 +274,7 @@ impl Node {
             }
             Message::Members(members) => self.handle_members(stream, &peer, members),
             Message::MembersDigest { target, digest } => {
-                if let Some(members) = linked_members::resolve(ctx, stream, target, &digest) {
+                if let Some(members) = linked_members::expand_digest(ctx, stream, target, &digest) {
                     self.handle_members(stream, &peer, members);
                 }
             }

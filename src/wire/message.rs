@@ -50,7 +50,7 @@ pub enum Message {
     MembersDigest {
         /// The room `#name`.
         target: String,
-        /// The [`members_digest`] of the sender and of the members that it is linked with.
+        /// The [`members_digest`] of the sender, and of the members that it is linked with.
         digest: String,
     },
     /// Requests the members for which a digest stands.
@@ -230,7 +230,7 @@ pub struct Hello {
     pub ephemeral: bool,
     /// Does the sender understand [`Message::MembersDigest`]?
     #[serde(default, skip_serializing_if = "is_false")]
-    pub digests: bool,
+    pub members_digests: bool,
 }
 
 /// Lists the lines that the sender stores, in several logs to one target.
@@ -527,10 +527,14 @@ pub fn heads_digest<'a>(ranges: impl Iterator<Item = &'a LogRange>) -> String {
     short_text(&Hash::of(&[domain::HEADS, &heads]))
 }
 
-/// The digest of these members, in their order: see [`Message::MembersDigest`]. Each item is a key,
-/// a run and a name.
-pub fn members_digest<'a>(members: impl Iterator<Item = (&'a PeerId, u64, &'a str)>) -> String {
-    let mut entries = Vec::new();
+/// The digest that `sender` sends of these members, in their order: see [`Message::MembersDigest`].
+/// Each item is a key, a run and a name. Nobody else can send it: whoever echoes our own digest
+/// shows no knowledge of the members.
+pub fn members_digest<'a>(
+    sender: &PeerId,
+    members: impl Iterator<Item = (&'a PeerId, u64, &'a str)>,
+) -> String {
+    let mut entries = sender.0.to_vec();
     for (peer, run, username) in members {
         entries.extend_from_slice(&peer.0);
         entries.extend_from_slice(&run.to_be_bytes());

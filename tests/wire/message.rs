@@ -45,7 +45,7 @@ fn hello_and_clock() -> [Message; 2] {
         port: 9999,
         passing: false,
         ephemeral: false,
-        digests: false,
+        members_digests: false,
     };
     let clock = Message::Clock {
         peer,

@@ -131,7 +131,7 @@ fn hello() {
             port: vector.number("port"),
             passing: vector.flag("passing"),
             ephemeral: vector.flag("ephemeral"),
-            digests: vector.flag("digests"),
+            members_digests: vector.flag("members_digests"),
         };
         assert_message(&vector, "json", Message::Hello(hello));
     }
@@ -250,7 +250,12 @@ fn members_digest_and_request() {
     let target = vector.text("target").to_owned();
     let members: Vec<(PeerId, u64, &str)> =
         vector.texts("member").into_iter().map(member).collect();
-    let digest = members_digest(members.iter().map(|(peer, run, name)| (peer, *run, *name)));
+    let sender = vector.text("sender").parse().expect("an id");
+    let members = members.iter();
+    let digest = members_digest(
+        &sender,
+        members.map(|(peer, run, name)| (peer, *run, *name)),
+    );
     let request = Message::MembersRequest {
         target: target.clone(),
     };

@@ -20,7 +20,7 @@ pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message
         port: ctx.port,
         passing: ctx.transient,
         ephemeral: ctx.is_ephemeral,
-        digests: true,
+        members_digests: true,
     })
 }
 

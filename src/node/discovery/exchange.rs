@@ -14,8 +14,8 @@ use crate::node::topology::Rings;
 use crate::wire::code::{ConnectionCode, is_dialable, is_routable};
 use crate::wire::message::{INTRODUCTIONS_PER_MESSAGE_MAX, Message};
 
-/// Milliseconds from a new link to the introductions that it causes. By then, peers that find each
-/// other by beacons are linked, and their `members` say so.
+/// Milliseconds from the first link that is not introduced yet to the introductions. By then, peers
+/// that find each other by beacons are linked, and their `members` say so.
 const INTRODUCTION_DELAY_MS: u64 = 1_000;
 /// Milliseconds that each link adds to this delay. With many links, `members` are sent later.
 const INTRODUCTION_DELAY_PER_LINK_MS: u64 = 40;

@@ -1,5 +1,5 @@
 //! The digest that stands for the routes to all linked members. In a full mesh all members have the
-//! same links, and each would list them to each other one.
+//! same links, so that each would list all members to all others.
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -8,6 +8,9 @@ use crate::wire::message::{Member, Members, Message, members_digest};
 
 /// Minimum number of new routes to linked members for which a digest is sent in their place.
 const DIGESTED_ROUTES_MIN: usize = 8;
+/// Least milliseconds between two requests for the members of a room on one link, unless the first
+/// one is answered. There is no answer if there are no members to tell of.
+const MEMBERS_REQUEST_INTERVAL_MS: u64 = 1_000;
 
 /// Ourselves and the members of a room that we are linked with, in the order of their keys. Leaves
 /// out transient peers.
@@ -22,34 +25,37 @@ fn linked_members(ctx: &Context, room: &Room) -> Vec<(PeerId, u64, Nick)> {
     members
 }
 
-fn digest(members: &[(PeerId, u64, Nick)]) -> String {
+fn digest(sender: &PeerId, members: &[(PeerId, u64, Nick)]) -> String {
     let members = members.iter();
-    members_digest(members.map(|(peer, run, nick)| (peer, *run, nick.as_str())))
+    members_digest(
+        sender,
+        members.map(|(peer, run, nick)| (peer, *run, nick.as_str())),
+    )
 }
 
 /// Whether this route leads to a member that its sender is linked with.
-pub fn is_linked(member: &Member) -> bool {
+pub fn is_direct(member: &Member) -> bool {
     member.hops == 1
 }
 
 /// The links of a room on which a digest may stand for these routes. None in a partial mesh, where
 /// each member has other links.
 pub fn digest_links(ctx: &Context, room: &Room, routes: &[Member]) -> Vec<StreamId> {
-    let linked_count = routes.iter().filter(|route| is_linked(route)).count();
+    let linked_count = routes.iter().filter(|route| is_direct(route)).count();
     if linked_count < DIGESTED_ROUTES_MIN || ctx.topology.is_partial_mesh() {
         return Vec::new();
     }
     let links = ctx.links_in_room(room);
-    let links = links.filter(|(_, link)| link.understands_digests && !link.transient);
+    let links = links.filter(|(_, link)| link.understands_members_digests && !link.transient);
     links.map(|(stream, _)| stream).collect()
 }
 
 /// Sends the digest of our linked members on these links.
 pub fn send_digest(ctx: &mut Context, streams: &[StreamId], room: &Room) {
-    let digest = digest(&linked_members(ctx, room));
+    let digest = digest(&ctx.own_id(), &linked_members(ctx, room));
     for stream in streams {
         if let Some(link) = ctx.links.get_mut(stream) {
-            link.digests_sent.insert(room.clone());
+            link.members_digests_sent.insert(room.clone());
         }
     }
     let target = room.to_string();
@@ -57,18 +63,27 @@ pub fn send_digest(ctx: &mut Context, streams: &[StreamId], room: &Room) {
 }
 
 /// The routes for which the digest of a neighbour stands. If it does not stand for our own linked
-/// members, requests the routes.
-pub fn resolve(
+/// members, requests the routes, unless a request is open: its answer is newer than this digest.
+pub fn expand_digest(
     ctx: &mut Context,
     stream: StreamId,
     target: String,
-    theirs: &str,
+    received: &str,
 ) -> Option<Members> {
     let room = Room::parse_canonical(&target)?;
+    let now = ctx.now.time;
     let link = ctx.links.get(&stream);
-    link.filter(|link| link.shared_rooms.contains(&room))?;
+    let link = link.filter(|link| link.shared_rooms.contains(&room))?;
+    let requested = link.members_requested.get(&room);
+    if requested.is_some_and(|at| now < *at + MEMBERS_REQUEST_INTERVAL_MS) {
+        return None;
+    }
+    let sender = link.peer.id;
     let members = linked_members(ctx, &room);
-    if digest(&members) != theirs {
+    if digest(&sender, &members) != received {
+        if let Some(link) = ctx.links.get_mut(&stream) {
+            link.members_requested.insert(room, now);
+        }
         ctx.send(stream, &Message::MembersRequest { target });
         return None;
     }

@@ -197,7 +197,10 @@ impl Routes {
         let removed = removed.flat_map(|(_, routes)| routes.keys());
         let removed: SortedSet<PeerId> = removed.copied().collect();
         link.routes.retain(|room, _| !rooms.contains(room));
-        link.digests_sent.retain(|room| !rooms.contains(room));
+        link.members_digests_sent
+            .retain(|room| !rooms.contains(room));
+        link.members_requested
+            .retain(|room, _| !rooms.contains(room));
         for peer in &removed {
             self.record_loss(ctx, peer, Loss::Relay);
         }
@@ -211,10 +214,10 @@ impl Routes {
         let Some((room, link)) = room.zip(ctx.links.get_mut(&stream)) else {
             return;
         };
-        if link.digests_sent.remove(&room) {
+        if link.members_digests_sent.remove(&room) {
             let advertised = self.advertised.get(&room).into_iter();
             let advertised = advertised.flat_map(SortedMap::values);
-            let linked = advertised.filter(|it| linked_members::is_linked(it));
+            let linked = advertised.filter(|it| linked_members::is_direct(it));
             let linked: Vec<Member> = linked.cloned().collect();
             send_update(ctx, &[stream], &room, &linked, &[]);
         }
@@ -248,6 +251,7 @@ impl Routes {
         else {
             return changed;
         };
+        link.members_requested.remove(&room);
         let neighbour = link.peer.id;
         let now = ctx.now.time;
         let route_count: usize = link.routes.values().map(SortedMap::len).sum();
@@ -555,7 +559,7 @@ fn send_changes(ctx: &mut Context, room: &Room, here: &[Member], gone: &[PeerId]
     send_update(ctx, &others.collect::<Vec<_>>(), room, here, gone);
     if !digest_links.is_empty() {
         linked_members::send_digest(ctx, &digest_links, room);
-        let rest = here.iter().filter(|it| !linked_members::is_linked(it));
+        let rest = here.iter().filter(|it| !linked_members::is_direct(it));
         let rest: Vec<Member> = rest.cloned().collect();
         send_update(ctx, &digest_links, room, &rest, gone);
     }

@@ -132,7 +132,7 @@ impl ScriptedPeer {
             port: 9999,
             passing: false,
             ephemeral: false,
-            digests: false,
+            members_digests: false,
         })
     }
 
