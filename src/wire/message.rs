@@ -528,18 +528,14 @@ pub fn heads_digest<'a>(ranges: impl Iterator<Item = &'a LogRange>) -> String {
 }
 
 /// The digest that `sender` sends of these members, in their order: see [`Message::MembersDigest`].
-/// Each item is a key, a run and a name. Nobody else can send it: whoever echoes our own digest
-/// shows no knowledge of the members.
-pub fn members_digest<'a>(
-    sender: &PeerId,
-    members: impl Iterator<Item = (&'a PeerId, u64, &'a str)>,
-) -> String {
+/// Nobody else can send it: whoever echoes our own digest shows no knowledge of the members.
+pub fn members_digest(sender: &PeerId, members: &[Member]) -> String {
     let mut entries = sender.0.to_vec();
-    for (peer, run, username) in members {
-        entries.extend_from_slice(&peer.0);
-        entries.extend_from_slice(&run.to_be_bytes());
-        entries.extend_from_slice(&(username.len() as u32).to_be_bytes());
-        entries.extend_from_slice(username.as_bytes());
+    for member in members {
+        entries.extend_from_slice(&member.peer.0);
+        entries.extend_from_slice(&member.run.to_be_bytes());
+        entries.extend_from_slice(&(member.username.len() as u32).to_be_bytes());
+        entries.extend_from_slice(member.username.as_bytes());
     }
     short_text(&Hash::of(&[domain::MEMBERS, &entries]))
 }

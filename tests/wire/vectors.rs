@@ -2,7 +2,7 @@
 //! `tests/vectors`.
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::identity::{Hash, PeerId};
+use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{Nick, Room, Target};
 #[cfg(feature = "profile")]
 use p2pchat::base::presence::profile::{Avatar, Profile};
@@ -248,14 +248,9 @@ fn members() {
 fn members_digest_and_request() {
     let vector = vector("members_digest.txt");
     let target = vector.text("target").to_owned();
-    let members: Vec<(PeerId, u64, &str)> =
-        vector.texts("member").into_iter().map(member).collect();
+    let members: Vec<Member> = vector.texts("member").into_iter().map(member).collect();
     let sender = vector.text("sender").parse().expect("an id");
-    let members = members.iter();
-    let digest = members_digest(
-        &sender,
-        members.map(|(peer, run, name)| (peer, *run, *name)),
-    );
+    let digest = members_digest(&sender, &members);
     let request = Message::MembersRequest {
         target: target.clone(),
     };
@@ -264,12 +259,18 @@ fn members_digest_and_request() {
 }
 
 /// A member as its key, its run and its name.
-fn member(text: &str) -> (PeerId, u64, &str) {
+fn member(text: &str) -> Member {
     let [peer, run, name] = text.split(' ').collect::<Vec<_>>()[..] else {
         panic!("three words");
     };
-    let run = u64::from_str_radix(run, 16).expect("hex");
-    (peer.parse().expect("an id"), run, name)
+    Member {
+        peer: peer.parse().expect("an id"),
+        username: name.to_owned(),
+        run: u64::from_str_radix(run, 16).expect("hex"),
+        hops: 1,
+        via: None,
+        await_ms: None,
+    }
 }
 
 #[test]

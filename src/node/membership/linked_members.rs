@@ -12,25 +12,32 @@ const DIGESTED_ROUTES_MIN: usize = 8;
 /// one is answered. There is no answer if there are no members to tell of.
 const MEMBERS_REQUEST_INTERVAL_MS: u64 = 1_000;
 
-/// Ourselves and the members of a room that we are linked with, in the order of their keys. Leaves
-/// out transient peers.
-fn linked_members(ctx: &Context, room: &Room) -> Vec<(PeerId, u64, Nick)> {
-    let links = ctx.links_in_room(room).map(|(_, link)| link);
-    let links = links.filter(|link| !link.transient);
-    let linked = links.map(|link| (link.peer.id, link.run, link.peer.nick.clone()));
-    let own = (ctx.own_id(), ctx.run, ctx.nick.clone());
-    let own = Some(own).filter(|_| !ctx.transient);
-    let mut members: Vec<(PeerId, u64, Nick)> = linked.chain(own).collect();
-    members.sort_unstable_by_key(|(peer, _, _)| *peer);
+/// Routes to ourselves and to the members of a room that we are linked with, in the order of their
+/// keys. Leaves out transient peers.
+fn linked_members(ctx: &Context, room: &Room) -> Vec<Member> {
+    let member = |peer: PeerId, run: u64, nick: &Nick| Member {
+        peer,
+        username: nick.to_string(),
+        run,
+        hops: 1,
+        via: None,
+        await_ms: None,
+    };
+    let mut members = Vec::new();
+    for (peer, stream) in &ctx.stream_by_peer {
+        if let Some(link) = ctx.links.get(stream)
+            && link.shared_rooms.contains(room)
+            && !link.transient
+        {
+            members.push(member(*peer, link.run, &link.peer.nick));
+        }
+    }
+    if !ctx.transient {
+        let own_id = ctx.own_id();
+        let at = members.partition_point(|it| it.peer < own_id);
+        members.insert(at, member(own_id, ctx.run, &ctx.nick));
+    }
     members
-}
-
-fn digest(sender: &PeerId, members: &[(PeerId, u64, Nick)]) -> String {
-    let members = members.iter();
-    members_digest(
-        sender,
-        members.map(|(peer, run, nick)| (peer, *run, nick.as_str())),
-    )
 }
 
 /// Whether this route leads to a member that its sender is linked with.
@@ -52,7 +59,7 @@ pub fn digest_links(ctx: &Context, room: &Room, routes: &[Member]) -> Vec<Stream
 
 /// Sends the digest of our linked members on these links.
 pub fn send_digest(ctx: &mut Context, streams: &[StreamId], room: &Room) {
-    let digest = digest(&ctx.own_id(), &linked_members(ctx, room));
+    let digest = members_digest(&ctx.own_id(), &linked_members(ctx, room));
     for stream in streams {
         if let Some(link) = ctx.links.get_mut(stream) {
             link.members_digests_sent.insert(room.clone());
@@ -79,25 +86,17 @@ pub fn expand_digest(
         return None;
     }
     let sender = link.peer.id;
-    let members = linked_members(ctx, &room);
-    if digest(&sender, &members) != received {
+    let here = linked_members(ctx, &room);
+    if members_digest(&sender, &here) != received {
         if let Some(link) = ctx.links.get_mut(&stream) {
             link.members_requested.insert(room, now);
         }
         ctx.send(stream, &Message::MembersRequest { target });
         return None;
     }
-    let here = members.into_iter().map(|(peer, run, nick)| Member {
-        peer,
-        username: nick.to_string(),
-        run,
-        hops: 1,
-        via: None,
-        await_ms: None,
-    });
     Some(Members {
         target,
-        here: here.collect(),
+        here,
         gone: Vec::new(),
     })
 }
