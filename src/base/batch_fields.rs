@@ -159,7 +159,10 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
     let length = memmem::find(rest.as_bytes(), SALT_FIELD.as_bytes())?;
     let content = rest.get(CONTENT_FIELD.len()..length)?;
     // Another array or object could contain the field.
-    let is_flat = header.rfind(['{', '[']) == Some(0);
+    let is_flat = !header
+        .bytes()
+        .skip(1)
+        .any(|byte| matches!(byte, b'{' | b'['));
     // The lines are parsed without a search for control characters, which JSON forbids.
     let is_plain = content.trim_ascii() == content && !has_control(content);
     (content.len() >= LONG_CONTENT_MIN_BYTES && is_flat && is_plain).then(|| start..start + length)
