@@ -11,8 +11,9 @@ use super::republished_lines::RepublishedLines;
 use super::text::control_chars::has_control;
 use super::text::json_objects;
 
-/// A content from this size on, in bytes of JSON, is parsed apart from the other fields.
-const LONG_CONTENT_MIN_BYTES: usize = 512;
+/// The content of a batch from this size on, in bytes of JSON, is parsed apart from the other
+/// fields. To find the content of a typed line takes longer than to parse it.
+const LONG_BATCH_MIN_BYTES: usize = 1024;
 
 /// The JSON of a batch. A long content is most of the text, and is left out of what is parsed for
 /// the fields: it is parsed only for its lines.
@@ -148,12 +149,15 @@ impl<'a> BatchJson<'a> {
     }
 }
 
-/// Finds the field of a long content, from its comma on. `None`: the content is short, or more than
+/// Finds the field of a long content, from its comma on. `None`: the batch is short, or more than
 /// its lines must be checked, or another field may have the same name.
 ///
 /// In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside a string: their quotes
 /// would be escaped there, or would end the string in front of what may not follow.
 fn find_long_content(text: &str) -> Option<Range<usize>> {
+    if text.len() < LONG_BATCH_MIN_BYTES {
+        return None;
+    }
     let start = memmem::find(text.as_bytes(), CONTENT_FIELD.as_bytes())?;
     let (header, rest) = text.split_at_checked(start)?;
     let length = memmem::find(rest.as_bytes(), SALT_FIELD.as_bytes())?;
@@ -165,7 +169,7 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
         .any(|byte| matches!(byte, b'{' | b'['));
     // The lines are parsed without a search for control characters, which JSON forbids.
     let is_plain = content.trim_ascii() == content && !has_control(content);
-    (content.len() >= LONG_CONTENT_MIN_BYTES && is_flat && is_plain).then(|| start..start + length)
+    (is_flat && is_plain).then(|| start..start + length)
 }
 
 fn one() -> u64 {
