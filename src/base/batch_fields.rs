@@ -149,8 +149,8 @@ impl<'a> BatchJson<'a> {
     }
 }
 
-/// Finds the field of a long content, from its comma on. `None`: the batch is short, or more than
-/// its lines must be checked, or another field may have the same name.
+/// Finds the field of the content in a long batch, from its comma on. `None`: the batch is short,
+/// or another field may have the same name, or the content must be parsed as any other JSON.
 ///
 /// In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside a string: their quotes
 /// would be escaped there, or would end the string in front of what may not follow.

@@ -69,6 +69,7 @@ pub struct Link {
     /// The peer's key, proven by the handshake, and the name that the peer claims.
     pub peer: Peer,
     /// The peer's key, decoded by the first verification for all: many peers never say anything.
+    /// It can be decoded, as the handshake has done so.
     pub verifying_key: OnceCell<Option<VerifyingKey>>,
     /// The peer's run.
     pub run: u64,
