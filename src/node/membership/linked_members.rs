@@ -9,7 +9,7 @@ use crate::wire::message::{Member, Members, Message, members_digest};
 /// Minimum number of new routes to linked members for which a digest is sent in their place.
 const DIGESTED_ROUTES_MIN: usize = 8;
 /// Least milliseconds between two requests for the members of a room on one link, unless the first
-/// one is answered. There is no answer if there are no members to tell of.
+/// one is answered. Whoever understands requests answers: its list contains at least ourselves.
 const MEMBERS_REQUEST_INTERVAL_MS: u64 = 1_000;
 
 /// Routes to ourselves and to the members of a room that we are linked with, in the order of their
