@@ -154,6 +154,26 @@ fn a_frozen_process_is_gone_within_30_s() {
     }
 }
 
+/// So is a process that stops just after it was linked, before it has answered the first ping of
+/// one of two neighbours.
+#[test]
+fn a_process_that_freezes_at_once_is_gone_within_30_s() {
+    for seed in 0..40 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start_all([alice, bob, carol]);
+        for neighbour in [alice, bob] {
+            lan.run_until_linked(neighbour, carol, 2_000);
+        }
+        lan.run_for(seed / 4);
+        lan.freeze(carol);
+        lan.run_until("carol is gone", 30_000, |lan| {
+            let mut neighbours = [alice, bob].into_iter();
+            neighbours.all(|it| lan.peers[it].left_count(lan.id(carol)) == 1)
+        });
+    }
+}
+
 /// A clean restart shows one leave and one join, and the link is back within 1 s.
 #[test]
 fn a_restarted_program_is_back_within_a_second() {

@@ -18,7 +18,7 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// A pinged link is closed after this many milliseconds without activity. A frozen peer must be
+/// An idle link is closed this many milliseconds after it was due for a ping. A frozen peer must be
 /// shown as gone within 30 s. Together with [`PING_AFTER_IDLE_MS`], this time must therefore stay
 /// below 30 s.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
@@ -46,8 +46,8 @@ pub enum LinkEnd {
     Left,
     /// The path or the peer's program has failed, or one side broke the protocol.
     Lost,
-    /// The link failed before the first ping was answered. It may have been none for the peer: on a
-    /// busy machine, a handshake that we have finished times out there.
+    /// The stream failed before the first ping was answered. The link may have been none for the
+    /// peer: on a busy machine, a handshake that we have finished times out there.
     Unconfirmed,
 }
 
@@ -175,7 +175,12 @@ pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEv
 
 /// Removes the link of a stream that the other side or the network closed.
 pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
-    remove_link(ctx, stream, LinkEnd::Lost, events);
+    let rtt_ms = ctx.links.get(&stream).and_then(|link| link.rtt_ms);
+    let end = match rtt_ms {
+        Some(_) => LinkEnd::Lost,
+        None => LinkEnd::Unconfirmed,
+    };
+    remove_link(ctx, stream, end, events);
 }
 
 /// Handles a `bye` of the peer. Closes the link, unless the `bye` reports another program with our
@@ -250,10 +255,6 @@ fn remove_link(ctx: &mut Context, stream: StreamId, end: LinkEnd, events: &mut V
         return;
     };
     ctx.stream_by_peer.remove(&link.peer.id);
-    let end = match end {
-        LinkEnd::Lost if link.rtt_ms.is_none() => LinkEnd::Unconfirmed,
-        end => end,
-    };
     events.push(LinkEvent::Down(ClosedLink {
         stream,
         peer: link.peer.id,
@@ -354,12 +355,13 @@ fn deadline(timing: &Timing, stream: StreamId, link: &Link) -> (Timer, Time) {
         false => scale(timing, PING_AFTER_IDLE_MS),
     };
     let pong_timeout_ms = scale(timing, PONG_TIMEOUT_MS);
+    let ping_at = link.last_activity + ping_after_ms;
     match &link.pending_ping {
-        Some(ping) => (
-            Timer::Pong,
-            ping.sent_at.max(link.last_activity) + pong_timeout_ms,
-        ),
-        None => (Timer::Ping, link.last_activity + ping_after_ms),
+        // The first ping of a link is sent before the link is idle. It must not end sooner for that
+        // than the links of the other neighbours: who has lost a peer earlier believes them that it
+        // is here, and must then wait in case it comes back.
+        Some(ping) => (Timer::Pong, ping.sent_at.max(ping_at) + pong_timeout_ms),
+        None => (Timer::Ping, ping_at),
     }
 }
 
