@@ -550,7 +550,7 @@ impl Replication {
         for publication in waiting {
             self.publish(ctx, logs, publication);
         }
-        self.resume_requests(logs);
+        self.resume_requests(ctx, logs);
         self.gaps.resume();
         fork_repair::resume_all(ctx, logs);
     }

@@ -538,11 +538,13 @@ impl Replication {
         }
     }
 
-    /// Queues the postponed requests. To be called when the store has recovered.
-    pub(super) fn resume_requests(&mut self, logs: &Logs) {
+    /// Queues the postponed requests. To be called when the store has recovered. While it failed,
+    /// no source could bring a batch, so none has stalled.
+    pub(super) fn resume_requests(&mut self, ctx: &Context, logs: &Logs) {
         for key in self.progress.unsent_requests() {
             if let Some(request) = self.progress.request_mut(key.stream, &key.log) {
                 request.is_sent = true;
+                request.progress_at = ctx.now.time;
                 request.from = request.from.max(logs.high(&key.log) + 1);
                 let range = WantRange::From(request.from);
                 self.queued_wants.push((key, range));

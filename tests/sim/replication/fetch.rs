@@ -282,6 +282,28 @@ fn a_source_without_lines_sends_later_ones() {
     assert_eq!(requests(&mut lan, &mut source), [0]);
 }
 
+/// An author whose lines were not requested while the store failed has not stalled: once the store
+/// works, they come from the author, although a neighbour offers them too.
+#[test]
+fn an_author_is_not_blamed_for_a_failed_store() {
+    let mut lan = Lan::new(9);
+    let ann = lan.add_peer("ann");
+    lan.start(ann);
+    lan.peers[ann].disk.full = true;
+    lan.say(ann, "shows that the store fails");
+    let mut author = ScriptedPeer::connect(&mut lan, ann, 5);
+    let batches = [author.batch(1, None, "line")];
+    offer(&mut lan, &mut author, &batches, 1);
+    let mut neighbour = ScriptedPeer::connect(&mut lan, ann, 6);
+    offer(&mut lan, &mut neighbour, &batches, 1);
+    lan.run_for(3_000);
+    assert!(requests(&mut lan, &mut author).is_empty());
+    lan.peers[ann].disk.full = false;
+    lan.run_for(1_100);
+    assert_eq!(requests(&mut lan, &mut author), [1]);
+    assert!(requests(&mut lan, &mut neighbour).is_empty());
+}
+
 /// Offers beyond the bound of a link are ignored, and asked for again.
 #[test]
 fn ignored_offers_are_asked_for_again() {
