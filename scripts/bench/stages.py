@@ -363,7 +363,11 @@ def rest(rival, receivers, settle, window):
 
 
 def idle():
-    """10 silent peers in a window of 30 s, which begins 20 s after the last link; and 71, and 199, after 60 s."""
+    """10 silent peers in a window of 30 s, which begins 20 s after the last link; and 71, and 199, after 60 s.
+
+    And 2, after 20 s: a program with so few is announced by multicast DNS, too.
+    """
+    rounds("idle-3", ["p2pchat"], 1, lambda rival, _: rest(rival, 2, 20, 30))
     rounds("idle-11", ["raw", "mosquitto"], 1, lambda rival, _: rest(rival, 10, 2, 30))
     sizes = {programs: rounds(f"idle-{programs}", ["p2pchat"], 1, lambda rival, _, programs=programs, settle=settle:
                               rest(rival, programs - 1, settle, 30))["p2pchat"]

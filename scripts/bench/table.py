@@ -27,6 +27,7 @@ BOUNDS = [
     ("fanout-15", "66 666 lines to 15 peers, delivered", "rate", "lines/s", None, None),
     ("fanout-50", "20 000 lines to 50 peers, delivered", "rate", "lines/s", AT_LEAST, 2_000_000),
     ("fanout", "exponent of its growth from 5 to 50 peers", "rate_exponent", "", None, None),
+    ("idle-3", "most wake-ups of one of 3 programs in 30 s", "wakeups", "", AT_MOST, 45),
     ("idle-11", "wake-ups in 30 s with 10 peers", "wakeups", "", AT_MOST, 45),
     ("idle-72", "most wake-ups of one of 72 programs in 30 s", "wakeups", "", AT_MOST, 90),
     ("idle-200", "most wake-ups of one of 200 programs in 30 s", "wakeups", "", AT_MOST, 90),

@@ -128,3 +128,10 @@ fn read_boot_id() -> Option<String> {
 fn boot_time_ms() -> i64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_millis() as i64)
 }
+
+/// The CPU time that all threads of this process have used. `None`: the kernel does not tell.
+#[cfg(feature = "mdns")]
+pub fn cpu_time() -> Option<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    time.ok().map(Duration::from)
+}

@@ -17,6 +17,7 @@ use crate::base::hex;
 use crate::base::identity::PeerId;
 use crate::shell::net::finders::reporter::Reporter;
 use crate::shell::net::interfaces;
+use crate::shell::os::clock;
 use crate::shell::os::thread;
 use crate::wire::mdns;
 use crate::wire::mdns::{Announcer, ID_KEY, NETWORK_KEY, SERVICE_TYPE};
@@ -28,8 +29,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the services that are still announced are reported again. The address book forgets
 /// addresses that do not answer.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the size of the library's memory is checked.
+/// How often the size of the library's memory is checked, if this process works.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// CPU time of this process from which the size may have changed. An idle process uses it in half a
+/// minute. Each check wakes two threads, and answers that fill the memory take more time.
+const CHECKED_CPU_TIME: Duration = Duration::from_millis(20);
 /// Longest time for the library to tell that size.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of records and timers that the library may keep: about 7 MB, as a record has two
@@ -125,11 +129,17 @@ fn find_services(
     let mut known: Vec<KnownService> = Vec::new();
     let mut repeat_at = Instant::now() + REPEAT_INTERVAL;
     let mut check_at = Instant::now() + CHECK_INTERVAL;
+    let mut checked_cpu_time = Duration::ZERO;
     loop {
         if check_at <= Instant::now() {
             check_at = Instant::now() + CHECK_INTERVAL;
-            if is_flooded(daemon)? {
-                return Err(Error::Msg("too many answers are kept".to_owned()));
+            let cpu_time = clock::cpu_time();
+            let next = checked_cpu_time + CHECKED_CPU_TIME;
+            if cpu_time.is_none_or(|used| used >= next) {
+                checked_cpu_time = cpu_time.unwrap_or_default();
+                if is_flooded(daemon)? {
+                    return Err(Error::Msg("too many answers are kept".to_owned()));
+                }
             }
         }
         let wait = repeat_at
