@@ -163,11 +163,15 @@ def stat_fields(pid):
 
 
 class Reader(threading.Thread):
-    """Drains stdout and stderr of all children; only counts newlines, so as not to slow them."""
+    """Drains stdout and stderr of all children; only counts newlines, so as not to slow them.
 
-    def __init__(self, hook):
+    `pause`: seconds between looks. What comes is then seen that much later, and costs less.
+    """
+
+    def __init__(self, hook, pause):
         super().__init__(daemon=True)
         self.selector, self.hook, self.stopped = selectors.DefaultSelector(), hook, False
+        self.pause = pause
 
     def add(self, child):
         self.selector.register(child.stdout, selectors.EVENT_READ, (child, True))
@@ -175,6 +179,8 @@ class Reader(threading.Thread):
 
     def run(self):
         while not self.stopped:
+            if self.pause:
+                time.sleep(self.pause)
             for key, _ in self.selector.select(0.1):
                 child, is_stdout = key.data
                 try:
@@ -198,9 +204,9 @@ class Reader(threading.Thread):
 class Group:
     """The programs of one run: perhaps a service, receivers, one sender. A context manager."""
 
-    def __init__(self, rival, hook=None):
+    def __init__(self, rival, hook=None, pause=0):
         self.rival, self.children, self.receivers, self.sender = rival, [], [], None
-        self.reader = Reader(hook)
+        self.reader = Reader(hook, pause)
 
     def __enter__(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
