@@ -7,6 +7,7 @@ pub mod http;
 pub mod interface_watch;
 pub mod interfaces;
 pub mod keepalive;
+pub mod listener;
 pub mod lsnp;
 pub mod multicast;
 #[cfg(feature = "nat")]
@@ -14,4 +15,5 @@ pub mod nat;
 pub mod own_code;
 pub mod path_mtu;
 pub mod resolver;
+pub mod stream_limit;
 pub mod tcp;

@@ -1,34 +1,26 @@
-//! The TCP listener and all TCP streams to peers, non-blocking.
+//! All TCP streams to peers, and the listener, non-blocking.
 //!
 //! If a socket does not accept all bytes, its stream keeps the rest and sends it once the socket
 //! is writable.
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::base::event::stream_id::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::keepalive::set_timeouts;
+use crate::shell::net::listener::{Acceptance, Listener, unmap_ipv4};
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
-use crate::shell::os::descriptors::{count_available, lacks_descriptors, reserve_descriptor};
+use crate::shell::net::stream_limit::StreamLimit;
+use crate::shell::os::descriptors::lacks_descriptors;
 
-/// Maximum number of streams at a time, if enough descriptors are available. At the limit, every
-/// further connection from a peer is accepted and closed at once.
-const STREAMS_MAX: usize = 512;
-/// How many of the descriptors that are available at the start are left to other uses: the history,
-/// the sockets of the beacons, and the clients of `control.sock`.
-const SPARE_DESCRIPTORS: usize = 16;
-/// Minimum for the limit of the number of streams. A program with very few descriptors can still
-/// send.
-const STREAMS_MAX_MIN: usize = 4;
 /// Maximum number of connections accepted in a turn. A flood of connections therefore delays
 /// neither the streams nor the handshake of a peer among them.
 const ACCEPTS_PER_TURN_MAX: usize = 32;
@@ -41,8 +33,6 @@ const UNSENT_MAX_BYTES: u32 = 64 * 1024;
 /// The kernel's buffer for received bytes of a stream, where a line waits as well. Without this
 /// bound, it grows up to 6 MiB. On a path of 100 ms, 1 MiB a second still arrives.
 const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
-/// Maximum number of connections that wait in the kernel to be accepted.
-const LISTEN_BACKLOG: i32 = 128;
 
 /// State of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,33 +101,17 @@ pub enum WriteOutcome {
 
 /// The listener and all streams, each under its [`StreamId`].
 pub struct TcpStreams {
-    listener: TcpListener,
-    /// Whether connections may wait to be accepted. The poll does not repeat its report.
-    has_waiting: bool,
+    listener: Listener,
+    limit: StreamLimit,
     streams: SortedMap<StreamId, StreamEntry>,
     /// Streams to read: each may have received bytes, or may have ended. The stream whose last read
     /// returned the fewest bytes comes first, so that a line waits for no bulk transfer.
     readable: SortedSet<(usize, StreamId)>,
-    /// Limit of the number of streams: [`STREAMS_MAX`], or less if few descriptors are available.
-    streams_max: usize,
     accepted_count: u64,
     /// How long a silent peer counts as here. `None`: the default.
     patience: Option<Duration>,
     first_token: usize,
-    /// A descriptor that is given up to refuse a connection when no other is left.
-    reserve: Option<OwnedFd>,
-    shortage: Shortage,
     path_mtu: PathMtu,
-    /// The largest segment of the streams that are accepted. `None`: the path decides.
-    listener_limit: Option<u32>,
-}
-
-/// Whether no descriptor was left for a connection, in this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shortage {
-    None,
-    Unreported,
-    Reported,
 }
 
 impl TcpStreams {
@@ -153,24 +127,15 @@ impl TcpStreams {
         listener_token: Token,
         first_token: usize,
     ) -> io::Result<TcpStreams> {
-        let socket = bind_listener(port)?;
-        let mut listener = TcpListener::from_std(socket.into());
-        registry.register(&mut listener, listener_token, Interest::READABLE)?;
-        let available = count_available(STREAMS_MAX + SPARE_DESCRIPTORS);
-        let streams_max = available.saturating_sub(SPARE_DESCRIPTORS);
         Ok(TcpStreams {
-            listener,
-            has_waiting: false,
+            listener: Listener::open(port, registry, listener_token)?,
+            limit: StreamLimit::default(),
             streams: SortedMap::new(),
-            streams_max: streams_max.max(STREAMS_MAX_MIN),
             readable: SortedSet::new(),
             accepted_count: 0,
             patience: None,
             first_token,
-            reserve: reserve_descriptor().ok(),
-            shortage: Shortage::None,
             path_mtu: PathMtu::default(),
-            listener_limit: None,
         })
     }
 
@@ -179,7 +144,7 @@ impl TcpStreams {
     /// # Errors
     /// The kernel does not know the listener's address.
     pub fn port(&self) -> io::Result<u16> {
-        Ok(self.listener.local_addr()?.port())
+        self.listener.port()
     }
 
     fn token(&self, stream: StreamId) -> Token {
@@ -188,12 +153,12 @@ impl TcpStreams {
 
     /// Records that the poll has reported the listener.
     pub fn mark_waiting(&mut self) {
-        self.has_waiting = true;
+        self.listener.mark_waiting();
     }
 
     /// Whether connections may wait to be accepted.
     pub fn has_waiting(&self) -> bool {
-        self.has_waiting
+        self.listener.has_waiting()
     }
 
     /// Accepts waiting connections, at most `ACCEPTS_PER_TURN_MAX`. Calls `can_accept_on` with
@@ -206,77 +171,28 @@ impl TcpStreams {
         changes: &mut Vec<StreamEvent>,
     ) {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.listener.accept() {
-                Ok((socket, address)) => {
-                    let is_allowed = socket
-                        .local_addr()
-                        .is_ok_and(|own| can_accept_on(unmap_ipv4(own)));
-                    if self.is_full() || !is_allowed {
-                        continue;
-                    }
-                    self.accepted_count += 1;
-                    let stream = StreamId::accepted(self.accepted_count);
-                    let address = unmap_ipv4(address);
-                    let inserted = self.insert(registry, stream, socket, address.ip(), Phase::Open);
-                    if inserted.is_ok() {
-                        changes.push(StreamEvent::Accepted(stream, address));
-                    }
-                }
-                // This peer gave up. The connections behind it must not wait.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) => {}
-                Err(error) if lacks_descriptors(&error) && self.refuse_waiting() => {}
-                // No connection waits.
-                Err(_) => {
-                    self.has_waiting = false;
-                    return;
-                }
+            let (socket, address) = match self.listener.accept(&mut self.limit) {
+                Acceptance::Connection(socket, address) => (socket, address),
+                Acceptance::Ended => continue,
+                Acceptance::None => return,
+            };
+            let own = socket.local_addr();
+            let is_allowed = own.is_ok_and(|own| can_accept_on(unmap_ipv4(own)));
+            if self.limit.is_reached(self.streams.len()) || !is_allowed {
+                continue;
             }
-        }
-    }
-
-    /// Accepts and closes a connection for which no descriptor is left. Otherwise its peer would
-    /// wait for an answer, and the listener would report no further connection (epoll(7)). Returns
-    /// false if no connection waits: without a descriptor, accept(2) does not say so. Also returns
-    /// false if the reserved descriptor is gone.
-    fn refuse_waiting(&mut self) -> bool {
-        if self.reserve.take().is_none() {
-            return false;
-        }
-        let is_refused = self.listener.accept().is_ok();
-        self.reserve = reserve_descriptor().ok();
-        if is_refused {
-            self.note_shortage();
-        }
-        is_refused
-    }
-
-    /// Whether no further stream may be opened. Notes a shortage if more descriptors would allow
-    /// further streams.
-    fn is_full(&mut self) -> bool {
-        let is_full = self.streams.len() >= self.streams_max;
-        if is_full && self.streams_max < STREAMS_MAX {
-            self.note_shortage();
-        }
-        is_full
-    }
-
-    fn note_shortage(&mut self) {
-        if self.shortage == Shortage::None {
-            self.shortage = Shortage::Unreported;
+            self.accepted_count += 1;
+            let stream = StreamId::accepted(self.accepted_count);
+            let inserted = self.insert(registry, stream, socket, address.ip(), Phase::Open);
+            if inserted.is_ok() {
+                changes.push(StreamEvent::Accepted(stream, address));
+            }
         }
     }
 
     /// Whether to tell the user that no descriptor was left for a connection. True once in a run.
     pub fn take_shortage(&mut self) -> bool {
-        let is_new = self.shortage == Shortage::Unreported;
-        if is_new {
-            self.shortage = Shortage::Reported;
-        }
-        is_new
+        self.limit.take_shortage()
     }
 
     /// Begins to connect to `address`, over the interface with the name `device`. `None`: the
@@ -290,7 +206,7 @@ impl TcpStreams {
         device: Option<&str>,
         changes: &mut Vec<StreamEvent>,
     ) {
-        if self.is_full() {
+        if self.limit.is_reached(self.streams.len()) {
             return changes.push(StreamEvent::Closed(stream));
         }
         let remote = address.ip();
@@ -299,7 +215,7 @@ impl TcpStreams {
             .and_then(|socket| self.insert(registry, stream, socket, remote, Phase::Connecting));
         if let Err(error) = started {
             if lacks_descriptors(&error) {
-                self.note_shortage();
+                self.limit.note_shortage();
             }
             changes.push(StreamEvent::Closed(stream));
         }
@@ -484,16 +400,12 @@ impl TcpStreams {
             .record_end(entry.remote, largest, has_timed_out, Instant::now());
     }
 
-    /// Limits the segments of the streams that are accepted from now on. An accepted socket is too
-    /// late for a limit. Called at the end of each turn. Returns an address to which large packets
-    /// get lost, if the user does not know of it yet.
+    /// Limits the segments of the streams that are accepted from now on. Called at the end of each
+    /// turn. Returns an address to which large packets get lost, if the user does not know of it
+    /// yet.
     pub fn update_segment_limit(&mut self) -> Option<IpAddr> {
         let limit = self.path_mtu.smallest_limit(Instant::now());
-        if limit != self.listener_limit {
-            self.listener_limit = limit;
-            // 0 lifts the limit (tcp(7), TCP_MAXSEG).
-            let _ = SockRef::from(&self.listener).set_tcp_mss(limit.unwrap_or(0));
-        }
+        self.listener.limit_segments(limit);
         self.path_mtu.take_unreported()
     }
 
@@ -531,41 +443,6 @@ impl TcpStreams {
     /// Whether any stream has unsent bytes.
     pub fn has_unsent(&self) -> bool {
         self.streams.values().any(|entry| !entry.unsent.is_empty())
-    }
-}
-
-/// Opens an IPv6 socket that also accepts IPv4. If the kernel has no IPv6, opens an IPv4 socket.
-fn bind_listener(port: u16) -> io::Result<Socket> {
-    let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
-        let socket = Socket::new(
-            domain,
-            Type::STREAM.nonblocking().cloexec(),
-            Some(Protocol::TCP),
-        )?;
-        if domain == Domain::IPV6 {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(LISTEN_BACKLOG)?;
-        Ok(socket)
-    };
-    match open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
-        Err(error) if error.kind() != ErrorKind::AddrInUse => {
-            open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into())
-        }
-        result => result,
-    }
-}
-
-/// Turns an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) into the IPv4 address.
-fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => (v4, v6.port()).into(),
-            None => address,
-        },
-        SocketAddr::V4(_) => address,
     }
 }
 

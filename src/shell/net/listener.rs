@@ -1,0 +1,142 @@
+//! The listening socket, non-blocking.
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::shell::net::stream_limit::StreamLimit;
+use crate::shell::os::descriptors::lacks_descriptors;
+
+/// Maximum number of connections that wait in the kernel to be accepted.
+const LISTEN_BACKLOG: i32 = 128;
+
+/// Listens on one port of all addresses.
+pub struct Listener {
+    socket: TcpListener,
+    /// Whether connections may wait to be accepted. The poll does not repeat its report.
+    has_waiting: bool,
+    /// The largest segment of the streams that are accepted. `None`: the path decides.
+    segment_limit: Option<u32>,
+}
+
+/// What [`Listener::accept`] found.
+pub enum Acceptance {
+    /// This connection from a peer, at this address.
+    Connection(TcpStream, SocketAddr),
+    /// A connection that is over already. Others may wait behind it.
+    Ended,
+    /// No connection waits.
+    None,
+}
+
+impl Listener {
+    /// Listens on `port` of all IPv6 and IPv4 addresses. Port 0 means any free port. The poll
+    /// reports the listener under `token`.
+    ///
+    /// # Errors
+    /// `AddrInUse`: the port is taken. Any other error: the system does not provide the socket.
+    pub fn open(port: u16, registry: &Registry, token: Token) -> io::Result<Listener> {
+        let mut socket = TcpListener::from_std(bind(port)?.into());
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Listener {
+            socket,
+            has_waiting: false,
+            segment_limit: None,
+        })
+    }
+
+    /// The port that we listen on.
+    ///
+    /// # Errors
+    /// The kernel does not know the listener's address.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.port())
+    }
+
+    /// Records that the poll has reported the listener.
+    pub fn mark_waiting(&mut self) {
+        self.has_waiting = true;
+    }
+
+    /// Whether connections may wait to be accepted.
+    pub fn has_waiting(&self) -> bool {
+        self.has_waiting
+    }
+
+    /// Accepts a waiting connection.
+    ///
+    /// One for which no descriptor is left is accepted and closed. Otherwise its peer would wait
+    /// for an answer, and the listener would report no further connection (epoll(7)). Without a
+    /// descriptor, accept(2) does not say whether one waits.
+    pub fn accept(&mut self, limit: &mut StreamLimit) -> Acceptance {
+        match self.socket.accept() {
+            Ok((socket, address)) => Acceptance::Connection(socket, unmap_ipv4(address)),
+            // This peer gave up. The connections behind it must not wait.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) =>
+            {
+                Acceptance::Ended
+            }
+            Err(error)
+                if lacks_descriptors(&error)
+                    && limit.refuse_by(|| self.socket.accept().is_ok()) =>
+            {
+                Acceptance::Ended
+            }
+            Err(_) => {
+                self.has_waiting = false;
+                Acceptance::None
+            }
+        }
+    }
+
+    /// Limits the segments of the streams that are accepted from now on. An accepted socket is too
+    /// late for a limit.
+    pub fn limit_segments(&mut self, limit: Option<u32>) {
+        if limit != self.segment_limit {
+            self.segment_limit = limit;
+            // 0 lifts the limit (tcp(7), TCP_MAXSEG).
+            let _ = SockRef::from(&self.socket).set_tcp_mss(limit.unwrap_or(0));
+        }
+    }
+}
+
+/// Opens an IPv6 socket that also accepts IPv4. If the kernel has no IPv6, opens an IPv4 socket.
+fn bind(port: u16) -> io::Result<Socket> {
+    let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
+        let socket = Socket::new(
+            domain,
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        Ok(socket)
+    };
+    match open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        result => result,
+    }
+}
+
+/// Turns an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) into the IPv4 address.
+pub fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
