@@ -4,6 +4,7 @@ pub mod flap_damping;
 pub mod gone_peers;
 pub mod known_peers;
 pub mod linked_members;
+pub mod lost_members;
 pub mod own_presence;
 pub mod presence;
 pub mod profiles;

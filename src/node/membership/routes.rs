@@ -10,6 +10,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Route;
 use crate::node::membership::linked_members;
+use crate::node::membership::lost_members::{AWAIT_MS, Loss, LostMember, LostMembers};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
@@ -24,16 +25,6 @@ const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 const EARLY_ROUTES_MAX: usize = 8;
 /// Maximum number of routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
-/// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
-/// A neighbour may advertise such a route only because it has not learned of the loss.
-const HOLD_DOWN_MS: u64 = 4_000;
-/// Milliseconds for which a lost member is awaited. After the hold-downs, which end everywhere at
-/// about the same time, a route to the member takes several updates to reach the last peer.
-const AWAIT_MS: u64 = 2 * HOLD_DOWN_MS;
-/// Maximum number of lost members at one time. Beyond it, a lost member is forgotten at once.
-const LOST_MEMBERS_MAX: usize = 4096;
-/// Number of lost members from which on a member that only neighbours await is forgotten at once.
-const LOST_MEMBERS_NAMED_MAX: usize = 2048;
 
 /// The routes that we advertise. The routes that we receive are in
 /// [`Link::routes`](crate::node::link::Link::routes).
@@ -45,63 +36,9 @@ pub struct Routes {
     /// other neighbours.
     advertised_early: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// The members of each room to which the last route was lost.
-    lost: SortedMap<(Room, PeerId), LostMember>,
+    lost: LostMembers,
     /// When the first and the last change came that wait for the next update.
     changed_at: Option<(Time, Time)>,
-}
-
-/// A member of a room to which the last route was lost, or which a neighbour awaits.
-struct LostMember {
-    /// The lost run of the member, and its name.
-    run: u64,
-    nick: Nick,
-    /// Until when new routes to the run are ignored. `None`: they are believed again.
-    held_until: Option<Time>,
-    forgotten_at: Time,
-    cause: Loss,
-    /// Whether the neighbours were told that the member is awaited.
-    is_told: bool,
-}
-
-impl LostMember {
-    fn new(member: &Member, cause: Loss, now: Time, remaining_ms: u64) -> LostMember {
-        let held_ms = remaining_ms.saturating_sub(AWAIT_MS - HOLD_DOWN_MS);
-        LostMember {
-            run: member.run,
-            nick: Nick::new_or_placeholder(&member.username),
-            held_until: (held_ms > 0).then_some(now + held_ms),
-            forgotten_at: now + remaining_ms,
-            cause,
-            is_told: false,
-        }
-    }
-
-    /// Tells a neighbour that we await this member, and for how long. A neighbour's wait thus ends
-    /// when ours does, and peers can't keep telling each other.
-    fn entry(&self, peer: &PeerId, now: Time) -> Member {
-        Member {
-            peer: *peer,
-            username: self.nick.to_string(),
-            run: self.run,
-            hops: HOPS_MAX,
-            via: None,
-            await_ms: Some(self.forgotten_at.ms_since(now)),
-        }
-    }
-}
-
-/// Why the last route to a member was lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The member said goodbye to us.
-    Left,
-    /// The member's own link ended, or a neighbour says that the member is gone. Another neighbour
-    /// that awaits the member may know better.
-    Member,
-    /// Another peer on the way was lost, or the member's own link although its program runs on. Or
-    /// a neighbour says so. The member is awaited: it should still get new lines.
-    Relay,
 }
 
 impl Routes {
@@ -132,7 +69,7 @@ impl Routes {
                 here.push(member);
             }
         }
-        let awaited = self.awaited_in(room);
+        let awaited = self.lost.awaited_in(room);
         let awaited = awaited.filter(|(peer, _)| !ctx.has_route(Some(room), peer));
         here.extend(awaited.map(|(peer, lost)| lost.entry(peer, ctx.now.time)));
         send_update(ctx, &[stream], room, &here, &[]);
@@ -143,32 +80,21 @@ impl Routes {
     pub fn unlinked_members(&self, ctx: &Context, room: &Room) -> SortedSet<PeerId> {
         let routes = ctx.known_routes_in_room(room);
         let reachable = routes.map(|(_, peer, _)| peer);
-        let awaited = self.awaited_in(room).map(|(peer, _)| peer);
+        let awaited = self.lost.awaited_in(room).map(|(peer, _)| peer);
         let members = reachable.chain(awaited).copied();
         members
             .filter(|peer| !ctx.stream_by_peer.contains_key(peer))
             .collect()
     }
 
-    fn awaited_in<'a>(
-        &'a self,
-        room: &'a Room,
-    ) -> impl Iterator<Item = (&'a PeerId, &'a LostMember)> {
-        let lost = self.lost.iter();
-        let awaited = lost.filter(move |((of, _), lost)| of == room && lost.cause == Loss::Relay);
-        awaited.map(|((_, peer), lost)| (peer, lost))
-    }
-
     /// The name of an awaited member.
     pub fn awaited_nick(&self, peer: &PeerId) -> Option<Nick> {
-        let mut lost = self.lost.iter();
-        let found = lost.find(|((_, member), _)| member == peer);
-        found.map(|(_, lost)| lost.nick.clone())
+        self.lost.nick(peer)
     }
 
     /// Ends the wait for a peer that is now linked.
     pub fn link_up(&mut self, peer: &PeerId) {
-        self.lost.retain(|(_, member), _| member != peer);
+        self.lost.remove(peer);
     }
 
     /// Schedules an update of this room's routes to the neighbours, as these routes may have
@@ -273,9 +199,8 @@ impl Routes {
             if is_usable {
                 let known = routes.get(&member.peer);
                 let known = known.filter(|known| known.run == member.run);
-                let lost = self.lost.get(&(room.clone(), member.peer));
-                let lost = lost.filter(|lost| lost.run == member.run);
-                let held_until = lost.and_then(|lost| lost.held_until).unwrap_or(now);
+                let lost = self.lost.get(&room, &member);
+                let held_until = lost.and_then(LostMember::held_until).unwrap_or(now);
                 let route = Route {
                     nick,
                     run: member.run,
@@ -303,7 +228,10 @@ impl Routes {
         for member in &awaited {
             let await_ms = member.await_ms.unwrap_or(AWAIT_MS).min(AWAIT_MS);
             self.record_loss_for(ctx, &member.peer, Loss::Relay, await_ms);
-            self.await_member(ctx, &room, member);
+            // Beside a route, too, which may end meanwhile.
+            if !ctx.stream_by_peer.contains_key(&member.peer) {
+                self.lost.add_awaited(&room, member, now);
+            }
         }
         changed.extend(awaited.iter().map(|member| member.peer));
         changed.extend(gone);
@@ -336,49 +264,17 @@ impl Routes {
         };
         let entries: SortedMap<Room, Member> = advertised.filter_map(entry).collect();
         for (room, member) in entries {
-            let key = (room, *peer);
-            let known = self.lost.get(&key);
-            let is_held =
-                known.is_some_and(|lost| lost.run == member.run && lost.held_until.is_some());
-            let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_MAX;
-            if !is_held && has_place && !ctx.has_route(Some(&key.0), peer) {
-                let lost = LostMember::new(&member, cause, ctx.now.time, remaining_ms);
-                self.lost.insert(key, lost);
+            if !ctx.has_route(Some(&room), peer) {
+                self.lost
+                    .add(room, &member, cause, ctx.now.time, remaining_ms);
             }
-        }
-    }
-
-    /// Awaits a member that a neighbour awaits, unless it is linked, awaited already, or known to
-    /// have left. Does so beside a route, which may end meanwhile.
-    fn await_member(&mut self, ctx: &Context, room: &Room, member: &Member) {
-        let remaining_ms = member.await_ms.unwrap_or(0).min(AWAIT_MS);
-        let key = (room.clone(), member.peer);
-        let known = self.lost.get(&key);
-        // Another run changes nothing for an awaited member: a peer can invent runs.
-        let is_decided = known.is_some_and(|lost| match lost.cause {
-            Loss::Relay => true,
-            Loss::Left => lost.run == member.run,
-            Loss::Member => false,
-        });
-        let has_place = known.is_some() || self.lost.len() < LOST_MEMBERS_NAMED_MAX;
-        if remaining_ms > 0
-            && !is_decided
-            && has_place
-            && !ctx.stream_by_peer.contains_key(&member.peer)
-        {
-            let lost = LostMember::new(member, Loss::Relay, ctx.now.time, remaining_ms);
-            self.lost.insert(key, lost);
         }
     }
 
     /// Removes all routes to a run that said goodbye. The neighbours that advertised these routes
     /// may not know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
-        for ((_, member), lost) in self.lost.iter_mut() {
-            if member == peer && lost.run == run {
-                lost.cause = Loss::Left;
-            }
-        }
+        self.lost.record_goodbye(peer, run);
         let mut rooms = SortedSet::new();
         for link in ctx.links.values_mut() {
             for (room, routes) in link.routes.iter_mut() {
@@ -396,7 +292,7 @@ impl Routes {
     /// Removes all routes to banned peers. Returns these peers.
     pub fn remove_banned(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
         let banned = ctx.acquaintances.banned();
-        self.lost.retain(|(_, member), _| !banned.contains(member));
+        self.lost.remove_all(banned);
         let (mut removed, mut rooms) = (SortedSet::new(), SortedSet::new());
         for link in ctx.links.values_mut() {
             for (room, routes) in link.routes.iter_mut() {
@@ -420,18 +316,10 @@ impl Routes {
     /// update if it is due. Returns the peers whose hold-down ended, as routes to these peers may
     /// have become valid.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
-        let now = ctx.now.time;
         let mut released = SortedSet::new();
-        let mut rooms = SortedSet::new();
-        self.lost.retain(|(room, peer), lost| {
-            if lost.held_until.take_if(|until| *until <= now).is_some() {
-                released.insert(*peer);
-                rooms.insert(room.clone());
-            }
-            lost.forgotten_at > now
-        });
-        for room in rooms {
+        for (room, peer) in self.lost.expire(ctx.now.time) {
             self.schedule_update(ctx, &room);
+            released.insert(peer);
         }
         self.advertise_changes(ctx);
         released
@@ -470,16 +358,10 @@ impl Routes {
             let before = advertised.keys().chain(early.keys());
             let ended = before.filter(|peer| !current.contains_key(peer));
             let ended: SortedSet<PeerId> = ended.copied().collect();
-            let lost = self.lost.iter_mut();
-            let lost = lost.filter(|((of, peer), _)| *of == room && !current.contains_key(peer));
-            let mut awaited = SortedSet::new();
-            for ((_, peer), lost) in lost.filter(|(_, lost)| lost.cause == Loss::Relay) {
-                awaited.insert(*peer);
-                let is_told = std::mem::replace(&mut lost.is_told, true);
-                if !is_told || ended.contains(peer) {
-                    here.push(lost.entry(peer, ctx.now.time));
-                }
-            }
+            let now = ctx.now.time;
+            let awaited = self
+                .lost
+                .take_awaited(&room, &current, &ended, now, &mut here);
             let gone = ended.iter().filter(|peer| !awaited.contains(peer));
             let gone: Vec<PeerId> = gone.copied().collect();
             *advertised = current;
@@ -494,12 +376,7 @@ impl Routes {
     /// member is forgotten.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::AdvertiseRoutes, self.next_update(ctx));
-        for lost in self.lost.values() {
-            deadlines.add(
-                Timer::HoldDown,
-                lost.held_until.unwrap_or(lost.forgotten_at),
-            );
-        }
+        self.lost.state_deadlines(deadlines);
     }
 }
 
