@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use blake2::digest::{Digest, FixedOutputReset};
+use chacha_poly::ChaChaPoly;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use snow::params::{
@@ -177,7 +178,10 @@ impl CryptoResolver for SeededResolver {
         }
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::<ChaChaPoly>::default()),
+            _ => None,
+        }
     }
 }
 

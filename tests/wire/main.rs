@@ -25,6 +25,7 @@ mod mdns;
 mod message;
 #[cfg(feature = "nat")]
 mod nat;
+mod noise;
 mod protocol;
 mod sealed;
 mod secret;
