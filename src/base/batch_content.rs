@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
 use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
 use super::name::Target;
-use super::text::control_chars::{is_control, is_plain_json};
+use super::text::control_chars::{is_control, is_plain_json, is_plain_json_in_lines};
 
 /// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
@@ -44,6 +44,17 @@ pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
 /// Appends the lines as JSON: one line as a string, several lines as an array of strings.
 pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) {
     let many = lines.iter().nth(1).is_some();
+    if many && is_plain_json_in_lines(lines.as_str()) {
+        // What a pipe brings, mostly: nothing to escape.
+        out.extend_from_slice(b"[\"");
+        for line in lines.iter() {
+            out.extend_from_slice(line.as_bytes());
+            out.extend_from_slice(b"\",\"");
+        }
+        out.truncate(out.len() - b",\"".len());
+        out.push(b']');
+        return;
+    }
     for (i, line) in lines.iter().enumerate() {
         if many {
             out.push(if i == 0 { b'[' } else { b',' });

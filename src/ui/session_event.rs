@@ -10,7 +10,7 @@ use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::peer::Peer;
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::{LineKey, ParseLineKeyError};
-use crate::base::lines::count_line_ends;
+use crate::base::lines::{count_line_ends, split_lines};
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::text::line_form::LineForm;
@@ -406,6 +406,20 @@ impl ChatLines {
     /// Number of lines.
     pub fn count(&self) -> u64 {
         count_line_ends(self.text.as_bytes())
+    }
+
+    /// Appends the lines, each with this before and this after it.
+    pub fn append_framed(&self, before: &[u8], after: &str, out: &mut Vec<u8>) {
+        // One piece stands between two lines: a pour has many short ones.
+        let mut between = after.as_bytes().to_vec();
+        between.push(b'\n');
+        between.extend_from_slice(before);
+        out.extend_from_slice(before);
+        for line in split_lines(&self.text) {
+            out.extend_from_slice(line.as_bytes());
+            out.extend_from_slice(&between);
+        }
+        out.truncate(out.len() - before.len());
     }
 
     /// Removes the first `count` lines.

@@ -18,6 +18,7 @@ use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
 use crate::base::lines::split_lines;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::text::control_chars::has_control_in_lines;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
 
@@ -115,11 +116,9 @@ impl TextRenderer {
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
             Notice::Joined { room, peer, at } => {
-                self.names.record(peer);
                 self.append_membership(room, peer, *at, "joined", out);
             }
             Notice::Left { room, peer, at } => {
-                self.names.record(peer);
                 self.append_membership(room, peer, *at, "left", out);
             }
             Notice::Renamed {
@@ -134,7 +133,6 @@ impl TextRenderer {
                 away,
                 at,
             } => {
-                self.names.record(peer);
                 let change = away
                     .as_ref()
                     .map_or("is back".into(), |it| format!("is {it}"));
@@ -147,7 +145,6 @@ impl TextRenderer {
                 count,
                 at,
             } => {
-                self.names.record(peer);
                 let changed = match kind {
                     FlapKind::Membership => "joined or left",
                     FlapKind::Name => "changed its name",
@@ -201,10 +198,16 @@ impl TextRenderer {
         let is_own = chat.log.author == self.own_id;
         let is_for_us = !is_own && chat.log.target.recipient() == Some(self.own_id);
         let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
-        for line in split_lines(&chat.text) {
-            let has_mention = self.push_line(line, chat.form, !is_own, out);
-            self.is_alert_due |= is_news && (is_for_us || has_mention);
+        let is_plain = matches!(self.format, TextFormat::Pipe) && chat.form == LineForm::Text;
+        let mut has_mention = false;
+        if is_plain && !has_control_in_lines(&chat.text) {
+            chat.append_framed(&self.prefix, self.suffix, out);
+        } else {
+            for line in split_lines(&chat.text) {
+                has_mention |= self.push_line(line, chat.form, !is_own, out);
+            }
         }
+        self.is_alert_due |= is_news && (is_for_us || has_mention);
     }
 
     /// Appends what is said in an event, in the user's own form. Appends nothing for a notice that
@@ -415,6 +418,7 @@ impl TextRenderer {
         change: &str,
         out: &mut Vec<u8>,
     ) {
+        self.names.record(peer);
         let sentence = format!("* {} {change}", self.display_name(peer));
         self.append_status_line(&Target::Room(room.clone()), at, &sentence, out);
     }

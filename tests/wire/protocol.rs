@@ -15,13 +15,14 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 42] = [
+const UNNAMED: [&str; 43] = [
     "BLOCK",
     "BLOCK_CHARS",
     "CHECK_CHARS",
     "CHECK_DIGITS",
     "CONTROL_MAX_BYTES",
     "DEFAULT_PORT",
+    "EACH",
     "FINGERPRINT_BYTES",
     "GATEWAY_PORT",
     "GROUP_DIGITS",

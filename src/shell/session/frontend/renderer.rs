@@ -292,7 +292,9 @@ impl Renderer {
     /// Returns the bytes that show `lines`. On a screen, breaks lines that are too long. With an
     /// editor, the lines appear above the editor's line, which is redrawn.
     pub fn compose_output(&mut self, mut lines: Vec<u8>) -> Vec<u8> {
-        if let (Some(columns), Ok(text)) = (self.columns, std::str::from_utf8(&lines)) {
+        if let Some(columns) = self.columns
+            && let Ok(text) = std::str::from_utf8(&lines)
+        {
             lines = wrap_lines(text, columns).into_bytes();
         }
         if std::mem::take(&mut self.is_bell_due) {
