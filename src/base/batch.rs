@@ -41,7 +41,7 @@ use super::text::rfc4648::BASE64URL_NOPAD;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
-/// has at most 48 KiB, and JSON escapes make it at most six times as long.
+/// has at most 60 KiB, and JSON escapes make it at most six times as long.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Longest batch of direct messages accepted from a peer, in bytes. It is less than
 /// [`BATCH_MAX_BYTES`], because the store adds the readable lines to each such batch.

@@ -15,7 +15,7 @@ pub const JSON_LINE_MAX_BYTES: usize = 6 * LINE_MAX_BYTES + 8 * 1024;
 pub const BATCH_LINES_MAX: usize = 4096;
 /// Maximum size of the text in a batch that we sign, in bytes. A longer text becomes several
 /// batches.
-pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
+pub const BATCH_TEXT_MAX_BYTES: usize = 60 * 1024;
 
 /// Which lines [`Lines::push_by`] accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

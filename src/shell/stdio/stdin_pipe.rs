@@ -56,7 +56,7 @@ impl StdinPipe {
         self.is_readable
     }
 
-    /// Reads until the pipe is empty, at most 48 KiB. Returns the lines that are complete now.
+    /// Reads until the pipe is empty, at most 60 KiB. Returns the lines that are complete now.
     pub fn next_event(&mut self) -> Option<StdinEvent> {
         if self.has_ended {
             return Some(StdinEvent::End);
