@@ -308,11 +308,6 @@ impl Batch {
         if !has_valid_fields(&fields) || !(stored || foreign_fits) {
             return None;
         }
-        if let Some(content) = fields.content
-            && !is_valid_content(content, &values.log.target, fields.count)
-        {
-            return None;
-        }
         let plaintext = fields
             .plain
             .filter(|_| layout.content.is_some())
@@ -325,6 +320,13 @@ impl Batch {
             true => checked_proof(&hash, &text[layout.signature..], &fields),
             false => Some(Proof::None),
         };
+        // What has a valid checksum was checked when it was stored.
+        if let Some(content) = fields.content
+            && matches!(proof, None | Some(Proof::None))
+            && !is_valid_content(content, &values.log.target, fields.count)
+        {
+            return None;
+        }
         // No signature covers the readable lines of a direct message.
         if proof.is_none() && fields.check.is_some() && fields.plain.is_some() {
             return None;
