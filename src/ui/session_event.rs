@@ -408,7 +408,7 @@ impl ChatLines {
         count_line_ends(self.text.as_bytes())
     }
 
-    /// Appends the lines, each with this before and this after it.
+    /// Appends each line with `before` in front of it, and `after` and `\n` behind it.
     pub fn append_framed(&self, before: &[u8], after: &str, out: &mut Vec<u8>) {
         // One piece stands between two lines: a pour has many short ones.
         let mut between = after.as_bytes().to_vec();

@@ -198,16 +198,16 @@ impl TextRenderer {
         let is_own = chat.log.author == self.own_id;
         let is_for_us = !is_own && chat.log.target.recipient() == Some(self.own_id);
         let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
-        let is_plain = matches!(self.format, TextFormat::Pipe) && chat.form == LineForm::Text;
+        let is_pipe = matches!(self.format, TextFormat::Pipe);
         let mut has_mention = false;
-        if is_plain && !has_control_in_lines(&chat.text) {
+        if is_pipe && !has_control_in_lines(&chat.text) {
             chat.append_framed(&self.prefix, self.suffix, out);
         } else {
             for line in split_lines(&chat.text) {
                 has_mention |= self.push_line(line, chat.form, !is_own, out);
             }
         }
-        self.is_alert_due |= is_news && (is_for_us || has_mention);
+        self.is_alert_due |= is_news && !chat.text.is_empty() && (is_for_us || has_mention);
     }
 
     /// Appends what is said in an event, in the user's own form. Appends nothing for a notice that

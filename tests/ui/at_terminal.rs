@@ -226,6 +226,13 @@ fn lines_for_the_user_alert() {
     let stored = ChatLines::signed(&chat.batch, 0, "psst, alice\n".to_owned());
     screen.append_chat(&stored, WallTime::default(), &mut Vec::new());
     assert!(!screen.take_alert(), "an answer to /history");
+    // Such as a direct message that nobody can open.
+    let unreadable = ChatLines {
+        text: String::new(),
+        ..ChatLines::from(&chat)
+    };
+    screen.append_chat(&unreadable, WallTime::default(), &mut Vec::new());
+    assert!(!screen.take_alert(), "no line");
 }
 
 /// A name keeps its colour, which is readable on black and on white.

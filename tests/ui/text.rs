@@ -28,6 +28,16 @@ fn chat_on_a_pipe_has_the_form_of_the_contract() {
             "{now} #general bob~{b}: Hey there!\n{now} #general bob~{b}: \n{now} #general bob~{b}: x: y\n"
         )
     );
+    assert_eq!(
+        rendered(
+            &mut pipe,
+            &chat(bob_says(&["Hey there!", "a\u{1b}b", "x: y"]))
+        ),
+        format!(
+            "{now} #general bob~{b}: Hey there!\n{now} #general bob~{b}: a\u{241b}b\n{now} #general bob~{b}: x: y\n"
+        ),
+        "one line with a control character"
+    );
     let direct = |recipient: u8| {
         chat(ChatFields {
             target: Target::Peer(identity(recipient).id()),
