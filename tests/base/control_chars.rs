@@ -1,7 +1,7 @@
-//! Which texts contain control characters. 32 bytes are checked at once, and then eight, so each position within
-//! and after them matters.
+//! Which texts contain control characters. 32 bytes are checked at once, and then eight, so each
+//! position within and after them matters.
 use p2pchat::base::text::control_chars::{
-    has_control, has_control_in_lines, is_plain_json, is_plain_json_in_lines,
+    has_control, has_control_in_lines, is_control, is_plain_json, is_plain_json_in_lines,
 };
 
 #[test]
@@ -21,6 +21,22 @@ fn a_control_character_is_found_at_each_position() {
                 assert_eq!(has_control(&text), is_control, "{text:?}");
                 assert_eq!(has_control_in_lines(&text), is_control, "{text:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn each_character_is_told_from_the_others() {
+    for character in '\0'..='\u{2100}' {
+        for at in [0, 13, 40] {
+            let text = with_character(41, at, character);
+            assert_eq!(has_control(&text), is_control(character), "{text:?}");
+            let is_line_end = character == '\n';
+            assert_eq!(
+                has_control_in_lines(&text),
+                is_control(character) && !is_line_end,
+                "{text:?}"
+            );
         }
     }
 }

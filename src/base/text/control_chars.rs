@@ -42,40 +42,30 @@ pub fn may_begin_control(byte: u8) -> bool {
 /// One in each of the eight bytes of a word.
 const EACH: u64 = 0x0101_0101_0101_0101;
 
-/// Not zero if a byte of the word is not ASCII, is DEL, or is less than a space.
-fn unprintable(word: u64) -> u64 {
-    // Only such a byte can carry into or borrow from its neighbour.
-    (word | word.wrapping_add(EACH) | word.wrapping_sub(0x20 * EACH)) & (0x80 * EACH)
-}
-
-/// The word with `*` for each `\n`.
-fn without_line_ends(word: u64) -> u64 {
-    let other = word ^ (u64::from(b'\n') * EACH);
-    // The highest bit of each byte that is zero, exactly.
-    let line_ends = !((other & (0x7f * EACH)).wrapping_add(0x7f * EACH) | other | (0x7f * EACH));
-    word | (line_ends >> 2)
+/// Its highest bits are zero if each of the eight bytes is printable ASCII or `\n`.
+fn suspects(bytes: &[u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(*bytes);
+    // Each sum tells by the highest bit of a byte: whether it is DEL or not ASCII, at least a
+    // space, no line end. In ASCII no sum carries into the next byte, and UTF-8 has no byte FF.
+    let is_del = word.wrapping_add(EACH);
+    let is_printable = word.wrapping_add(0x60 * EACH);
+    let is_no_line_end = (word ^ (u64::from(b'\n') * EACH)).wrapping_add(0x7f * EACH);
+    is_del | (!is_printable & is_no_line_end)
 }
 
 /// Are the lines of the text free of bytes for which [`may_begin_control`] is true? Checks 32 bytes
 /// at once, because each byte that is signed, received or shown comes through here.
 fn are_plain(text: &str) -> bool {
-    let is_free = |bytes: &[u8]| {
-        !bytes
-            .iter()
-            .any(|byte| may_begin_control(*byte) && *byte != b'\n')
-    };
-    let is_plain = |words: &[[u8; 8]]| {
-        let words = words.iter().map(|word| u64::from_ne_bytes(*word));
-        words.fold(0, |found, word| {
-            found | unprintable(without_line_ends(word))
-        }) == 0
-    };
-    let (blocks, rest) = text.as_bytes().as_chunks::<32>();
-    let (words, _) = rest.as_chunks();
-    let is_rest_plain = |last: &[u8; 8]| is_plain(words) && is_plain(std::slice::from_ref(last));
-    blocks
+    let is_special = |byte: &u8| may_begin_control(*byte) && *byte != b'\n';
+    let is_free = |bytes: &[u8]| !bytes.iter().any(is_special);
+    let is_plain = |suspects: u64| suspects & (0x80 * EACH) == 0;
+    let (words, rest) = text.as_bytes().as_chunks();
+    let (blocks, words) = words.as_chunks();
+    blocks.iter().all(|block @ [a, b, c, d]| {
+        is_plain(suspects(a) | suspects(b) | suspects(c) | suspects(d))
+            || is_free(block.as_flattened())
+    }) && words
         .iter()
-        .all(|block| is_plain(block.as_chunks().0) || is_free(block))
-        // The last eight bytes contain what is behind the words.
-        && (text.as_bytes().last_chunk().is_some_and(is_rest_plain) || is_free(rest))
+        .all(|word| is_plain(suspects(word)) || is_free(word))
+        && is_free(rest)
 }
