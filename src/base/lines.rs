@@ -14,7 +14,8 @@ pub const JSON_LINE_MAX_BYTES: usize = 6 * LINE_MAX_BYTES + 8 * 1024;
 /// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
 /// Maximum size of the text in a batch that we sign, in bytes. A longer text becomes several
-/// batches.
+/// batches. It fits one Noise message (65 487 bytes of plaintext), and is 15 of the 16 pages of a
+/// pipe, so that a read of a full one is one batch.
 pub const BATCH_TEXT_MAX_BYTES: usize = 60 * 1024;
 
 /// Which lines [`Lines::push_by`] accepts.

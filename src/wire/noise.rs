@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use blake2::digest::{Digest, FixedOutputReset};
-use chacha_poly::ChaChaPoly;
+use chacha_poly::{ChaChaPoly, TAG_BYTES};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use snow::params::{
@@ -21,8 +21,6 @@ use snow::{Builder, HandshakeState, TransportState};
 
 use crate::base::batch_content::NOISE_MESSAGE_MAX_BYTES;
 
-/// Bytes of the authentication tag at the end of an encrypted payload (ChaCha20-Poly1305).
-pub(super) const TAG_BYTES: usize = 16;
 /// Bytes of an X25519 key.
 pub(super) const KEY_BYTES: usize = 32;
 /// Longest plaintext of one Noise message, in bytes.
@@ -153,7 +151,7 @@ impl Dh for HandshakeKey {
     }
 }
 
-/// Provides snow with its default algorithms, except for the hash and the random numbers. The hash
+/// Provides snow with its default curve, and our hash, cipher and random numbers. The hash
 /// is [`Blake2s`].
 struct SeededResolver {
     /// The seed of all random numbers.

@@ -4,9 +4,10 @@
 //! The prologue contains the network, author, incarnation, sequence and recipient of the batch.
 //! Sealed lines therefore cannot be opened in any other batch. The signature of the batch proves
 //! the author.
+use chacha_poly::TAG_BYTES;
 use snow::params::HandshakePattern;
 
-use super::noise::{HandshakeConfig, KEY_BYTES, Role, StaticKey, TAG_BYTES};
+use super::noise::{HandshakeConfig, KEY_BYTES, Role, StaticKey};
 use crate::base::batch::{Batch, LogId};
 use crate::base::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
 use crate::base::domain;

@@ -456,6 +456,9 @@ fn a_damaged_stored_line_never_passes_for_another_batch() {
     let earlier = format!("{earlier}}}");
     let parse = |line: &str| Batch::parse_stored(line.as_bytes(), &NETWORK).is_ok();
     assert!(parse(&earlier) && !parse(&earlier.replace("day", "dax")));
+    // Its author may have signed what nobody should store.
+    let content = r#"["a","b"]"#;
+    assert!(parse(&with_content(2, content)) && !parse(&with_content(1, content)));
 }
 
 /// The checksum of a stored line tells whether a signature was verified. If it was not, it may be

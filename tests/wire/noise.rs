@@ -33,7 +33,7 @@ fn lengths() -> impl Iterator<Item = usize> {
 #[test]
 fn a_text_of_any_length_is_sealed_as_the_crate_seals_it() {
     for (number, length) in lengths().enumerate() {
-        let number = number as u64 * 0x0101_0101_0101;
+        let number = (number as u64).wrapping_mul(0xfeff_fdfc_fbfa_f9f8);
         let text: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
         let mut nonce = Nonce::default();
         nonce[4..].copy_from_slice(&number.to_le_bytes());

@@ -1,9 +1,10 @@
 //! Direct batches: the recipient alone opens the sealed text, and all others verify the header.
 use p2pchat::base::batch::{
-    Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch, UnsignedBatch,
+    BATCH_MAX_BYTES, Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch,
+    UnsignedBatch,
 };
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, LINE_MAX_BYTES, Lines};
+use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
@@ -183,14 +184,20 @@ fn the_plaintext_is_in_the_stored_form_only() {
 #[test]
 fn the_largest_direct_batch_fits_and_a_larger_one_is_refused() {
     let (alice, bob) = (identity(1), identity(2));
-    let line = "\u{1}".repeat(LINE_MAX_BYTES);
-    let mut text = lines(&[&line, &line, &line, "x"]).take_batch();
-    assert!(text.len() <= BATCH_TEXT_MAX_BYTES);
-    text.append(&lines(&["y"]));
+    let line = "\u{1}".repeat(BATCH_TEXT_MAX_BYTES / 4 - 1);
+    let mut text = lines(&[&line, &line, &line, &line, "x"]);
+    let text = text.take_batch();
+    assert_eq!(text.len(), BATCH_TEXT_MAX_BYTES);
     let batch = message(&alice, bob.id(), 1, &text);
     assert!(batch.as_bytes().len() <= DIRECT_BATCH_MAX_BYTES);
     let opened = sealed::open(&bob, &NETWORK, &received(&batch));
-    assert_eq!(opened, Some(text));
+    assert_eq!(opened, Some(text.clone()));
+    let room = LogId {
+        target: Target::parse("#general").expect("a room"),
+        ..log(&alice, bob.id())
+    };
+    let to_room = Batch::sign(&alice, &NETWORK, draft(room, 1, &text, "AAAA"));
+    assert!(to_room.as_bytes().len() <= BATCH_MAX_BYTES);
 
     let alice_log = log(&alice, bob.id());
     let long = "A".repeat(DIRECT_BATCH_MAX_BYTES);

@@ -1,7 +1,7 @@
-//! ChaCha20-Poly1305 (RFC 8439) for Noise, from the crates of RustCrypto. Only the exclusive or of
-//! text and key stream is our own: the crates take it byte by byte, which the compiler turns into
-//! wide instructions in a program that is optimised for speed alone. In this one it took twice as
-//! long as the rounds of the cipher.
+//! ChaCha20-Poly1305 (RFC 8439) as the cipher of snow, made of the crates of RustCrypto. Of the
+//! cipher itself, only the exclusive or of text and key stream is our own: the crates take it byte
+//! by byte, which the compiler turns into wide instructions only in a program that is optimised for
+//! speed. In this one it took twice as long as the rounds.
 #![forbid(unsafe_code)]
 use chacha20::ChaChaCore;
 use chacha20::cipher::consts::{U10, U12, U32, U64};
@@ -16,8 +16,8 @@ use snow::types::Cipher;
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
-/// Bytes of the authentication tag.
-const TAG_BYTES: usize = 16;
+/// Bytes of the authentication tag at the end of an encrypted payload.
+pub const TAG_BYTES: usize = 16;
 
 /// The twenty rounds of ChaCha20, with an exclusive or of words.
 struct WordCore(ChaChaCore<U10>);
@@ -81,7 +81,8 @@ impl StreamCipherSeekCore for WordCore {
     }
 }
 
-/// The cipher of a Noise link in one direction (Noise 12.3). snow sets its key before it uses it.
+/// The cipher `ChaChaPoly` (Noise specification, revision 34, 12.3). snow sets its key before it
+/// uses it.
 pub struct ChaChaPoly(ChaChaPoly1305<StreamCipherCoreWrapper<WordCore>>);
 
 impl Default for ChaChaPoly {

@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, pipe2};
+use p2pchat::base::lines::BATCH_TEXT_MAX_BYTES;
 use p2pchat::base::lines::LineRules;
 use p2pchat::shell::stdio::stdin_event::StdinEvent;
 use p2pchat::shell::stdio::stdin_pipe::StdinPipe;
@@ -112,7 +113,7 @@ fn pieces_of_a_line_are_joined() {
 fn an_event_of_a_full_pipe_is_one_batch() {
     let mut reader = Reader::new();
     reader.write("0123456789abcde\n".repeat(4096).as_bytes());
-    for bytes in [48 * 1024, 16 * 1024] {
+    for bytes in [BATCH_TEXT_MAX_BYTES, 64 * 1024 - BATCH_TEXT_MAX_BYTES] {
         let StdinEvent::Lines(mut block) = reader.next() else {
             panic!("no lines");
         };
