@@ -4,12 +4,12 @@
 # ip, nft and mosquitto are here, and not every user has these in PATH.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# need COMMAND:PACKAGE…: installs the packages of missing commands; returns 1 with the reason on
-# stderr if that fails.
+# need COMMAND:PACKAGE…: installs the packages of missing commands, or of missing files whose paths
+# are given; returns 1 with the reason on stderr if that fails.
 need() {
     local pair packages=() as_root=()
     for pair in "$@"; do
-        command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
+        command -v "${pair%%:*}" >/dev/null || [ -e "${pair%%:*}" ] || packages+=("${pair#*:}")
     done
     [ ${#packages[@]} -gt 0 ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
