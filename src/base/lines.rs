@@ -57,7 +57,11 @@ impl LineRules {
 /// Lines of text in one string, each followed by `\n`. Each line has at most [`LINE_MAX_BYTES`]
 /// bytes, unless it came with other [`LineRules`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(String);
+pub struct Lines {
+    text: String,
+    /// Number of lines.
+    count: usize,
+}
 
 /// Why a line is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +122,9 @@ impl Lines {
         if text.len() > rules.max_bytes {
             return Err(LineError::TooLong(rules.max_bytes));
         }
-        self.0.push_str(&text);
-        self.0.push('\n');
+        self.count += count_line_ends(text.as_bytes()) as usize + 1;
+        self.text.push_str(&text);
+        self.text.push('\n');
         Ok(())
     }
 
@@ -129,55 +134,64 @@ impl Lines {
         let text = std::str::from_utf8(text).ok()?;
         let fits =
             text.ends_with('\n') && text.split('\n').all(|line| line.len() <= LINE_MAX_BYTES);
-        fits.then(|| Lines(text.to_owned()))
+        fits.then(|| Lines {
+            text: text.to_owned(),
+            count: count_line_ends(text.as_bytes()) as usize,
+        })
     }
 
     /// All lines as one string. Each line ends with `\n`.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Are there no lines?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 
     /// Size of the text in bytes, including every `\n`.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.text.len()
     }
 
     /// All lines in order, without `\n`.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        split_lines(&self.0)
+        split_lines(&self.text)
     }
 
     /// Number of lines.
     pub fn count(&self) -> usize {
-        count_line_ends(self.0.as_bytes()) as usize
+        self.count
     }
 
     /// Appends all lines of `other`.
     pub fn append(&mut self, other: &Lines) {
-        self.0.push_str(&other.0);
+        self.text.push_str(&other.text);
+        self.count += other.count;
     }
 
     /// Removes lines from the front and returns them. Takes as many lines as fit into one batch.
     /// Takes at least one line, unless `self` is empty.
     pub fn take_batch(&mut self) -> Lines {
         // A read of stdin is one batch, unless its lines are short.
-        if self.len() <= BATCH_TEXT_MAX_BYTES && self.count() <= BATCH_LINES_MAX {
+        if self.len() <= BATCH_TEXT_MAX_BYTES && self.count <= BATCH_LINES_MAX {
             return std::mem::take(self);
         }
-        let mut end = 0;
-        for (count, line_end) in memchr::memchr_iter(b'\n', self.0.as_bytes()).enumerate() {
-            if count > 0 && line_end >= BATCH_TEXT_MAX_BYTES || count == BATCH_LINES_MAX {
+        let (mut end, mut taken) = (0, 0);
+        for line_end in memchr::memchr_iter(b'\n', self.text.as_bytes()) {
+            if taken > 0 && line_end >= BATCH_TEXT_MAX_BYTES || taken == BATCH_LINES_MAX {
                 break;
             }
             end = line_end + 1;
+            taken += 1;
         }
-        let rest = self.0.split_off(end);
-        Lines(std::mem::replace(&mut self.0, rest))
+        let rest = Lines {
+            text: self.text.split_off(end),
+            count: self.count - taken,
+        };
+        self.count = taken;
+        std::mem::replace(self, rest)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Splits the bytes of stdin into numbered lines. Rejects lines that cannot be sent.
-use crate::base::lines::{BATCH_TEXT_MAX_BYTES, LineError, LineRules, Lines, count_line_ends};
+use crate::base::lines::{BATCH_TEXT_MAX_BYTES, LineError, LineRules, Lines};
 
 /// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -153,11 +153,12 @@ impl LineSplitter {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
             // `Lines` accepts several lines at once if together they are no longer than one
             // line may be.
-            if !piece.contains(&b'\r')
+            let before = block.lines.count();
+            if memchr::memchr(b'\r', piece).is_none()
                 && text.len() <= self.rules.max_bytes
                 && block.lines.push_by(text, self.rules).is_ok()
             {
-                self.line_count += count_line_ends(piece);
+                self.line_count += (block.lines.count() - before) as u64;
             } else {
                 for line in text.split(|b| *b == b'\n') {
                     self.push_line(line, block);
