@@ -43,7 +43,7 @@ pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
 
 /// Appends the lines as JSON: one line as a string, several lines as an array of strings.
 pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) {
-    let many = lines.iter().nth(1).is_some();
+    let many = lines.count() > 1;
     if many && is_plain_json_in_lines(lines.as_str()) {
         // What a pipe brings, mostly: nothing to escape.
         out.extend_from_slice(b"[\"");

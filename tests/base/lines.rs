@@ -58,3 +58,15 @@ fn lines_end_at_line_feeds_only() {
         assert_eq!(split_lines(text).collect::<Vec<_>>(), expected, "{text:?}");
     }
 }
+
+/// Lines come one at a time, several at once, and from another text; each is counted.
+#[test]
+fn each_line_is_counted_however_it_comes() {
+    let mut lines = Lines::default();
+    lines.push(b"one").expect("a line");
+    lines.push(b"two\nthree\n\nfive").expect("lines");
+    let parsed = Lines::parse(b"six\nseven\n").expect("lines");
+    lines.append(&parsed);
+    assert_eq!((parsed.count(), lines.count()), (2, 7));
+    assert_eq!(lines.iter().count(), 7);
+}
