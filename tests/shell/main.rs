@@ -21,6 +21,7 @@ mod dht;
 mod exit_policy;
 #[cfg(feature = "finders")]
 mod finders;
+mod folder_audits;
 #[cfg(feature = "grenache")]
 mod grapes;
 mod history;

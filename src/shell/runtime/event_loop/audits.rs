@@ -20,7 +20,8 @@ impl EventLoop {
         for damage in self.store.take_damage() {
             self.frontend.warn(&damage.to_string());
         }
-        if let Some(folder) = self.audits.take_due(self.now.time)
+        let end = |folder: &FolderName| self.store.end(folder);
+        if let Some(folder) = self.audits.take_due(self.now.time, &end)
             && let Some(request) = self.store.audit_request(&folder, &self.node)
         {
             self.audits.start(request);

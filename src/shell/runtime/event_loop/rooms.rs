@@ -11,7 +11,6 @@ use crate::base::range::LogRanges;
 use crate::base::time::ReaderStart;
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
-use crate::shell::runtime::folder_audits::FIRST_AUDIT_DELAY_MS;
 use crate::wire::message::ROOMS_MAX;
 
 /// Milliseconds after which a read that lacked a file descriptor is executed again.
@@ -75,8 +74,9 @@ impl EventLoop {
             None => {}
         }
         if self.frontend.is_printing_transcript() {
-            let at = self.now.time + FIRST_AUDIT_DELAY_MS;
-            self.audits.schedule(folder.clone(), at);
+            let end = self.store.end(&folder);
+            let now = self.now.time;
+            self.audits.schedule_first(folder.clone(), now, end);
         }
         self.pass_printed_parts(&folder);
         self.handle_input(Input::FolderOpened {
