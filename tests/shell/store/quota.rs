@@ -220,6 +220,52 @@ fn a_damaged_sequence_evicts_and_blocks_nothing() {
     }
 }
 
+/// Whether the second of several segments is still there after its log has lost these lines, if the
+/// text of its first or last batch is damaged; and whether the damage was found.
+fn survives_eviction(damages_last: bool) -> (bool, bool) {
+    let folder = TempDir::new();
+    let limits = StoreLimits {
+        author_bytes: 16 * 1024,
+        ..small_segments()
+    };
+    let (mut store, _) = open_with(&folder, limits);
+    let core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let text = "x".repeat(100);
+    for _ in 0..20 {
+        core.save(&mut store, &bob.say(&[&text]));
+    }
+    store.take_suspects();
+    let path = folder.segments(GENERAL)[1].clone();
+    let stored = fs::read_to_string(&path).unwrap();
+    let of_batch = match damages_last {
+        true => stored.rfind(&text),
+        false => stored.find(&text),
+    };
+    let mut damaged = stored.clone();
+    damaged.replace_range(of_batch.unwrap()..of_batch.unwrap() + 1, "X");
+    fs::write(&path, damaged).unwrap();
+    let mut first_kept = 1;
+    for _ in 0..60 {
+        for evicted in core.save(&mut store, &bob.say(&[&text])) {
+            first_kept = evicted.first_kept;
+        }
+    }
+    assert!(first_kept > 20, "{first_kept}");
+    let was_found = !store.take_suspects().is_empty();
+    let rest: Vec<u64> = (first_kept..=80).collect();
+    assert_eq!(load(&store, &bob.log(), first_kept, 5000), rest);
+    (path.exists(), was_found)
+}
+
+/// Only the last batch of a log is checked in a segment that is evicted whole: it tells what the
+/// log keeps. If it is damaged, each batch is checked, and the damaged one is kept.
+#[test]
+fn an_evicted_segment_is_checked_at_the_last_batch_of_its_log() {
+    assert_eq!(survives_eviction(false), (false, false));
+    assert_eq!(survives_eviction(true), (true, true));
+}
+
 /// Segments that vanished or can't be opened cost their own lines. Rotation and quota go on.
 #[test]
 fn a_bad_segment_does_not_end_rotation_and_quota() {

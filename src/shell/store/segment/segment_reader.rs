@@ -246,6 +246,7 @@ impl SegmentReader {
 }
 
 /// A place between two lines, to which a [`SegmentReader`] can return.
+#[derive(Clone, Copy)]
 pub struct Mark {
     file_offset: u64,
     line_number: u64,
