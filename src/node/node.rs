@@ -217,9 +217,11 @@ impl Node {
                 self.guests.handle_interfaces(ctx);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
-            Input::Accepted { stream, address } => self
-                .handshakes
-                .handle_accepted(ctx, stream, address, events),
+            Input::Accepted { stream, address } => {
+                self.dialer.record_accepted(ctx.now.time);
+                self.handshakes
+                    .handle_accepted(ctx, stream, address, events);
+            }
             Input::Connected { stream } => self.handshakes.handle_connected(ctx, stream, events),
             Input::Bytes { stream, bytes } => {
                 liveness::handle_bytes(ctx, stream, bytes, events);

@@ -9,6 +9,7 @@ use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::Context;
 use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::Backoff;
+use crate::node::discovery::new_peer_burst::FirstDial;
 use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of beacon intervals for which a peer may be silent. A peer that is silent for longer
@@ -89,6 +90,8 @@ pub struct DiscoveredPeer {
     pub candidates: Vec<Candidate>,
     /// When the first beacon arrived, or later the first beacon after a restart.
     first_seen: Time,
+    /// When it may be dialed for the first time.
+    pub first_dial: FirstDial,
     /// When a new run last ended the backoff of an address.
     restarted_at: Option<Time>,
     /// The peer has proved its key, but all its links or all of ours were taken.
@@ -122,6 +125,7 @@ impl DiscoveredPeer {
             transient: beacon.transient,
             candidates: Vec::new(),
             first_seen: now,
+            first_dial: FirstDial::default(),
             restarted_at: None,
             is_full: false,
             ban: None,
@@ -144,6 +148,7 @@ impl DiscoveredPeer {
             return;
         }
         (self.restarted_at, self.first_seen) = (Some(now), now);
+        self.first_dial = FirstDial::default();
         for candidate in &mut self.candidates {
             if candidate.address == address {
                 candidate.backoff.retry_at(now);
@@ -169,16 +174,14 @@ impl DiscoveredPeer {
         order
     }
 
-    /// Takes over the contents of a beacon. A new address becomes a candidate, which may be dialed
-    /// after `delay_ms`. Returns whether the peer's rooms may have changed. The caller must then
-    /// call [`DiscoveredPeer::match_rooms`].
+    /// Takes over the contents of a beacon. A new address becomes a candidate. Returns whether the
+    /// peer's rooms may have changed. The caller must then call [`DiscoveredPeer::match_rooms`].
     pub fn apply_beacon(
         &mut self,
         beacon: &Beacon,
         address: SocketAddr,
         order: BeaconOrder,
         now: Time,
-        delay_ms: u64,
     ) -> bool {
         let is_new_run = std::mem::replace(&mut self.run, beacon.run) != beacon.run;
         let have_rooms_changed = (&self.room_hashes, self.has_more_rooms)
@@ -193,14 +196,14 @@ impl DiscoveredPeer {
         self.beacon_interval_ms = beacon
             .interval_ms
             .clamp(BEACON_INTERVAL_MIN_MS, BEACON_INTERVAL_MAX_MS);
-        self.add_candidate(address, order, now, delay_ms);
+        self.add_candidate(address, order, now);
         is_new_run || have_rooms_changed
     }
 
     /// Adds an address. At the bound, an address that failed or is outdated makes room. An address
     /// that may still answer makes room for the newest sealed beacon only. A flood of false
     /// addresses therefore cannot push out the true one.
-    fn add_candidate(&mut self, address: SocketAddr, order: BeaconOrder, now: Time, delay_ms: u64) {
+    fn add_candidate(&mut self, address: SocketAddr, order: BeaconOrder, now: Time) {
         let mut known = self.candidates.iter_mut();
         if let Some(known) = known.find(|known| known.address == address) {
             known.announced_at = now;
@@ -223,8 +226,7 @@ impl DiscoveredPeer {
                 _ => return,
             }
         }
-        self.candidates
-            .push(Candidate::new(address, now + delay_ms));
+        self.candidates.push(Candidate::new(address, now));
     }
 
     /// Records on which interface a beacon has named this address.

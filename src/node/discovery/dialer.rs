@@ -130,19 +130,18 @@ impl Dialer {
     ) -> bool {
         let (now, peer, source) = (ctx.now.time, beacon.peer, address.ip());
         let is_new = self.discovered.get(&peer).is_none();
-        let mut delay_ms = 0;
         if is_new {
             if self.new_peer_burst.drain(now) {
                 self.discovered.expire(ctx);
             }
-            let discovered = DiscoveredPeer::new(beacon, source, now);
+            let mut discovered = DiscoveredPeer::new(beacon, source, now);
+            // A known peer that comes for one line again is no member of a growing mesh.
+            if !beacon.transient || !self.discovered.is_proven(ctx, &peer) {
+                discovered.first_dial = self.new_peer_burst.add(ctx, &peer);
+            }
             if !self.discovered.insert(ctx, discovered) {
                 ctx.counters.beacons_over_bound += 1;
                 return false;
-            }
-            // A known peer that comes for one line again is no member of a growing mesh.
-            if !beacon.transient || !self.discovered.is_proven(ctx, &peer) {
-                delay_ms = self.new_peer_burst.add(ctx, &peer);
             }
             ctx.last_peer_event = now;
         }
@@ -162,7 +161,7 @@ impl Dialer {
             discovered.restart(address, now);
         }
         // The rooms of a linked peer are proven.
-        if discovered.apply_beacon(beacon, address, order, now, delay_ms) && !is_linked {
+        if discovered.apply_beacon(beacon, address, order, now) && !is_linked {
             discovered.match_rooms(&ctx.network, &self.joined_rooms);
         }
         discovered.set_interface(address, interface);
@@ -291,6 +290,7 @@ impl Dialer {
                 || self.dials.is_dialing(peer, address)
                 || !is_proven && !self.dials.can_dial_unproven(ctx, address.ip())
         })?;
+        let at = at.max(self.new_peer_burst.dial_at(&discovered.first_dial));
         Some((address, at.max(self.dials.next_address_at(peer))))
     }
 
@@ -358,6 +358,11 @@ impl Dialer {
                 self.beacons.dial_failed(ctx);
             }
         }
+    }
+
+    /// Records that somebody has connected to us.
+    pub fn record_accepted(&mut self, now: Time) {
+        self.new_peer_burst.record_accepted(now);
     }
 
     /// Forgets where banned peers are.

@@ -9,40 +9,74 @@ const NEW_PEER_INTERVAL_MS: u64 = 50;
 /// Number of new peers in a burst that are dialed without delay. Dials to further peers are
 /// delayed, as there may be too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
-/// The same if our id is larger than the peer's id.
+/// The same if our id is larger than the peer's id. We yield to each further peer of the burst:
+/// only one side should dial, as a second handshake is wasted.
 const NEW_PEER_BURST_OF_LARGER_ID_MAX: u64 = 4;
-/// Longest random delay before we dial a new peer of a burst, in milliseconds. If our id is larger
-/// than the peer's id, this time is added to the random delay. Usually the peer then dials us
-/// first, and we need not dial.
+/// Longest random delay before we dial a new peer of a burst, in milliseconds.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
+/// We yield to a peer until so many milliseconds have passed without a connection to us. On a busy
+/// box, the peer's dial may be late.
+const YIELD_QUIET_MS: u64 = 100;
+/// Longest time for which we yield to a peer, in milliseconds. Strangers who only connect can
+/// therefore delay a dial no longer.
+const YIELD_MAX_MS: u64 = 2_000;
+
+/// When a new peer may be dialed for the first time.
+#[derive(Clone, Copy, Default)]
+pub struct FirstDial {
+    /// Not before this time.
+    not_before: Time,
+    /// Until when we yield to the peer. `Time(0)`: we do not.
+    yield_until: Time,
+}
 
 /// The rate at which new peers are discovered. Known transient peers do not count.
-pub struct NewPeerBurst(RateLimiter);
+pub struct NewPeerBurst {
+    rate: RateLimiter,
+    /// When somebody last connected to us.
+    last_accepted: Time,
+}
 
 impl Default for NewPeerBurst {
     fn default() -> NewPeerBurst {
-        NewPeerBurst(RateLimiter::new(NEW_PEER_INTERVAL_MS))
+        NewPeerBurst {
+            rate: RateLimiter::new(NEW_PEER_INTERVAL_MS),
+            last_accepted: Time(0),
+        }
     }
 }
 
 impl NewPeerBurst {
     /// Lets the burst shrink with time. Returns whether it may have shrunk.
     pub fn drain(&mut self, now: Time) -> bool {
-        self.0.drain(now)
+        self.rate.drain(now)
     }
 
-    /// Counts a new peer. Returns the milliseconds to wait before the peer is dialed.
-    pub fn add(&mut self, ctx: &mut Context, peer: &PeerId) -> u64 {
-        self.0.add();
-        let level = self.0.level();
-        let mut delay_ms = 0;
+    /// Records that somebody has connected to us.
+    pub fn record_accepted(&mut self, now: Time) {
+        self.last_accepted = now;
+    }
+
+    /// Counts a new peer. Returns when it may be dialed.
+    pub fn add(&mut self, ctx: &mut Context, peer: &PeerId) -> FirstDial {
+        self.rate.add();
+        let (now, level) = (ctx.now.time, self.rate.level());
+        let mut first_dial = FirstDial::default();
         if level > NEW_PEER_BURST_MAX {
-            delay_ms += ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
+            first_dial.not_before = now + ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
         }
-        // Only one side should dial, as a second handshake is wasted.
         if level > NEW_PEER_BURST_OF_LARGER_ID_MAX && ctx.own_id() > *peer {
-            delay_ms += NEW_PEER_DIAL_DELAY_MS;
+            first_dial.not_before = first_dial.not_before.max(now) + YIELD_QUIET_MS;
+            first_dial.yield_until = now + YIELD_MAX_MS;
         }
-        delay_ms
+        first_dial
+    }
+
+    /// When a peer may be dialed, as it is now.
+    pub fn dial_at(&self, first_dial: &FirstDial) -> Time {
+        let quiet_at = self.last_accepted + YIELD_QUIET_MS;
+        first_dial
+            .not_before
+            .max(quiet_at.min(first_dial.yield_until))
     }
 }

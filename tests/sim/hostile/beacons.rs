@@ -9,6 +9,7 @@ use super::made_up::{
 };
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
+use crate::support::scripted_peer::open_stream;
 
 /// A beacon counts only if its source lies in a subnet of the interface on which it came.
 #[test]
@@ -162,17 +163,59 @@ pub fn dials_of_a_silent_host(seed: u64) -> u64 {
     lan.node(alice).pending_handshake_count() as u64
 }
 
-/// Of several new peers, those with smaller ids are awaited for a moment: they dial us.
-#[test]
-fn the_larger_id_does_not_dial_a_burst_at_once() {
+/// Beacons of eight peers with smaller ids, all at once.
+fn smaller_ids_in_a_burst() -> (Lan, PeerIndex, Vec<u64>) {
     let mut lan = Lan::new(1);
     let alice = lan.add_peer("alice");
     lan.start(alice);
     let smaller = (0..100).filter(|n| made_up_peer(*n) < lan.id(alice));
     let smaller: Vec<u64> = smaller.take(8).collect();
-    for n in smaller {
-        let source = silent_source(n);
-        lan.inject_datagram(alice, 1, source, &forged_beacon(made_up_peer(n), 1, 9999));
+    for n in &smaller {
+        let beacon = forged_beacon(made_up_peer(*n), 1, 9999);
+        lan.inject_datagram(alice, 1, silent_source(*n), &beacon);
+    }
+    (lan, alice, smaller)
+}
+
+/// Of several new peers, those with smaller ids are awaited for a moment: they dial us.
+#[test]
+fn the_larger_id_does_not_dial_a_burst_at_once() {
+    let (mut lan, alice, smaller) = smaller_ids_in_a_burst();
+    lan.run_for(50);
+    assert_eq!(lan.network.dial_count, 4);
+    // Nor at another address, from which the last beacon comes as well.
+    let beacon = forged_beacon(made_up_peer(smaller[7]), 1, 9999);
+    lan.inject_datagram(alice, 1, silent_source(smaller[7] + 100), &beacon);
+    lan.run_for(40);
+    assert_eq!(lan.network.dial_count, 4);
+    lan.run_for(20);
+    assert_eq!(lan.network.dial_count, 8);
+}
+
+/// While others connect, the smaller ids may still be among them. Strangers who only connect delay
+/// the dials by 2 s at most.
+#[test]
+fn the_larger_id_yields_while_others_connect() {
+    let (mut lan, alice, _) = smaller_ids_in_a_burst();
+    for n in 0..39 {
+        lan.run_for(50);
+        open_stream(&mut lan, alice, n);
+    }
+    assert_eq!(lan.network.dial_count, 4);
+    for n in 39..42 {
+        lan.run_for(50);
+        open_stream(&mut lan, alice, n);
+    }
+    assert_eq!(lan.network.dial_count, 8);
+}
+
+/// The same, if they connect no more.
+#[test]
+fn the_larger_id_dials_when_others_connect_no_more() {
+    let (mut lan, alice, _) = smaller_ids_in_a_burst();
+    for n in 0..6 {
+        lan.run_for(50);
+        open_stream(&mut lan, alice, n);
     }
     lan.run_for(90);
     assert_eq!(lan.network.dial_count, 4);
