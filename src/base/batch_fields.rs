@@ -2,7 +2,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memmem;
 use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
@@ -158,9 +157,11 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
     if text.len() < LONG_BATCH_MIN_BYTES {
         return None;
     }
-    let start = memmem::find(text.as_bytes(), CONTENT_FIELD.as_bytes())?;
+    let start = text.find(CONTENT_FIELD)?;
     let (header, rest) = text.split_at_checked(start)?;
-    let length = memmem::find(rest.as_bytes(), SALT_FIELD.as_bytes())?;
+    // The salt is near the end.
+    let mut parts = rest.as_bytes().windows(SALT_FIELD.len());
+    let length = parts.rposition(|part| part == SALT_FIELD.as_bytes())?;
     let content = rest.get(CONTENT_FIELD.len()..length)?;
     // Another array or object could contain the field.
     let is_flat = !header

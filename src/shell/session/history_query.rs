@@ -370,7 +370,7 @@ fn drop_lines_from(run: &mut LineRun<'_>, before: &LineKey) -> bool {
 
 /// Whether `line` contains `text`, which is in lower case.
 fn contains_text(line: &str, text: &str) -> bool {
-    memchr::memmem::find(line.to_lowercase().as_bytes(), text.as_bytes()).is_some()
+    line.to_lowercase().contains(text)
 }
 
 /// The notice that lines are missing before or in `run`; `None` if no lines are missing. The notice
