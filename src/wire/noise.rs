@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use blake2::digest::{Digest, FixedOutputReset};
 use chacha_poly::{ChaChaPoly, TAG_BYTES};
+use crrl::x25519::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use snow::params::{
     BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifier, HandshakeModifierList,
     HandshakePattern, HashChoice, NoiseParams,
 };
-use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 
@@ -29,6 +30,13 @@ pub const PLAINTEXT_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - TAG_BYTES;
 /// tags, without payload.
 const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
 const PROTOCOL_VERSION: u8 = 2;
+/// The base point of X25519 (RFC 7748, section 4.1).
+#[cfg(not(feature = "precomputed-tables"))]
+const BASE_POINT: [u8; KEY_BYTES] = {
+    let mut u = [0; KEY_BYTES];
+    u[0] = 9;
+    u
+};
 
 /// Why a stream must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,70 +97,96 @@ impl Hash for Blake2s {
     }
 }
 
-/// Our X25519 key pair. Its public key is computed once for all handshakes, which saves an eighth
-/// of the curve's work in each.
+/// An X25519 key pair (RFC 7748).
+#[derive(Default)]
+pub struct KeyPair {
+    secret: [u8; KEY_BYTES],
+    public: [u8; KEY_BYTES],
+}
+
+impl KeyPair {
+    /// The key pair of this secret key.
+    pub fn new(secret: &[u8; KEY_BYTES]) -> KeyPair {
+        #[cfg(feature = "precomputed-tables")]
+        let public = crrl::x25519::x25519_base(secret);
+        #[cfg(not(feature = "precomputed-tables"))]
+        let public = x25519(&BASE_POINT, secret);
+        KeyPair {
+            secret: *secret,
+            public,
+        }
+    }
+
+    /// The public key.
+    pub fn public(&self) -> &[u8; KEY_BYTES] {
+        &self.public
+    }
+
+    /// The secret that this pair shares with the owner of a public key.
+    pub fn shared_secret(&self, public: &[u8; KEY_BYTES]) -> [u8; KEY_BYTES] {
+        x25519(public, &self.secret)
+    }
+}
+
+/// Our X25519 key pair. Its public key is computed once for all handshakes.
 #[derive(Clone)]
-pub struct StaticKey(Arc<dyn Dh>);
+pub struct StaticKey(Arc<KeyPair>);
 
 impl StaticKey {
     /// The key pair of this secret key.
-    pub fn new(secret: &[u8; 32]) -> StaticKey {
-        let mut key = x25519();
-        key.set(secret);
-        StaticKey(key.into())
+    pub fn new(secret: &[u8; KEY_BYTES]) -> StaticKey {
+        StaticKey(Arc::new(KeyPair::new(secret)))
     }
 }
 
-fn x25519() -> Box<dyn Dh> {
-    let key = DefaultResolver.resolve_dh(&DHChoice::Curve25519);
-    key.expect("snow is built with X25519")
-}
-
-/// A key pair of a handshake: our static one as soon as snow sets its secret key, or another one.
+/// X25519 for snow, whose own takes twice as long.
 struct HandshakeKey {
-    own: StaticKey,
-    other: Option<Box<dyn Dh>>,
-}
-
-impl HandshakeKey {
-    fn key(&self) -> &dyn Dh {
-        self.other.as_deref().unwrap_or(&*self.own.0)
-    }
+    /// Our static key pair, if the handshake may use it.
+    own: Option<StaticKey>,
+    /// The pair that snow has set or generated.
+    pair: Arc<KeyPair>,
 }
 
 impl Dh for HandshakeKey {
     fn name(&self) -> &'static str {
-        self.own.0.name()
+        "25519"
     }
     fn pub_len(&self) -> usize {
-        self.own.0.pub_len()
+        KEY_BYTES
     }
     fn priv_len(&self) -> usize {
-        self.own.0.priv_len()
+        KEY_BYTES
     }
     fn set(&mut self, secret: &[u8]) {
-        self.other = (secret != self.own.0.privkey()).then(|| {
-            let mut key = x25519();
-            key.set(secret);
-            key
-        });
+        if let Some(secret) = secret.first_chunk() {
+            let own = self.own.as_ref().filter(|own| own.0.secret == *secret);
+            self.pair = match own {
+                Some(own) => Arc::clone(&own.0),
+                None => Arc::new(KeyPair::new(secret)),
+            };
+        }
     }
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
-        self.other.insert(x25519()).generate(rng)
+        let mut secret = [0; KEY_BYTES];
+        rng.try_fill_bytes(&mut secret)?;
+        self.pair = Arc::new(KeyPair::new(&secret));
+        Ok(())
     }
     fn pubkey(&self) -> &[u8] {
-        self.key().pubkey()
+        &self.pair.public
     }
     fn privkey(&self) -> &[u8] {
-        self.key().privkey()
+        &self.pair.secret
     }
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
-        self.key().dh(public, out)
+        let public = public.first_chunk().ok_or(snow::Error::Dh)?;
+        let out = out.first_chunk_mut().ok_or(snow::Error::Dh)?;
+        *out = self.pair.shared_secret(public);
+        Ok(())
     }
 }
 
-/// Provides snow with its default curve, and our hash, cipher and random numbers. The hash
-/// is [`Blake2s`].
+/// Provides snow with curve, hash, cipher and random numbers.
 struct SeededResolver {
     /// The seed of all random numbers.
     seed: [u8; 32],
@@ -164,10 +198,11 @@ impl CryptoResolver for SeededResolver {
         Some(Box::new(SeededRng(ChaCha20Rng::from_seed(self.seed))))
     }
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        let Some(own) = self.key.clone() else {
-            return DefaultResolver.resolve_dh(choice);
+        let key = HandshakeKey {
+            own: self.key.clone(),
+            pair: Arc::default(),
         };
-        Some(Box::new(HandshakeKey { own, other: None }))
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(key) as Box<dyn Dh>)
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
         match choice {
@@ -448,7 +483,7 @@ impl HandshakeConfig<'_> {
         let builder = Builder::with_resolver(params, Box::new(SeededResolver { seed, key }));
         let mut builder = builder.prologue(self.prologue).ok()?;
         if let Some(key) = self.local_key {
-            builder = builder.local_private_key(key.0.privkey()).ok()?;
+            builder = builder.local_private_key(&key.0.secret).ok()?;
         }
         if let Some(remote) = self.remote_public_key {
             builder = builder.remote_public_key(remote).ok()?;

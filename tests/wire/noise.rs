@@ -1,8 +1,11 @@
-//! The cipher of links, beside the crate that it is made of.
+//! The cipher of links, beside the crate that it is made of, and their curve, beside another crate.
 use chacha_poly::ChaChaPoly;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
-use p2pchat::wire::noise::PLAINTEXT_MAX_BYTES;
+use curve25519_dalek::MontgomeryPoint;
+use p2pchat::wire::noise::{KeyPair, PLAINTEXT_MAX_BYTES};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use snow::types::Cipher;
 
 const KEY: [u8; 32] = *b"thirty-two bytes of a secret key";
@@ -82,4 +85,55 @@ fn an_altered_text_is_refused() {
             "the first {length} bytes"
         );
     }
+}
+
+fn assert_keys(secret: &[u8; 32], public: &[u8; 32]) {
+    let pair = KeyPair::new(secret);
+    let expected_public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
+    let expected_secret = MontgomeryPoint(*public).mul_clamped(*secret).to_bytes();
+    assert_eq!(*pair.public(), expected_public, "{secret:?}");
+    assert_eq!(
+        pair.shared_secret(public),
+        expected_secret,
+        "{secret:?} {public:?}"
+    );
+}
+
+#[test]
+fn the_curve_agrees_with_another_crate() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut random = || {
+        let mut bytes = [0; 32];
+        rng.fill_bytes(&mut bytes);
+        bytes
+    };
+    for _ in 0..500 {
+        // Half of all public keys are on the twist of the curve.
+        assert_keys(&random(), &random());
+    }
+    // Around 0, the prime 2^255 - 19 and 2^256: points of low order, and keys that are not reduced.
+    for last in [0, 0x7f, 0x80, 0xff] {
+        for first in 0..=255 {
+            let middle = if last & 0x7f == 0 { 0 } else { 0xff };
+            let mut public = [middle; 32];
+            (public[0], public[31]) = (first, last);
+            assert_keys(&random(), &public);
+        }
+    }
+    for secret in [[0; 32], [0xff; 32], KEY] {
+        assert_keys(&secret, &random());
+    }
+}
+
+/// The first vector of RFC 7748, section 5.2.
+#[test]
+fn the_curve_keeps_its_rfc() {
+    let key = |text: &str| -> [u8; 32] {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes());
+        bytes.expect("hex").try_into().expect("32 bytes")
+    };
+    let secret = key("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4");
+    let public = key("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
+    let shared = key("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
+    assert_eq!(KeyPair::new(&secret).shared_secret(&public), shared);
 }

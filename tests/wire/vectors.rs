@@ -16,7 +16,7 @@ use p2pchat::wire::message::{
     ByeReason, Have, HaveEntry, Hello, Member, Members, Message, WantEntry, heads_digest,
     members_digest, receipt, room_hash,
 };
-use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, StaticKey};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, KeyPair, Role, StaticKey};
 #[cfg(feature = "profile")]
 use p2pchat::wire::profile::file::{format_file, parse_file};
 #[cfg(feature = "profile")]
@@ -25,8 +25,6 @@ use p2pchat::wire::sealed;
 use p2pchat::wire::secret::NetworkKeys;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
-use snow::params::DHChoice;
-use snow::resolvers::{CryptoResolver as _, DefaultResolver};
 
 use crate::vector_files::{Vector, shown_lines, vector, vectors};
 
@@ -511,8 +509,8 @@ fn assert_sealed_lines(vector: &Vector) {
     let sealed = sealed::seal(seed, &vector.network(), &vector.log(), sequence, &lines);
     vector.check("sealed", &sealed.expect("a recipient"));
     let sealed = BASE64URL_NOPAD.decode(vector.text("sealed").as_bytes());
-    let public = x25519_public(&vector.key("ephemeral_secret"));
-    assert_eq!(sealed.expect("base64")[..32], public);
+    let ephemeral = KeyPair::new(&vector.key("ephemeral_secret"));
+    assert_eq!(sealed.expect("base64")[..32], *ephemeral.public());
 }
 
 /// The X25519 secret that the program draws from a generator with this seed.
@@ -520,14 +518,6 @@ fn ephemeral_secret(seed: [u8; 32]) -> [u8; 32] {
     let mut secret = [0; 32];
     ChaCha20Rng::from_seed(seed).fill_bytes(&mut secret);
     secret
-}
-
-fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
-    let mut dh = DefaultResolver
-        .resolve_dh(&DHChoice::Curve25519)
-        .expect("X25519");
-    dh.set(secret);
-    dh.pubkey().try_into().expect("32 bytes")
 }
 
 /// One side of a stream, and the name that it has in the vectors.
@@ -608,7 +598,7 @@ fn assert_stream(vector: &Vector, psk: Option<&[u8; 32]>) {
     vector.check_bytes("dialer_sends_1", &sent);
     let first = vector.bytes("dialer_sends_1");
     let ephemeral = vector.key("dialer_ephemeral_secret");
-    assert_eq!(first[6..38], x25519_public(&ephemeral));
+    assert_eq!(first[6..38], *KeyPair::new(&ephemeral).public());
 
     let mut sent = Vec::new();
     let mut acceptor = ACCEPTOR.start(vector, psk, &mut sent);
