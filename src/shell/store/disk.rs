@@ -297,7 +297,7 @@ impl DiskStore {
             if !is_due(name, folder) && over.is_empty() {
                 continue;
             }
-            match rotation.apply(name, folder, over) {
+            match rotation.apply(name, folder, over, &mut self.fsync) {
                 Ok(mut logs) => {
                     self.fsync.drop_removed();
                     folder.request_dir_sync(&mut self.fsync);

@@ -3,6 +3,7 @@
 //! rewrites the old segments.
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId, MalformedBatch};
@@ -10,7 +11,9 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::descriptors::is_shortage;
+use crate::shell::os::file::{self, Access};
 use crate::shell::store::folder::{Folder, QuotaBlock};
+use crate::shell::store::fsync::Fsync;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::frontier::FRONTIER_PREFIX;
 use crate::shell::store::segment::rewrite::rewrite_segment;
@@ -75,6 +78,7 @@ impl Rotation<'_> {
         name: &FolderName,
         folder: &mut Folder,
         over: SortedMap<PeerId, u64>,
+        fsync: &mut Fsync,
     ) -> io::Result<Vec<EvictedLog>> {
         let mut plan = self.plan_eviction(name, folder, over)?;
         folder.quota_block = plan.block;
@@ -104,7 +108,7 @@ impl Rotation<'_> {
             return Err(error);
         }
         for eviction in plan.segments {
-            evict_from_segment(folder, eviction, &plan.first_kept);
+            evict_from_segment(folder, eviction, &plan.first_kept, fsync);
         }
         let evicted = plan.first_kept.into_iter();
         Ok(evicted
@@ -358,12 +362,13 @@ fn evict_from_segment(
     folder: &mut Folder,
     eviction: SegmentEviction,
     first_kept: &SortedMap<LogId, u64>,
+    fsync: &mut Fsync,
 ) {
     let (SegmentEviction::Remove(number) | SegmentEviction::Rewrite(number)) = eviction;
     let path = segment_file::path(&folder.dir, number);
     let old_bytes = path.metadata().map_or(0, |meta| meta.len());
     let new_bytes = match eviction {
-        SegmentEviction::Remove(_) => fs::remove_file(&path).map(|()| 0),
+        SegmentEviction::Remove(_) => remove_segment(&path, fsync).map(|()| 0),
         SegmentEviction::Rewrite(_) => remove_batches(folder, number, first_kept),
     };
     if let Ok(new_bytes) = new_bytes {
@@ -372,6 +377,15 @@ fn evict_from_segment(
             folder.segment_numbers.retain(|n| *n != number);
         }
     }
+}
+
+fn remove_segment(path: &Path, fsync: &mut Fsync) -> io::Result<()> {
+    let file = file::open_regular(path, Access::Read);
+    fs::remove_file(path)?;
+    if let Ok(file) = file {
+        fsync.close_removed(file);
+    }
+    Ok(())
 }
 
 /// Rewrites a segment without the evicted batches. `first_kept` is the lowest sequence that each

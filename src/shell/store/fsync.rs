@@ -1,5 +1,6 @@
-//! Syncs written files in a helper thread, at most five seconds after the first write. The thread
-//! starts with the first sync: a program that ends earlier needs none.
+//! Syncs written files in a helper thread, at most five seconds after the first write, and closes
+//! removed ones there. The thread starts with the first of these: a program that ends earlier needs
+//! none.
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -34,6 +35,12 @@ struct SyncRequest {
     pending: SyncPending,
 }
 
+/// What the helper thread does.
+enum Work {
+    Sync(Vec<SyncRequest>),
+    Close(File),
+}
+
 /// Collects requests for a sync, and passes them to a helper thread.
 #[derive(Default)]
 pub struct Fsync {
@@ -41,7 +48,7 @@ pub struct Fsync {
     /// When to pass the requests to the thread. `None`: there are none.
     due_at: Option<Instant>,
     /// The helper thread. `None`: it has not been started.
-    thread: Option<Sender<Vec<SyncRequest>>>,
+    thread: Option<Sender<Work>>,
     /// What the thread reports.
     reports: Arc<Reports>,
 }
@@ -91,15 +98,29 @@ impl Fsync {
         if self.requests.is_empty() {
             return;
         }
-        let reports = &self.reports;
-        self.thread = self.thread.take().or_else(|| spawn(Arc::clone(reports)));
+        self.start_thread();
         if let Some(thread) = &self.thread
-            && !reports.is_busy.swap(true, Ordering::AcqRel)
+            && !self.reports.is_busy.swap(true, Ordering::AcqRel)
         {
-            // The thread is idle, so the channel has room.
-            let _ = thread.try_send(std::mem::take(&mut self.requests));
+            // No other sync waits in the channel, so it has room.
+            let _ = thread.try_send(Work::Sync(std::mem::take(&mut self.requests)));
         } else {
             self.due_at = Some(now + SYNC_DELAY);
+        }
+    }
+
+    fn start_thread(&mut self) {
+        let reports = &self.reports;
+        self.thread = self.thread.take().or_else(|| spawn(Arc::clone(reports)));
+    }
+
+    /// Closes a removed file in the helper thread: the system frees its space only then, and may
+    /// wait for the disk. While the thread has other work waiting, closes the file here.
+    pub fn close_removed(&mut self, file: File) {
+        self.start_thread();
+        if let Some(thread) = self.thread.as_ref().filter(|it| it.is_empty()) {
+            // A file that comes back is closed.
+            let _ = thread.try_send(Work::Close(file));
         }
     }
 
@@ -118,16 +139,17 @@ impl Fsync {
         result
     }
 
-    /// Drops the requests for files that were removed. The system frees the space of such a file
-    /// only when it is closed.
+    /// Drops the requests for files that were removed, and closes these files.
     pub fn drop_removed(&mut self) {
-        self.requests.retain(|request| {
-            let is_removed = request.file.metadata().is_ok_and(|meta| meta.nlink() == 0);
-            if is_removed {
+        let requests = std::mem::take(&mut self.requests);
+        for request in requests {
+            if request.file.metadata().is_ok_and(|meta| meta.nlink() == 0) {
                 request.pending.withdraw();
+                self.close_removed(request.file);
+            } else {
+                self.requests.push(request);
             }
-            !is_removed
-        });
+        }
     }
 
     /// Whether a sync has failed since the previous call of this function.
@@ -137,14 +159,22 @@ impl Fsync {
 }
 
 /// Starts the helper thread. `None`: the system refuses it.
-fn spawn(reports: Arc<Reports>) -> Option<Sender<Vec<SyncRequest>>> {
-    let (sender, receiver) = crossbeam_channel::bounded(1);
-    let run = Box::new(move || sync_loop(&receiver, &reports));
+fn spawn(reports: Arc<Reports>) -> Option<Sender<Work>> {
+    // At most one sync waits, and one file that is to be closed.
+    let (sender, receiver) = crossbeam_channel::bounded(2);
+    let run = Box::new(move || work_loop(&receiver, &reports));
     thread::spawn_helper("fsync", run).ok().map(|_| sender)
 }
 
-fn sync_loop(requests: &Receiver<Vec<SyncRequest>>, reports: &Reports) {
-    for requests in requests {
+fn work_loop(work: &Receiver<Work>, reports: &Reports) {
+    for work in work {
+        let requests = match work {
+            Work::Sync(requests) => requests,
+            Work::Close(file) => {
+                drop(file);
+                continue;
+            }
+        };
         for SyncRequest { file, pending } in requests {
             pending.withdraw();
             if store_io::sync(&file).is_err() {

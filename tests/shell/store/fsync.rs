@@ -1,9 +1,11 @@
 //! The files that wait for a sync in the background.
 use std::fs::{self, File};
+use std::time::Duration;
 
 use p2pchat::shell::store::fsync::{Fsync, SyncPending};
 
 use crate::folders::TempDir;
+use crate::hosts::wait::wait_until;
 
 /// The open descriptors of this process that lead into a folder.
 fn descriptors(folder: &TempDir) -> usize {
@@ -83,4 +85,27 @@ fn one_bad_file_leaves_the_others_to_be_synced() {
     assert_eq!(descriptors(&folder), 1, "only ours");
     fsync.request_sync(&good, &pending);
     assert_eq!(descriptors(&folder), 2, "it waits again");
+}
+
+/// Removed files are closed, however many they are, and what else waits is still synced.
+#[test]
+fn removed_files_are_closed() {
+    let folder = TempDir::new();
+    let mut fsync = Fsync::default();
+    let kept = SyncPending::default();
+    for n in 0..60 {
+        let path = folder.0.join(n.to_string());
+        let file = File::create(&path).expect("a file");
+        fsync.request_sync(&file, &SyncPending::default());
+        fs::remove_file(&path).expect("the file");
+        fsync.close_removed(file);
+    }
+    let file = File::create(folder.0.join("kept")).expect("a file");
+    fsync.request_sync(&file, &kept);
+    drop(file);
+    fsync.drop_removed();
+    let is_closed = || descriptors(&folder) == 1;
+    wait_until("the files are closed", Duration::from_secs(10), is_closed);
+    fsync.sync_waiting().expect("a working disk");
+    assert_eq!(descriptors(&folder), 0, "nothing waits");
 }
