@@ -196,13 +196,14 @@ struct EvictionPlanner<'a> {
     plan: EvictionPlan,
 }
 
-/// The batches of a log in a segment of which all batches are evicted.
-struct SkimmedBatches {
-    /// Their highest sequence.
+/// A log whose batches are all that a segment contains.
+struct SoleLog {
+    log: LogId,
+    /// Its highest sequence in the segment.
     last_sequence: u64,
     /// The place before the batch that ends with that line.
     before_last: Mark,
-    /// Their bytes.
+    /// The bytes of the batches.
     bytes: u64,
 }
 
@@ -217,10 +218,8 @@ impl EvictionPlanner<'_> {
         }
         let mut reader = SegmentReader::open(&self.folder.dir, number)?;
         let start = reader.mark();
-        if let Some(skimmed) = self.skim_segment(&mut reader)? {
-            for (log, batches) in skimmed {
-                self.evict(&log, batches.last_sequence, batches.bytes);
-            }
+        if let Some(sole) = self.skim_segment(&mut reader)? {
+            self.evict(&sole.log, sole.last_sequence, sole.bytes);
             self.plan.segments.push(SegmentEviction::Remove(number));
         } else {
             reader.rewind(&start);
@@ -231,14 +230,11 @@ impl EvictionPlanner<'_> {
         Ok(())
     }
 
-    /// Reads a segment of which all batches are evicted. Checks only the last batch of each log,
-    /// which decides what the log keeps: to check each one takes five times as long. `None`: some
-    /// batch is kept or damaged, or there is none.
-    fn skim_segment(
-        &self,
-        reader: &mut SegmentReader,
-    ) -> io::Result<Option<SortedMap<LogId, SkimmedBatches>>> {
-        let mut skimmed: SortedMap<LogId, SkimmedBatches> = SortedMap::new();
+    /// Reads a segment of one log of which all batches are evicted. Checks only the last batch,
+    /// which decides what the log keeps: to check each one takes five times as long. `None`: the
+    /// segment has other batches as well, or a damaged one, or none.
+    fn skim_segment(&self, reader: &mut SegmentReader) -> io::Result<Option<SoleLog>> {
+        let mut sole: Option<SoleLog> = None;
         let mut before_line = reader.mark();
         while reader.advance()? {
             let line = reader.line();
@@ -246,33 +242,35 @@ impl EvictionPlanner<'_> {
                 let Some(header) = Batch::parse_header(line) else {
                     return Ok(None);
                 };
-                let bytes = line.len() as u64 + 1;
-                let last_sequence = header.last_sequence;
-                if !self.may_lose(&header.log) || last_sequence >= (self.floor)(&header.log) {
-                    return Ok(None);
-                }
-                let batches = skimmed.get_or_insert_with(header.log, || SkimmedBatches {
+                let (bytes, last_sequence) = (line.len() as u64 + 1, header.last_sequence);
+                let known = sole.get_or_insert_with(|| SoleLog {
+                    log: header.log.clone(),
                     last_sequence: 0,
                     before_last: before_line,
                     bytes: 0,
                 });
-                batches.bytes += bytes;
-                if last_sequence > batches.last_sequence {
-                    batches.last_sequence = last_sequence;
-                    batches.before_last = before_line;
+                if known.log != header.log
+                    || !self.may_lose(&known.log)
+                    || last_sequence >= (self.floor)(&known.log)
+                {
+                    return Ok(None);
+                }
+                known.bytes += bytes;
+                if last_sequence > known.last_sequence {
+                    known.last_sequence = last_sequence;
+                    known.before_last = before_line;
                 }
             }
             before_line = reader.mark();
         }
-        for (log, batches) in skimmed.iter() {
-            reader.rewind(&batches.before_last);
-            reader.advance()?;
-            let parsed = Batch::parse_stored(reader.line(), &self.folder.network);
-            if !parsed.is_ok_and(|(batch, _)| batch.log == *log) {
-                return Ok(None);
-            }
-        }
-        Ok((!skimmed.is_empty()).then_some(skimmed))
+        let Some(sole) = sole else {
+            return Ok(None);
+        };
+        reader.rewind(&sole.before_last);
+        reader.advance()?;
+        let parsed = Batch::parse_stored(reader.line(), &self.folder.network);
+        let is_checked = parsed.is_ok_and(|(batch, _)| batch.log == sole.log);
+        Ok(is_checked.then_some(sole))
     }
 
     /// Adds the evicted batches of a segment to the plan. Damaged batches are kept, because their
