@@ -159,9 +159,9 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
     }
     let start = text.find(CONTENT_FIELD)?;
     let (header, rest) = text.split_at_checked(start)?;
-    // The salt is near the end.
-    let mut parts = rest.as_bytes().windows(SALT_FIELD.len());
-    let length = parts.rposition(|part| part == SALT_FIELD.as_bytes())?;
+    // From behind: a search from the front would pass through all of the content.
+    let mut commas = rest.rmatch_indices(',').map(|(at, _)| at);
+    let length = commas.find(|at| rest[*at..].starts_with(SALT_FIELD))?;
     let content = rest.get(CONTENT_FIELD.len()..length)?;
     // Another array or object could contain the field.
     let is_flat = !header
@@ -170,7 +170,18 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
         .any(|byte| matches!(byte, b'{' | b'['));
     // The lines are parsed without a search for control characters, which JSON forbids.
     let is_plain = content.trim_ascii() == content && !has_control(content);
-    (is_flat && is_plain).then(|| start..start + length)
+    (is_flat && is_plain && !contains_object(content)).then(|| start..start + length)
+}
+
+/// Whether an object seems to begin in a content. Two batches are in one line if the line end
+/// between them is damaged; the salt that is found is then the second one's. In valid JSON, a quote
+/// behind a brace ends a string, so that no letter follows.
+fn contains_object(content: &str) -> bool {
+    let content = content.as_bytes();
+    memchr::memchr_iter(b'{', content).any(|at| {
+        let behind = content.get(at + 1..at + 3);
+        behind.is_some_and(|it| it[0] == b'"' && it[1].is_ascii_alphabetic())
+    })
 }
 
 fn one() -> u64 {

@@ -70,7 +70,7 @@ impl Random for SeededRng {
     }
 }
 
-/// BLAKE2s for snow. snow's default resolver would also link all its other hash functions.
+/// BLAKE2s for snow.
 struct Blake2s(blake2::Blake2s256);
 
 impl Hash for Blake2s {
@@ -139,7 +139,7 @@ impl StaticKey {
     }
 }
 
-/// X25519 for snow, whose own takes twice as long.
+/// X25519 for snow.
 struct HandshakeKey {
     /// Our static key pair, if the handshake may use it.
     own: Option<StaticKey>,

@@ -810,3 +810,17 @@ fn a_long_content_is_parsed_as_a_short_one() {
     let whole = long.replacen('{', nested, 1);
     assert_eq!(texts_of(&parse(&whole).expect("a batch")), texts);
 }
+
+/// A damaged line end joins two batches in one line, which is no batch then.
+#[test]
+fn two_batches_in_one_line_are_none() {
+    let of = |count: usize| json_of(&batch(&vec!["{ good } day {"; count]));
+    for (first, second) in [(1, 1), (1, 200), (200, 1), (200, 200)] {
+        let joined = format!("{}*{}", of(first), of(second));
+        assert!(Batch::parse_header(joined.as_bytes()).is_none());
+        assert!(Batch::parse_stored(joined.as_bytes(), &NETWORK).is_err());
+        assert!(parse(&joined).is_err());
+    }
+    let header = Batch::parse_header(of(200).as_bytes()).expect("a batch");
+    assert_eq!(header.last_sequence, 200);
+}

@@ -100,7 +100,7 @@ fn assert_keys(secret: &[u8; 32], public: &[u8; 32]) {
 }
 
 #[test]
-fn the_curve_agrees_with_another_crate() {
+fn x25519_agrees_with_another_crate() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut random = || {
         let mut bytes = [0; 32];
@@ -127,7 +127,7 @@ fn the_curve_agrees_with_another_crate() {
 
 /// The first vector of RFC 7748, section 5.2.
 #[test]
-fn the_curve_keeps_its_rfc() {
+fn x25519_agrees_with_rfc_7748() {
     let key = |text: &str| -> [u8; 32] {
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes());
         bytes.expect("hex").try_into().expect("32 bytes")

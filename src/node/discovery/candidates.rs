@@ -9,7 +9,7 @@ use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::Context;
 use crate::node::discovery::backoff;
 use crate::node::discovery::backoff::Backoff;
-use crate::node::discovery::new_peer_burst::FirstDial;
+use crate::node::discovery::new_peer_burst::EarliestDial;
 use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of beacon intervals for which a peer may be silent. A peer that is silent for longer
@@ -90,8 +90,8 @@ pub struct DiscoveredPeer {
     pub candidates: Vec<Candidate>,
     /// When the first beacon arrived, or later the first beacon after a restart.
     first_seen: Time,
-    /// When it may be dialed for the first time.
-    pub first_dial: FirstDial,
+    /// When it may be dialed, as a new peer of a burst.
+    pub earliest_dial: EarliestDial,
     /// When a new run last ended the backoff of an address.
     restarted_at: Option<Time>,
     /// The peer has proved its key, but all its links or all of ours were taken.
@@ -125,7 +125,7 @@ impl DiscoveredPeer {
             transient: beacon.transient,
             candidates: Vec::new(),
             first_seen: now,
-            first_dial: FirstDial::default(),
+            earliest_dial: EarliestDial::default(),
             restarted_at: None,
             is_full: false,
             ban: None,
@@ -148,7 +148,7 @@ impl DiscoveredPeer {
             return;
         }
         (self.restarted_at, self.first_seen) = (Some(now), now);
-        self.first_dial = FirstDial::default();
+        self.earliest_dial = EarliestDial::default();
         for candidate in &mut self.candidates {
             if candidate.address == address {
                 candidate.backoff.retry_at(now);

@@ -5,7 +5,7 @@ use crate::node::discovery::rate_limiter::RateLimiter;
 /// Milliseconds between dials, on average: 20 dials a second.
 const DIAL_INTERVAL_MS: u64 = 50;
 /// Maximum number of dials that may start at once, after a time without dials. Of 50 programs that
-/// start together, some dial 32.
+/// start together, those with the smallest ids dial nearly all others.
 const DIAL_BURST_MAX: u64 = 40;
 /// Milliseconds between dials that do not count, on average: 200 dials a second. Each has led to a
 /// transient peer. Many `send` in a row are thus served at once, and lies do not cost much.

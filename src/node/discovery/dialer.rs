@@ -20,7 +20,7 @@ use crate::node::discovery::candidates::{BeaconOrder, DiscoveredPeer};
 use crate::node::discovery::dial_limiter::DialLimiter;
 use crate::node::discovery::dials::{Dial, Dials, is_occupied};
 use crate::node::discovery::discovered_peers::DiscoveredPeers;
-use crate::node::discovery::new_peer_burst::NewPeerBurst;
+use crate::node::discovery::new_peer_burst::{EarliestDial, NewPeerBurst};
 use crate::node::discovery::other_programs::OtherPrograms;
 use crate::node::discovery::static_peers::StaticPeers;
 use crate::node::discovery::topology_updater;
@@ -130,18 +130,19 @@ impl Dialer {
     ) -> bool {
         let (now, peer, source) = (ctx.now.time, beacon.peer, address.ip());
         let is_new = self.discovered.get(&peer).is_none();
+        let mut earliest_dial = EarliestDial::default();
         if is_new {
             if self.new_peer_burst.drain(now) {
                 self.discovered.expire(ctx);
             }
-            let mut discovered = DiscoveredPeer::new(beacon, source, now);
-            // A known peer that comes for one line again is no member of a growing mesh.
-            if !beacon.transient || !self.discovered.is_proven(ctx, &peer) {
-                discovered.first_dial = self.new_peer_burst.add(ctx, &peer);
-            }
+            let discovered = DiscoveredPeer::new(beacon, source, now);
             if !self.discovered.insert(ctx, discovered) {
                 ctx.counters.beacons_over_bound += 1;
                 return false;
+            }
+            // A known peer that comes for one line again is no member of a growing mesh.
+            if !beacon.transient || !self.discovered.is_proven(ctx, &peer) {
+                earliest_dial = self.new_peer_burst.add(ctx, &peer);
             }
             ctx.last_peer_event = now;
         }
@@ -149,6 +150,9 @@ impl Dialer {
         let Some(discovered) = self.discovered.get_mut(&peer) else {
             return false;
         };
+        if is_new {
+            discovered.earliest_dial = earliest_dial;
+        }
         let order = match ctx.beacon_key {
             Some(_) => discovered.record_counter(beacon),
             None => BeaconOrder::Unknown,
@@ -290,7 +294,7 @@ impl Dialer {
                 || self.dials.is_dialing(peer, address)
                 || !is_proven && !self.dials.can_dial_unproven(ctx, address.ip())
         })?;
-        let at = at.max(self.new_peer_burst.dial_at(&discovered.first_dial));
+        let at = at.max(self.new_peer_burst.dial_at(&discovered.earliest_dial));
         Some((address, at.max(self.dials.next_address_at(peer))))
     }
 

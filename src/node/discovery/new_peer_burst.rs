@@ -14,26 +14,27 @@ const NEW_PEER_BURST_MAX: u64 = 8;
 const NEW_PEER_BURST_OF_LARGER_ID_MAX: u64 = 4;
 /// Longest random delay before we dial a new peer of a burst, in milliseconds.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
-/// We yield to a peer until so many milliseconds have passed without a connection to us. On a busy
-/// box, the peer's dial may be late.
+/// We yield to a peer until nobody has connected to us for so many milliseconds. On a busy box,
+/// the peer's dial may be late.
 const YIELD_QUIET_MS: u64 = 100;
-/// Longest time for which we yield to a peer, in milliseconds. Strangers who only connect can
-/// therefore delay a dial no longer.
-const YIELD_MAX_MS: u64 = 2_000;
+/// Longest time for which we yield to a peer, in milliseconds: half of
+/// [`LINK_EXPECTED_MS`](crate::node::connection::pending_handshake::LINK_EXPECTED_MS). Strangers
+/// who only connect can therefore not keep a `send` from a peer that does not dial.
+const YIELD_MAX_MS: u64 = 1_000;
 
-/// When a new peer may be dialed for the first time.
+/// When a new peer may be dialed. Applies to all its addresses.
 #[derive(Clone, Copy, Default)]
-pub struct FirstDial {
+pub struct EarliestDial {
     /// Not before this time.
     not_before: Time,
-    /// Until when we yield to the peer. `Time(0)`: we do not.
-    yield_until: Time,
+    /// Until when we yield to the peer. `None`: we do not.
+    yield_until: Option<Time>,
 }
 
 /// The rate at which new peers are discovered. Known transient peers do not count.
 pub struct NewPeerBurst {
     rate: RateLimiter,
-    /// When somebody last connected to us.
+    /// When somebody last connected to us, if ever.
     last_accepted: Time,
 }
 
@@ -58,25 +59,24 @@ impl NewPeerBurst {
     }
 
     /// Counts a new peer. Returns when it may be dialed.
-    pub fn add(&mut self, ctx: &mut Context, peer: &PeerId) -> FirstDial {
+    pub fn add(&mut self, ctx: &mut Context, peer: &PeerId) -> EarliestDial {
         self.rate.add();
         let (now, level) = (ctx.now.time, self.rate.level());
-        let mut first_dial = FirstDial::default();
+        let mut earliest_dial = EarliestDial::default();
         if level > NEW_PEER_BURST_MAX {
-            first_dial.not_before = now + ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
+            earliest_dial.not_before = now + ctx.jitter(NEW_PEER_DIAL_DELAY_MS);
         }
         if level > NEW_PEER_BURST_OF_LARGER_ID_MAX && ctx.own_id() > *peer {
-            first_dial.not_before = first_dial.not_before.max(now) + YIELD_QUIET_MS;
-            first_dial.yield_until = now + YIELD_MAX_MS;
+            earliest_dial.not_before = earliest_dial.not_before.max(now) + YIELD_QUIET_MS;
+            earliest_dial.yield_until = Some(now + YIELD_MAX_MS);
         }
-        first_dial
+        earliest_dial
     }
 
-    /// When a peer may be dialed, as it is now.
-    pub fn dial_at(&self, first_dial: &FirstDial) -> Time {
+    /// When a peer may be dialed, if nobody connects to us until then.
+    pub fn dial_at(&self, earliest_dial: &EarliestDial) -> Time {
         let quiet_at = self.last_accepted + YIELD_QUIET_MS;
-        first_dial
-            .not_before
-            .max(quiet_at.min(first_dial.yield_until))
+        let yielded = earliest_dial.yield_until.map(|until| until.min(quiet_at));
+        earliest_dial.not_before.max(yielded.unwrap_or_default())
     }
 }

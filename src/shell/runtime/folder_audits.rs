@@ -8,8 +8,9 @@ use crate::base::time::Time;
 use crate::shell::os::thread;
 use crate::shell::store::audit::{Audit, AuditRequest};
 
-/// The first audit of a folder begins when nothing was stored in it for so many milliseconds. The
-/// start of a program, a pour and a newcomer that catches up have better things to do.
+/// Before the first audit of a folder, its end is looked at every so many milliseconds. The audit
+/// begins when it has not moved: the start of a program, a pour and a newcomer that catches up have
+/// better things to do.
 const FIRST_AUDIT_QUIET_MS: u64 = 2_000;
 /// Milliseconds from the opening of a folder to the latest beginning of its first audit.
 const FIRST_AUDIT_MAX_DELAY_MS: u64 = 60_000;
@@ -56,10 +57,10 @@ impl FolderAudits {
         }
     }
 
-    /// Schedules an audit of a folder now, or as soon as the interval between two audits allows it.
-    /// Keeps an earlier time.
-    pub fn schedule(&mut self, folder: FolderName, now: Time) {
-        let at = self.earliest(&folder, now);
+    /// Schedules an audit of a folder at this time, or as soon as the interval between two audits
+    /// allows it. Keeps an earlier time.
+    pub fn schedule(&mut self, folder: FolderName, at: Time) {
+        let at = self.earliest(&folder, at);
         let audit = DueAudit { at, quiet: None };
         let due = self.due.get_or_insert_with(folder, || audit);
         (due.at, due.quiet) = (at.min(due.at), None);
@@ -89,7 +90,8 @@ impl FolderAudits {
         due.filter(|_| !self.is_running)
     }
 
-    /// Takes a folder whose audit must begin now. `end` returns the end of a folder.
+    /// Takes a folder whose audit must begin now. Postpones first audits of folders that grow.
+    /// `end` returns the end of a folder.
     pub fn take_due(
         &mut self,
         now: Time,

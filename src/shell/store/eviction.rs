@@ -199,9 +199,9 @@ struct EvictionPlanner<'a> {
 /// A log whose batches are all that a segment contains.
 struct SoleLog {
     log: LogId,
-    /// Its highest sequence in the segment.
+    /// The last sequence of its last batch in the segment.
     last_sequence: u64,
-    /// The place before the batch that ends with that line.
+    /// The place before that batch.
     before_last: Mark,
     /// The bytes of the batches.
     bytes: u64,
@@ -230,9 +230,10 @@ impl EvictionPlanner<'_> {
         Ok(())
     }
 
-    /// Reads a segment of one log of which all batches are evicted. Checks only the last batch,
-    /// which decides what the log keeps: to check each one takes five times as long. `None`: the
-    /// segment has other batches as well, or a damaged one, or none.
+    /// Reads a segment of which all batches are evicted, and follow each other in one log. Checks
+    /// only the last batch, which tells what the log keeps: to check each one takes five times as
+    /// long. A damaged sequence is next to one that does not follow. `None`: the segment has other
+    /// batches as well, or a damaged one, or none.
     fn skim_segment(&self, reader: &mut SegmentReader) -> io::Result<Option<SoleLog>> {
         let mut sole: Option<SoleLog> = None;
         let mut before_line = reader.mark();
@@ -243,23 +244,23 @@ impl EvictionPlanner<'_> {
                     return Ok(None);
                 };
                 let (bytes, last_sequence) = (line.len() as u64 + 1, header.last_sequence);
+                let before_batch = last_sequence.saturating_sub(header.count);
                 let known = sole.get_or_insert_with(|| SoleLog {
                     log: header.log.clone(),
-                    last_sequence: 0,
+                    last_sequence: before_batch,
                     before_last: before_line,
                     bytes: 0,
                 });
                 if known.log != header.log
+                    || known.last_sequence != before_batch
                     || !self.may_lose(&known.log)
                     || last_sequence >= (self.floor)(&known.log)
                 {
                     return Ok(None);
                 }
                 known.bytes += bytes;
-                if last_sequence > known.last_sequence {
-                    known.last_sequence = last_sequence;
-                    known.before_last = before_line;
-                }
+                known.last_sequence = last_sequence;
+                known.before_last = before_line;
             }
             before_line = reader.mark();
         }

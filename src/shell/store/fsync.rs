@@ -36,7 +36,7 @@ struct SyncRequest {
 }
 
 /// What the helper thread does.
-enum Work {
+enum Job {
     Sync(Vec<SyncRequest>),
     Close(File),
 }
@@ -48,7 +48,7 @@ pub struct Fsync {
     /// When to pass the requests to the thread. `None`: there are none.
     due_at: Option<Instant>,
     /// The helper thread. `None`: it has not been started.
-    thread: Option<Sender<Work>>,
+    thread: Option<Sender<Job>>,
     /// What the thread reports.
     reports: Arc<Reports>,
 }
@@ -102,8 +102,15 @@ impl Fsync {
         if let Some(thread) = &self.thread
             && !self.reports.is_busy.swap(true, Ordering::AcqRel)
         {
-            // No other sync waits in the channel, so it has room.
-            let _ = thread.try_send(Work::Sync(std::mem::take(&mut self.requests)));
+            // The channel has room, as no other sync waits there.
+            let sync = Job::Sync(std::mem::take(&mut self.requests));
+            if let Err(refused) = thread.try_send(sync)
+                && let Job::Sync(requests) = refused.into_inner()
+            {
+                self.reports.is_busy.store(false, Ordering::Release);
+                self.requests = requests;
+                self.due_at = Some(now + SYNC_DELAY);
+            }
         } else {
             self.due_at = Some(now + SYNC_DELAY);
         }
@@ -120,7 +127,7 @@ impl Fsync {
         self.start_thread();
         if let Some(thread) = self.thread.as_ref().filter(|it| it.is_empty()) {
             // A file that comes back is closed.
-            let _ = thread.try_send(Work::Close(file));
+            let _ = thread.try_send(Job::Close(file));
         }
     }
 
@@ -159,18 +166,18 @@ impl Fsync {
 }
 
 /// Starts the helper thread. `None`: the system refuses it.
-fn spawn(reports: Arc<Reports>) -> Option<Sender<Work>> {
+fn spawn(reports: Arc<Reports>) -> Option<Sender<Job>> {
     // At most one sync waits, and one file that is to be closed.
     let (sender, receiver) = crossbeam_channel::bounded(2);
-    let run = Box::new(move || work_loop(&receiver, &reports));
+    let run = Box::new(move || run_jobs(&receiver, &reports));
     thread::spawn_helper("fsync", run).ok().map(|_| sender)
 }
 
-fn work_loop(work: &Receiver<Work>, reports: &Reports) {
-    for work in work {
-        let requests = match work {
-            Work::Sync(requests) => requests,
-            Work::Close(file) => {
+fn run_jobs(jobs: &Receiver<Job>, reports: &Reports) {
+    for job in jobs {
+        let requests = match job {
+            Job::Sync(requests) => requests,
+            Job::Close(file) => {
                 drop(file);
                 continue;
             }

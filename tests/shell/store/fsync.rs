@@ -87,6 +87,28 @@ fn one_bad_file_leaves_the_others_to_be_synced() {
     assert_eq!(descriptors(&folder), 2, "it waits again");
 }
 
+/// A sync begins also while a removed file waits to be closed.
+#[test]
+fn removed_files_do_not_displace_a_sync() {
+    let folder = TempDir::new();
+    for _ in 0..50 {
+        let mut fsync = Fsync::default();
+        let removed = File::create(folder.0.join("removed")).expect("a file");
+        fsync.close_removed(removed);
+        // The system syncs no pipe, which tells that the sync has run.
+        let (_reader, writer) = std::io::pipe().expect("a pipe");
+        let pipe = File::from(std::os::fd::OwnedFd::from(writer));
+        fsync.request_sync(&pipe, &SyncPending::default());
+        for _ in 1..64 {
+            let file = File::create(folder.0.join("file")).expect("a file");
+            fsync.request_sync(&file, &SyncPending::default());
+        }
+        assert_eq!(fsync.due_in(), None);
+        let has_failed = || fsync.take_failed();
+        wait_until("the sync has run", Duration::from_secs(10), has_failed);
+    }
+}
+
 /// Removed files are closed, however many they are, and what else waits is still synced.
 #[test]
 fn removed_files_are_closed() {

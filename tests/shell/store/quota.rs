@@ -266,6 +266,39 @@ fn an_evicted_segment_is_checked_at_the_last_batch_of_its_log() {
     assert_eq!(survives_eviction(true), (true, true));
 }
 
+/// A damaged number can make a line that must be kept look like an old one: the batch is kept.
+#[test]
+fn a_line_that_must_be_kept_is_kept_with_a_damaged_sequence() {
+    let folder = TempDir::new();
+    let limits = StoreLimits {
+        author_bytes: 16 * 1024,
+        ..small_segments()
+    };
+    let (mut store, _) = open_with(&folder, limits);
+    let mut core = RecordedState::default();
+    let mut bob = Author::new(2);
+    let text = "x".repeat(100);
+    for _ in 0..20 {
+        core.save(&mut store, &bob.say(&[&text]));
+    }
+    store.take_suspects();
+    let path = folder.segments(GENERAL)[1].clone();
+    let stored = fs::read_to_string(&path).unwrap();
+    let (_, last) = stored.rsplit_once("\"sequence\":").unwrap();
+    let (last, _) = last.split_once(',').unwrap();
+    assert_eq!(last.len(), 2);
+    core.retention_floors
+        .insert(bob.log(), last.parse().unwrap());
+    let whole = format!("\"sequence\":{last},");
+    let damaged = format!("\"sequence\":{},", &last[1..]);
+    fs::write(&path, stored.replace(&whole, &damaged)).unwrap();
+    for _ in 0..40 {
+        core.save(&mut store, &bob.say(&[&text]));
+    }
+    assert!(fs::read_to_string(&path).unwrap().contains(&damaged));
+    assert_eq!(store.take_suspects(), [general()]);
+}
+
 /// Segments that vanished or can't be opened cost their own lines. Rotation and quota go on.
 #[test]
 fn a_bad_segment_does_not_end_rotation_and_quota() {

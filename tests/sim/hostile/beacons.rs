@@ -193,16 +193,16 @@ fn the_larger_id_does_not_dial_a_burst_at_once() {
 }
 
 /// While others connect, the smaller ids may still be among them. Strangers who only connect delay
-/// the dials by 2 s at most.
+/// the dials by 1 s at most.
 #[test]
 fn the_larger_id_yields_while_others_connect() {
     let (mut lan, alice, _) = smaller_ids_in_a_burst();
-    for n in 0..39 {
+    for n in 0..19 {
         lan.run_for(50);
         open_stream(&mut lan, alice, n);
     }
     assert_eq!(lan.network.dial_count, 4);
-    for n in 39..42 {
+    for n in 19..22 {
         lan.run_for(50);
         open_stream(&mut lan, alice, n);
     }
@@ -221,6 +221,26 @@ fn the_larger_id_dials_when_others_connect_no_more() {
     assert_eq!(lan.network.dial_count, 4);
     lan.run_for(20);
     assert_eq!(lan.network.dial_count, 8);
+}
+
+/// Beacons that are refused, because their host has sent too many, make no burst.
+#[test]
+fn refused_beacons_delay_no_dial() {
+    let mut lan = Lan::new(1);
+    let alice = lan.add_peer("alice");
+    lan.start(alice);
+    let mut smaller = (0..).filter(|n| made_up_peer(*n) < lan.id(alice));
+    let newcomer = smaller.next().expect("a smaller id");
+    for n in 1_000..2_000 {
+        let beacon = forged_beacon(made_up_peer(n), 1, 9999);
+        lan.inject_datagram(alice, 1, silent_source(1), &beacon);
+    }
+    lan.run_for(3_000);
+    let dials = lan.network.dial_count;
+    let beacon = forged_beacon(made_up_peer(newcomer), 1, 9999);
+    lan.inject_datagram(alice, 1, silent_source(2), &beacon);
+    lan.run_for(10);
+    assert_eq!(lan.network.dial_count, dials + 1);
 }
 
 /// Dials under way to 30 programs of our own host that answer none.
