@@ -173,9 +173,9 @@ fn find_long_content(text: &str) -> Option<Range<usize>> {
     (is_flat && is_plain && !contains_object(content)).then(|| start..start + length)
 }
 
-/// Whether an object seems to begin in a content. Two batches are in one line if the line end
-/// between them is damaged; the salt that is found is then the second one's. In valid JSON, a quote
-/// behind a brace ends a string, so that no letter follows.
+/// Whether an object begins in a content. A damaged line end joins two batches in one line: then
+/// the salt that was found is that of the second one, which is an object. A valid content has none:
+/// there, a quote behind a brace ends a string, and no letter follows.
 fn contains_object(content: &str) -> bool {
     let content = content.as_bytes();
     memchr::memchr_iter(b'{', content).any(|at| {

@@ -269,9 +269,8 @@ impl EvictionPlanner<'_> {
         };
         reader.rewind(&sole.before_last);
         reader.advance()?;
-        let parsed = Batch::parse_stored(reader.line(), &self.folder.network);
-        let is_checked = parsed.is_ok_and(|(batch, _)| batch.log == sole.log);
-        Ok(is_checked.then_some(sole))
+        let last = Batch::parse_stored(reader.line(), &self.folder.network);
+        Ok(last.is_ok().then_some(sole))
     }
 
     /// Adds the evicted batches of a segment to the plan. Damaged batches are kept, because their

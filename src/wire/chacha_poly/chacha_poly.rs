@@ -51,7 +51,7 @@ impl StreamCipherCore for WordCore {
 
     fn apply_keystream_blocks_inout(&mut self, mut text: InOutBuf<'_, '_, Block<WordCore>>) {
         if text.is_empty() {
-            // So it is twice for each short message.
+            // Without a whole block, as twice for each short message.
             return;
         }
         // Processors with vectors make four or more blocks in one step.

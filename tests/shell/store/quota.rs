@@ -220,22 +220,27 @@ fn a_damaged_sequence_evicts_and_blocks_nothing() {
     }
 }
 
-/// Whether the second of several segments is still there after its log has lost these lines, if the
-/// text of its first or last batch is damaged; and whether the damage was found.
-fn survives_eviction(damages_last: bool) -> (bool, bool) {
-    let folder = TempDir::new();
+/// A folder in which an author that may store 16 KiB has said a text so many times.
+fn with_lines(folder: &TempDir, text: &str, count: usize) -> (Store, RecordedState, Author) {
     let limits = StoreLimits {
         author_bytes: 16 * 1024,
         ..small_segments()
     };
-    let (mut store, _) = open_with(&folder, limits);
-    let core = RecordedState::default();
-    let mut bob = Author::new(2);
-    let text = "x".repeat(100);
-    for _ in 0..20 {
-        core.save(&mut store, &bob.say(&[&text]));
+    let (mut store, _) = open_with(folder, limits);
+    let (core, mut bob) = (RecordedState::default(), Author::new(2));
+    for _ in 0..count {
+        core.save(&mut store, &bob.say(&[text]));
     }
     store.take_suspects();
+    (store, core, bob)
+}
+
+/// Whether the second of several segments is still there after its log has lost these lines, if the
+/// text of its first or last batch is damaged; and whether the damage was found.
+fn survives_eviction(damages_last: bool) -> (bool, bool) {
+    let folder = TempDir::new();
+    let text = "x".repeat(100);
+    let (mut store, core, mut bob) = with_lines(&folder, &text, 20);
     let path = folder.segments(GENERAL)[1].clone();
     let stored = fs::read_to_string(&path).unwrap();
     let of_batch = match damages_last {
@@ -270,18 +275,8 @@ fn an_evicted_segment_is_checked_at_the_last_batch_of_its_log() {
 #[test]
 fn a_line_that_must_be_kept_is_kept_with_a_damaged_sequence() {
     let folder = TempDir::new();
-    let limits = StoreLimits {
-        author_bytes: 16 * 1024,
-        ..small_segments()
-    };
-    let (mut store, _) = open_with(&folder, limits);
-    let mut core = RecordedState::default();
-    let mut bob = Author::new(2);
     let text = "x".repeat(100);
-    for _ in 0..20 {
-        core.save(&mut store, &bob.say(&[&text]));
-    }
-    store.take_suspects();
+    let (mut store, mut core, mut bob) = with_lines(&folder, &text, 20);
     let path = folder.segments(GENERAL)[1].clone();
     let stored = fs::read_to_string(&path).unwrap();
     let (_, last) = stored.rsplit_once("\"sequence\":").unwrap();
@@ -303,18 +298,8 @@ fn a_line_that_must_be_kept_is_kept_with_a_damaged_sequence() {
 #[test]
 fn a_bad_segment_does_not_end_rotation_and_quota() {
     let folder = TempDir::new();
-    let limits = StoreLimits {
-        author_bytes: 16 * 1024,
-        ..small_segments()
-    };
-    let (mut store, _) = open_with(&folder, limits);
-    let core = RecordedState::default();
-    let mut bob = Author::new(2);
     let text = "x".repeat(100);
-    for _ in 0..25 {
-        core.save(&mut store, &bob.say(&[&text]));
-    }
-    store.take_suspects();
+    let (mut store, core, mut bob) = with_lines(&folder, &text, 25);
     let segments = folder.segments(GENERAL);
     fs::remove_file(&segments[0]).unwrap();
     fs::remove_file(&segments[1]).unwrap();
