@@ -55,7 +55,12 @@ impl Host {
 
     /// The program as this user, to be started.
     pub fn program(&self, user: &str, arguments: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_p2pchat"));
+        self.program_at(env!("CARGO_BIN_EXE_p2pchat"), user, arguments)
+    }
+
+    /// [`Host::program`], for another build of the program.
+    pub fn program_at(&self, path: &str, user: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command(path);
         command.args(&self.options).args(arguments);
         command.env("P2PCHAT_USERNAME", user);
         if !arguments
