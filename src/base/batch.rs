@@ -24,7 +24,9 @@ use ed25519_dalek::VerifyingKey;
 use super::batch_content::{
     for_each_content_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
 };
-use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};
+use super::batch_fields::{
+    BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD, without_long_content,
+};
 use super::batch_layout::{
     BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SIGNATURE_CHARS, SIGNATURE_END,
     SIGNATURE_FIELD, checked_proof, content_hash, stored_check,
@@ -276,7 +278,8 @@ impl Batch {
     /// checks, and a long content, which may be damaged. Returns `None` if a parsed field is
     /// malformed.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
-        let json = BatchJson::new(std::str::from_utf8(line).ok()?);
+        let line = without_long_content(line);
+        let json = BatchJson::new(std::str::from_utf8(&line).ok()?);
         let fields = json.parse()?;
         Some(BatchHeader {
             log: parse_log_id(&fields)?,

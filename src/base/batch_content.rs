@@ -97,9 +97,7 @@ pub(super) fn for_each_content_line(
     each: &mut dyn FnMut(&str),
 ) -> serde_json::Result<()> {
     let mut passed = 0;
-    let has = |byte: u8| memchr::memchr(byte, content.as_bytes()).is_some();
-    if !has(b'\\')
-        && !has(b'\t')
+    if memchr::memchr2(b'\\', b'\t', content.as_bytes()).is_none()
         && let Some(mut rest) = content.strip_prefix("[\"")
     {
         // Without escapes, the next quote ends the string.

@@ -88,7 +88,12 @@ pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 impl<'a> BatchJson<'a> {
     /// The JSON `text` of a batch.
     pub(super) fn new(text: &'a str) -> BatchJson<'a> {
-        let left_out = find_long_content(text);
+        // The lines are parsed without a search for control characters, which JSON forbids.
+        let is_plain = |content: &str| content.trim_ascii() == content && !has_control(content);
+        let left_out = find_long_content(text.as_bytes()).filter(|left_out| {
+            let content = text.get(left_out.start + CONTENT_FIELD.len()..left_out.end);
+            content.is_some_and(is_plain)
+        });
         let before_and_behind = left_out
             .as_ref()
             .and_then(|it| Some([text.get(..it.start)?, text.get(it.end..)?]));
@@ -148,36 +153,42 @@ impl<'a> BatchJson<'a> {
     }
 }
 
+/// A stored batch without its content, if that is long. The content is not checked, and may be
+/// damaged.
+pub(super) fn without_long_content(line: &[u8]) -> Cow<'_, [u8]> {
+    match find_long_content(line) {
+        Some(left_out) => Cow::Owned([&line[..left_out.start], &line[left_out.end..]].concat()),
+        None => Cow::Borrowed(line),
+    }
+}
+
 /// Finds the field of the content in a long batch, from its comma on. `None`: the batch is short,
-/// or another field may have the same name, or the content must be parsed as any other JSON.
+/// or another field may have the same name, or the line holds more than one batch.
 ///
-/// In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside a string: their quotes
-/// would be escaped there, or would end the string in front of what may not follow.
-fn find_long_content(text: &str) -> Option<Range<usize>> {
-    if text.len() < LONG_BATCH_MIN_BYTES {
+/// The content is not checked. In valid JSON, [`CONTENT_FIELD`] and [`SALT_FIELD`] never lie inside
+/// a string: their quotes would be escaped there, or would end the string in front of what may not
+/// follow.
+fn find_long_content(line: &[u8]) -> Option<Range<usize>> {
+    if line.len() < LONG_BATCH_MIN_BYTES {
         return None;
     }
-    let start = text.find(CONTENT_FIELD)?;
-    let (header, rest) = text.split_at_checked(start)?;
+    let begins = |at: &usize, field: &str| line[*at..].starts_with(field.as_bytes());
+    let start = memchr::memchr_iter(b',', line).find(|at| begins(at, CONTENT_FIELD))?;
     // From behind: a search from the front would pass through all of the content.
-    let mut commas = rest.rmatch_indices(',').map(|(at, _)| at);
-    let length = commas.find(|at| rest[*at..].starts_with(SALT_FIELD))?;
-    let content = rest.get(CONTENT_FIELD.len()..length)?;
+    let end = memchr::memrchr_iter(b',', line).find(|at| begins(at, SALT_FIELD))?;
+    let content = line.get(start + CONTENT_FIELD.len()..end)?;
     // Another array or object could contain the field.
-    let is_flat = !header
-        .bytes()
-        .skip(1)
+    let is_flat = !line
+        .get(1..start)?
+        .iter()
         .any(|byte| matches!(byte, b'{' | b'['));
-    // The lines are parsed without a search for control characters, which JSON forbids.
-    let is_plain = content.trim_ascii() == content && !has_control(content);
-    (is_flat && is_plain && !contains_object(content)).then(|| start..start + length)
+    (is_flat && !contains_object(content)).then_some(start..end)
 }
 
 /// Whether an object begins in a content. A damaged line end joins two batches in one line: then
 /// the salt that was found is that of the second one, which is an object. A valid content has none:
 /// there, a quote behind a brace ends a string, and no letter follows.
-fn contains_object(content: &str) -> bool {
-    let content = content.as_bytes();
+fn contains_object(content: &[u8]) -> bool {
     memchr::memchr_iter(b'{', content).any(|at| {
         let behind = content.get(at + 1..at + 3);
         behind.is_some_and(|it| it[0] == b'"' && it[1].is_ascii_alphabetic())

@@ -824,3 +824,19 @@ fn two_batches_in_one_line_are_none() {
     let header = Batch::parse_header(of(200).as_bytes()).expect("a batch");
     assert_eq!(header.last_sequence, 200);
 }
+
+/// The header of a long batch is read without its content, which may be damaged.
+#[test]
+fn a_header_is_read_beside_a_damaged_content() {
+    let json = json_of(&batch(&vec!["good day"; 200]));
+    let at = json.find("good").expect("a line");
+    for byte in [0x07, b'\\', 0xff] {
+        let mut damaged = json.clone().into_bytes();
+        damaged[at] = byte;
+        let header = Batch::parse_header(&damaged).expect("a header");
+        assert_eq!(header.last_sequence, 200);
+        assert!(Batch::parse_stored(&damaged, &NETWORK).is_err());
+    }
+    let content = json.find(",\"content\":").expect("a content");
+    assert!(Batch::parse_header(&json.as_bytes()[content..]).is_none());
+}

@@ -5,7 +5,7 @@
 //! therefore stay valid.
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead as _};
+use std::io;
 use std::ops::Range as Span;
 use std::path::Path;
 
@@ -122,14 +122,13 @@ impl SegmentReader {
         let mut is_overlong = false;
         let line_file_offset = self.next_file_offset();
         loop {
-            let mut rest = &self.buffer[searched..self.buffered_end];
-            let n = rest.skip_until(b'\n')?;
-            if n > 0 && self.buffer[searched + n - 1] == b'\n' {
-                self.line = self.next_line..searched + n - 1;
+            let unsearched = &self.buffer[searched..self.buffered_end];
+            if let Some(at) = memchr::memchr(b'\n', unsearched) {
+                self.line = self.next_line..searched + at;
                 if is_overlong {
                     self.line.start = self.line.end;
                 }
-                self.next_line = searched + n;
+                self.next_line = searched + at + 1;
                 self.line_file_offset = line_file_offset;
                 self.line_number += 1;
                 return Ok(true);
