@@ -8,7 +8,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::text::rfc4648::BASE64URL_NOPAD;
 use crate::base::time::Time;
 use crate::node::context::Context;
@@ -53,6 +53,27 @@ impl Replication {
                 self.schedule_ack(*next_hop, log, 1);
             }
         }
+    }
+
+    /// The links over which acknowledgements reach the author of a log: the author's own link, and
+    /// the links over which the log is requested. If lines come from another peer although the
+    /// author is linked, the author's link may be dead without having ended. Without such links,
+    /// the one with the shortest route to the author.
+    pub(super) fn ways_to_author(&self, ctx: &Context, log: &LogId) -> SortedSet<StreamId> {
+        let records = self.progress.of_log(log);
+        let sources = records.filter(|(stream, record)| {
+            record.request().is_some() && ctx.links.contains_key(stream)
+        });
+        let author = ctx.stream_by_peer.get(&log.author).copied();
+        let mut ways: SortedSet<StreamId> =
+            sources.map(|(stream, _)| stream).chain(author).collect();
+        if let Some(room) = log.target.room().filter(|_| ways.is_empty()) {
+            let routes = ctx.known_routes_in_room(room);
+            let routes = routes.filter(|(_, peer, _)| **peer == log.author);
+            let shortest = routes.min_by_key(|(_, _, route)| route.hops);
+            ways.extend(shortest.map(|(stream, _, _)| stream));
+        }
+        ways
     }
 
     /// Acknowledges the newest lines of an author again, because the neighbour of this link has
