@@ -13,7 +13,6 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
@@ -52,66 +51,11 @@ impl Replication {
         self.start_request(ctx, logs, rooms, key, low, high);
     }
 
-    /// Records an offer of lines that we lack, from a neighbour that is not the log's author. The
-    /// neighbour may be our source, and may no longer store the line that we need next. See
-    /// [`Replication::pass_lost_lines`]. If `low` is above `high`, the neighbour stores no line.
-    pub(super) fn record_offer(
-        &mut self,
-        ctx: &Context,
-        logs: &Logs,
-        rooms: &Rooms,
-        key: &LinkLog,
-        low: u64,
-        high: u64,
-    ) {
-        let now = ctx.now.time;
-        let record = self.progress.get(key.stream, &key.log);
-        let is_new = record.offer().is_none() && record.request().is_none();
-        if is_new && self.has_many_offers(key) {
-            return;
-        }
-        let known = record.offer();
-        let known = known.filter(|known| known.high > logs.high(&key.log));
-        let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
-        let offer = Offer {
-            low,
-            high,
-            offered_at,
-            tries,
-        };
-        let offer = (low <= high).then_some(offer);
-        let is_recorded = self.progress.set_offer(key.stream, &key.log, offer);
-        let record = self.progress.get(key.stream, &key.log);
-        if !is_recorded && matches!(record.fetch(), FetchState::Idle | FetchState::Requested(_)) {
-            self.progress.link_mut(key.stream).has_ignored_offers = true;
-            self.gaps.schedule_query();
-        }
-        self.changed_offers.insert(key.log.clone());
-        self.pass_lost_lines(ctx, logs, rooms, key, low);
-    }
-
-    /// Whether the link's peer offers as many direct logs of one author as the author may have.
-    /// More are invented, or will be ousted.
-    fn has_many_offers(&self, key: &LinkLog) -> bool {
-        let LinkLog { stream, log } = key;
-        let first = LogId {
-            incarnation: 0,
-            ..log.clone()
-        };
-        let of_author = self
-            .progress
-            .offered()
-            .iter_from(&first)
-            .take_while(|other| (&other.target, other.author) == (&log.target, log.author));
-        let offered = of_author.filter(|log| self.progress.get(*stream, log).offer().is_some());
-        log.target.recipient().is_some() && offered.count() >= LOGS_PER_AUTHOR_MAX
-    }
-
     /// Ends the wait for a line that the link's peer no longer stores. The peer will not answer our
     /// present request. If another neighbour offers our next line, requests the log from that
     /// neighbour at once. Otherwise requests the log from the line `low` on. `low`: the first line
     /// that the link's peer stores.
-    fn pass_lost_lines(
+    pub(super) fn pass_lost_lines(
         &mut self,
         ctx: &Context,
         logs: &Logs,
