@@ -482,7 +482,7 @@ impl Replication {
         self.send_due(ctx, logs);
         self.send_waiting_receipts(ctx);
         self.progress.prune_reporting();
-        self.update_next_switch(ctx);
+        self.update_next_switch(ctx, logs);
         self.send_queued_wants(ctx);
         self.load_lagging(ctx, logs);
     }

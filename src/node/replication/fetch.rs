@@ -1,6 +1,7 @@
 //! Selects the source of each log: the neighbour from which we request the log. A linked author is
 //! the source of its own logs. Otherwise, the source is a neighbour that is ahead of us. If the
-//! source stalls, another neighbour replaces it.
+//! source stalls, another neighbour replaces it. If no neighbour brings lines, a linked author is
+//! requested again.
 //!
 //! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007).
 //! One source per log sends lines. All other neighbours only offer them.
@@ -12,6 +13,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
+use crate::node::replication::carrying::carriers::can_receive_over;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
@@ -53,8 +55,8 @@ impl Replication {
 
     /// Ends the wait for a line that the link's peer no longer stores. The peer will not answer our
     /// present request. If another neighbour offers our next line, requests the log from that
-    /// neighbour at once. Otherwise requests the log from the line `low` on. `low`: the first line
-    /// that the link's peer stores.
+    /// neighbour at once, or else from the author. Otherwise requests the log from the line `low`
+    /// on. `low`: the first line that the link's peer stores.
     pub(super) fn pass_lost_lines(
         &mut self,
         ctx: &Context,
@@ -83,6 +85,10 @@ impl Replication {
         if let Some(other) = best.map(|(other, _)| other) {
             return self.take_up_offer(ctx, logs, rooms, LinkLog::new(other, log));
         }
+        if let Some(author) = self.idle_author(ctx, logs, log) {
+            self.request_author(*stream, &LinkLog::new(author, log), next);
+            return self.cancel_requests(log, Some(author));
+        }
         if let Some(request) = self.progress.request_mut(*stream, log) {
             request.skip_to(low);
             self.queued_wants.push((key.clone(), WantRange::From(low)));
@@ -107,30 +113,39 @@ impl Replication {
         let is_due = self.next_switch_at.is_some_and(|at| at <= ctx.now.time);
         self.is_switch_stale |= is_due;
         let changed = std::mem::take(&mut self.changed_offers);
-        let due = match self.is_switch_stale {
+        let considered = match self.is_switch_stale {
             true => {
                 self.progress
                     .forget_offers(&|log, offer| offer.high <= logs.high(log));
-                self.due_sources(ctx, logs, self.progress.offered())
+                self.progress.offered()
             }
             false => {
                 for log in changed.iter() {
                     self.progress.forget_offers_up_to(log, logs.high(log));
                 }
-                self.due_sources(ctx, logs, &changed)
+                &changed
             }
         };
-        self.changed_offers = changed;
+        let due = self.due_sources(ctx, logs, considered);
         if self.can_accept() {
-            for key in due {
-                self.take_up_offer(ctx, logs, rooms, key);
+            for (key, silent) in due {
+                match silent {
+                    Some(silent) => self.request_author(silent, &key, logs.high(&key.log) + 1),
+                    None => self.take_up_offer(ctx, logs, rooms, key),
+                }
             }
         }
+        self.changed_offers.extend(changed);
     }
 
-    /// For each of these logs: the best neighbour from which it may be requested now. See
-    /// [`ready_at`].
-    fn due_sources(&self, ctx: &Context, logs: &Logs, offered: &SortedSet<LogId>) -> Vec<LinkLog> {
+    /// For each of these logs: the best neighbour from which it may be requested now, see
+    /// [`ready_at`], or its author and the silent source beside which the author is requested.
+    fn due_sources(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        offered: &SortedSet<LogId>,
+    ) -> Vec<(LinkLog, Option<StreamId>)> {
         let mut due = Vec::new();
         for log in offered.iter() {
             let ready = self.waiting_offers(ctx, log);
@@ -145,7 +160,11 @@ impl Replication {
                 (offer.low <= next, is_sound, offer.high, tries_left)
             });
             if let Some((stream, ..)) = best {
-                due.push(LinkLog::new(stream, log));
+                due.push((LinkLog::new(stream, log), None));
+            } else if let Some((source, author, at)) = self.author_due(ctx, logs, log)
+                && at <= ctx.now.time
+            {
+                due.push((LinkLog::new(author, log), Some(source)));
             }
         }
         due
@@ -213,18 +232,47 @@ impl Replication {
             record.offer().is_some_and(|offer| offer.high > high)
         };
         let has_author = self.progress.get(author, log).request().is_some();
-        if has_author || self.progress.of_log(log).any(is_ahead) {
-            return;
+        if !has_author && !self.progress.of_log(log).any(is_ahead) {
+            self.request_author(other, &LinkLog::new(author, log), high + 1);
         }
-        if let Some(request) = self.progress.get(other, log).request() {
+    }
+
+    /// Requests a log from its author, from the line `from` on, in addition to the source `other`.
+    fn request_author(&mut self, other: StreamId, author: &LinkLog, from: u64) {
+        if let Some(request) = self.progress.get(other, &author.log).request() {
             let request = LogRequest {
-                from: high + 1,
+                from,
                 announced: 0,
                 offer: None,
                 ..*request
             };
-            self.request(LinkLog::new(author, log), request);
+            self.request(author.clone(), request);
         }
+    }
+
+    /// The link to the author of a log of which we store lines, if the log may be requested over it
+    /// and is not. An author that was replaced does not offer its lines again before it says more.
+    fn idle_author(&self, ctx: &Context, logs: &Logs, log: &LogId) -> Option<StreamId> {
+        // Anybody can offer a log that does not exist.
+        logs.get(log)?;
+        let author = *ctx.stream_by_peer.get(&log.author)?;
+        let link = ctx.links.get(&author)?;
+        let is_idle = matches!(self.progress.get(author, log).fetch(), FetchState::Idle);
+        (is_idle && can_receive_over(ctx, link, log)).then_some(author)
+    }
+
+    /// When to request a log from its author, too, as its source has brought nothing of what it
+    /// offers. Returns both links, the source's first.
+    fn author_due(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        log: &LogId,
+    ) -> Option<(StreamId, StreamId, Time)> {
+        let author = self.idle_author(ctx, logs, log)?;
+        let (source, request) = self.source(ctx, log)?;
+        let patience = patience_ms(request.offer.as_ref()?);
+        Some((source, author, request.progress_at + patience))
     }
 
     /// If a log has another source than its author, makes the author the only source. To be called
@@ -242,28 +290,40 @@ impl Replication {
 
     /// Computes when to call [`Replication::select_sources`] next. That call considers all offers,
     /// so it waits longer the more there are.
-    pub(super) fn update_next_switch(&mut self, ctx: &Context) {
+    pub(super) fn update_next_switch(&mut self, ctx: &Context, logs: &Logs) {
         let changed = std::mem::take(&mut self.changed_offers);
         let offered = self.progress.offered();
-        let logs = match std::mem::take(&mut self.is_switch_stale) {
+        let considered = match std::mem::take(&mut self.is_switch_stale) {
             true => {
                 self.next_switch_at = None;
                 offered
             }
             false => &changed,
         };
-        let offers = logs.iter().flat_map(|log| self.waiting_offers(ctx, log));
-        let ready_at = offers.map(|(_, _, ready_at)| ready_at).min();
         let earliest = ctx.now.time + offered.len() as u64 / OFFERS_PER_MS_MAX;
-        let switch_at = ready_at.map(|at| at.max(earliest));
-        self.next_switch_at = self.next_switch_at.into_iter().chain(switch_at).min();
+        let mut switch_at = self.next_switch_at.unwrap_or(Time(u64::MAX));
+        for log in considered.iter() {
+            for (_, _, ready_at) in self.waiting_offers(ctx, log) {
+                switch_at = switch_at.min(ready_at.max(earliest));
+            }
+            // An author that is due already was not requested: its link has too many requests.
+            if let Some((_, _, at)) = self.author_due(ctx, logs, log)
+                && at > ctx.now.time
+            {
+                switch_at = switch_at.min(at.max(earliest));
+            }
+        }
+        self.next_switch_at = (switch_at < Time(u64::MAX)).then_some(switch_at);
     }
 
-    /// The link over which a log is requested, with the request.
+    /// The link over which a log is requested, with the request. If there are two, the one that has
+    /// last brought a batch, or the neighbour.
     pub(super) fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, &LogRequest)> {
         let records = self.progress.of_log(log);
-        let mut linked = records.filter(|(stream, _)| ctx.links.contains_key(stream));
-        linked.find_map(|(stream, record)| Some((stream, record.request()?)))
+        let linked = records.filter(|(stream, _)| ctx.links.contains_key(stream));
+        let requested = linked.filter_map(|(stream, record)| Some((stream, record.request()?)));
+        let author = ctx.stream_by_peer.get(&log.author);
+        requested.max_by_key(|(stream, it)| (it.progress_at, Some(stream) != author))
     }
 
     /// Cancels the requests for a log on all links except `keep`.
@@ -476,6 +536,11 @@ impl Replication {
     }
 }
 
+/// How long a source may bring nothing, in milliseconds, before what `offer` says is tried instead.
+fn patience_ms(offer: &Offer) -> u64 {
+    SOURCE_SWITCH_MS << offer.tries.saturating_sub(1)
+}
+
 /// When a log may be requested from a neighbour that offers it. `progress_at`: when the present
 /// source last brought a batch. `None`: there is no source.
 fn ready_at(
@@ -485,7 +550,7 @@ fn ready_at(
     offer: &Offer,
     progress_at: Option<Time>,
 ) -> Time {
-    let patience = SOURCE_SWITCH_MS << offer.tries.saturating_sub(1);
+    let patience = patience_ms(offer);
     match progress_at {
         Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,

@@ -154,3 +154,79 @@ fn an_author_sends_the_lines_around_lost_ones() {
         assert_eq!(gaps_shown(&lan, bob), [(*lines.start(), *lines.end())]);
     }
 }
+
+/// A neighbour replaces an author that has stalled. If the neighbour stalls, too, or evicts the
+/// lines before it has sent them, the author still sends them when it goes on.
+#[test]
+fn an_author_goes_on_if_its_replacement_sends_nothing() {
+    const LINES: u64 = 2_000;
+    for (evicts, is_newcomer) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut lan = Lan::new(9);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start_all([alice, bob]);
+        if !is_newcomer {
+            lan.start(carol);
+            lan.run_for(2_000);
+            lan.kill(carol);
+        }
+        for text in numbered_lines("line", 1, LINES) {
+            lan.say(alice, &text);
+        }
+        lan.run_for(2_000);
+        let log = lan.first_log(alice);
+        let high = |lan: &Lan, who| range(lan, who, &log).map_or(0, |range| range.high);
+        assert_eq!(high(&lan, bob), LINES);
+        lan.start(carol);
+        lan.run_until("carol has lines", 1_000, |lan| high(lan, carol) > 0);
+        lan.freeze_for(alice, 2_000);
+        lan.freeze(bob);
+        // Bob is the source by then, and the author is not yet requested again.
+        lan.run_for(450);
+        assert!(high(&lan, carol) < LINES);
+        if evicts {
+            lan.peers[bob].disk.evict(&log, LINES + 1);
+            lan.invariants.observations[bob].lost_lines = true;
+            let (log, low) = (log.clone(), LINES + 1);
+            lan.feed(bob, Input::Evicted { log, low });
+            lan.thaw(bob);
+        }
+        lan.run_until("carol has all lines", 5_000, |lan| {
+            high(lan, carol) == LINES
+        });
+        assert_eq!(gaps_shown(&lan, carol), []);
+    }
+}
+
+/// An author that has evicted lines, and is replaced by a neighbour that has them, does not leave a
+/// gap when it goes on before the neighbour.
+#[test]
+fn a_replaced_author_leaves_no_gap() {
+    const LINES: u64 = 2_000;
+    let mut lan = Lan::new(9);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(2_000);
+    lan.kill(carol);
+    for text in numbered_lines("line", 1, LINES) {
+        lan.say(alice, &text);
+    }
+    lan.run_for(2_000);
+    let log = lan.first_log(alice);
+    lan.peers[alice].disk.evict(&log, 801);
+    lan.invariants.observations[alice].lost_lines = true;
+    let evicted = Input::Evicted {
+        log: log.clone(),
+        low: 801,
+    };
+    lan.feed(alice, evicted);
+    lan.start(carol);
+    for other in [alice, bob] {
+        lan.run_until_linked(carol, other, 1_000);
+    }
+    lan.freeze_for(alice, 1_000);
+    lan.freeze_for(bob, 2_000);
+    lan.run_for(3_000);
+    let range = range(&lan, carol, &log).expect("carol has the log");
+    assert_eq!(gaps_shown(&lan, carol), []);
+    assert_eq!((range.low, range.high), (1, LINES));
+}
