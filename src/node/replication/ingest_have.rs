@@ -246,7 +246,7 @@ impl Replication {
     /// Records an offer of lines that we lack, from a neighbour that is not the log's author. The
     /// neighbour may be our source, and may no longer store the line that we need next. See
     /// [`Replication::pass_lost_lines`]. If `low` is above `high`, the neighbour stores no line.
-    pub(super) fn record_offer(
+    fn record_offer(
         &mut self,
         ctx: &Context,
         logs: &Logs,

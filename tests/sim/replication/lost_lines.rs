@@ -155,44 +155,58 @@ fn an_author_sends_the_lines_around_lost_ones() {
     }
 }
 
+/// Lines of a log that a reader misses, too many to arrive at once.
+const MISSED_LINES: u64 = 2_000;
+
+/// Alice has said lines that bob has and carol, who does not run, has not. `is_newcomer`: carol has
+/// never run.
+fn missed_lines(is_newcomer: bool) -> (Lan, [PeerIndex; 3], LogId) {
+    let mut lan = Lan::new(9);
+    let peers = lan.add_peers(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = peers;
+    lan.start_all([alice, bob]);
+    if !is_newcomer {
+        lan.start(carol);
+        lan.run_for(2_000);
+        lan.kill(carol);
+    }
+    for text in numbered_lines("line", 1, MISSED_LINES) {
+        lan.say(alice, &text);
+    }
+    lan.run_for(2_000);
+    let log = lan.first_log(alice);
+    let has = range(&lan, bob, &log).map(|range| range.high);
+    assert_eq!(has, Some(MISSED_LINES));
+    (lan, peers, log)
+}
+
+fn evict_below(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
+    lan.peers[who].disk.evict(log, low);
+    lan.invariants.observations[who].lost_lines = true;
+    let log = log.clone();
+    lan.feed(who, Input::Evicted { log, low });
+}
+
 /// A neighbour replaces an author that has stalled. If the neighbour stalls, too, or evicts the
 /// lines before it has sent them, the author still sends them when it goes on.
 #[test]
 fn an_author_goes_on_if_its_replacement_sends_nothing() {
-    const LINES: u64 = 2_000;
     for (evicts, is_newcomer) in [(true, false), (false, false), (true, true), (false, true)] {
-        let mut lan = Lan::new(9);
-        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        lan.start_all([alice, bob]);
-        if !is_newcomer {
-            lan.start(carol);
-            lan.run_for(2_000);
-            lan.kill(carol);
-        }
-        for text in numbered_lines("line", 1, LINES) {
-            lan.say(alice, &text);
-        }
-        lan.run_for(2_000);
-        let log = lan.first_log(alice);
-        let high = |lan: &Lan, who| range(lan, who, &log).map_or(0, |range| range.high);
-        assert_eq!(high(&lan, bob), LINES);
+        let (mut lan, [alice, bob, carol], log) = missed_lines(is_newcomer);
+        let high = |lan: &Lan| range(lan, carol, &log).map_or(0, |range| range.high);
         lan.start(carol);
-        lan.run_until("carol has lines", 1_000, |lan| high(lan, carol) > 0);
+        lan.run_until("carol has lines", 1_000, |lan| high(lan) > 0);
         lan.freeze_for(alice, 2_000);
         lan.freeze(bob);
         // Bob is the source by then, and the author is not yet requested again.
         lan.run_for(450);
-        assert!(high(&lan, carol) < LINES);
+        assert!(high(&lan) < MISSED_LINES);
         if evicts {
-            lan.peers[bob].disk.evict(&log, LINES + 1);
-            lan.invariants.observations[bob].lost_lines = true;
-            let (log, low) = (log.clone(), LINES + 1);
-            lan.feed(bob, Input::Evicted { log, low });
+            evict_below(&mut lan, bob, &log, MISSED_LINES + 1);
             lan.thaw(bob);
         }
-        lan.run_until("carol has all lines", 5_000, |lan| {
-            high(lan, carol) == LINES
-        });
+        let has_all = |lan: &mut Lan| high(lan) == MISSED_LINES;
+        lan.run_until("carol has all lines", 5_000, has_all);
         assert_eq!(gaps_shown(&lan, carol), []);
     }
 }
@@ -201,24 +215,8 @@ fn an_author_goes_on_if_its_replacement_sends_nothing() {
 /// gap when it goes on before the neighbour.
 #[test]
 fn a_replaced_author_leaves_no_gap() {
-    const LINES: u64 = 2_000;
-    let mut lan = Lan::new(9);
-    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-    lan.start_all([alice, bob, carol]);
-    lan.run_for(2_000);
-    lan.kill(carol);
-    for text in numbered_lines("line", 1, LINES) {
-        lan.say(alice, &text);
-    }
-    lan.run_for(2_000);
-    let log = lan.first_log(alice);
-    lan.peers[alice].disk.evict(&log, 801);
-    lan.invariants.observations[alice].lost_lines = true;
-    let evicted = Input::Evicted {
-        log: log.clone(),
-        low: 801,
-    };
-    lan.feed(alice, evicted);
+    let (mut lan, [alice, bob, carol], log) = missed_lines(false);
+    evict_below(&mut lan, alice, &log, 801);
     lan.start(carol);
     for other in [alice, bob] {
         lan.run_until_linked(carol, other, 1_000);
@@ -228,5 +226,5 @@ fn a_replaced_author_leaves_no_gap() {
     lan.run_for(3_000);
     let range = range(&lan, carol, &log).expect("carol has the log");
     assert_eq!(gaps_shown(&lan, carol), []);
-    assert_eq!((range.low, range.high), (1, LINES));
+    assert_eq!((range.low, range.high), (1, MISSED_LINES));
 }
