@@ -6,6 +6,7 @@ use crate::hosts::host::Loopback;
 use crate::hosts::program::{Program, TIMEOUT};
 use crate::pty::{AtTerminal, command};
 use crate::screen::Screen;
+use nix::sys::signal::Signal;
 use p2pchat::ui::editor::line_editor::LineEditor;
 use p2pchat::ui::editor::terminal::Terminal;
 
@@ -32,9 +33,12 @@ fn the_bell_rings_for_direct_messages_and_mentions() {
             );
             screen.bells = 0;
         });
-        // Two rings are at least a second apart.
+        // Two rings are at least a second apart, also if nothing happens between them.
+        alice.signal(Signal::SIGSTOP);
         std::thread::sleep(std::time::Duration::from_millis(1100));
         let send = lo.spawn("bob", &["send", "-t", "@alice", "psst"]);
+        bob.out.wait_for(TIMEOUT, |line| line.ends_with(": psst"));
+        alice.signal(Signal::SIGCONT);
         alice.pty.wait_row("] bob → you: psst");
         assert_eq!(bells(), usize::from(rings));
         send.out.wait_end(TIMEOUT);

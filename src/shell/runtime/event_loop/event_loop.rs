@@ -215,6 +215,7 @@ impl EventLoop {
     /// # Errors
     /// The poll fails, or the listener has no port.
     pub fn run(mut self) -> io::Result<ExitStatus> {
+        self.frontend.begin_turn(self.now);
         for (folder, ranges) in std::mem::take(&mut self.opened_folders) {
             self.register_folder(folder, ranges);
         }
@@ -308,7 +309,9 @@ impl EventLoop {
             true => 0,
             false => self.wakes_at.ms_since(self.now.time),
         };
-        self.poll_events(events, timeout_ms)
+        self.poll_events(events, timeout_ms)?;
+        self.frontend.begin_turn(self.now);
+        Ok(())
     }
 
     /// Waits for events, at most `timeout_ms` milliseconds. A signal ends the wait early.

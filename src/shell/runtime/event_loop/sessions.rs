@@ -58,7 +58,6 @@ impl EventLoop {
         self.ipc_server
             .accept_and_read(self.poll.registry(), now, ready);
         let (can_accept, is_congested) = (self.can_accept(), self.node.is_congested());
-        self.frontend.begin_turn(self.now);
         self.frontend.read_input(self.now, can_accept, is_congested);
         while let Some(request) = self.frontend.next_request(self.now.time) {
             self.session.push_request(request);
