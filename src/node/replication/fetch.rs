@@ -25,6 +25,9 @@ const SOURCE_SWITCH_MS: u64 = 300;
 /// Maximum of [`Offer::tries`]. The wait after the first try is [`SOURCE_SWITCH_MS`]. Each further
 /// try doubles the wait, up to 38 seconds.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
+/// How many times longer than others a neighbour waits that offers a later beginning of a log than
+/// its source does. We would lack the lines before it.
+const LATE_BEGINNING_FACTOR: u64 = 16;
 /// Maximum number of offered logs that are considered per millisecond.
 const OFFERS_PER_MS_MAX: u64 = 32;
 
@@ -148,7 +151,7 @@ impl Replication {
     ) -> Vec<(LinkLog, Option<StreamId>)> {
         let mut due = Vec::new();
         for log in offered.iter() {
-            let ready = self.waiting_offers(ctx, log);
+            let ready = self.waiting_offers(ctx, logs, log);
             let ready = ready.filter(|(_, _, ready_at)| *ready_at <= ctx.now.time);
             // An offer of our next line leaves no gap: it comes first. Who misbehaved comes last of
             // those who are alike in this. Then most lines first. Among equals, fewest tries.
@@ -178,6 +181,7 @@ impl Replication {
     fn waiting_offers<'a>(
         &'a self,
         ctx: &'a Context,
+        logs: &'a Logs,
         log: &'a LogId,
     ) -> impl Iterator<Item = (StreamId, &'a Offer, Time)> {
         let source = self.source(ctx, log);
@@ -188,20 +192,25 @@ impl Replication {
                 source != stream || is_direct && offer.offered_at > request.progress_at
             })
         };
+        // A log of which we store no line begins at this line, if the source brings it.
+        let first = source.filter(|_| logs.get(log).is_none());
+        let first = first.map_or(u64::MAX, |(_, request)| request.from);
         let progress_at = source.map(|(_, request)| request.progress_at);
         records.filter_map(move |(stream, record)| {
             let offer = record.offer().filter(|offer| is_waiting(stream, offer))?;
-            Some((
-                stream,
-                offer,
-                ready_at(ctx, log, stream, offer, progress_at),
-            ))
+            let patience = match offer.low <= first {
+                true => patience_ms(offer),
+                false => patience_ms(offer) * LATE_BEGINNING_FACTOR,
+            };
+            let ready_at = ready_at(ctx, log, stream, offer, patience, progress_at);
+            Some((stream, offer, ready_at))
         })
     }
 
     /// Requests a log from a neighbour that offers it. Cancels the requests for this log on all
     /// other links.
     fn take_up_offer(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms, key: LinkLog) {
+        self.keep_author_offer(ctx, logs, &key.log);
         self.cancel_requests(&key.log, None);
         let Some(offer) = self.progress.get(key.stream, &key.log).offer().copied() else {
             return;
@@ -213,6 +222,25 @@ impl Replication {
         };
         self.progress.set_offer(key.stream, &key.log, Some(tried));
         self.start_request(ctx, logs, rooms, key, offer.low, offer.high);
+    }
+
+    /// Keeps what the author has offered of a log of which we store no line yet, before a neighbour
+    /// replaces it. Nothing else shows then that the author has the log.
+    fn keep_author_offer(&mut self, ctx: &Context, logs: &Logs, log: &LogId) {
+        let Some(author) = ctx.stream_by_peer.get(&log.author) else {
+            return;
+        };
+        let request = self.progress.get(*author, log).request();
+        let request = request.filter(|it| it.offer.is_none() && it.announced > 0);
+        if let (None, Some(request)) = (logs.get(log), request) {
+            let offer = Offer {
+                low: request.backfill.map_or(request.from, |it| it.low),
+                high: request.announced,
+                offered_at: ctx.now.time,
+                tries: 1,
+            };
+            self.progress.set_offer(*author, log, Some(offer));
+        }
     }
 
     /// Requests a log from its author in addition to the present source. Does nothing if a
@@ -303,7 +331,7 @@ impl Replication {
         let earliest = ctx.now.time + offered.len() as u64 / OFFERS_PER_MS_MAX;
         let mut switch_at = self.next_switch_at.unwrap_or(Time(u64::MAX));
         for log in considered.iter() {
-            for (_, _, ready_at) in self.waiting_offers(ctx, log) {
+            for (_, _, ready_at) in self.waiting_offers(ctx, logs, log) {
                 switch_at = switch_at.min(ready_at.max(earliest));
             }
             // An author that is due already was not requested: its link has too many requests.
@@ -541,16 +569,17 @@ fn patience_ms(offer: &Offer) -> u64 {
     SOURCE_SWITCH_MS << offer.tries.saturating_sub(1)
 }
 
-/// When a log may be requested from a neighbour that offers it. `progress_at`: when the present
-/// source last brought a batch. `None`: there is no source.
+/// When a log may be requested from a neighbour that offers it. `patience`: how many milliseconds
+/// the source may bring nothing. `progress_at`: when it last brought a batch. `None`: there is no
+/// source.
 fn ready_at(
     ctx: &Context,
     log: &LogId,
     stream: StreamId,
     offer: &Offer,
+    patience: u64,
     progress_at: Option<Time>,
 ) -> Time {
-    let patience = patience_ms(offer);
     match progress_at {
         Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,

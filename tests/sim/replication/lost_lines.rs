@@ -211,6 +211,30 @@ fn an_author_goes_on_if_its_replacement_sends_nothing() {
     }
 }
 
+/// The same if the author is replaced before it has sent a line: its offer is all that shows that
+/// it has the log. The neighbour stalls or is killed.
+#[test]
+fn an_author_that_has_sent_no_line_goes_on_if_its_replacement_sends_nothing() {
+    for is_killed in [true, false] {
+        let (mut lan, [alice, bob, carol], log) = missed_lines(true);
+        lan.start(carol);
+        for other in [alice, bob] {
+            lan.run_until_linked(carol, other, 1_000);
+        }
+        lan.freeze_for(alice, 2_000);
+        lan.freeze(bob);
+        lan.run_for(450);
+        assert!(range(&lan, carol, &log).is_none(), "no line yet");
+        if is_killed {
+            lan.kill(bob);
+        }
+        lan.run_until("carol has all lines", 10_000, |lan| {
+            range(lan, carol, &log).is_some_and(|range| range.high == MISSED_LINES)
+        });
+        assert_eq!(gaps_shown(&lan, carol), []);
+    }
+}
+
 /// An author that has evicted lines, and is replaced by a neighbour that has them, does not leave a
 /// gap when it goes on before the neighbour.
 #[test]
