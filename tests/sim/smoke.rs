@@ -138,6 +138,6 @@ fn hostile_bytes_end_their_own_stream_only() {
 #[test]
 fn five_seeds_of_random_faults_keep_all_invariants() {
     for seed in 1_000..1_005 {
-        swarm::run(seed);
+        swarm::run(seed, None);
     }
 }

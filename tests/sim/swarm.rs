@@ -7,6 +7,7 @@ use p2pchat::base::event::input::Input;
 use p2pchat::base::name::{Nick, Room};
 
 use crate::support::lan::Lan;
+use crate::support::liar::Liar;
 use crate::support::network::Conditions;
 use crate::support::peer::{PeerIndex, WALL_START_MS, YEAR_2040_MS};
 
@@ -18,6 +19,9 @@ const EVENTS_MAX: u64 = 200_000;
 const REGRESSION_SEEDS: [u64; 9] = [
     1_062, 1_279, 1_629, 1_808, 1_954, 3_309, 4_486, 7_643, 8_630,
 ];
+
+/// The same beside a liar.
+const LIAR_REGRESSION_SEEDS: [u64; 1] = [1_702];
 
 /// Draws peers, hosts, networks, clocks and network conditions.
 fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
@@ -295,6 +299,7 @@ fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
     lan.check_lines();
     lan.check_histories();
     lan.check_copied_lines();
+    lan.check_reports();
     lan.check_idle_traffic();
 }
 
@@ -322,7 +327,7 @@ fn stop_one_duplicate(lan: &mut Lan, peers: &[PeerIndex]) {
 
 /// Runs a seed; returns its trace hash. In every fourth seed all clocks are right, so that the
 /// verdicts on news can be checked.
-pub fn run(seed: u64) -> u64 {
+pub fn run(seed: u64, mut liar: Option<Liar>) -> u64 {
     let mut lan = Lan::new(seed);
     lan.events_max = EVENTS_MAX;
     lan.clocks_are_right = seed.is_multiple_of(4);
@@ -339,6 +344,9 @@ pub fn run(seed: u64) -> u64 {
     }
     for _ in 0..60 {
         inject_fault(&mut lan, &mut peers, &mut said);
+        if let Some(liar) = &mut liar {
+            liar.act(&mut lan);
+        }
         let wait = match lan.random(10) {
             0 => lan.random(20_000),
             1..4 => lan.random(1_000),
@@ -346,14 +354,16 @@ pub fn run(seed: u64) -> u64 {
         };
         lan.run_for(wait);
     }
+    if let Some(liar) = &mut liar {
+        liar.fall_silent();
+    }
     heal_and_check(&mut lan, &peers);
     lan.trace_hash
 }
 
-/// Random set-ups and faults break no invariant, and after healing all peers converge. A failing
-/// seed prints the command that replays it.
-#[test]
-fn swarm() {
+/// Runs as many seeds as `P2PCHAT_SEEDS` says, or only `P2PCHAT_SEED`. A failing seed prints the
+/// command that replays it in this test.
+fn run_seeds(test: &str, count: u64, more: &[u64], run: fn(u64) -> u64) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -363,13 +373,13 @@ fn swarm() {
         println!("seed {seed}: trace {:016x}", run(seed));
         return;
     }
-    let count = number("P2PCHAT_SEEDS").unwrap_or(200);
-    let bad: Vec<u64> = (0..count)
-        .chain(REGRESSION_SEEDS)
+    let count = number("P2PCHAT_SEEDS").unwrap_or(count);
+    let seeds = (0..count).chain(more.iter().copied());
+    let bad: Vec<u64> = seeds
         .filter(|seed| {
             let bad = catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err();
             if bad {
-                println!("replay: P2PCHAT_SEED={seed} cargo test --test sim swarm -- --nocapture");
+                println!("replay: P2PCHAT_SEED={seed} cargo test --test sim {test} -- --nocapture");
             }
             bad
         })
@@ -381,9 +391,23 @@ fn swarm() {
     );
 }
 
+/// Random set-ups and faults break no invariant, and after healing all peers converge.
+#[test]
+fn swarm() {
+    let run = |seed| run(seed, None);
+    run_seeds("swarm::swarm", 200, &REGRESSION_SEEDS, run);
+}
+
+/// The same beside a peer that lies about lines and members.
+#[test]
+fn beside_a_liar() {
+    let run = |seed| run(seed, Some(Liar::default()));
+    run_seeds("swarm::beside_a_liar", 100, &LIAR_REGRESSION_SEEDS, run);
+}
+
 /// A seed determines the whole run, event by event, so that a failure can be replayed.
 #[test]
 fn one_seed_gives_one_run() {
-    assert_eq!(run(7), run(7));
-    assert_ne!(run(7), run(8));
+    assert_eq!(run(7, None), run(7, None));
+    assert_ne!(run(7, None), run(8, None));
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat::base::batch::LogId;
+use p2pchat::base::error_code::ErrorCode;
+use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room, Target};
 
@@ -224,6 +226,31 @@ impl Lan {
             .collect();
         history.sort_by_key(order);
         history
+    }
+
+    /// Nobody has reported a fork, or numbered its lines anew, unless a directory was copied or has
+    /// lost lines.
+    pub fn check_reports(&self) {
+        let observations = &self.invariants.observations;
+        if observations.iter().any(|it| it.has_copy || it.lost_lines) {
+            return;
+        }
+        for peer in &self.peers {
+            for (_, _, notice) in &peer.notices {
+                let is_report = matches!(
+                    notice,
+                    Notice::Error {
+                        code: ErrorCode::Fork | ErrorCode::Incarnation,
+                        ..
+                    }
+                );
+                assert!(
+                    !is_report,
+                    "{} reports what is not so: {notice:?}",
+                    peer.name
+                );
+            }
+        }
     }
 
     /// Every line of a copied or restored directory is stored by some other peer, under whatever

@@ -6,6 +6,7 @@ pub mod driver;
 pub mod faults;
 pub mod invariants;
 pub mod lan;
+pub mod liar;
 pub mod network;
 pub mod peer;
 pub mod relay;

@@ -68,6 +68,18 @@ impl ScriptedPeer {
         identity: Identity,
         address: SocketAddr,
     ) -> ScriptedPeer {
+        let stranger = ScriptedPeer::try_handshake_from(lan, victim, n, identity, address);
+        stranger.expect("a handshake")
+    }
+
+    /// The same. `None`: the node refuses the handshake.
+    pub fn try_handshake_from(
+        lan: &mut Lan,
+        victim: PeerIndex,
+        n: u64,
+        identity: Identity,
+        address: SocketAddr,
+    ) -> Option<ScriptedPeer> {
         lan.invariants.external_links += 1;
         let stream = open_stream_from(lan, victim, n, address);
         let mut out = Vec::new();
@@ -93,7 +105,7 @@ impl ScriptedPeer {
             transport: session, ..
         }) = handshake.feed(&answer, &mut out)
         else {
-            panic!("no session");
+            return None;
         };
         lan.feed(
             victim,
@@ -102,14 +114,13 @@ impl ScriptedPeer {
                 bytes: &out,
             },
         );
-        let reader = FrameDecoder::default();
-        ScriptedPeer {
+        Some(ScriptedPeer {
             identity,
             target: victim,
             stream,
             transport: session,
-            decoder: reader,
-        }
+            decoder: FrameDecoder::default(),
+        })
     }
 
     /// Completes the handshake and sends a valid hello.
