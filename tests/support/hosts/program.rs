@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::wait::wait_until;
 
 /// Time limit for what a program should do at once. Generous, since the machine may be busy.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The lines received from a stream so far; a thread reads the stream.
 #[derive(Clone, Default)]
