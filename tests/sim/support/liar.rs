@@ -1,8 +1,9 @@
 //! A liar: a scripted peer that holds links to one or two nodes, and claims at random what is not
 //! true of the logs of others.
+use std::sync::Arc;
+
 use p2pchat::base::batch::Batch;
 use p2pchat::base::identity::{Hash, PeerId};
-use p2pchat::base::name::Target;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{HOPS_MAX, format_incarnation};
 use p2pchat::wire::message::{Have, HaveEntry, Member, Members, Message, WantEntry};
@@ -161,9 +162,9 @@ impl LiarLink {
 
     /// A false or true offer, acknowledgement or receipt.
     fn claim_lines(&self, lan: &mut Lan) -> Option<Message> {
-        let ((target, mut entry), _) = draw_batch(lan)?;
+        let batch = draw_batch(lan)?;
+        let (target, mut entry) = (batch.log.target.to_string(), entry_of(&batch));
         entry.high = draw_sequence(lan, entry.high);
-        let target = target.to_string();
         let is_known = self.is_known(lan, &target, entry.sender, &entry.incarnation);
         if is_known && lan.chance(300) {
             entry.low = draw_sequence(lan, entry.high).min(entry.high);
@@ -207,9 +208,10 @@ impl LiarLink {
 
     /// Sends a batch of another peer, sometimes with a changed byte.
     fn send_copy(&mut self, lan: &mut Lan) {
-        let Some((_, mut bytes)) = draw_batch(lan) else {
+        let Some(batch) = draw_batch(lan) else {
             return;
         };
+        let mut bytes = batch.as_bytes().to_vec();
         if lan.chance(500) {
             let at = lan.random(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << lan.random(7);
@@ -226,20 +228,23 @@ fn is_of(batch: &Batch, target: &str, author: PeerId, incarnation: &str) -> bool
         && format_incarnation(log.incarnation) == incarnation
 }
 
-/// The entry of a batch that some disk stores, and its bytes.
-fn draw_batch(lan: &mut Lan) -> Option<((Target, HaveEntry), Vec<u8>)> {
+/// A batch that some disk stores.
+fn draw_batch(lan: &mut Lan) -> Option<Arc<Batch>> {
     let who = lan.random(lan.peers.len() as u64) as usize;
     let count = lan.peers[who].disk.entries().count() as u64;
     if count == 0 {
         return None;
     }
     let number = lan.random(count) as usize;
-    let batch = &lan.peers[who].disk.entries().nth(number)?.batch;
+    let mut entries = lan.peers[who].disk.entries();
+    entries.nth(number).map(|it| it.batch.clone())
+}
+
+/// What a peer says that stores a log up to this batch.
+fn entry_of(batch: &Batch) -> HaveEntry {
     let lines = 1..=batch.last_sequence();
     let (author, incarnation) = (batch.log.author, batch.log.incarnation);
-    let entry = have_entry(author, incarnation, lines, batch.hash);
-    let content = (batch.log.target.clone(), entry);
-    Some((content, batch.as_bytes().to_vec()))
+    have_entry(author, incarnation, lines, batch.hash)
 }
 
 /// A sequence near this one, or any.
@@ -253,20 +258,20 @@ fn draw_sequence(lan: &mut Lan, near: u64) -> u64 {
 }
 
 fn request_lines(lan: &mut Lan) -> Option<Message> {
-    let ((target, entry), _) = draw_batch(lan)?;
-    let from = draw_sequence(lan, entry.high);
+    let batch = draw_batch(lan)?;
+    let from = draw_sequence(lan, batch.last_sequence());
     let to = if lan.chance(500) {
         0
     } else {
         draw_sequence(lan, from)
     };
     let want = WantEntry {
-        sender: entry.sender,
-        incarnation: entry.incarnation,
+        sender: batch.log.author,
+        incarnation: format_incarnation(batch.log.incarnation),
         from,
         to,
     };
-    let (target, logs) = (target.to_string(), vec![want]);
+    let (target, logs) = (batch.log.target.to_string(), vec![want]);
     Some(Message::Want { target, logs })
 }
 
