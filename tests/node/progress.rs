@@ -201,11 +201,12 @@ fn a_link_that_ends_leaves_nothing() {
         assert_eq!(is_known, record.gap_lines().is_some());
         is_known
     };
-    table.forget(ours, Some(&ops));
+    let mut lost = Vec::new();
+    table.forget(ours, Some(&ops), &mut lost);
     assert!(!is_known(&table, ours, &ops));
     assert!(is_known(&table, ours, &Room::general()));
     assert!(is_known(&table, other, &ops));
-    table.forget(ours, None);
+    table.forget(ours, None, &mut lost);
     assert!(!is_known(&table, ours, &Room::general()));
     let links: Vec<StreamId> = table.links().map(|(stream, _)| stream).collect();
     assert_eq!(links, [other]);
@@ -213,7 +214,7 @@ fn a_link_that_ends_leaves_nothing() {
         .first_gap_offer()
         .expect("the offer of the other link");
     assert_eq!(key.stream, other);
-    table.forget(other, None);
+    table.forget(other, None, &mut lost);
     assert!(table.first_gap_offer().is_none());
     // The counts have followed.
     let filled = fill_up(CURSORS_MAX, |stream, log| {

@@ -275,7 +275,7 @@ fn join_or_part(lan: &mut Lan, who: PeerIndex) {
 }
 
 /// Ends all faults, waits, and checks convergence.
-fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
+fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex], liar: Option<&mut Liar>) {
     lan.network.conditions = Conditions::default();
     lan.heal();
     for who in peers.iter().copied() {
@@ -293,7 +293,18 @@ fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
             start_peer(lan, who);
         }
     }
-    lan.run_for(90_000);
+    match liar {
+        Some(liar) => {
+            liar.stay(lan, 90_000);
+            // Two programs with one key keep each other's lines from spreading.
+            if !lan.invariants.allows_duplicate_identity {
+                lan.check_lines();
+            }
+            // The nodes end the links of a peer that answers no more.
+            lan.run_for(60_000);
+        }
+        None => lan.run_for(90_000),
+    }
     stop_one_duplicate(lan, peers);
     lan.check_links();
     lan.check_lines();
@@ -354,10 +365,7 @@ pub fn run(seed: u64, mut liar: Option<Liar>) -> u64 {
         };
         lan.run_for(wait);
     }
-    if let Some(liar) = &mut liar {
-        liar.fall_silent();
-    }
-    heal_and_check(&mut lan, &peers);
+    heal_and_check(&mut lan, &peers, liar.as_mut());
     lan.trace_hash
 }
 

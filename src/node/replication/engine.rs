@@ -59,6 +59,8 @@ pub struct Replication {
     pub(super) is_switch_stale: bool,
     /// The logs whose offers or requests have changed in this turn.
     pub(super) changed_offers: SortedSet<LogId>,
+    /// The logs that were requested over a link, or for a shared room, that has ended.
+    pub(super) sourceless: Vec<LogId>,
     /// The `want` entries to be sent at the end of the turn.
     pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
     pub(super) gaps: Gaps,
@@ -355,7 +357,7 @@ impl Replication {
     }
 
     fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
-        self.progress.forget(stream, room);
+        self.progress.forget(stream, room, &mut self.sourceless);
         self.is_switch_stale = true;
     }
 

@@ -25,9 +25,6 @@ const SOURCE_SWITCH_MS: u64 = 300;
 /// Maximum of [`Offer::tries`]. The wait after the first try is [`SOURCE_SWITCH_MS`]. Each further
 /// try doubles the wait, up to 38 seconds.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
-/// How many times longer than others a neighbour waits that offers a later beginning of a log than
-/// its source does. We would lack the lines before it.
-const LATE_BEGINNING_FACTOR: u64 = 16;
 /// Maximum number of offered logs that are considered per millisecond.
 const OFFERS_PER_MS_MAX: u64 = 32;
 
@@ -45,6 +42,7 @@ impl Replication {
         high: u64,
     ) {
         self.cancel_requests(&key.log, Some(key.stream));
+        self.progress.set_offer(key.stream, &key.log, None);
         let request = self.progress.get(key.stream, &key.log).request();
         let is_expected = request.is_some_and(|it| (low..=high).contains(&it.from));
         if logs.get(&key.log).is_none() && is_expected {
@@ -89,7 +87,7 @@ impl Replication {
             return self.take_up_offer(ctx, logs, rooms, LinkLog::new(other, log));
         }
         if let Some(author) = self.idle_author(ctx, logs, log) {
-            self.request_author(*stream, &LinkLog::new(author, log), next);
+            self.request_author(ctx, logs, author, log);
             return self.cancel_requests(log, Some(author));
         }
         if let Some(request) = self.progress.request_mut(*stream, log) {
@@ -108,10 +106,12 @@ impl Replication {
 
     /// Requests offered logs from the best neighbour that is ready. `ready_at` says when a
     /// neighbour is ready. Replaces each source that is no longer linked. While the store fails,
-    /// requests nothing.
+    /// takes up no offer.
     ///
     /// Considers the logs whose offers have changed in this turn, and at `next_switch_at` all. A
     /// small message thus costs the same, however many logs are offered.
+    ///
+    /// If a source is no longer linked, requests the log from its author as well.
     pub fn select_sources(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms) {
         let is_due = self.next_switch_at.is_some_and(|at| at <= ctx.now.time);
         self.is_switch_stale |= is_due;
@@ -129,29 +129,33 @@ impl Replication {
                 &changed
             }
         };
-        let due = self.due_sources(ctx, logs, considered);
-        if self.can_accept() {
-            for (key, silent) in due {
-                match silent {
-                    Some(silent) => self.request_author(silent, &key, logs.high(&key.log) + 1),
-                    None => self.take_up_offer(ctx, logs, rooms, key),
-                }
+        let mut due = self.due_sources(ctx, logs, considered);
+        for log in &std::mem::take(&mut self.sourceless) {
+            if let Some(author) = self.idle_author(ctx, logs, log) {
+                due.push((LinkLog::new(author, log), true));
+            }
+        }
+        for (key, is_author) in due {
+            if is_author {
+                self.request_author(ctx, logs, key.stream, &key.log);
+            } else if self.can_accept() {
+                self.take_up_offer(ctx, logs, rooms, key);
             }
         }
         self.changed_offers.extend(changed);
     }
 
     /// For each of these logs: the best neighbour from which it may be requested now, see
-    /// [`ready_at`], or its author and the silent source beside which the author is requested.
+    /// [`ready_at`], or with `true` its author, which is requested beside a silent source.
     fn due_sources(
         &self,
         ctx: &Context,
         logs: &Logs,
         offered: &SortedSet<LogId>,
-    ) -> Vec<(LinkLog, Option<StreamId>)> {
+    ) -> Vec<(LinkLog, bool)> {
         let mut due = Vec::new();
         for log in offered.iter() {
-            let ready = self.waiting_offers(ctx, logs, log);
+            let ready = self.waiting_offers(ctx, log).into_iter();
             let ready = ready.filter(|(_, _, ready_at)| *ready_at <= ctx.now.time);
             // An offer of our next line leaves no gap: it comes first. Who misbehaved comes last of
             // those who are alike in this. Then most lines first. Among equals, fewest tries.
@@ -163,11 +167,11 @@ impl Replication {
                 (offer.low <= next, is_sound, offer.high, tries_left)
             });
             if let Some((stream, ..)) = best {
-                due.push((LinkLog::new(stream, log), None));
-            } else if let Some((source, author, at)) = self.author_due(ctx, logs, log)
+                due.push((LinkLog::new(stream, log), false));
+            } else if let Some((author, at)) = self.author_due(ctx, logs, log)
                 && at <= ctx.now.time
             {
-                due.push((LinkLog::new(author, log), Some(source)));
+                due.push((LinkLog::new(author, log), true));
             }
         }
         due
@@ -178,43 +182,32 @@ impl Replication {
     ///
     /// Includes the source of a direct log if it has offered the log since it last brought a batch:
     /// a carrier forgets our request with the lines that we have acknowledged.
-    fn waiting_offers<'a>(
-        &'a self,
-        ctx: &'a Context,
-        logs: &'a Logs,
-        log: &'a LogId,
-    ) -> impl Iterator<Item = (StreamId, &'a Offer, Time)> {
+    fn waiting_offers(&self, ctx: &Context, log: &LogId) -> Vec<(StreamId, Offer, Time)> {
         let source = self.source(ctx, log);
         let records = self.progress.of_log(log);
         let is_direct = log.target.recipient().is_some();
-        let is_waiting = move |stream, offer: &Offer| {
+        let is_waiting = |stream, offer: &Offer| {
             source.is_none_or(|(source, request)| {
                 source != stream || is_direct && offer.offered_at > request.progress_at
             })
         };
-        // A log of which we store no line begins at this line, if the source brings it.
-        let first = source.filter(|_| logs.get(log).is_none());
-        let first = first.map_or(u64::MAX, |(_, request)| request.from);
         let progress_at = source.map(|(_, request)| request.progress_at);
-        records.filter_map(move |(stream, record)| {
+        let waiting = records.filter_map(|(stream, record)| {
             let offer = record.offer().filter(|offer| is_waiting(stream, offer))?;
-            let patience = match offer.low <= first {
-                true => patience_ms(offer),
-                false => patience_ms(offer) * LATE_BEGINNING_FACTOR,
-            };
-            let ready_at = ready_at(ctx, log, stream, offer, patience, progress_at);
-            Some((stream, offer, ready_at))
-        })
+            let ready_at = ready_at(ctx, log, stream, offer, progress_at);
+            Some((stream, *offer, ready_at))
+        });
+        waiting.collect()
     }
 
     /// Requests a log from a neighbour that offers it. Cancels the requests for this log on all
     /// other links.
     fn take_up_offer(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms, key: LinkLog) {
-        self.keep_author_offer(ctx, logs, &key.log);
-        self.cancel_requests(&key.log, None);
         let Some(offer) = self.progress.get(key.stream, &key.log).offer().copied() else {
-            return;
+            return self.cancel_requests(&key.log, None);
         };
+        self.keep_author_offer(ctx, logs, &key.log, offer.low);
+        self.cancel_requests(&key.log, None);
         let tried = Offer {
             offered_at: ctx.now.time,
             tries: (offer.tries + 1).min(BACKOFF_DOUBLINGS_MAX),
@@ -225,57 +218,59 @@ impl Replication {
     }
 
     /// Keeps what the author has offered of a log of which we store no line yet, before a neighbour
-    /// replaces it. Nothing else shows then that the author has the log.
-    fn keep_author_offer(&mut self, ctx: &Context, logs: &Logs, log: &LogId) {
+    /// replaces it. Nothing else shows then that the author has the log. `low`: the first line that
+    /// the neighbour offers.
+    fn keep_author_offer(&mut self, ctx: &Context, logs: &Logs, log: &LogId, low: u64) {
         let Some(author) = ctx.stream_by_peer.get(&log.author) else {
             return;
         };
         let request = self.progress.get(*author, log).request();
-        let request = request.filter(|it| it.offer.is_none() && it.announced > 0);
+        let request = request.filter(|it| it.offer.is_none() && it.from <= it.announced);
         if let (None, Some(request)) = (logs.get(log), request) {
+            let first = request.backfill.map_or(request.from, |it| it.low);
             let offer = Offer {
-                low: request.backfill.map_or(request.from, |it| it.low),
+                low: first,
                 high: request.announced,
                 offered_at: ctx.now.time,
-                tries: 1,
+                // The neighbour may be as busy as the author, and soon send its first line. We wait
+                // still longer for it if the author has evicted lines that it offers.
+                tries: if first <= low { 3 } else { 5 },
             };
-            self.progress.set_offer(*author, log, Some(offer));
+            if !self.progress.set_offer(*author, log, Some(offer)) {
+                self.progress.link_mut(*author).has_ignored_offers = true;
+                self.gaps.schedule_query();
+            }
         }
     }
 
     /// Requests a log from its author in addition to the present source. Does nothing if a
-    /// neighbour offers more lines than we store. `other`: the link to the present source.
+    /// neighbour offers more lines than we store.
     ///
     /// The author may store lines that no neighbour offers. If the present source stalls, this
     /// request still brings these lines.
     pub(super) fn add_author_source(
         &mut self,
+        ctx: &Context,
         logs: &Logs,
-        other: StreamId,
         author: StreamId,
         log: &LogId,
     ) {
         let high = logs.high(log);
-        let is_ahead = |(_, record): (StreamId, &Progress)| {
-            record.offer().is_some_and(|offer| offer.high > high)
+        let is_ahead = |(stream, record): (StreamId, &Progress)| {
+            stream != author && record.offer().is_some_and(|offer| offer.high > high)
         };
         let has_author = self.progress.get(author, log).request().is_some();
         if !has_author && !self.progress.of_log(log).any(is_ahead) {
-            self.request_author(other, &LinkLog::new(author, log), high + 1);
+            self.request_author(ctx, logs, author, log);
         }
     }
 
-    /// Requests a log from its author, from the line `from` on, in addition to the source `other`.
-    fn request_author(&mut self, other: StreamId, author: &LinkLog, from: u64) {
-        if let Some(request) = self.progress.get(other, &author.log).request() {
-            let request = LogRequest {
-                from,
-                announced: 0,
-                offer: None,
-                ..*request
-            };
-            self.request(author.clone(), request);
-        }
+    /// Requests a log of which we store lines from its author, in addition to the present source.
+    fn request_author(&mut self, ctx: &Context, logs: &Logs, author: StreamId, log: &LogId) {
+        let source = self.source(ctx, log);
+        let progress_at = source.map_or(ctx.now.time, |(_, request)| request.progress_at);
+        let request = LogRequest::new(logs.high(log) + 1, progress_at);
+        self.request(LinkLog::new(author, log), request);
     }
 
     /// The link to the author of a log of which we store lines, if the log may be requested over it
@@ -289,18 +284,13 @@ impl Replication {
         (is_idle && can_receive_over(ctx, link, log)).then_some(author)
     }
 
-    /// When to request a log from its author, too, as its source has brought nothing of what it
-    /// offers. Returns both links, the source's first.
-    fn author_due(
-        &self,
-        ctx: &Context,
-        logs: &Logs,
-        log: &LogId,
-    ) -> Option<(StreamId, StreamId, Time)> {
+    /// The link to the author of a log, and when to request the log over it, too, as its source has
+    /// brought nothing of what it offers.
+    fn author_due(&self, ctx: &Context, logs: &Logs, log: &LogId) -> Option<(StreamId, Time)> {
         let author = self.idle_author(ctx, logs, log)?;
-        let (source, request) = self.source(ctx, log)?;
+        let (_, request) = self.source(ctx, log)?;
         let patience = patience_ms(request.offer.as_ref()?);
-        Some((source, author, request.progress_at + patience))
+        Some((author, request.progress_at + patience))
     }
 
     /// If a log has another source than its author, makes the author the only source. To be called
@@ -331,11 +321,11 @@ impl Replication {
         let earliest = ctx.now.time + offered.len() as u64 / OFFERS_PER_MS_MAX;
         let mut switch_at = self.next_switch_at.unwrap_or(Time(u64::MAX));
         for log in considered.iter() {
-            for (_, _, ready_at) in self.waiting_offers(ctx, logs, log) {
+            for (_, _, ready_at) in self.waiting_offers(ctx, log) {
                 switch_at = switch_at.min(ready_at.max(earliest));
             }
             // An author that is due already was not requested: its link has too many requests.
-            if let Some((_, _, at)) = self.author_due(ctx, logs, log)
+            if let Some((_, at)) = self.author_due(ctx, logs, log)
                 && at > ctx.now.time
             {
                 switch_at = switch_at.min(at.max(earliest));
@@ -397,13 +387,11 @@ impl Replication {
         };
         let known = self.progress.get(key.stream, &key.log);
         let request = LogRequest {
-            from,
             announced: high,
             backfill,
-            is_sent: true,
-            progress_at: ctx.now.time,
             offer: known.offer().copied(),
             lacked_at: known.request().and_then(|request| request.lacked_at),
+            ..LogRequest::new(from, ctx.now.time)
         };
         self.request(key, request);
     }
@@ -417,15 +405,7 @@ impl Replication {
         log: &LogId,
         from: u64,
     ) {
-        let request = LogRequest {
-            from,
-            announced: 0,
-            backfill: None,
-            is_sent: true,
-            progress_at: ctx.now.time,
-            offer: None,
-            lacked_at: None,
-        };
+        let request = LogRequest::new(from, ctx.now.time);
         let fetch = FetchState::Requested(Box::new(request));
         self.progress.set_fetch(stream, log, fetch);
     }
@@ -481,13 +461,8 @@ impl Replication {
             FetchState::Requested(request) => **request,
             // The author began to send this log without a request.
             FetchState::Idle | FetchState::Offered(_) => LogRequest {
-                from: 0,
-                announced: 0,
-                backfill: None,
-                is_sent: true,
-                progress_at: ctx.now.time,
                 offer: record.offer().copied(),
-                lacked_at: None,
+                ..LogRequest::new(0, ctx.now.time)
             },
             FetchState::EvidenceWanted(_) | FetchState::Comparing(_) | FetchState::Refused => {
                 return;
@@ -536,13 +511,9 @@ impl Replication {
         // The author began to send this log without a request.
         if can_request && (next.is_some() || batch.sequence == 1) {
             let request = LogRequest {
-                from: next.unwrap_or(1),
-                announced: 0,
-                backfill: None,
                 is_sent: false,
-                progress_at: ctx.now.time,
                 offer: record.offer().copied(),
-                lacked_at: None,
+                ..LogRequest::new(next.unwrap_or(1), ctx.now.time)
             };
             let fetch = FetchState::Requested(Box::new(request));
             self.progress.set_fetch(stream, log, fetch);
@@ -569,17 +540,16 @@ fn patience_ms(offer: &Offer) -> u64 {
     SOURCE_SWITCH_MS << offer.tries.saturating_sub(1)
 }
 
-/// When a log may be requested from a neighbour that offers it. `patience`: how many milliseconds
-/// the source may bring nothing. `progress_at`: when it last brought a batch. `None`: there is no
-/// source.
+/// When a log may be requested from a neighbour that offers it. `progress_at`: when the present
+/// source last brought a batch. `None`: there is no source.
 fn ready_at(
     ctx: &Context,
     log: &LogId,
     stream: StreamId,
     offer: &Offer,
-    patience: u64,
     progress_at: Option<Time>,
 ) -> Time {
+    let patience = patience_ms(offer);
     match progress_at {
         Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,

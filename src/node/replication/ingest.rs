@@ -422,7 +422,7 @@ impl Replication {
             self.prefer_author(stream, &batch.log);
         } else if let Some(author) = ctx.stream_by_peer.get(&batch.log.author) {
             self.schedule_ack(*author, &batch.log, 1);
-            self.add_author_source(logs, stream, *author, &batch.log);
+            self.add_author_source(ctx, logs, *author, &batch.log);
         }
         self.offer_to_unrequested(ctx, &unrequested, &batch.log);
         if is_for_us && verdict.is_news {

@@ -276,9 +276,10 @@ static NO_PROGRESS: Progress = Progress {
 
 impl ProgressTable {
     /// Forgets the logs of a room on a link. `room`: the room that the link no longer shares.
-    /// `None`: the link ended, so everything that is known of the link is forgotten.
-    pub fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
-        let is_forgotten = |log: &LogId| room.is_none_or(|room| log.target.room() == Some(room));
+    /// `None`: the link ended, so all of it is forgotten. Adds the requested logs to `lost`.
+    pub fn forget(&mut self, stream: StreamId, room: Option<&Room>, lost: &mut Vec<LogId>) {
+        let is_of = |target: &Target| room.is_none_or(|room| target.room() == Some(room));
+        let is_forgotten = |log: &LogId| is_of(&log.target);
         let Some(link) = self.links.get_mut(&stream) else {
             return;
         };
@@ -287,11 +288,9 @@ impl ProgressTable {
         for offers in &mut link.offers {
             offers.retain(|log| !is_forgotten(log));
         }
-        link.digests.iter_mut().for_each(|(target, digest)| {
-            digest
-                .waiting
-                .take_if(|_| room.is_none_or(|room| target.room() == Some(room)));
-        });
+        for (target, digest) in link.digests.iter_mut() {
+            digest.waiting.take_if(|_| is_of(target));
+        }
         link.gap_send.take_if(|gap| is_forgotten(&gap.log));
         self.gap_offers
             .retain(|key| key.stream != stream || !is_forgotten(&key.log));
@@ -300,6 +299,9 @@ impl ProgressTable {
                 && let Some(record) = records.remove(&stream)
             {
                 link.recount(record.counted_states(), [false; BOUNDS.len()]);
+                if record.request().is_some() {
+                    lost.push(log.clone());
+                }
             }
             !records.is_empty()
         });
@@ -465,9 +467,8 @@ impl ProgressTable {
 
     /// Forgets the offers of a log that name no line above `high`.
     pub fn forget_offers_up_to(&mut self, log: &LogId, high: u64) {
-        let offers = self.of_log(log);
-        let offers = offers.filter_map(|(stream, record)| Some((stream, record.offer()?)));
-        let forgotten = offers.filter(|(_, offer)| offer.high <= high);
+        let is_stored = |record: &Progress| record.offer().is_some_and(|it| it.high <= high);
+        let forgotten = self.of_log(log).filter(|(_, record)| is_stored(record));
         let forgotten: Vec<StreamId> = forgotten.map(|(stream, _)| stream).collect();
         for stream in forgotten {
             self.set_offer(stream, log, None);

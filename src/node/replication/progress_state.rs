@@ -266,6 +266,19 @@ pub struct LogRequest {
 }
 
 impl LogRequest {
+    /// A request of the line `from` and all later ones, made at this time.
+    pub fn new(from: u64, now: Time) -> LogRequest {
+        LogRequest {
+            from,
+            announced: 0,
+            backfill: None,
+            is_sent: true,
+            progress_at: now,
+            offer: None,
+            lacked_at: None,
+        }
+    }
+
     /// Whether announced lines above `high`, our last line, are still to come, as far as the source
     /// stores them.
     pub fn is_behind(&self, high: u64) -> bool {

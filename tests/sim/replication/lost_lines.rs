@@ -187,11 +187,21 @@ fn evict_below(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
     lan.feed(who, Input::Evicted { log, low });
 }
 
-/// A neighbour replaces an author that has stalled. If the neighbour stalls, too, or evicts the
-/// lines before it has sent them, the author still sends them when it goes on.
+/// What becomes of the neighbour that has replaced an author.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Neighbour {
+    Stalls,
+    EvictsItsLines,
+    IsKilled,
+}
+
+/// A neighbour replaces an author that has stalled. If the neighbour stalls, too, evicts the lines
+/// before it has sent them, or is killed, the author still sends them when it goes on.
 #[test]
 fn an_author_goes_on_if_its_replacement_sends_nothing() {
-    for (evicts, is_newcomer) in [(true, false), (false, false), (true, true), (false, true)] {
+    use Neighbour::{EvictsItsLines, IsKilled, Stalls};
+    let ends = [Stalls, EvictsItsLines, IsKilled].into_iter();
+    for (end, is_newcomer) in ends.flat_map(|end| [(end, false), (end, true)]) {
         let (mut lan, [alice, bob, carol], log) = missed_lines(is_newcomer);
         let high = |lan: &Lan| range(lan, carol, &log).map_or(0, |range| range.high);
         lan.start(carol);
@@ -201,9 +211,13 @@ fn an_author_goes_on_if_its_replacement_sends_nothing() {
         // Bob is the source by then, and the author is not yet requested again.
         lan.run_for(450);
         assert!(high(&lan) < MISSED_LINES);
-        if evicts {
-            evict_below(&mut lan, bob, &log, MISSED_LINES + 1);
-            lan.thaw(bob);
+        match end {
+            Stalls => {}
+            EvictsItsLines => {
+                evict_below(&mut lan, bob, &log, MISSED_LINES + 1);
+                lan.thaw(bob);
+            }
+            IsKilled => lan.kill(bob),
         }
         let has_all = |lan: &mut Lan| high(lan) == MISSED_LINES;
         lan.run_until("carol has all lines", 5_000, has_all);

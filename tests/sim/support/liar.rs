@@ -47,9 +47,12 @@ impl Liar {
         }
     }
 
-    /// Lies no more, and answers no ping, so that the nodes end its links.
-    pub fn fall_silent(&mut self) {
-        self.links.clear();
+    /// Lets time pass. Answers pings and requests, and claims nothing more.
+    pub fn stay(&mut self, lan: &mut Lan, ms: u64) {
+        for _ in 0..ms / 1_000 {
+            lan.run_for(1_000);
+            self.answer(lan);
+        }
     }
 
     fn forget_ended(&mut self, lan: &Lan) {
