@@ -410,7 +410,7 @@ fn swarm() {
 #[test]
 fn beside_a_liar() {
     let run = |seed| run(seed, Some(Liar::default()));
-    run_seeds("swarm::beside_a_liar", 100, &LIAR_REGRESSION_SEEDS, run);
+    run_seeds("swarm::beside_a_liar", 40, &LIAR_REGRESSION_SEEDS, run);
 }
 
 /// A seed determines the whole run, event by event, so that a failure can be replayed.
