@@ -63,13 +63,8 @@ fn offer() -> Offer {
 
 fn request(offer: Option<Offer>) -> FetchState {
     FetchState::Requested(Box::new(LogRequest {
-        announced: 0,
-        from: 1,
-        backfill: None,
-        is_sent: true,
-        progress_at: Time(0),
         offer,
-        lacked_at: None,
+        ..LogRequest::new(1, Time(0))
     }))
 }
 
@@ -214,7 +209,10 @@ fn a_link_that_ends_leaves_nothing() {
         .first_gap_offer()
         .expect("the offer of the other link");
     assert_eq!(key.stream, other);
+    let requested_log = log_to(&ops, 2);
+    table.set_fetch(other, &requested_log, request(None));
     table.forget(other, None, &mut lost);
+    assert_eq!(lost, [requested_log]);
     assert!(table.first_gap_offer().is_none());
     // The counts have followed.
     let filled = fill_up(CURSORS_MAX, |stream, log| {

@@ -341,6 +341,7 @@ fn stop_one_duplicate(lan: &mut Lan, peers: &[PeerIndex]) {
 pub fn run(seed: u64, mut liar: Option<Liar>) -> u64 {
     let mut lan = Lan::new(seed);
     lan.events_max = EVENTS_MAX;
+    lan.invariants.has_liar = liar.is_some();
     lan.clocks_are_right = seed.is_multiple_of(4);
     let mut peers = draw_setup(&mut lan);
     let mut said = 0;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use p2pchat::base::batch::Batch;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{HOPS_MAX, format_incarnation};
-use p2pchat::wire::message::{Have, HaveEntry, Member, Members, Message, WantEntry};
+use p2pchat::wire::message::{
+    HOPS_MAX, Have, HaveEntry, Member, Members, Message, WantEntry, format_incarnation,
+};
 
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
