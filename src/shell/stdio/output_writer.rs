@@ -12,7 +12,6 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
-use crate::base::lines::count_line_ends;
 use crate::shell::os::pipe::{PipeEnd, reopen_nonblocking};
 use crate::shell::os::thread;
 
@@ -36,21 +35,6 @@ const SPARE_BUFFERS_MAX: usize = 2;
 /// Buffers with a larger capacity are not kept for reuse.
 const SPARE_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
-/// How much is written, including parts of a chunk.
-#[derive(Debug, Default)]
-struct Written {
-    bytes: AtomicU64,
-    lines: AtomicU64,
-}
-
-impl Written {
-    fn add(&self, piece: &[u8]) {
-        self.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        self.lines
-            .fetch_add(count_line_ends(piece), Ordering::Relaxed);
-    }
-}
-
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Vec<u8>>,
@@ -68,7 +52,8 @@ struct WriterShared {
     /// The output. A pipe is opened again as non-blocking.
     output: File,
     state: Mutex<QueueState>,
-    written: Written,
+    /// How many bytes are written, including parts of a chunk.
+    written: AtomicU64,
     /// Notified when a chunk is queued.
     work: Condvar,
     /// Notified when all chunks are written, and when writing fails.
@@ -110,7 +95,7 @@ impl OutputWriter {
         let shared = Arc::new(WriterShared {
             output: pipe.unwrap_or(file),
             state: Mutex::default(),
-            written: Written::default(),
+            written: AtomicU64::new(0),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
@@ -178,15 +163,10 @@ impl OutputWriter {
         let is_written =
             self.is_nonblocking && (&self.shared.output).write(bytes).ok() == Some(bytes.len());
         if is_written {
-            self.shared.written.add(bytes);
+            let written = &self.shared.written;
+            written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         is_written
-    }
-
-    /// How many lines are written, including those of a chunk that is written in part. Counts line
-    /// ends.
-    pub fn written_lines(&self) -> u64 {
-        self.shared.written.lines.load(Ordering::Relaxed)
     }
 
     /// Whether no chunk is waiting or being written.
@@ -197,7 +177,7 @@ impl OutputWriter {
     /// How many bytes are written, including parts of a chunk. While this number grows, the reader
     /// still reads.
     pub fn written_bytes(&self) -> u64 {
-        self.shared.written.bytes.load(Ordering::Relaxed)
+        self.shared.written.load(Ordering::Relaxed)
     }
 
     /// The error that ended the writing; `None` if no write has failed. `BrokenPipe` means that the
@@ -245,7 +225,7 @@ fn copy_error(error: &io::Error) -> io::Error {
 /// A write fails.
 pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let mut piece_len = bytes.len();
-    write_in_pieces(fd, bytes, &mut piece_len, &Written::default())
+    write_in_pieces(fd, bytes, &mut piece_len, &AtomicU64::new(0))
 }
 
 impl QueueState {
@@ -330,7 +310,7 @@ fn write_in_pieces(
     fd: BorrowedFd<'_>,
     mut bytes: &[u8],
     piece_len: &mut usize,
-    total: &Written,
+    total: &AtomicU64,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let start = Instant::now();
@@ -342,9 +322,8 @@ fn write_in_pieces(
         match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
-                let (taken, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
-                total.add(taken);
-                bytes = rest;
+                total.fetch_add(n as u64, Ordering::Relaxed);
+                bytes = bytes.get(n..).unwrap_or_default();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

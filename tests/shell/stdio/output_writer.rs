@@ -33,7 +33,7 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
         assert!(sent.len() < 1 << 20, "the queue has no bound");
     }
     assert!(sent.len() >= 512 * 1024 && !output.can_accept());
-    assert!(output.written_lines() < count);
+    assert!(output.written_bytes() < sent.len() as u64);
     let before = wakes.load(Ordering::SeqCst);
     let short = Duration::from_millis(20);
     assert!(!output.flush(short), "nobody reads");
@@ -41,7 +41,7 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     reader.read_exact(&mut received).unwrap();
     assert!(received == sent, "every byte, in order");
     assert!(output.flush(PATIENCE));
-    assert_eq!(output.written_lines(), count);
+    assert_eq!(output.written_bytes(), sent.len() as u64);
     wait("wake", || wakes.load(Ordering::SeqCst) > before);
     assert!(output.can_accept());
     output.try_send(b"last\n".to_vec()).unwrap();
@@ -49,7 +49,7 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     reader.read_exact(&mut last).unwrap();
     assert_eq!(&last, b"last\n");
     assert!(output.flush(PATIENCE));
-    assert_eq!(output.written_lines(), count + 1);
+    assert_eq!(output.written_bytes(), sent.len() as u64 + 5);
     assert!(output.error().is_none());
 }
 
@@ -66,7 +66,7 @@ fn a_closed_pipe_is_reported_as_an_error() {
     wait("wake", || wakes.load(Ordering::SeqCst) == 1);
     let error = output.error().map(|error| error.kind());
     assert_eq!(error, Some(ErrorKind::BrokenPipe));
-    assert_eq!(output.written_lines(), 1);
+    assert_eq!(output.written_bytes(), 4);
     assert!(!output.flush(PATIENCE) && !output.can_accept());
     assert!(output.try_send(b"three\n".to_vec()).is_err());
 }

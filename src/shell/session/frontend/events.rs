@@ -4,7 +4,6 @@ use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::PeerState;
 use crate::base::name::{FolderName, Room};
-use crate::base::text::line_form::LineForm;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::frontend::exit_policy::SessionMode;
@@ -281,8 +280,13 @@ impl Frontend {
             return missed.add(chat, self.now);
         }
         let log = chat.log.clone();
-        let is_block = chat.form == LineForm::Block;
         let is_to_us = log.target.recipient() == Some(self.own_id);
+        // After a kill, the next run goes on within these lines. Selected ones are not consecutive.
+        let backlog = cursor.as_ref().and_then(|cursor| cursor.backlog.as_ref());
+        let backlog = backlog.and_then(|backlog| backlog.begun());
+        if self.filter.is_empty() && backlog.is_some_and(|backlog| backlog.has_more) {
+            self.printed.record_line_ends();
+        }
         let selected = self.filter.select(chat, limit);
         let last = match is_to_us && self.marks_read() {
             true => selected.last_sequence(),
@@ -296,8 +300,7 @@ impl Frontend {
             let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             if is_whole {
-                // A block has more lines of output.
-                self.record_printed(folder, cursor, if is_block { 0 } else { lines });
+                self.record_printed(folder, cursor, lines);
             }
         }
         if is_to_us && log.author != self.own_id {

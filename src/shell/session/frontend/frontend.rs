@@ -25,7 +25,7 @@ use crate::shell::session::frontend::expected_peers::ExpectedPeers;
 use crate::shell::session::frontend::history_pages::HistoryPages;
 use crate::shell::session::frontend::missed_lines::MissedLines;
 use crate::shell::session::frontend::pending::PendingRequests;
-use crate::shell::session::frontend::printed::{OutputUnit, Printed};
+use crate::shell::session::frontend::printed::Printed;
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::state::typed_lines_file::TypedLinesFile;
 use crate::shell::stdio::line_splitter::LineBlock;
@@ -225,15 +225,7 @@ impl Frontend {
                 .map(TypedLinesFile::new),
             keeps_typed_direct: options.history_direct,
             exit_policy: parts.exit_policy,
-            printed: Printed::new(
-                match parts.renderer.has_line_format()
-                    || parts.renderer.has_screen()
-                    || !options.filter.is_empty()
-                {
-                    true => OutputUnit::Byte,
-                    false => OutputUnit::Line,
-                },
-            ),
+            printed: Printed::default(),
             filter: options.filter.clone(),
             renderer: parts.renderer,
             stderr: Stderr::new(options.verbosity),

@@ -1,7 +1,6 @@
 //! How far stdout has taken the lines of each folder.
 use std::collections::VecDeque;
 
-use crate::base::lines::count_line_ends;
 use crate::base::name::FolderName;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};
@@ -9,26 +8,26 @@ use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};
 /// Lines of a folder that are rendered, and that stdout may not have taken yet.
 #[derive(Debug)]
 struct InFlight {
-    /// How many units of all output end with these lines. `None`: the lines are not passed to
-    /// stdout yet.
+    /// How many bytes of all output end with these lines. `None`: the lines are not passed to stdout
+    /// yet.
     end: Option<u64>,
     folder: FolderName,
     /// Once stdout has taken the lines, all lines of the folder before this place are printed.
     cursor: FolderCursor,
-    /// How many lines there are. 0: the event had only a place, or lines are not counted.
-    lines: u64,
+    /// Where each of these lines ends, in bytes of all output. Empty: not recorded.
+    line_ends: Vec<u64>,
 }
 
 impl InFlight {
     /// The place after the lines that stdout has taken. `None`: it has taken no line, or only the
     /// place after all lines can be recorded.
     fn partial_cursor(&self, written: u64) -> Option<FolderCursor> {
-        let rest = self.end?.saturating_sub(written);
+        let rest = self.line_ends.iter().filter(|end| **end > written).count();
         let backlog = self.cursor.backlog.as_ref().and_then(|it| it.begun());
         let backlog = backlog.filter(|backlog| backlog.has_more)?;
-        (rest < self.lines).then(|| FolderCursor {
+        (rest < self.line_ends.len()).then(|| FolderCursor {
             backlog: Some(Box::new(BacklogProgress::Begun(BacklogCursor {
-                end: backlog.end.moved_back_by(rest),
+                end: backlog.end.moved_back_by(rest as u64),
                 ..backlog
             }))),
             ..self.cursor
@@ -36,44 +35,35 @@ impl InFlight {
     }
 }
 
-/// What of the output is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OutputUnit {
-    /// Lines. Each line of the history is one.
-    #[default]
-    Line,
-    /// Bytes, because not each line of the history is printed as one line.
-    Byte,
-}
-
-/// How far stdout has taken the lines of each folder. Counts lines of all output, so that it knows
-/// which lines of a chunk are written. Counts bytes if a line of the history is not one of output;
-/// then it knows only which whole chunks are written.
+/// How far stdout has taken the lines of each folder, counted in bytes of all output.
 #[derive(Debug, Default)]
 pub struct Printed {
-    unit: OutputUnit,
-    /// How many units were passed to stdout.
+    /// How many bytes were passed to stdout.
     sent: u64,
-    /// How many units were written at the last call of [`Printed::take_written`].
+    /// How many bytes were written at the last call of [`Printed::take_written`].
     written: u64,
     in_flight: VecDeque<InFlight>,
+    /// Whether the next output records where its lines end.
+    is_line_end_due: bool,
+    /// Where its lines end, in bytes of all output.
+    line_ends: Vec<u64>,
 }
 
 impl Printed {
-    /// Counts the output in this unit.
-    pub(super) fn new(unit: OutputUnit) -> Printed {
-        Printed {
-            unit,
-            ..Printed::default()
-        }
+    /// Has the next output record where its lines end, so that a part of them can count as printed.
+    pub(super) fn record_line_ends(&mut self) {
+        self.is_line_end_due = true;
     }
 
     /// Records that all waiting output was passed to stdout, and is this.
     pub(super) fn record_sent(&mut self, output: &[u8]) {
-        self.sent += match self.unit {
-            OutputUnit::Line => count_line_ends(output),
-            OutputUnit::Byte => output.len() as u64,
-        };
+        if std::mem::take(&mut self.is_line_end_due) {
+            self.line_ends.clear();
+            for at in memchr::memchr_iter(b'\n', output) {
+                self.line_ends.push(self.sent + at as u64 + 1);
+            }
+        }
+        self.sent += output.len() as u64;
         let waiting = self.in_flight.iter_mut().rev();
         for chunk in waiting.take_while(|chunk| chunk.end.is_none()) {
             chunk.end = Some(self.sent);
@@ -90,15 +80,16 @@ impl Printed {
         lines: u64,
         is_waiting: bool,
     ) {
+        // A line of the history may be printed as several ones, or is a part of what waits.
+        let mut line_ends = std::mem::take(&mut self.line_ends);
+        if is_waiting || line_ends.len() as u64 != lines {
+            line_ends = Vec::new();
+        }
         self.in_flight.push_back(InFlight {
             end: (!is_waiting).then_some(self.sent),
             folder,
             cursor,
-            lines: match self.unit {
-                // The last one of several waiting events is not alone at the end.
-                OutputUnit::Line if !is_waiting => lines,
-                _ => 0,
-            },
+            line_ends,
         });
     }
 
@@ -108,10 +99,7 @@ impl Printed {
         &mut self,
         stdout: &OutputWriter,
     ) -> Vec<(FolderName, FolderCursor)> {
-        let written = match self.unit {
-            OutputUnit::Line => stdout.written_lines(),
-            OutputUnit::Byte => stdout.written_bytes(),
-        };
+        let written = stdout.written_bytes();
         let mut printed: Vec<(FolderName, FolderCursor)> = Vec::new();
         let is_written = |chunk: &mut InFlight| chunk.end.is_some_and(|end| end <= written);
         while let Some(chunk) = self.in_flight.pop_front_if(is_written) {
