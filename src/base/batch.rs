@@ -17,12 +17,12 @@
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
 use std::io::Write as _;
-use std::ops::Range;
 
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
-    for_each_content_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
+    Content, for_each_content_line, is_valid_content, parse_plaintext, write_json_lines,
+    write_json_string,
 };
 use super::batch_fields::{
     BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD, without_long_content,
@@ -113,17 +113,6 @@ pub struct LocalFields {
     pub backfill: bool,
     /// When it was published, by our wall clock, if it is history for one reader here, not for all.
     pub published: Option<WallTime>,
-}
-
-/// Where the content of a batch is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Content {
-    /// The JSON of the field `content` is here in the bytes of the batch.
-    At(Range<usize>),
-    /// The batch carries the hash of its content instead.
-    Withheld,
-    /// The batch is unstorable, so its content is not used.
-    Unstorable,
 }
 
 /// One or more consecutive lines of one log under one signature. Line `i`, counted from 0, has the

@@ -1,6 +1,7 @@
 //! The content of a batch in JSON: one line is a string, several lines are an array of strings.
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
@@ -12,6 +13,17 @@ use super::text::control_chars::{is_control, is_plain_json, is_plain_json_in_lin
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
+
+/// Where the content of a batch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The JSON of the field `content` is here in the bytes of the batch.
+    At(Range<usize>),
+    /// The batch carries the hash of its content instead.
+    Withheld,
+    /// The batch is unstorable, so its content is not used.
+    Unstorable,
+}
 
 /// Whether `raw`, the JSON of the field `content`, has `count` lines within the bounds. The lines
 /// of a direct message are sealed as one string, so they are not counted here.
