@@ -21,7 +21,7 @@ use std::io::Write as _;
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
-    Content, for_each_content_line, is_valid_content, parse_plaintext, write_json_lines,
+    Content, check_content, for_each_content_line, parse_plaintext, plain_lines, write_json_lines,
     write_json_string,
 };
 use super::batch_fields::{
@@ -29,12 +29,11 @@ use super::batch_fields::{
 };
 use super::batch_layout::{
     BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SIGNATURE_CHARS, SIGNATURE_END,
-    SIGNATURE_FIELD, checked_proof, content_hash, stored_check,
+    SIGNATURE_FIELD, batch_hash, checked_proof, content_hash, stored_check,
 };
-use super::domain;
 use super::hex;
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
-use super::lines::{BATCH_LINES_MAX, Lines};
+use super::lines::{BATCH_LINES_MAX, Lines, SplitLines};
 use super::name::{Nick, Target};
 use super::republished_lines::RepublishedLines;
 use super::request_id::RequestId;
@@ -152,6 +151,8 @@ pub struct Batch {
     pub proof: Proof,
     bytes: Vec<u8>,
     content: Content,
+    /// Whether the content came from a peer, and was found to be plain.
+    is_plain: bool,
     /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
     /// message.
     plaintext: Option<Lines>,
@@ -227,6 +228,7 @@ impl Batch {
             proof: Proof::Signature,
             bytes: json,
             content: Content::At(content),
+            is_plain: false,
             plaintext: draft.sealed.map(|_| draft.lines.clone()),
         }
     }
@@ -313,11 +315,9 @@ impl Batch {
             false => Some(Proof::None),
         };
         // What has a valid checksum was checked when it was stored.
-        if let Some(content) = fields.content
-            && matches!(proof, None | Some(Proof::None))
-            && !is_valid_content(content, &values.log.target, fields.count)
-        {
-            return None;
+        let mut is_plain = false;
+        if let (Some(content), None | Some(Proof::None)) = (fields.content, proof) {
+            is_plain = check_content(content, &values.log.target, fields.count)? && !stored;
         }
         // No signature covers the readable lines of a direct message.
         if proof.is_none() && fields.check.is_some() && fields.plain.is_some() {
@@ -343,6 +343,7 @@ impl Batch {
                 Some(content) => Content::At(content),
                 None => Content::Withheld,
             },
+            is_plain,
             plaintext,
             bytes: {
                 bytes.truncate(end);
@@ -380,7 +381,6 @@ impl Batch {
             && verify_signature(key, &self.hash.0, &signature)
     }
 
-    /// Where `bytes` contains the signature.
     fn signature_offset(&self) -> usize {
         self.bytes.len() - SIGNATURE_END.len() - SIGNATURE_CHARS
     }
@@ -434,7 +434,7 @@ impl Batch {
     /// Must this batch not be stored? Only its author can have made it so. No peer has a copy that
     /// can be stored, so the lines are lost.
     pub fn is_unstorable(&self) -> bool {
-        self.content == Content::Unstorable
+        matches!(self.content, Content::Unstorable)
     }
 
     /// Number of lines whose content is not withheld: 0 or `count`.
@@ -448,6 +448,10 @@ impl Batch {
             Content::At(content) => self.bytes.get(content.clone()).unwrap_or_default(),
             Content::Withheld | Content::Unstorable => &[],
         }
+    }
+
+    fn content_str(&self) -> &str {
+        std::str::from_utf8(self.content()).unwrap_or_default()
     }
 
     /// The sealed lines of a direct message, in base64. Empty if the content is withheld.
@@ -483,21 +487,29 @@ impl Batch {
         self.sequence <= line && line <= self.last_sequence()
     }
 
+    /// Has a peer sent these lines to a room, with nothing to parse and no control character?
+    pub fn is_plain(&self) -> bool {
+        self.is_plain && !self.is_withheld() && self.log.target.room().is_some()
+    }
+
+    /// The lines, if [`Batch::is_plain`]. Else meaningless.
+    pub fn plain_lines(&self) -> SplitLines<'_> {
+        plain_lines(self.content_str())
+    }
+
     /// Calls the function `each` for every readable line, in order. A withheld batch has no
     /// readable lines. A direct message has some only if this peer wrote or opened it.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
-        if self.log.target.room().is_none() {
-            self.plaintext.iter().flat_map(Lines::iter).for_each(each);
-        } else if let Ok(raw) = std::str::from_utf8(self.content()) {
-            let _ = for_each_content_line(raw, &mut each);
+        self.visit_lines(&mut each);
+    }
+
+    fn visit_lines(&self, each: &mut dyn FnMut(&str)) {
+        if self.log.target.room().is_some() {
+            for_each_content_line(self.content_str(), each);
+        } else if let Some(lines) = &self.plaintext {
+            lines.iter().for_each(each);
         }
     }
-}
-
-/// The hash that the author signs. All parts but the header have a fixed length, so two different
-/// batches never hash the same bytes.
-fn batch_hash(network: &NetworkTag, header: &[u8], content_hash: &Hash) -> Hash {
-    Hash::of(&[domain::BATCH, &network.0, header, &content_hash.0])
 }
 
 /// Appends the header of a batch with `count` lines: the JSON before the content.

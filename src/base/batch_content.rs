@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
+use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines, SplitLines};
 use super::name::Target;
 use super::text::control_chars::{is_control, is_plain_json, is_plain_json_in_lines};
 
@@ -15,7 +15,7 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
 /// Where the content of a batch is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Content {
     /// The JSON of the field `content` is here in the bytes of the batch.
     At(Range<usize>),
@@ -25,32 +25,65 @@ pub(super) enum Content {
     Unstorable,
 }
 
-/// Whether `raw`, the JSON of the field `content`, has `count` lines within the bounds. The lines
-/// of a direct message are sealed as one string, so they are not counted here.
-pub(super) fn is_valid_content(raw: &str, target: &Target, count: u64) -> bool {
-    let (mut strings, mut longest) = (0, 0);
+/// Checks that `raw`, the JSON of the field `content`, has `count` lines within the bounds. The
+/// lines of a direct message are sealed as one string, so they are not counted here. Returns
+/// whether the content is plain: see [`plain_lines`]. `None`: it is not valid.
+pub(super) fn check_content(raw: &str, target: &Target, count: u64) -> Option<bool> {
+    let plain = measure_plain(raw);
+    let (mut strings, mut longest) = plain.unwrap_or_default();
     let mut fits = true;
-    // JSON escapes a line break within a string. JSON without a backslash therefore contains none.
-    let escapes = memchr::memchr(b'\\', raw.as_bytes()).is_some();
-    let parsed = for_each_content_line(raw, &mut |line| {
-        strings += 1;
-        longest = longest.max(line.len());
-        fits &= !(escapes && line.contains('\n'));
-    });
+    if plain.is_none() {
+        let each = &mut |line: &str| {
+            strings += 1;
+            longest = longest.max(line.len());
+            fits &= !line.contains('\n');
+        };
+        for_each_json_line(raw, each).ok()?;
+    }
     let (strings_expected, longest_max) = match target {
         Target::Room(_) => (count, LINE_MAX_BYTES),
         // The recipient checks the number of lines after opening them.
         Target::Peer(_) => (1, SEALED_MAX_BYTES),
     };
-    parsed.is_ok() && fits && strings == strings_expected && longest <= longest_max
+    let is_valid = fits && strings == strings_expected && longest <= longest_max;
+    is_valid.then_some(plain.is_some())
+}
+
+/// The number of lines of a plain content, and the length of the longest one in bytes. `None`: the
+/// content is not plain.
+fn measure_plain(content: &str) -> Option<(u64, usize)> {
+    let mut rest = content.strip_prefix("[\"")?;
+    if memchr::memchr2(b'\\', b'\t', content.as_bytes()).is_some() {
+        return None;
+    }
+    let (mut count, mut longest) = (0, 0);
+    // Without escapes, the next quote ends the string.
+    while let Some(end) = memchr::memchr(b'"', rest.as_bytes()) {
+        count += 1;
+        longest = longest.max(end);
+        let after = rest.get(end + 1..)?;
+        match after.strip_prefix(",\"") {
+            Some(next) => rest = next,
+            None => return (after == "]").then_some((count, longest)),
+        }
+    }
+    None
+}
+
+/// The lines of a plain content, which is an array of strings without escapes, TAB and white space
+/// between them.
+pub(super) fn plain_lines(content: &str) -> SplitLines<'_> {
+    let strings = content.strip_prefix("[\"").unwrap_or_default();
+    SplitLines::new(strings, b'"', "\",\"".len())
 }
 
 /// Parses the readable lines of a direct message from the field `plain`. Returns `None` unless
 /// there are exactly `count` valid lines.
 pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     let (mut lines, mut fits) = (Lines::default(), true);
-    for_each_content_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
-    (fits && lines.count() as u64 == count).then_some(lines)
+    let is_json =
+        for_each_content_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok());
+    (is_json && fits && lines.count() as u64 == count).then_some(lines)
 }
 
 /// Appends the lines as JSON: one line as a string, several lines as an array of strings.
@@ -102,43 +135,14 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// As [`for_each_json_line`], for a content that was parsed as JSON before, or that has no control
-/// characters but perhaps TAB. Most contents are arrays of strings without escapes. Then only the
-/// quotes are looked for, because each received line comes through here two times.
-pub(super) fn for_each_content_line(
-    content: &str,
-    each: &mut dyn FnMut(&str),
-) -> serde_json::Result<()> {
-    let mut passed = 0;
-    if memchr::memchr2(b'\\', b'\t', content.as_bytes()).is_none()
-        && let Some(mut rest) = content.strip_prefix("[\"")
-    {
-        // Without escapes, the next quote ends the string.
-        while passed < BATCH_LINES_MAX
-            && let Some((line, after)) = split_at_quote(rest)
-        {
-            each(line);
-            passed += 1;
-            match after.strip_prefix(",\"") {
-                Some(next) => rest = next,
-                None if after == "]" => return Ok(()),
-                None => break,
-            }
-        }
+/// characters but perhaps TAB. Most contents are plain, see [`plain_lines`], and need no parser.
+/// Returns whether all of it was parsed.
+pub(super) fn for_each_content_line(content: &str, each: &mut dyn FnMut(&str)) -> bool {
+    if measure_plain(content).is_none() {
+        return for_each_json_line(content, each).is_ok();
     }
-    // The parser handles everything else: escapes, white space, a single string.
-    let mut index = 0;
-    for_each_json_line(content, &mut |line| {
-        index += 1;
-        if index > passed {
-            each(line);
-        }
-    })
-}
-
-/// What is before the first quote, and what is behind it.
-fn split_at_quote(text: &str) -> Option<(&str, &str)> {
-    let at = memchr::memchr(b'"', text.as_bytes())?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
+    plain_lines(content).for_each(each);
+    true
 }
 
 /// Parses `raw`, a JSON string or an array of JSON strings. Calls the function `each` for every

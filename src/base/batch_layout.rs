@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};
 use super::domain;
 use super::hex;
-use super::identity::Hash;
+use super::identity::{Hash, NetworkTag};
 
 /// Longest header of a batch that is stored, in bytes. The headers that we sign have less than a
 /// quarter of this. The rest is for the fields of later versions.
@@ -138,4 +138,10 @@ pub(super) fn checked_proof(hash: &Hash, rest: &str, fields: &BatchFields) -> Op
     [Proof::Signature, Proof::Chain]
         .into_iter()
         .find(|proof| stored_check(hash, covered.as_bytes(), *proof) == check.as_bytes())
+}
+
+/// The hash that the author signs. All parts but the header have a fixed length, so two different
+/// batches never hash the same bytes.
+pub(super) fn batch_hash(network: &NetworkTag, header: &[u8], content_hash: &Hash) -> Hash {
+    Hash::of(&[domain::BATCH, &network.0, header, &content_hash.0])
 }

@@ -195,19 +195,41 @@ impl Lines {
     }
 }
 
+/// The lines of a text, each before an ASCII character.
+#[derive(Debug)]
+pub struct SplitLines<'a> {
+    rest: &'a str,
+    end: u8,
+    /// How many bytes behind a line the next one begins.
+    gap: usize,
+}
+
+impl<'a> SplitLines<'a> {
+    /// The lines of `text`, each before the ASCII character `end`. The next line begins `gap` bytes
+    /// behind it.
+    pub(super) fn new(text: &'a str, end: u8, gap: usize) -> SplitLines<'a> {
+        let rest = text;
+        SplitLines { rest, end, gap }
+    }
+}
+
+impl<'a> Iterator for SplitLines<'a> {
+    type Item = &'a str;
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest;
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(self.end, rest.as_bytes()).unwrap_or(rest.len());
+        self.rest = rest.get(end + self.gap..).unwrap_or_default();
+        rest.get(..end)
+    }
+}
+
 /// The lines of a text, without `\n`. As [`str::split_terminator`], but finds the ends of short
 /// lines in a fifth of the instructions.
-pub fn split_lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (line, after) = match memchr::memchr(b'\n', rest.as_bytes()) {
-            Some(end) => (rest.get(..end)?, rest.get(end + 1..)?),
-            None if rest.is_empty() => return None,
-            None => (rest, ""),
-        };
-        rest = after;
-        Some(line)
-    })
+pub fn split_lines(text: &str) -> SplitLines<'_> {
+    SplitLines::new(text, b'\n', 1)
 }
 
 /// Number of line ends in `bytes`.

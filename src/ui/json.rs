@@ -25,7 +25,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;
-use crate::base::lines::{Lines, split_lines};
+use crate::base::lines::Lines;
 use crate::base::name::Room;
 use crate::base::presence::profile::HAS_PROFILE;
 use crate::base::text::line_form::LineForm;
@@ -503,7 +503,7 @@ pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
 /// Appends each line as one JSON line. Only the last one has the cursor.
 fn append_chat(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(chat);
-    for (i, content) in (0..).zip(split_lines(&chat.text)) {
+    for (i, content) in (0..).zip(chat.text.lines()) {
         out.extend_from_slice(&head);
         let (sequence, lamport) = (chat.sequence + i, chat.lamport + i);
         let _ = write!(
@@ -524,7 +524,6 @@ fn append_chat(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u8
 /// Appends all lines as one JSON line.
 fn append_batch(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(chat);
-    out.reserve(chat.text.len() + chat.text.len() / 8 + 512);
     out.extend_from_slice(&head);
     let mut line = JsonLine::resume(out);
     line.raw("sequence", chat.sequence);
@@ -532,7 +531,7 @@ fn append_batch(chat: &ChatLines, cursor: Option<&FolderCursor>, out: &mut Vec<u
     if let Some(cursor) = cursor {
         line.cursor("position", cursor);
     }
-    let lines = split_lines(&chat.text);
+    let lines = chat.text.lines();
     line.strings("content", lines.map(|line| chat.form.with_line_ends(line)));
     out.extend_from_slice(&tail);
 }

@@ -127,9 +127,8 @@ impl LineFilter {
             selected.runs.push(chat);
             return selected;
         }
-        for (i, line) in (0..).zip(chat.text.split_inclusive('\n')) {
-            let text = line.strip_suffix('\n').unwrap_or(line);
-            if !self.is_found_in(&chat.form.with_line_ends(text)) {
+        for (i, line) in (0..).zip(chat.text.lines()) {
+            if !self.is_found_in(&chat.form.with_line_ends(line)) {
                 continue;
             }
             if selected.count == limit {
@@ -142,7 +141,7 @@ impl LineFilter {
                 username: chat.username.clone(),
                 sequence: chat.sequence + i,
                 lamport: chat.lamport + i,
-                text: line.to_owned(),
+                text: [line, "\n"].concat().into(),
                 ..chat
             });
         }

@@ -1,5 +1,6 @@
 //! Presentation: renders notices as text and JSON, and parses keys and typed lines. Only
 //! [`editor::terminal`] does I/O.
+pub mod chat_text;
 pub mod command;
 pub mod diagnostic;
 pub mod display_names;

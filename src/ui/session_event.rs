@@ -4,18 +4,18 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::peer::Peer;
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::{LineKey, ParseLineKeyError};
-use crate::base::lines::{count_line_ends, split_lines};
 use crate::base::missing_lines::Delivery;
 use crate::base::name::{FolderName, Nick, Room};
 use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
 use crate::base::timing::Timing;
+use crate::ui::chat_text::{ChatText, copy_lines};
 use crate::ui::trust_command::TrustEntry;
 
 /// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
@@ -334,8 +334,8 @@ pub struct ChatLines {
     /// How the lines came to this program. `None`: only the fields that the author signed are
     /// shown.
     pub arrival: Option<Arrival>,
-    /// The lines. Each ends with `\n`.
-    pub text: String,
+    /// The lines.
+    pub text: ChatText,
 }
 
 /// How lines came to this program.
@@ -355,7 +355,7 @@ pub struct Arrival {
 impl ChatLines {
     /// Lines of a batch, with only the fields that its author signed. `text` begins with the line
     /// whose index in the batch is `first`.
-    pub fn signed(batch: &Batch, first: u64, text: String) -> ChatLines {
+    pub fn signed(batch: &Batch, first: u64, text: ChatText) -> ChatLines {
         ChatLines {
             log: batch.log.clone(),
             username: batch.username.clone(),
@@ -365,18 +365,6 @@ impl ChatLines {
             form: batch.form,
             arrival: None,
             text,
-        }
-    }
-
-    fn whole(batch: &Batch, arrival: Arrival) -> ChatLines {
-        let mut text = String::with_capacity(batch.as_bytes().len());
-        batch.for_each_line(|line| {
-            text.push_str(line);
-            text.push('\n');
-        });
-        ChatLines {
-            arrival: Some(arrival),
-            ..ChatLines::signed(batch, 0, text)
         }
     }
 
@@ -405,7 +393,7 @@ impl ChatLines {
 
     /// Number of lines.
     pub fn count(&self) -> u64 {
-        count_line_ends(self.text.as_bytes())
+        self.text.count()
     }
 
     /// Appends each line with `before` in front of it, and `after` and `\n` behind it.
@@ -415,7 +403,7 @@ impl ChatLines {
         between.push(b'\n');
         between.extend_from_slice(before);
         out.extend_from_slice(before);
-        for line in split_lines(&self.text) {
+        for line in self.text.lines() {
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(&between);
         }
@@ -425,7 +413,7 @@ impl ChatLines {
     /// Removes the first `count` lines.
     pub fn skip_lines(&mut self, count: u64) {
         if count > 0 {
-            self.text.drain(..self.prefix_len_bytes(count));
+            self.keep_lines(count, u64::MAX);
             self.sequence += count;
             self.lamport += count;
         }
@@ -433,36 +421,48 @@ impl ChatLines {
 
     /// Keeps only the first `count` lines.
     pub fn truncate_lines(&mut self, count: u64) {
-        self.text.truncate(self.prefix_len_bytes(count));
+        self.keep_lines(0, count);
     }
 
-    fn prefix_len_bytes(&self, count: u64) -> usize {
-        let lines = self.text.split_inclusive('\n');
-        lines.take(count as usize).map(str::len).sum()
+    fn keep_lines(&mut self, skipped: u64, count: u64) {
+        let kept = skipped..skipped.saturating_add(count);
+        let mut text = String::new();
+        for (i, line) in (0..).zip(self.text.lines()) {
+            if kept.contains(&i) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        self.text = text.into();
     }
 }
 
 impl From<&Chat> for ChatLines {
     fn from(chat: &Chat) -> ChatLines {
-        let arrival = Arrival {
-            received: chat.local.received,
-            late: chat.local.late,
-            is_own: chat.is_own,
-            is_backlog: false,
+        let text = match chat.batch.is_plain() {
+            true => ChatText::Plain(Arc::clone(&chat.batch)),
+            false => copy_lines(&chat.batch).into(),
         };
-        ChatLines::whole(&chat.batch, arrival)
+        ChatLines::arrived(&chat.batch, &chat.local, chat.is_own, text)
     }
 }
 
 impl ChatLines {
     /// All lines of a stored batch.
     pub fn from_stored(entry: &StoredBatch, is_own: bool) -> ChatLines {
-        let arrival = Arrival {
-            received: entry.local.received,
-            late: entry.local.late,
-            is_own,
-            is_backlog: false,
-        };
-        ChatLines::whole(&entry.batch, arrival)
+        let text = copy_lines(&entry.batch).into();
+        ChatLines::arrived(&entry.batch, &entry.local, is_own, text)
+    }
+
+    fn arrived(batch: &Batch, local: &LocalFields, is_own: bool, text: ChatText) -> ChatLines {
+        ChatLines {
+            arrival: Some(Arrival {
+                received: local.received,
+                late: local.late,
+                is_own,
+                is_backlog: false,
+            }),
+            ..ChatLines::signed(batch, 0, text)
+        }
     }
 }

@@ -16,9 +16,7 @@ use crate::base::event::peer::Peer;
 use crate::base::guests::guest::{HAS_GUESTS, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};
 use crate::base::identity::PeerId;
-use crate::base::lines::split_lines;
 use crate::base::name::{Nick, Room, Target};
-use crate::base::text::control_chars::has_control_in_lines;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::WallTime;
 
@@ -200,10 +198,10 @@ impl TextRenderer {
         let is_news = chat.arrival.is_some_and(|arrival| !arrival.is_backlog);
         let is_pipe = matches!(self.format, TextFormat::Pipe);
         let mut has_mention = false;
-        if is_pipe && !has_control_in_lines(&chat.text) {
+        if is_pipe && !chat.text.has_control() {
             chat.append_framed(&self.prefix, self.suffix, out);
         } else {
-            for line in split_lines(&chat.text) {
+            for line in chat.text.lines() {
                 has_mention |= self.push_line(line, chat.form, !is_own, out);
             }
         }
@@ -233,7 +231,7 @@ impl TextRenderer {
         let time = chat.shown_time();
         let target = self.names.display_target(&chat.log.target);
         let (name, id) = (author.to_string(), author.id.to_string());
-        for (text, sequence) in split_lines(&chat.text).zip(chat.sequence..) {
+        for (text, sequence) in chat.text.lines().zip(chat.sequence..) {
             let fields = LineFields {
                 time,
                 target: &target,

@@ -98,6 +98,54 @@ fn the_signature_covers_the_header_and_the_hash_of_the_content() {
     }
 }
 
+/// The lines of an array without escapes and white space are found at its quotes. They are the same
+/// as those that a parser finds.
+#[test]
+fn a_plain_content_needs_no_parser() {
+    let own = batch(&["one", "two"]);
+    assert!(!own.is_plain(), "no peer has sent it");
+    let parts = batches::parts(&own);
+    let signed = |content| batches::signed(&alice(), &parts.header, content, &parts.salt);
+    for (content, texts, is_plain) in [
+        (r#"["one","two"]"#, ["one", "two"], true),
+        (r#"["",""]"#, ["", ""], true),
+        (r#"["é","],["]"#, ["é", "],["], true),
+        (r#"["one", "two"]"#, ["one", "two"], false),
+        (r#"[ "one","two"]"#, ["one", "two"], false),
+        (r#"["one","two" ]"#, ["one", "two"], false),
+        (r#"["o\"ne","two"]"#, ["o\"ne", "two"], false),
+        (r#"["one","t\twö"]"#, ["one", "t\twö"], false),
+    ] {
+        let json = signed(content);
+        let received = parse(&json).expect(content);
+        assert_eq!(received.is_plain(), is_plain, "{content}");
+        assert_eq!(texts_of(&received), texts);
+        if is_plain {
+            assert_eq!(received.plain_lines().collect::<Vec<_>>(), texts);
+        }
+        let stored = Batch::parse_stored(json.as_bytes(), &NETWORK);
+        let (stored, _) = stored.expect("a line without a checksum");
+        assert!(
+            !stored.is_plain(),
+            "an earlier version may have stored control characters"
+        );
+    }
+    for content in [
+        r#"["one","two"#,
+        r#"["one","two""#,
+        r#"["one","two",]"#,
+        r#"["one"]"#,
+    ] {
+        assert!(parse(&signed(content)).is_err(), "{content}");
+    }
+    let header = parts
+        .header
+        .replacen("#general", &format!("@{}", own.log.author), 1);
+    let header = header.replacen(",\"count\":2", "", 1);
+    let direct = batches::signed(&alice(), &header, r#"["c2VhbGVk"]"#, &parts.salt);
+    assert!(!parse(&direct).expect("a batch").is_plain(), "it is sealed");
+}
+
 #[test]
 fn no_signed_byte_can_be_changed() {
     let json = json_of(&batch(&["good day"]));

@@ -44,7 +44,7 @@ fn lines(author: u8, lamport: u64, texts: &[String]) -> ChatLines {
             late: true,
             ..Arrival::default()
         }),
-        text: texts.iter().map(|text| format!("{text}\n")).collect(),
+        text: (texts.join("\n") + "\n").into(),
     }
 }
 
@@ -56,7 +56,7 @@ fn texts(shown: &ShownLines) -> Vec<&str> {
     shown
         .lines
         .iter()
-        .map(|chat| chat.text.trim_end())
+        .flat_map(|chat| chat.text.lines())
         .collect()
 }
 

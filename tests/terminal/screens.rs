@@ -141,7 +141,7 @@ fn line(author: u8, at: &str, text: &str) -> ChatLines {
             is_own: author == ALICE,
             ..Arrival::default()
         }),
-        text: format!("{text}\n"),
+        text: format!("{text}\n").into(),
     }
 }
 

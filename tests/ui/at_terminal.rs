@@ -223,12 +223,12 @@ fn lines_for_the_user_alert() {
     let Notice::Chat(chat) = direct((2, "bob"), 1) else {
         unreachable!("a chat");
     };
-    let stored = ChatLines::signed(&chat.batch, 0, "psst, alice\n".to_owned());
+    let stored = ChatLines::signed(&chat.batch, 0, "psst, alice\n".to_owned().into());
     screen.append_chat(&stored, WallTime::default(), &mut Vec::new());
     assert!(!screen.take_alert(), "an answer to /history");
     // Such as a direct message that nobody can open.
     let unreadable = ChatLines {
-        text: String::new(),
+        text: String::new().into(),
         ..ChatLines::from(&chat)
     };
     screen.append_chat(&unreadable, WallTime::default(), &mut Vec::new());

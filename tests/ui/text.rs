@@ -1,8 +1,11 @@
 //! Notices as text: the pipe form of the contract, and the form for a terminal.
+use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::event::notice::{FlapKind, Notice};
+use p2pchat::base::batch::Batch;
+use p2pchat::base::event::notice::{Chat, FlapKind, Notice};
 use p2pchat::base::event::peer::Peer;
+use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::display_names::DisplayNames;
@@ -164,6 +167,56 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
 }
 
+/// A batch from a peer is printed as one that was parsed.
+#[test]
+fn lines_from_a_peer_are_printed_where_they_are() {
+    let texts = ["one", "", "\u{e9} \"three\"", "\u{1b}four"];
+    for count in [1, 2, 3, 4] {
+        let Notice::Chat(signed) = chat(bob_says(&texts[..count])) else {
+            unreachable!("a chat");
+        };
+        let bytes = signed.batch.as_bytes().to_vec();
+        let received = Batch::parse(bytes, &NetworkTag::OPEN).expect("a batch");
+        assert_eq!(
+            received.is_plain(),
+            count == 2,
+            "one string, or an array without escapes"
+        );
+        let received = Chat {
+            batch: Arc::new(received),
+            ..signed.clone()
+        };
+        let (signed, received) = (ChatLines::from(&signed), ChatLines::from(&received));
+        assert_eq!(received, signed);
+        assert_eq!(received.count(), count as u64);
+        let printed = |lines: &ChatLines| {
+            let mut out = Vec::new();
+            TextRenderer::for_pipe(&peer(1, "alice")).append_chat(
+                lines,
+                wall_time("2026-11-21T10:32:00Z"),
+                &mut out,
+            );
+            let event = SessionEvent::new(
+                None,
+                EventKind::Chat {
+                    chat: lines.clone(),
+                    cursor: None,
+                },
+            );
+            json::append_event(&event, false, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(&received), printed(&signed));
+        let parts = |mut lines: ChatLines| {
+            let mut first = lines.clone();
+            first.truncate_lines(1);
+            lines.skip_lines(1);
+            (first, lines)
+        };
+        assert_eq!(parts(received), parts(signed));
+    }
+}
+
 /// History renders the author's timestamp, and no local field such as the time of receipt.
 #[test]
 fn history_shows_the_signed_fields_only() {
@@ -175,7 +228,7 @@ fn history_shows_the_signed_fields_only() {
         let zone = zone.clone();
         let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::None);
         let mut out = Vec::new();
-        let lines = ChatLines::signed(&chat.batch, 0, "one\ntwo\u{1b}\n".to_owned());
+        let lines = ChatLines::signed(&chat.batch, 0, "one\ntwo\u{1b}\n".to_owned().into());
         screen.append_chat(&lines, wall_time(today), &mut out);
         String::from_utf8(out).unwrap()
     };
@@ -190,7 +243,7 @@ fn history_shows_the_signed_fields_only() {
         "{yesterday}"
     );
     let mut out = Vec::new();
-    let chat = ChatLines::signed(&chat.batch, 1, "two\u{1b}\n".to_owned());
+    let chat = ChatLines::signed(&chat.batch, 1, "two\u{1b}\n".to_owned().into());
     let event = SessionEvent::new(None, EventKind::Chat { chat, cursor: None });
     json::append_event(&event, false, &mut out);
     let line = String::from_utf8(out).unwrap();

@@ -285,7 +285,8 @@ impl Selection<'_> {
                 emit(gap.into())?;
             }
             shows_gap |= run.line_count > 0;
-            let mut chat = ChatLines::signed(run.batch, run.first_index, run.text.to_owned());
+            let mut chat =
+                ChatLines::signed(run.batch, run.first_index, run.text.to_owned().into());
             chat.arrival = output.backlog_of.map(|own_id| Arrival {
                 received: run.local.received,
                 late: run.local.late,

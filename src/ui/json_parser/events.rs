@@ -193,7 +193,7 @@ fn parse_chat_lines(fields: &Fields<'_>) -> Option<ChatLines> {
             is_own: fields.flag("self").unwrap_or(false),
             is_backlog: fields.flag("backlog").unwrap_or(false),
         }),
-        text,
+        text: text.into(),
     })
 }
 

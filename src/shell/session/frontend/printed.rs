@@ -8,8 +8,8 @@ use crate::ui::session_event::{BacklogCursor, BacklogProgress, FolderCursor};
 /// Lines of a folder that are rendered, and that stdout may not have taken yet.
 #[derive(Debug)]
 struct InFlight {
-    /// How many bytes of all output end with these lines. `None`: the lines are not passed to stdout
-    /// yet.
+    /// How many bytes of all output end with these lines. `None`: the lines are not passed to
+    /// stdout yet.
     end: Option<u64>,
     folder: FolderName,
     /// Once stdout has taken the lines, all lines of the folder before this place are printed.
