@@ -352,9 +352,9 @@ fn a_stalled_reader_gets_the_backlog_and_then_the_news() {
 }
 
 /// The lines of a history that a stalled pipe takes from a run with a backlog. `end` ends it.
-fn print_part_of_backlog(lo: &Loopback, lines: &str, end: fn(&mut Child)) -> Vec<u64> {
+fn print_part_of_backlog(lo: &Loopback, options: &[&str], end: fn(&mut Child)) -> Vec<u64> {
     let (mut stdout, pipe) = std::io::pipe().expect("a pipe");
-    let arguments = ["listen", "--backlog", lines];
+    let arguments = [&["listen"], options].concat();
     let mut bob = start_with(lo, &arguments, pipe.try_clone().expect("a pipe").into());
     let mut printed = vec![0; 32 * 1024];
     stdout.read_exact(&mut printed).expect("lines");
@@ -369,7 +369,8 @@ fn print_part_of_backlog(lo: &Loopback, lines: &str, end: fn(&mut Child)) -> Vec
     let end_of_lines = printed.iter().rposition(|byte| *byte == b'\n');
     printed.truncate(end_of_lines.expect("lines"));
     let text = String::from_utf8(printed).expect("text");
-    numbers(&text.lines().map(str::to_owned).collect::<Vec<_>>())
+    let lines = text.lines().filter(|line| !line.is_empty());
+    numbers(&lines.map(str::to_owned).collect::<Vec<_>>())
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -389,8 +390,8 @@ fn a_run_that_ends_within_a_backlog_leaves_the_rest() {
     for end in ends {
         let Some(lo) = Loopback::new() else { return };
         fill(&lo, true, many_lines());
-        let mut printed = print_part_of_backlog(&lo, "3000", end);
-        printed.extend(print_part_of_backlog(&lo, "1500", end));
+        let mut printed = print_part_of_backlog(&lo, &["--backlog", "3000"], end);
+        printed.extend(print_part_of_backlog(&lo, &["--backlog", "1500"], end));
         assert!(printed.len() > 1000, "{}", printed.len());
         assert_rest_is_printed_once(&lo, &printed, MANY_LINES);
     }
@@ -406,6 +407,19 @@ fn assert_rest_is_printed_once(lo: &Loopback, printed: &[u64], count: u64) {
     assert_eq!(missing, None, "{} and {}", printed.len(), next.len());
 }
 
+/// Bob has stored lines that carol wrote in large batches, and printed none.
+fn store_large_batches(lo: &Loopback) {
+    // Bob comes into the room before carol writes.
+    finish_by_signal(lo.start("bob", &["listen"]));
+    let text: String = (0..MANY_LINES).map(|n| format!("line {n}\n")).collect();
+    let carol = finish(lo.spawn("carol", &["send", "-W", "0"]), text.as_bytes());
+    assert_eq!(carol.code, 69, "{carol:?}");
+    // A run with a limit stores the lines and leaves them to the next run.
+    let mut bob = lo.start("bob", &["listen", "-n", "1"]);
+    run(lo, "carol", &["send", "--need", "1", "now"]).assert_code(0);
+    bob.wait_code(TIMEOUT);
+}
+
 /// A pipe that takes a large batch of a backlog in part has taken the lines before. Only the others
 /// come again.
 #[test]
@@ -413,18 +427,33 @@ fn a_batch_that_is_printed_in_part_is_continued() {
     let ends: [fn(&mut Child); 2] = [terminate, |bob| bob.kill().expect("a child")];
     for end in ends {
         let Some(lo) = Loopback::new() else { return };
-        // Bob comes into the room before carol writes.
-        finish_by_signal(lo.start("bob", &["listen"]));
-        let text: String = (0..MANY_LINES).map(|n| format!("line {n}\n")).collect();
-        let carol = finish(lo.spawn("carol", &["send", "-W", "0"]), text.as_bytes());
-        assert_eq!(carol.code, 69, "{carol:?}");
-        // A run with a limit stores the lines and leaves them to the next run.
-        let mut bob = lo.start("bob", &["listen", "-n", "1"]);
-        run(&lo, "carol", &["send", "--need", "1", "now"]).assert_code(0);
-        bob.wait_code(TIMEOUT);
-        let printed = print_part_of_backlog(&lo, "1000000", end);
+        store_large_batches(&lo);
+        let printed = print_part_of_backlog(&lo, &["--backlog", "1000000"], end);
         assert!(printed.len() > 1000, "{}", printed.len());
         assert_rest_is_printed_once(&lo, &printed, MANY_LINES);
+    }
+}
+
+/// Where a line end is not the end of a line, or lines are left out, the whole batch comes again:
+/// no line is lost.
+#[test]
+fn a_batch_that_is_printed_in_part_in_another_form_comes_again() {
+    let cases = [
+        (&["-F", "\\n%T %r %n: %m"][..], 9),
+        (&["--match", "[0-8]$"], 8),
+    ];
+    for (options, last_digit) in cases {
+        let Some(lo) = Loopback::new() else { return };
+        store_large_batches(&lo);
+        let kill = |bob: &mut Child| bob.kill().expect("a child");
+        let options = [&["--backlog", "1000000"], options].concat();
+        let printed = print_part_of_backlog(&lo, &options, kill);
+        assert!(printed.len() > 100, "{}", printed.len());
+        let next = numbers(&run(&lo, "bob", &["listen", "-W", "0"]).out);
+        let missing = (0..MANY_LINES)
+            .filter(|n| n % 10 <= last_digit)
+            .find(|n| !printed.contains(n) && !next.contains(n));
+        assert_eq!(missing, None, "{options:?}");
     }
 }
 

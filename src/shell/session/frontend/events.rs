@@ -281,10 +281,11 @@ impl Frontend {
         }
         let log = chat.log.clone();
         let is_to_us = log.target.recipient() == Some(self.own_id);
-        // After a kill, the next run goes on within these lines. Selected ones are not consecutive.
+        // After a kill, the next run goes on within these lines. In the user's own form, a line end
+        // need not be the end of a line.
         let backlog = cursor.as_ref().and_then(|cursor| cursor.backlog.as_ref());
         let backlog = backlog.and_then(|backlog| backlog.begun());
-        if self.filter.is_empty() && backlog.is_some_and(|backlog| backlog.has_more) {
+        if !self.renderer.has_line_format() && backlog.is_some_and(|backlog| backlog.has_more) {
             self.printed.record_line_ends();
         }
         let selected = self.filter.select(chat, limit);

@@ -45,7 +45,7 @@ pub struct Printed {
     in_flight: VecDeque<InFlight>,
     /// Whether the next output records where its lines end.
     is_line_end_due: bool,
-    /// Where its lines end, in bytes of all output.
+    /// Where the lines of that output end, in bytes of all output.
     line_ends: Vec<u64>,
 }
 
@@ -82,6 +82,7 @@ impl Printed {
     ) {
         // A line of the history may be printed as several ones, or is a part of what waits.
         let mut line_ends = std::mem::take(&mut self.line_ends);
+        self.is_line_end_due = false;
         if is_waiting || line_ends.len() as u64 != lines {
             line_ends = Vec::new();
         }

@@ -121,6 +121,11 @@ impl Renderer {
         self.columns.is_some()
     }
 
+    /// Whether chat lines are printed in the user's own form.
+    pub fn has_line_format(&self) -> bool {
+        self.line_format.is_some()
+    }
+
     /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
     /// terminal, 0 if unknown.
     pub fn with_editor(mut self, columns: u16, abilities: Abilities) -> Renderer {

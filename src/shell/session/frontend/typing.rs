@@ -149,6 +149,7 @@ impl Frontend {
         self.flush_stdout(deadline);
         let clearing = self.renderer.hide_editor();
         if let Some(stdout) = &self.stdout {
+            self.printed.record_sent(&clearing);
             let _ = stdout.try_send(clearing);
         }
         self.flush_stdout(deadline);
