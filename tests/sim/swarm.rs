@@ -404,7 +404,7 @@ fn run_seeds(test: &str, count: u64, more: &[u64], run: fn(u64) -> u64) {
 #[test]
 fn swarm() {
     let run = |seed| run(seed, None);
-    run_seeds("swarm::swarm", 200, &REGRESSION_SEEDS, run);
+    run_seeds("swarm::swarm", 100, &REGRESSION_SEEDS, run);
 }
 
 /// The same beside a peer that lies about lines and members.
