@@ -381,6 +381,7 @@ impl Batch {
             && verify_signature(key, &self.hash.0, &signature)
     }
 
+    /// Where `bytes` contains the signature.
     fn signature_offset(&self) -> usize {
         self.bytes.len() - SIGNATURE_END.len() - SIGNATURE_CHARS
     }
@@ -503,6 +504,7 @@ impl Batch {
         self.visit_lines(&mut each);
     }
 
+    // Apart from `for_each_line`, so that it is not compiled once a closure.
     fn visit_lines(&self, each: &mut dyn FnMut(&str)) {
         if self.log.target.room().is_some() {
             for_each_content_line(self.content_str(), each);
