@@ -1,5 +1,4 @@
 //! History in memory, for a program that leaves no trace on disk. Its size in bytes is limited.
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -33,7 +32,7 @@ struct Record {
 #[derive(Default)]
 struct MemoryFolder {
     /// The records by number. The numbers ascend in order of arrival.
-    records: BTreeMap<u64, Record>,
+    records: SortedMap<u64, Record>,
     ranges: LogRanges,
     /// Whether the folder was opened more than once in this run.
     existed_before: bool,
@@ -61,16 +60,16 @@ impl MemoryFolder {
     ) -> FreedBytes {
         let mut freed = FreedBytes::default();
         let mut floors: SortedMap<LogId, u64> = SortedMap::new();
-        let mut evicted = Vec::new();
-        for (number, record) in &self.records {
+        let ranges = &mut self.ranges;
+        self.records.retain(|_, record| {
             let (log, last) = (&record.log, record.last_sequence);
             let Some(over_bytes) = over.get_mut(&log.author).filter(|bytes| **bytes > 0) else {
-                continue;
+                return true;
             };
             let is_own = log.author == *own_id;
             let floor = || core.retention_floor(log);
             if is_own && last >= *floors.get_or_insert_with(log.clone(), floor) {
-                continue;
+                return true;
             }
             let bytes = record.line.len();
             *over_bytes = over_bytes.saturating_sub(bytes as u64);
@@ -78,14 +77,11 @@ impl MemoryFolder {
             freed.own += if is_own { bytes } else { 0 };
             let first_kept = first_kept.get_or_default(log.clone());
             *first_kept = (*first_kept).max(last + 1);
-            if let Some(range) = self.ranges.get_mut(log).map(Arc::make_mut) {
+            if let Some(range) = ranges.get_mut(log).map(Arc::make_mut) {
                 range.evict_below(last + 1);
             }
-            evicted.push(*number);
-        }
-        for number in evicted {
-            self.records.remove(&number);
-        }
+            false
+        });
         freed
     }
 }
@@ -242,7 +238,7 @@ impl MemoryStore {
         let start = positions.min().flatten().unwrap_or_default().offset;
         let mut collector = LogCollector::new(cursors, budget_bytes);
         let (mut reached, mut has_stopped) = (start, false);
-        for (number, record) in folder.iter().flat_map(|f| f.records.range(start..)) {
+        for (number, record) in folder.iter().flat_map(|f| f.records.iter_from(&start)) {
             reached = number + 1;
             if collector.is_wanted(&record.log, record.last_sequence)
                 && let Ok((batch, _)) = Batch::parse_stored(&record.line, &self.network)
@@ -287,7 +283,7 @@ impl MemoryStore {
         let mut read_bytes = 0;
         let folder = self.folders.get(name);
         let first = at.offset;
-        for (number, record) in folder.iter().flat_map(|f| f.records.range(first..)) {
+        for (number, record) in folder.iter().flat_map(|f| f.records.iter_from(&first)) {
             if read_bytes >= budget_bytes {
                 break;
             }
