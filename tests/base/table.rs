@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use p2pchat::base::table::{Record, RecordMap, SortedMap, SortedSet};
+use p2pchat::base::table::{Record, RecordMap, SortedMap, SortedSet, sorted_by_number};
 
 /// Pseudo-random numbers, the same in every run.
 fn numbers() -> impl Iterator<Item = u64> {
@@ -127,4 +127,13 @@ fn a_record_map_behaves_like_a_btree_map() {
     }
     let copy: RecordMap<Box<Numbered>> = map.clone().into_iter().rev().collect();
     assert_eq!(copy, map);
+}
+
+/// Items are sorted by their numbers, and stay in order where these are equal.
+#[test]
+fn items_are_sorted_by_a_number() {
+    let items = [(3, 'a'), (1, 'b'), (u64::MAX, 'c'), (1, 'd'), (0, 'e')];
+    let sorted = sorted_by_number(&items, |(number, _)| *number);
+    assert_eq!(sorted.iter().map(|(_, c)| c).collect::<String>(), "ebdac");
+    assert!(sorted_by_number::<u64>(&[], |number| *number).is_empty());
 }

@@ -12,7 +12,7 @@ use crate::base::identity::PeerId;
 use crate::base::interface::Interface;
 use crate::base::missing_lines::{Delivery, Undelivered};
 use crate::base::name::{Room, Target};
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::{SortedMap, SortedSet, sorted_by_number};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;
@@ -436,10 +436,12 @@ pub fn delivered_lines(
         (Target::Room(_), Some(0)) => all,
         (Target::Room(_), Some(required)) => {
             let acks = state.acks.values();
-            let mut counts: Vec<u64> = acks.map(|acks| acks.count(lines)).collect();
-            counts.sort_unstable_by(|a, b| b.cmp(a));
+            let counts: Vec<u64> = acks.map(|acks| acks.count(lines)).collect();
+            let highest_first = sorted_by_number(&counts, |count| !count);
             let last = usize::try_from(required - 1).ok();
-            last.and_then(|last| counts.get(last)).copied().unwrap_or(0)
+            last.and_then(|last| highest_first.get(last))
+                .copied()
+                .unwrap_or(0)
         }
         (Target::Room(room), None) => {
             let of_log = room_log_delivery(ctx, state, routes, room, lines, None);

@@ -10,7 +10,7 @@ use crate::base::event::load::Position;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::{LogRange, LostLines};
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, sorted_by_number};
 use crate::shell::os::descriptors::is_shortage;
 use crate::shell::store::damage::{DamageOutcome, DamageReport, DamagedLines, StoredLine};
 use crate::shell::store::segment::segment_reader::SegmentReader;
@@ -109,7 +109,7 @@ impl AuditRequest {
         }
         let mut lost = Vec::new();
         for (range, runs) in self.ranges.iter().zip(found.runs) {
-            let runs = merge_runs(runs);
+            let runs = merge_runs(&runs);
             for wanted in range.stored_lines() {
                 self.find_lost(&range.log, wanted, &runs, &mut lost);
             }
@@ -244,10 +244,9 @@ fn add_batch(runs: &mut Vec<BatchRun>, batch: &Batch, position: Position) {
 }
 
 /// Sorts the runs of a log by sequence, and joins those that touch or overlap.
-fn merge_runs(mut runs: Vec<BatchRun>) -> Vec<BatchRun> {
-    runs.sort_unstable_by_key(|run| run.first);
+fn merge_runs(runs: &[BatchRun]) -> Vec<BatchRun> {
     let mut merged: Vec<BatchRun> = Vec::new();
-    for run in runs {
+    for run in sorted_by_number(runs, |run| run.first) {
         match merged.last_mut() {
             Some(last) if run.first <= last.last + 1 => {
                 if run.last > last.last {

@@ -4,7 +4,6 @@
 //! A writer only appends to the file of a segment, or replaces the whole file. A reader therefore
 //! sees whole lines up to the last line end. If a segment vanishes between listing and reading, it
 //! was evicted.
-use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
@@ -17,7 +16,7 @@ use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::{SortedMap, SortedSet, sorted_by_number};
 use crate::shell::os::file::{self, Access};
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment::frontier::Frontier;
@@ -339,7 +338,7 @@ impl HistoryIndex {
             unread.log_heads = Vec::new();
         }
         if !batches.is_empty() {
-            summary.set_steps(batches);
+            summary.set_steps(&batches);
             self.segments.push(summary);
         }
         Ok(())
@@ -381,10 +380,9 @@ impl HistoryIndex {
     /// fewer than `lines` lines.
     fn lamport_of_last(&self, lines: u64) -> u64 {
         let steps = self.segments.iter().flat_map(|segment| &segment.steps);
-        let mut steps: Vec<LamportStep> = steps.copied().collect();
-        sort_newest_first(&mut steps);
+        let steps: Vec<LamportStep> = steps.copied().collect();
         let mut sum = 0;
-        for step in steps {
+        for step in newest_first(&steps) {
             sum += step.line_count;
             if sum >= lines {
                 return step.min_lamport;
@@ -448,9 +446,8 @@ impl SegmentSummary {
     }
 
     /// Sets the steps of the segment. `batches` has one step for each batch.
-    fn set_steps(&mut self, mut batches: Vec<LamportStep>) {
-        sort_newest_first(&mut batches);
-        for batch in batches {
+    fn set_steps(&mut self, batches: &[LamportStep]) {
+        for batch in newest_first(batches) {
             match self
                 .steps
                 .last_mut()
@@ -467,7 +464,7 @@ impl SegmentSummary {
     }
 }
 
-/// Sorts steps by descending Lamport number. Not generic, so that it is compiled only once.
-fn sort_newest_first(steps: &mut [LamportStep]) {
-    steps.sort_unstable_by_key(|step| Reverse(step.min_lamport));
+/// The steps by descending Lamport number.
+fn newest_first(steps: &[LamportStep]) -> Vec<LamportStep> {
+    sorted_by_number(steps, |step| !step.min_lamport)
 }
