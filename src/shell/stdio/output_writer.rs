@@ -69,8 +69,8 @@ impl WriterShared {
 /// Writes chunks in order. No method waits for the reader, except [`OutputWriter::flush`].
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
-    /// Whether writes to the output never wait. Short chunks are then written directly, without
-    /// waking the thread.
+    /// Whether writes to the output never wait. What the output takes at once is then written
+    /// directly, without waking the thread.
     is_nonblocking: bool,
 }
 
@@ -134,15 +134,18 @@ impl OutputWriter {
     /// # Errors
     /// Returns the chunk if there is no room (see [`OutputWriter::can_accept`]), or if writing has
     /// failed.
-    pub fn try_send(&self, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub fn try_send(&self, mut bytes: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut state = self.shared.lock();
         if !state.can_accept() {
             state.has_refused = true;
             return Err(bytes);
         }
-        if state.is_idle() && bytes.len() <= ATOMIC_WRITE_BYTES && self.try_write_direct(&bytes) {
-            state.recycle(bytes);
-            return Ok(());
+        if self.is_nonblocking && state.is_idle() {
+            bytes.drain(..self.write_available(&bytes));
+            if bytes.is_empty() {
+                state.recycle(bytes);
+                return Ok(());
+            }
         }
         state.queued_bytes += bytes.len();
         match state.waiting.back_mut() {
@@ -157,16 +160,13 @@ impl OutputWriter {
         Ok(())
     }
 
-    fn try_write_direct(&self, bytes: &[u8]) -> bool {
-        // Ignore an error here. The thread then writes the chunk, gets the same error and handles
-        // it.
-        let is_written =
-            self.is_nonblocking && (&self.shared.output).write(bytes).ok() == Some(bytes.len());
-        if is_written {
-            let written = &self.shared.written;
-            written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        }
-        is_written
+    /// Writes what the output takes without waiting. Returns the number of bytes written. After an
+    /// error this is 0: the thread then writes the chunk, gets the same error and handles it.
+    fn write_available(&self, bytes: &[u8]) -> usize {
+        let written = (&self.shared.output).write(bytes).unwrap_or(0);
+        let total = &self.shared.written;
+        total.fetch_add(written as u64, Ordering::Relaxed);
+        written
     }
 
     /// Whether no chunk is waiting or being written.

@@ -53,6 +53,26 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     assert!(output.error().is_none());
 }
 
+/// What a pipe has room for needs no thread. The thread writes the rest, in order.
+#[test]
+fn what_a_pipe_takes_is_written_at_once() {
+    let (mut reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let output = OutputWriter::with_file(writer, wake).unwrap();
+    output.try_send(vec![b'a'; 20_000]).unwrap();
+    assert_eq!((output.written_bytes(), output.is_idle()), (20_000, true));
+    assert_eq!(wakes.load(Ordering::SeqCst), 0, "the thread has written");
+    output.try_send(vec![b'b'; 100_000]).unwrap();
+    assert!(output.written_bytes() > 20_000 && !output.is_idle());
+    output.try_send(b"c".to_vec()).unwrap();
+    let mut received = vec![0; 120_001];
+    reader.read_exact(&mut received).unwrap();
+    let expected = [vec![b'a'; 20_000], vec![b'b'; 100_000], vec![b'c']].concat();
+    assert!(received == expected, "every byte, in order");
+    assert!(output.flush(PATIENCE));
+    assert_eq!(output.written_bytes(), 120_001);
+}
+
 /// The error wakes the loop, and the lines before it count as written.
 #[test]
 fn a_closed_pipe_is_reported_as_an_error() {
