@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use p2pchat::base::event::stream_id::StreamId;
+use p2pchat::shell::net::read_budget::ReadBudget;
 use p2pchat::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
 use socket2::SockRef;
 
@@ -150,6 +151,31 @@ fn the_stream_with_the_least_to_read_comes_first() {
     send(&mut streams, line, b"line");
     let readable = streams.take_readable();
     assert_eq!(readable, [accepted[line], accepted[bulk]]);
+}
+
+/// A turn reads more from a stream that has more, once it alone has brought bytes for 100 ms.
+#[test]
+fn a_turn_reads_more_from_a_stream_that_is_alone() {
+    let (small, large) = (64 * 1024, 256 * 1024);
+    let [bulk, line] = [1, 2].map(StreamId::accepted);
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut budget = ReadBudget::default();
+    budget.record_read(bulk, at(0));
+    assert_eq!(budget.bytes(small, at(99)), small);
+    budget.record_read(bulk, at(99));
+    assert_eq!(budget.bytes(small, at(100)), large);
+    assert_eq!(budget.bytes(small - 1, at(100)), small, "it has no more");
+    for (since, shares) in [(1_000, true), (2_000, false)] {
+        match shares {
+            true => budget.record_read(line, at(since)),
+            false => budget.record_accepted(at(since)),
+        }
+        assert_eq!(budget.bytes(small, at(since + 50)), small);
+        budget.record_read(bulk, at(since + 50));
+        assert_eq!(budget.bytes(small, at(since + 149)), small);
+        assert_eq!(budget.bytes(small, at(since + 150)), large);
+    }
 }
 
 /// Connects `count` times to this port.

@@ -14,6 +14,7 @@ pub mod multicast;
 pub mod nat;
 pub mod own_code;
 pub mod path_mtu;
+pub mod read_budget;
 pub mod resolver;
 pub mod stream_limit;
 pub mod tcp;

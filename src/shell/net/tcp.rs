@@ -18,15 +18,13 @@ use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::keepalive::set_timeouts;
 use crate::shell::net::listener::{Acceptance, Listener, unmap_ipv4};
 use crate::shell::net::path_mtu::{LargestWrite, PathMtu};
+use crate::shell::net::read_budget::ReadBudget;
 use crate::shell::net::stream_limit::StreamLimit;
 use crate::shell::os::descriptors::lacks_descriptors;
 
 /// Maximum number of connections accepted in a turn. A flood of connections therefore delays
 /// neither the streams nor the handshake of a peer among them.
 const ACCEPTS_PER_TURN_MAX: usize = 32;
-/// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
-/// streams.
-pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 /// How many bytes of a stream wait in the kernel to be sent, at most. A line waits behind them,
 /// whatever room it is for. Without this bound, Linux queues up to 4 MiB.
 const UNSENT_MAX_BYTES: u32 = 64 * 1024;
@@ -107,6 +105,7 @@ pub struct TcpStreams {
     /// Streams to read: each may have received bytes, or may have ended. The stream whose last read
     /// returned the fewest bytes comes first, so that a line waits for no bulk transfer.
     readable: SortedSet<(usize, StreamId)>,
+    read_budget: ReadBudget,
     accepted_count: u64,
     /// How long a silent peer counts as here. `None`: the default.
     patience: Option<Duration>,
@@ -132,6 +131,7 @@ impl TcpStreams {
             limit: StreamLimit::default(),
             streams: SortedMap::new(),
             readable: SortedSet::new(),
+            read_budget: ReadBudget::default(),
             accepted_count: 0,
             patience: None,
             first_token,
@@ -185,6 +185,7 @@ impl TcpStreams {
             let stream = StreamId::accepted(self.accepted_count);
             let inserted = self.insert(registry, stream, socket, address.ip(), Phase::Open);
             if inserted.is_ok() {
+                self.read_budget.record_accepted(Instant::now());
                 changes.push(StreamEvent::Accepted(stream, address));
             }
         }
@@ -322,6 +323,13 @@ impl TcpStreams {
         readable.iter().map(|(_, stream)| *stream).collect()
     }
 
+    /// Maximum number of bytes to read from this stream in a turn.
+    pub fn read_budget(&self, stream: StreamId) -> usize {
+        let entry = self.streams.get(&stream);
+        let last_read_bytes = entry.map_or(0, |entry| entry.last_read_bytes);
+        self.read_budget.bytes(last_read_bytes, Instant::now())
+    }
+
     /// Reads once into `buffer`. Returns the number of bytes that the core must handle. 0: no bytes
     /// have arrived, or the core has closed the stream.
     ///
@@ -337,6 +345,7 @@ impl TcpStreams {
                 Ok(0) => break,
                 Ok(n) => {
                     entry.last_read_bytes = n;
+                    self.read_budget.record_read(stream, Instant::now());
                     // A short read emptied the socket. Later bytes cause a new event (epoll(7)),
                     // but an end that was already reported does not.
                     if n == buffer.len() || entry.is_read_closed {

@@ -25,7 +25,8 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, Multicast};
-use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent, TcpStreams, WriteOutcome};
+use crate::shell::net::read_budget::READ_BUDGET_BYTES;
+use crate::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::create_poll;
 use crate::shell::runtime::poll_sources::{

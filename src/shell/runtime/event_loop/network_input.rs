@@ -13,7 +13,8 @@ use crate::shell::net::finders::reporter::Finding;
 use crate::shell::net::interfaces::INTERFACES_MAX;
 use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, rest_ms};
-use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
+use crate::shell::net::read_budget::READ_BUDGET_BYTES;
+use crate::shell::net::tcp::StreamEvent;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds \
@@ -108,12 +109,14 @@ impl EventLoop {
         self.read_buffer = buffer;
     }
 
-    /// Reads once from each readable stream, at most [`READ_BUDGET_BYTES`]. Passes the bytes to the
-    /// core.
+    /// Reads once from each readable stream, within its budget. Passes the bytes to the core.
     pub(super) fn read_streams(&mut self) {
         for stream in self.streams.take_readable() {
             let mut buffer = std::mem::take(&mut self.read_buffer);
-            buffer.resize(READ_BUDGET_BYTES, 0);
+            let budget = self.streams.read_budget(stream);
+            buffer.resize(budget, 0);
+            // After a large transfer, its memory is released.
+            buffer.shrink_to(budget);
             match self.streams.read(stream, &mut buffer) {
                 Ok(0) => {}
                 Ok(n) => self.handle_input(Input::Bytes {
