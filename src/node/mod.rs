@@ -86,6 +86,7 @@
 //!     [`Node::resume_state`](crate::Node::resume_state) for the next run.
 pub mod acquaintances;
 pub mod author_clocks;
+pub mod backpressure;
 pub mod connection;
 pub mod context;
 pub mod discovery;

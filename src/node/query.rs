@@ -13,6 +13,7 @@ use crate::base::presence::profile::Profile;
 use crate::base::range::LogRange;
 use crate::base::time::{Time, WallTime};
 use crate::base::trust::misbehaviour::Misbehaviour;
+use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::link::Link;
@@ -118,7 +119,7 @@ impl Node {
         let are_links_expected = now < self.ctx.links_expected_until();
         self.dialer.is_expecting_static_peer(&self.ctx)
             || are_links_expected
-                && (self.handshakes.is_expecting_link(now)
+                && (self.handshakes.is_expecting_link(now, LINK_EXPECTED_MS)
                     || self.dialer.is_expecting_discovered_peer(&self.ctx))
     }
 
@@ -171,12 +172,6 @@ impl Node {
     /// Whether lines may be published: the store works.
     pub fn can_accept(&self) -> bool {
         self.replication.can_accept()
-    }
-
-    /// Whether nobody takes more of what we publish: a host that pours many lines in gains by
-    /// waiting a little. Lines that it publishes nevertheless are sent later, from the store.
-    pub fn is_congested(&self) -> bool {
-        self.replication.is_congested(&self.ctx)
     }
 
     /// The ranges of all logs in a folder, for the store's frontier line.

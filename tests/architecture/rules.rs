@@ -43,7 +43,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
     (
         "node",
         &[
-            &["link_events", "query"],
+            &["backpressure", "link_events", "query"],
             &["node"],
             &["replication"],
             &["guests", "membership"],

@@ -7,6 +7,7 @@ mod support;
 
 #[cfg(feature = "presence")]
 mod away;
+mod backpressure;
 mod bans;
 mod clocks;
 mod discovery;

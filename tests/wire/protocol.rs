@@ -15,7 +15,7 @@ const PROTOCOL: &str = include_str!("../../src/wire/PROTOCOL.md");
 
 /// Lengths and numbers that follow from the formats, so the document states them without a name. And
 /// numbers that no other peer notices.
-const UNNAMED: [&str; 43] = [
+const UNNAMED: [&str; 44] = [
     "BLOCK",
     "BLOCK_CHARS",
     "CHECK_CHARS",
@@ -41,6 +41,7 @@ const UNNAMED: [&str; 43] = [
     "NEIGHBOURS_PER_SIDE",
     "NONCE_BITS",
     "NO_VALUE",
+    "POUR_MIN_BYTES",
     "NONCE_BYTES",
     "OP_ADDRESS",
     "OP_MAP",

@@ -43,12 +43,11 @@ impl Handshakes {
         self.pending.len()
     }
 
-    /// Whether a dial or handshake is likely to become a link soon. Ignores those that are older
-    /// than [`LINK_EXPECTED_MS`].
-    pub fn is_expecting_link(&self, now: Time) -> bool {
-        self.pending
-            .values()
-            .any(|pending| pending.is_expected(now))
+    /// Whether a dial or handshake that began less than `within_ms` ago is likely to become a link
+    /// soon.
+    pub fn is_expecting_link(&self, now: Time, within_ms: u64) -> bool {
+        let mut pending = self.pending.values();
+        pending.any(|pending| pending.is_expected(now, within_ms))
     }
 
     /// Whether one more handshake may start: on a dialed stream if `is_dialed` is true, otherwise
@@ -570,7 +569,7 @@ impl Handshakes {
         let (now, expected_until) = (ctx.now.time, ctx.links_expected_until());
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
-            if pending.is_expected(now) && now < expected_until {
+            if pending.is_expected(now, LINK_EXPECTED_MS) && now < expected_until {
                 let at = pending.started_at + LINK_EXPECTED_MS;
                 deadlines.add(Timer::ExpectLink, at.min(expected_until));
             }

@@ -10,6 +10,7 @@ use mio::{Events, Token};
 use crate::base::event::notice::Notice;
 use crate::base::identity::NetworkTag;
 use crate::base::time::{Now, Time};
+use crate::node::backpressure::Backpressure;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::scan_target::ScanTarget;
@@ -138,7 +139,8 @@ impl Client {
             if let Some(status) = self.poll_exit_status(frontend, now) {
                 return Ok(Some(status));
             }
-            let has_requests = frontend.has_input(true, false) && connection.can_answer();
+            let has_requests =
+                frontend.has_input(true, Backpressure::None) && connection.can_answer();
             let has_events =
                 frontend.can_accept() && (connection.can_read() || connection.has_line());
             let timeout = match self.next_deadline(frontend, now.time) {
@@ -165,7 +167,7 @@ impl Client {
                 return Ok(None);
             }
             if frontend.exit_policy.exit_status().is_none() && connection.can_answer() {
-                frontend.read_input(now, true, false);
+                frontend.read_input(now, true, Backpressure::None);
             }
         }
     }

@@ -9,7 +9,7 @@ use p2pchat::wire::message::Message;
 
 use crate::batches;
 use crate::support::lan::{Lan, REDIAL_MS};
-use crate::support::peer::{PeerIndex, lines, numbered_lines};
+use crate::support::peer::{lines, numbered_lines};
 use crate::support::scripted_peer::ScriptedPeer;
 
 /// Nothing is lost, nothing arrives twice: a line reaches each member within 20 ms, and each
@@ -135,45 +135,6 @@ fn a_slow_reader_blocks_nobody() {
     lan.run_for(30_000);
     assert_eq!(lan.peers[slow].received(), texts);
     lan.check_lines();
-}
-
-/// A node is congested while all linked recipients of what it says take no more, and only then.
-#[test]
-fn a_node_is_congested_while_no_recipient_takes_more() {
-    let mut lan = Lan::new(5);
-    let [alice, bob, carol, dave] = lan.add_peers(["alice", "bob", "carol", "dave"]);
-    lan.start_all([alice, bob, carol, dave]);
-    let bulk = Room::new("bulk").expect("a room");
-    for who in [alice, bob, carol] {
-        lan.join(who, "bulk");
-    }
-    lan.run_for(2_000);
-    assert!(!lan.node(alice).is_congested(), "nothing was said");
-    lan.peers[bob].stopped_reading = true;
-    pour(&mut lan, alice, &bulk);
-    assert!(!lan.node(alice).is_congested(), "carol reads");
-    lan.peers[carol].stopped_reading = true;
-    pour(&mut lan, alice, &bulk);
-    assert!(lan.node(alice).is_congested(), "dave is no recipient");
-    lan.say_all(alice, Some(Room::general()), &["to dave, too".to_owned()]);
-    assert!(!lan.node(alice).is_congested(), "dave takes more");
-    lan.thaw(bob);
-    lan.thaw(carol);
-    lan.run_for(5_000);
-    assert!(!lan.node(alice).is_congested());
-    for who in [bob, carol] {
-        assert_eq!(lan.peers[who].received().len(), 401);
-    }
-    lan.check_lines();
-}
-
-/// Says more than a socket holds, within a few milliseconds.
-fn pour(lan: &mut Lan, who: PeerIndex, room: &Room) {
-    let part = vec!["x".repeat(1000); 40];
-    for _ in 0..5 {
-        lan.say_all(who, Some(room.clone()), &part);
-        lan.run_for(1);
-    }
 }
 
 /// A peer that acknowledges nothing gets 1024 batches of a log, and no more.

@@ -295,13 +295,13 @@ impl EventLoop {
 
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let can_accept = self.can_accept();
-        let is_congested = self.node.is_congested();
+        let backpressure = self.node.backpressure(self.now.time);
         let has_work = self.streams.has_waiting()
             || self.streams.has_readable()
             || self.multicast.has_readable()
             || self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable)
             || !self.pending_loads.is_empty() && self.loads_paused_until.is_none()
-            || self.frontend.has_input(can_accept, is_congested)
+            || self.frontend.has_input(can_accept, backpressure)
             || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(self.now.time, can_accept);
         self.wakes_at = self.next_deadline();

@@ -57,8 +57,8 @@ impl EventLoop {
         let ready = self.ipc_server.can_connect(now).then(|| self.ready());
         self.ipc_server
             .accept_and_read(self.poll.registry(), now, ready);
-        let (can_accept, is_congested) = (self.can_accept(), self.node.is_congested());
-        self.frontend.read_input(self.now, can_accept, is_congested);
+        let (can_accept, backpressure) = (self.can_accept(), self.node.backpressure(now));
+        self.frontend.read_input(self.now, can_accept, backpressure);
         while let Some(request) = self.frontend.next_request(self.now.time) {
             self.session.push_request(request);
         }

@@ -57,8 +57,8 @@ pub enum InputFormat {
 /// Lines of stdin that cannot be published yet.
 pub(super) struct BlockedInput {
     pub(super) block: LineBlock,
-    /// Until when they wait for recipients. `None`: they wait for the store alone.
-    pub(super) congested_until: Option<Time>,
+    /// Until when backpressure holds them up. `None`: they wait for the store alone.
+    pub(super) held_until: Option<Time>,
 }
 
 /// The state of a frontend. Its methods are in the files of this folder, by subject.
@@ -429,9 +429,9 @@ impl Frontend {
         let note = self.exit_policy.wait_note_at();
         let progress = self.progress.as_ref().filter(|_| HAS_EDITOR);
         let progress = progress.and_then(ProgressLine::deadline);
-        let congestion = self.blocked_input.as_ref();
-        let congestion = congestion.and_then(|input| input.congested_until);
-        let times = [self.deadline(), missed, ping, note, progress, congestion];
+        let held = self.blocked_input.as_ref();
+        let held = held.and_then(|input| input.held_until);
+        let times = [self.deadline(), missed, ping, note, progress, held];
         times.into_iter().flatten().min()
     }
 

@@ -6,6 +6,7 @@ use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::presence::profile::{AVATAR_MAX_BYTES, HAS_PROFILE, ProfileCommand};
 use crate::base::time::{Now, Time};
+use crate::node::backpressure::Backpressure;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::exit_policy::SessionMode;
@@ -22,9 +23,9 @@ use crate::ui::request::{Request, RequestKind};
 /// editor, stdin is read only while no command is queued.
 const TYPED_COMMANDS_MAX: usize = 64;
 
-/// How long lines of stdin wait while no linked recipient takes more, in milliseconds. A socket of
-/// a LAN takes more within a few. Who reads slower, or has stopped, gets the lines from the store.
-const CONGESTION_WAIT_MS: u64 = 20;
+/// How long backpressure holds up lines of stdin, in milliseconds. A socket of a LAN takes more
+/// within a few. Who reads slower, or has stopped, gets the lines from the store.
+const HELD_MAX_MS: u64 = 20;
 
 impl Frontend {
     /// Whether the next event of stdin may be handled. False after the end of the run, and while
@@ -41,11 +42,14 @@ impl Frontend {
     }
 
     /// Whether the next turn can handle input or pass on requests, so that the poll must not sleep.
-    /// `can_accept`: whether the store accepts lines now. `is_congested`: whether no linked
-    /// recipient takes more.
-    pub fn has_input(&self, can_accept: bool, is_congested: bool) -> bool {
+    /// `can_accept`: whether the store accepts lines now.
+    pub fn has_input(&self, can_accept: bool, backpressure: Backpressure) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
-            (Some(input), _) => can_accept && !(is_congested && input.congested_until.is_some()),
+            (Some(input), _) => {
+                let is_held =
+                    input.held_until.is_some() && backpressure.holds(input.block.lines.len());
+                can_accept && !is_held
+            }
             (None, Some(stdin)) => stdin.has_event(),
             (None, None) => self.is_text_exhausted(),
         };
@@ -64,15 +68,15 @@ impl Frontend {
         }
     }
 
-    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now.
-    /// `is_congested`: whether no linked recipient takes more. Keeps lines for a later turn if the
-    /// store accepts none, and for at most 20 ms if no recipient takes them. Requests the list of
-    /// peers once the command `peers` has waited long enough.
-    pub fn read_input(&mut self, now: Now, can_accept: bool, is_congested: bool) {
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. Keeps
+    /// lines for a later turn if the store accepts none, and for at most 20 ms if backpressure
+    /// holds them up. Requests the list of peers once the command `peers` has waited long enough.
+    pub fn read_input(&mut self, now: Now, can_accept: bool, backpressure: Backpressure) {
         if let Some(input) = &mut self.blocked_input {
-            input.congested_until = input
-                .congested_until
-                .filter(|until| is_congested && *until > now.time);
+            let is_held = backpressure.holds(input.block.lines.len());
+            input.held_until = input
+                .held_until
+                .filter(|until| is_held && *until > now.time);
         }
         if self.exit_policy.has_ended() {
             return;
@@ -88,7 +92,7 @@ impl Frontend {
         if !self.can_read_input() {
             return;
         }
-        let is_due = |input: &mut BlockedInput| can_accept && input.congested_until.is_none();
+        let is_due = |input: &mut BlockedInput| can_accept && input.held_until.is_none();
         if let Some(input) = self.blocked_input.take_if(is_due) {
             return self.handle_lines(input.block);
         }
@@ -105,13 +109,13 @@ impl Frontend {
             return;
         };
         match event {
-            StdinEvent::Lines(block) if can_accept && !is_congested => self.handle_lines(block),
             StdinEvent::Lines(block) => {
-                let congested_until = is_congested.then(|| now.time + CONGESTION_WAIT_MS);
-                self.blocked_input = Some(BlockedInput {
-                    block,
-                    congested_until,
-                });
+                let is_held = backpressure.holds(block.lines.len());
+                if can_accept && !is_held {
+                    return self.handle_lines(block);
+                }
+                let held_until = is_held.then(|| now.time + HELD_MAX_MS);
+                self.blocked_input = Some(BlockedInput { block, held_until });
             }
             StdinEvent::Typed(input) => {
                 if HAS_EDITOR {
