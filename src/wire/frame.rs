@@ -69,13 +69,14 @@ pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
 /// Assembles frames from pieces of any size. Buffers at most one incomplete frame.
 #[derive(Default)]
 pub struct FrameDecoder {
-    partial: Vec<u8>,
+    header: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 impl FrameDecoder {
     /// Number of bytes of the incomplete frame.
     pub fn buffered_bytes(&self) -> usize {
-        self.partial.len()
+        self.header.len() + self.payload.len()
     }
 
     /// Decodes the decrypted bytes `plain` and appends the complete frames to `out`. Skips frames
@@ -84,37 +85,32 @@ impl FrameDecoder {
     /// # Errors
     /// A frame is too long. The rest of the stream cannot be decoded.
     pub fn feed(&mut self, mut plain: &[u8], out: &mut Vec<Frame>) -> Result<(), FrameTooLong> {
-        while !plain.is_empty() || self.partial.len() == HEADER_BYTES {
-            if self.partial.len() < HEADER_BYTES {
-                let take = (HEADER_BYTES - self.partial.len()).min(plain.len());
-                self.partial.extend_from_slice(&plain[..take]);
-                plain = &plain[take..];
-                if self.partial.len() < HEADER_BYTES {
-                    break;
-                }
-            }
-            let length = u32::from_be_bytes([
-                self.partial[1],
-                self.partial[2],
-                self.partial[3],
-                self.partial[4],
-            ]) as usize;
+        loop {
+            move_up_to(HEADER_BYTES, &mut plain, &mut self.header);
+            let [kind, a, b, c, d] = self.header[..] else {
+                return Ok(());
+            };
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
             if length > PAYLOAD_MAX_BYTES {
                 return Err(FrameTooLong);
             }
-            let take = (HEADER_BYTES + length - self.partial.len()).min(plain.len());
-            self.partial.extend_from_slice(&plain[..take]);
-            plain = &plain[take..];
-            if self.partial.len() < HEADER_BYTES + length {
-                break;
+            move_up_to(length, &mut plain, &mut self.payload);
+            if self.payload.len() < length {
+                return Ok(());
             }
-            let mut payload = std::mem::take(&mut self.partial);
-            let kind = FrameKind::from_byte(payload[0]);
-            payload.drain(..HEADER_BYTES);
-            if let Some(kind) = kind {
+            self.header.clear();
+            let payload = std::mem::take(&mut self.payload);
+            if let Some(kind) = FrameKind::from_byte(kind) {
                 out.push(Frame { kind, payload });
             }
         }
-        Ok(())
     }
+}
+
+/// Moves bytes from the front of `from` to the end of `to`, until `to` has this length.
+fn move_up_to(length: usize, from: &mut &[u8], to: &mut Vec<u8>) {
+    let missing = length.saturating_sub(to.len()).min(from.len());
+    let (taken, rest) = from.split_at(missing);
+    to.extend_from_slice(taken);
+    *from = rest;
 }
