@@ -76,7 +76,8 @@ pub struct OutputWriter {
 
 impl OutputWriter {
     /// A writer to stdout. The writer thread calls `wake` when the queue has room again after a
-    /// refusal, when all chunks are written, and when writing fails.
+    /// refusal, when it has written all chunks, and when writing fails. What is written at once
+    /// wakes nobody.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or the system does not start the thread.

@@ -155,7 +155,7 @@ impl Frontend {
         let is_done = self.pending_output.is_empty()
             && (!self.awaits_last_lines() || !self.pending.has_other())
             && stdout.is_idle();
-        if stdout.error().is_some() || is_done && self.drain.is_some() {
+        if stdout.error().is_some() || is_done {
             return false;
         }
         let written_bytes = stdout.written_bytes();
