@@ -1,4 +1,4 @@
-//! Backpressure: who must wait for its turn before its lines are published.
+//! Backpressure: which lines of the host wait a little before they are published.
 use crate::base::time::Time;
 use crate::node::link::Link;
 use crate::node::node::Node;
@@ -6,7 +6,12 @@ use crate::node::node::Node;
 /// How long a peer that has just come goes before a pour, in milliseconds from the beginning of its
 /// handshake. On a LAN a `send` is done by then.
 const NEWCOMER_MS: u64 = 20;
-
+/// How long lines wait for recipients that take no more, in milliseconds. A socket of a LAN takes
+/// more within a few. Who reads slower, or has stopped, gets the lines from the store.
+const CONGESTION_MS: u64 = 20;
+/// How long pours go on after they were held up, in milliseconds. Whoever comes again and again
+/// thus holds them up for half of the time.
+const POURS_GO_MS: u64 = 20;
 /// Lines that arrive together are poured in, and not typed, if they have at least this many bytes.
 const POUR_MIN_BYTES: usize = 16 * 1024;
 
@@ -15,8 +20,9 @@ const POUR_MIN_BYTES: usize = 16 * 1024;
 pub enum Backpressure {
     /// None.
     None,
-    /// Those that are poured in: a peer has just come, and each turn spent on them delays it.
-    Pours,
+    /// Those that are poured in, until this time: a peer has just come, and each turn spent on them
+    /// delays it.
+    Pours(Time),
     /// All: nobody takes more of what we publish. Lines that are published nevertheless are sent
     /// later, from the store.
     All,
@@ -27,30 +33,58 @@ impl Backpressure {
     pub fn holds(self, bytes: usize) -> bool {
         match self {
             Backpressure::None => false,
-            Backpressure::Pours => bytes >= POUR_MIN_BYTES,
+            Backpressure::Pours(_) => bytes >= POUR_MIN_BYTES,
             Backpressure::All => true,
         }
     }
 }
 
+/// How long lines are held up.
+#[derive(Debug, Default)]
+pub struct LineHold {
+    /// Until when pours are not held up again.
+    pours_go_until: Time,
+}
+
+impl LineHold {
+    /// Until when to hold up lines of `bytes` bytes that have just arrived together, unless the
+    /// backpressure ends before. `None`: they need not wait.
+    pub fn begin(&mut self, bytes: usize, backpressure: Backpressure, now: Time) -> Option<Time> {
+        if !backpressure.holds(bytes) {
+            return None;
+        }
+        let Backpressure::Pours(until) = backpressure else {
+            return Some(now + CONGESTION_MS);
+        };
+        if now < self.pours_go_until {
+            return None;
+        }
+        self.pours_go_until = until + POURS_GO_MS;
+        Some(until)
+    }
+}
+
 impl Node {
-    /// Which lines should wait a little now, and not for long: a peer that stops reading, or comes
-    /// again and again, must not keep the host from speaking.
+    /// Which lines should wait a little now. See [`LineHold`] for how long.
     pub fn backpressure(&self, now: Time) -> Backpressure {
         if self.replication.is_congested(&self.ctx) {
             return Backpressure::All;
         }
-        match self.serves_newcomer(now) {
-            true => Backpressure::Pours,
-            false => Backpressure::None,
+        match self.newcomer_until().filter(|until| now < *until) {
+            Some(until) => Backpressure::Pours(until),
+            None => Backpressure::None,
         }
     }
 
-    /// Whether a peer is in its handshake, or is transient and was linked only now.
-    fn serves_newcomer(&self, now: Time) -> bool {
-        let is_newcomer =
-            |link: &Link| link.transient && now < link.handshake_started_at + NEWCOMER_MS;
-        self.handshakes.is_expecting_link(now, NEWCOMER_MS)
-            || self.ctx.links.values().any(is_newcomer)
+    /// Until when the peer that has come last goes before pours: one in its handshake, or a
+    /// transient one that is linked. A program that is transient itself serves nobody.
+    fn newcomer_until(&self) -> Option<Time> {
+        if self.ctx.transient {
+            return None;
+        }
+        let transient = self.ctx.links.values().filter(|link| link.transient);
+        let linked_at = transient.map(|link: &Link| link.handshake_started_at);
+        let started_at = linked_at.chain(self.handshakes.newest_started_at()).max()?;
+        Some(started_at + NEWCOMER_MS)
     }
 }

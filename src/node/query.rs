@@ -13,7 +13,6 @@ use crate::base::presence::profile::Profile;
 use crate::base::range::LogRange;
 use crate::base::time::{Time, WallTime};
 use crate::base::trust::misbehaviour::Misbehaviour;
-use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::{NodeCounters, ResumeState};
 use crate::node::discovery::candidates::DiscoveredPeer;
 use crate::node::link::Link;
@@ -119,7 +118,7 @@ impl Node {
         let are_links_expected = now < self.ctx.links_expected_until();
         self.dialer.is_expecting_static_peer(&self.ctx)
             || are_links_expected
-                && (self.handshakes.is_expecting_link(now, LINK_EXPECTED_MS)
+                && (self.handshakes.is_expecting_link(now)
                     || self.dialer.is_expecting_discovered_peer(&self.ctx))
     }
 

@@ -169,7 +169,7 @@ fn a_turn_reads_more_from_a_stream_that_is_alone() {
     for (since, shares) in [(1_000, true), (2_000, false)] {
         match shares {
             true => budget.record_read(line, at(since)),
-            false => budget.record_accepted(at(since)),
+            false => budget.record_opened(at(since)),
         }
         assert_eq!(budget.bytes(small, at(since + 50)), small);
         budget.record_read(bulk, at(since + 50));

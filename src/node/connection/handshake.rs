@@ -43,11 +43,16 @@ impl Handshakes {
         self.pending.len()
     }
 
-    /// Whether a dial or handshake that began less than `within_ms` ago is likely to become a link
-    /// soon.
-    pub fn is_expecting_link(&self, now: Time, within_ms: u64) -> bool {
+    /// Whether a dial or handshake of the last [`LINK_EXPECTED_MS`] is likely to become a link.
+    pub fn is_expecting_link(&self, now: Time) -> bool {
         let mut pending = self.pending.values();
-        pending.any(|pending| pending.is_expected(now, within_ms))
+        pending.any(|pending| pending.is_expected(now))
+    }
+
+    /// When the newest handshake began that may become a link.
+    pub fn newest_started_at(&self) -> Option<Time> {
+        let begun = self.pending.values().filter(|it| it.has_begun());
+        begun.map(|pending| pending.started_at).max()
     }
 
     /// Whether one more handshake may start: on a dialed stream if `is_dialed` is true, otherwise
@@ -563,13 +568,12 @@ impl Handshakes {
         }
     }
 
-    /// Adds the deadlines of all dials and handshakes. Also adds the times at which to stop
-    /// expecting a link from them.
+    /// Adds the deadlines of dials and handshakes, and the times when no link is expected of them.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         let (now, expected_until) = (ctx.now.time, ctx.links_expected_until());
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
-            if pending.is_expected(now, LINK_EXPECTED_MS) && now < expected_until {
+            if pending.is_expected(now) && now < expected_until {
                 let at = pending.started_at + LINK_EXPECTED_MS;
                 deadlines.add(Timer::ExpectLink, at.min(expected_until));
             }

@@ -71,16 +71,26 @@ impl PendingHandshake {
         source_of(self.target.address.ip())
     }
 
-    /// Whether the handshake began less than `within_ms` ago, and is likely to become a link soon.
-    /// An accepted stream counts only after a valid first message.
-    pub(super) fn is_expected(&self, now: Time, within_ms: u64) -> bool {
-        let has_valid_start = match self.stage {
+    /// Whether the handshake is likely to become a link soon. An accepted stream counts only after
+    /// a valid first message.
+    pub(super) fn is_expected(&self, now: Time) -> bool {
+        let is_new = self.started_at + LINK_EXPECTED_MS > now;
+        self.target.is_expected && self.has_valid_start() && is_new
+    }
+
+    /// Whether it may become a link. A dial that nobody has accepted is no handshake yet.
+    pub(super) fn has_begun(&self) -> bool {
+        !matches!(self.stage, HandshakeStage::Dialing) && self.has_valid_start()
+    }
+
+    /// Whether we dialed, or the other side has sent a valid first message.
+    fn has_valid_start(&self) -> bool {
+        match self.stage {
             HandshakeStage::Noise {
                 has_valid_start, ..
             } => has_valid_start,
             _ => true,
-        };
-        self.target.is_expected && has_valid_start && self.started_at + within_ms > now
+        }
     }
 
     /// Whether the other side dialed, and has sent nothing yet.

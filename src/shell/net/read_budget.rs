@@ -16,9 +16,9 @@ const SHARED_MS: u64 = 100;
 /// Whether several streams bring bytes.
 #[derive(Default)]
 pub struct ReadBudget {
-    /// The stream that brought the last bytes. `None`: a stream was accepted since.
+    /// The stream that brought the last bytes. `None`: another was opened since.
     last_stream: Option<StreamId>,
-    /// Until when the turns leave time for other streams. `None`: all bytes came from one stream.
+    /// Until when the turns leave time for other streams. `None`: no stream was opened yet.
     shared_until: Option<Instant>,
 }
 
@@ -31,8 +31,8 @@ impl ReadBudget {
         }
     }
 
-    /// Records that a stream was accepted: it will bring bytes.
-    pub fn record_accepted(&mut self, now: Instant) {
+    /// Records that a stream was opened: it will bring bytes.
+    pub fn record_opened(&mut self, now: Instant) {
         self.last_stream = None;
         self.share(now);
     }

@@ -185,7 +185,7 @@ impl TcpStreams {
             let stream = StreamId::accepted(self.accepted_count);
             let inserted = self.insert(registry, stream, socket, address.ip(), Phase::Open);
             if inserted.is_ok() {
-                self.read_budget.record_accepted(Instant::now());
+                self.read_budget.record_opened(Instant::now());
                 changes.push(StreamEvent::Accepted(stream, address));
             }
         }
@@ -273,6 +273,7 @@ impl TcpStreams {
             match is_connected(&entry.socket) {
                 Ok(true) => {
                     entry.phase = Phase::Open;
+                    self.read_budget.record_opened(Instant::now());
                     changes.push(StreamEvent::Connected(stream));
                 }
                 Ok(false) => return,

@@ -12,6 +12,7 @@ use crate::base::presence::typing::TypingTarget;
 use crate::base::table::SortedMap;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time, WallTime};
+use crate::node::backpressure::LineHold;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
 use crate::shell::config::settings::Settings;
@@ -57,7 +58,8 @@ pub enum InputFormat {
 /// Lines of stdin that cannot be published yet.
 pub(super) struct BlockedInput {
     pub(super) block: LineBlock,
-    /// Until when backpressure holds them up. `None`: they wait for the store alone.
+    /// Until when backpressure holds them up, unless it ends before. `None`: they wait for the
+    /// store alone.
     pub(super) held_until: Option<Time>,
 }
 
@@ -134,6 +136,7 @@ pub struct Frontend {
     pub(super) cursors: SortedMap<FolderName, FolderCursor>,
     /// Lines read from stdin that wait for the store, or a little for recipients.
     pub(super) blocked_input: Option<BlockedInput>,
+    pub(super) line_hold: LineHold,
     /// Whether the input has ended, but the session was not asked to await delivery yet.
     pub(super) is_finish_due: bool,
     /// How far the lines are delivered, as the session reported last.
@@ -271,6 +274,7 @@ impl Frontend {
             rooms: options.rooms.clone(),
             cursors: SortedMap::new(),
             blocked_input: None,
+            line_hold: LineHold::default(),
             is_finish_due: false,
             delivery: DeliveryReport::default(),
             is_blocked: false,

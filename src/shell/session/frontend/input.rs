@@ -23,10 +23,6 @@ use crate::ui::request::{Request, RequestKind};
 /// editor, stdin is read only while no command is queued.
 const TYPED_COMMANDS_MAX: usize = 64;
 
-/// How long backpressure holds up lines of stdin, in milliseconds. A socket of a LAN takes more
-/// within a few. Who reads slower, or has stopped, gets the lines from the store.
-const HELD_MAX_MS: u64 = 20;
-
 impl Frontend {
     /// Whether the next event of stdin may be handled. False after the end of the run, and while
     /// commands wait for the session or replies wait for stdout.
@@ -69,8 +65,8 @@ impl Frontend {
     }
 
     /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. Keeps
-    /// lines for a later turn if the store accepts none, and for at most 20 ms if backpressure
-    /// holds them up. Requests the list of peers once the command `peers` has waited long enough.
+    /// lines for a later turn if the store accepts none, or if backpressure holds them up. Requests
+    /// the list of peers once the command `peers` has waited long enough.
     pub fn read_input(&mut self, now: Now, can_accept: bool, backpressure: Backpressure) {
         if let Some(input) = &mut self.blocked_input {
             let is_held = backpressure.holds(input.block.lines.len());
@@ -110,11 +106,11 @@ impl Frontend {
         };
         match event {
             StdinEvent::Lines(block) => {
-                let is_held = backpressure.holds(block.lines.len());
-                if can_accept && !is_held {
+                let bytes = block.lines.len();
+                let held_until = self.line_hold.begin(bytes, backpressure, now.time);
+                if can_accept && held_until.is_none() {
                     return self.handle_lines(block);
                 }
-                let held_until = is_held.then(|| now.time + HELD_MAX_MS);
                 self.blocked_input = Some(BlockedInput { block, held_until });
             }
             StdinEvent::Typed(input) => {
