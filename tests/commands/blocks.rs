@@ -24,9 +24,10 @@ fn shown(lines: &[String]) -> Vec<String> {
     };
     let line = |line: &String| match line.strip_prefix('\t') {
         Some(_) => line.clone(),
-        None => first(line).expect("a message"),
+        None => first(line).unwrap_or_else(|| panic!("no message: {lines:?}")),
     };
-    let said = lines.iter().filter(|line| !line.ends_with(" joined"));
+    let is_presence = |line: &str| line.ends_with(" joined") || line.ends_with(" left");
+    let said = lines.iter().filter(|line| !is_presence(line));
     said.map(line).collect()
 }
 
