@@ -1,6 +1,5 @@
 //! Backpressure: which lines of the host wait a little before they are published.
 use crate::base::time::Time;
-use crate::node::link::Link;
 use crate::node::node::Node;
 
 /// How long a peer that has just come goes before a pour, in milliseconds from the beginning of its
@@ -39,7 +38,7 @@ impl Backpressure {
     }
 }
 
-/// How long lines are held up.
+/// Holds up lines under backpressure, but never for long.
 #[derive(Debug, Default)]
 pub struct LineHold {
     /// Until when pours are not held up again.
@@ -83,7 +82,7 @@ impl Node {
             return None;
         }
         let transient = self.ctx.links.values().filter(|link| link.transient);
-        let linked_at = transient.map(|link: &Link| link.handshake_started_at);
+        let linked_at = transient.map(|link| link.handshake_started_at);
         let started_at = linked_at.chain(self.handshakes.newest_started_at()).max()?;
         Some(started_at + NEWCOMER_MS)
     }

@@ -31,7 +31,7 @@ struct Record {
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// The records by number. The numbers ascend in order of arrival.
+    /// The records by number. The numbers ascend in order of arrival, so an insertion is an append.
     records: SortedMap<u64, Record>,
     ranges: LogRanges,
     /// Whether the folder was opened more than once in this run.

@@ -12,7 +12,7 @@ use crate::base::presence::typing::TypingTarget;
 use crate::base::table::SortedMap;
 use crate::base::text::line_form::LineForm;
 use crate::base::time::{Now, Time, WallTime};
-use crate::node::backpressure::LineHold;
+use crate::node::backpressure::{Backpressure, LineHold};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::options::Options;
 use crate::shell::config::settings::Settings;
@@ -61,6 +61,13 @@ pub(super) struct BlockedInput {
     /// Until when backpressure holds them up, unless it ends before. `None`: they wait for the
     /// store alone.
     pub(super) held_until: Option<Time>,
+}
+
+impl BlockedInput {
+    /// Whether backpressure still holds them up.
+    pub(super) fn is_held(&self, backpressure: Backpressure) -> bool {
+        self.held_until.is_some() && backpressure.holds(self.block.lines.len())
+    }
 }
 
 /// The state of a frontend. Its methods are in the files of this folder, by subject.

@@ -41,11 +41,7 @@ impl Frontend {
     /// `can_accept`: whether the store accepts lines now.
     pub fn has_input(&self, can_accept: bool, backpressure: Backpressure) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
-            (Some(input), _) => {
-                let is_held =
-                    input.held_until.is_some() && backpressure.holds(input.block.lines.len());
-                can_accept && !is_held
-            }
+            (Some(input), _) => can_accept && !input.is_held(backpressure),
             (None, Some(stdin)) => stdin.has_event(),
             (None, None) => self.is_text_exhausted(),
         };
@@ -69,7 +65,7 @@ impl Frontend {
     /// the list of peers once the command `peers` has waited long enough.
     pub fn read_input(&mut self, now: Now, can_accept: bool, backpressure: Backpressure) {
         if let Some(input) = &mut self.blocked_input {
-            let is_held = backpressure.holds(input.block.lines.len());
+            let is_held = input.is_held(backpressure);
             input.held_until = input
                 .held_until
                 .filter(|until| is_held && *until > now.time);
