@@ -4,6 +4,7 @@ use std::fs;
 use crate::alice_and_bob;
 use crate::hosts::host::Loopback;
 use crate::hosts::program::{Program, TIMEOUT};
+use crate::hosts::wait::wait_until;
 use crate::pty::{AtTerminal, command};
 use crate::screen::Screen;
 use nix::sys::signal::Signal;
@@ -329,7 +330,11 @@ fn details_are_dropped_while_the_terminal_stalls() {
     };
     alice.pty.with_screen(|_| {
         // Nobody reads the terminal now.
-        say_numbered(&mut bob, &"long ".repeat(100), 1000);
+        say_numbered(&mut bob, &"long ".repeat(100), 2000);
+        wait_until("alice has all lines", TIMEOUT, || {
+            let last = lo.host.history("alice", &["-n", "1"]);
+            last.trim_end().ends_with("long  2000")
+        });
         for name in ["carol", "dave", "erin"] {
             let guest = lo.start(name, &[]);
             let joined = format!("* {name}~");
@@ -339,7 +344,7 @@ fn details_are_dropped_while_the_terminal_stalls() {
             bob.out.wait_for(TIMEOUT, |line| line.contains(&joined));
         }
     });
-    alice.pty.wait_row("long  1000");
+    alice.pty.wait_row("long  2000");
     let _frank = lo.start("frank", &[]);
     alice.pty.wait_row(" details were dropped");
     alice.pty.type_keys("/quit\r");
