@@ -22,6 +22,6 @@ pub use crate::base::lines::Lines;
 pub use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 pub use crate::base::range::{LogRange, LogRanges};
 pub use crate::base::time::{Now, ReaderStart, Time, WallTime};
-pub use crate::node::context::{NodeConfig, ResumeState};
+pub use crate::node::config::{NodeConfig, ResumeState};
 pub use crate::node::node::Node;
 pub use crate::node::save_barrier::SaveBarrier;

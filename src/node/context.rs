@@ -8,13 +8,12 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::notice::Notice;
-use crate::base::event::output::{KnownPeer, Output};
+use crate::base::event::output::Output;
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
-use crate::base::guests::lsnp::LsnpConfig;
-use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use crate::base::identity::{Identity, NetworkTag, PeerId};
 use crate::base::interface::Interface;
-use crate::base::name::{Nick, Room, Target};
+use crate::base::name::{Nick, Room};
 use crate::base::presence::profile::Profile;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
@@ -22,6 +21,8 @@ use crate::base::timing::Timing;
 use crate::base::trust::level::Familiarity;
 use crate::node::acquaintances::Acquaintances;
 use crate::node::author_clocks::AuthorClocks;
+use crate::node::config::NodeConfig;
+use crate::node::counters::NodeCounters;
 use crate::node::guest_table::GuestTable;
 use crate::node::link::{Link, Route};
 use crate::node::misbehaviour::MisbehaviourTable;
@@ -42,113 +43,6 @@ pub const QUIET_PERIOD_MS: u64 = 8;
 /// Milliseconds after the last progress, from which on nobody waits for further links. Strangers
 /// who only connect, or send forged beacons, can therefore delay `send` no longer.
 const LINKS_EXPECTED_MAX_MS: u64 = 2_000;
-
-/// The parameters of a new node.
-pub struct NodeConfig {
-    /// The key pair of this directory.
-    pub identity: Identity,
-    /// The tag of the network, derived from its secret. The signature of each batch covers the
-    /// tag.
-    pub network: NetworkTag,
-    /// The pre-shared key of all handshakes, in a closed network.
-    pub psk: Option<[u8; 32]>,
-    /// The key that encrypts beacons, in a closed network.
-    pub beacon_key: Option<[u8; 32]>,
-    /// The name that we claim.
-    pub nick: Nick,
-    /// The TCP port on which we listen.
-    pub port: u16,
-    /// The seed of all randomness in the core: 32 random bytes.
-    pub seed: [u8; 32],
-    /// This program leaves by itself soon (`send`, `peers`). Other programs do not show it as
-    /// joined or left.
-    pub transient: bool,
-    /// The key pair is stored nowhere (`--ephemeral`), so other programs need not remember it.
-    pub is_ephemeral: bool,
-    /// Whether to send beacons.
-    pub beacons_enabled: bool,
-    /// How often to send beacons, and how long to wait for silent peers.
-    pub timing: Timing,
-    /// How to speak LSNP. `None`: not at all.
-    pub lsnp: Option<LsnpConfig>,
-    /// Whether to speak the protocol of p2pchat in Go.
-    pub speaks_go: bool,
-    /// Whether to use Grapes, the phonebooks of Grenache.
-    pub uses_grapes: bool,
-    /// The contents of `known_peers`.
-    pub known_peers: Vec<KnownPeer>,
-    /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.
-    pub receipts: String,
-    /// The addresses that were last saved with [`Output::SaveAddresses`]. Empty if none were saved.
-    pub addresses: String,
-    /// The profile that was last saved with [`Output::SaveProfile`]. Empty if none was saved.
-    pub profile: String,
-    /// The state in which the last run ended, if it ended cleanly.
-    pub resume: Option<ResumeState>,
-}
-
-/// What the next run needs to continue with the same incarnation after a clean end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResumeState {
-    /// The incarnation of the run that ended.
-    pub incarnation: u64,
-    /// For our log to each target: its head, and the hash of its last batch.
-    pub heads: SortedMap<Target, (u64, Hash)>,
-}
-
-/// Counts of events that are not reported one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeCounters {
-    /// Datagrams that are no beacon of this network, come from another subnet, or are replayed.
-    pub foreign_datagrams: u64,
-    /// Beacons of p2pchat in Go, which are foreign datagrams as well.
-    pub go_beacons: u64,
-    /// Messages of LSNP that are malformed, come from another subnet or twice, or whose sender
-    /// found no place among the guests.
-    pub guest_messages_ignored: u64,
-    /// Beacons of new peers that were ignored, because too many peers were discovered already.
-    pub beacons_over_bound: u64,
-    /// Handshakes that failed for any reason.
-    pub failed_handshakes: u64,
-    /// Streams whose dialer speaks another version of the protocol.
-    pub other_versions: u64,
-    /// Batches received, of any kind.
-    pub batches_received: u64,
-    /// Batches received that are stored already.
-    pub duplicate_batches: u64,
-    /// Batches received that were not requested, or whose room is not shared with the sender.
-    pub unwanted_batches: u64,
-    /// Batches of a new log that arrived when the author or the room already had the maximum number
-    /// of logs. Either the new log was ignored, or another log was removed to make place for it.
-    pub logs_over_bound: u64,
-    /// Missing lines that arrived later and closed a gap.
-    pub healed_lines: u64,
-    /// Links closed because the peer broke the protocol.
-    pub broken_links: u64,
-    /// Links closed because the peer requested more than it read.
-    pub overflowed_links: u64,
-}
-
-impl NodeCounters {
-    /// The counters with their names, for `/stats`.
-    pub fn named_values(&self) -> [(&'static str, u64); 13] {
-        [
-            ("batches_received", self.batches_received),
-            ("duplicate_batches", self.duplicate_batches),
-            ("unwanted_batches", self.unwanted_batches),
-            ("logs_over_bound", self.logs_over_bound),
-            ("healed_lines", self.healed_lines),
-            ("foreign_datagrams", self.foreign_datagrams),
-            ("go_beacons", self.go_beacons),
-            ("guest_messages_ignored", self.guest_messages_ignored),
-            ("beacons_over_bound", self.beacons_over_bound),
-            ("failed_handshakes", self.failed_handshakes),
-            ("other_versions", self.other_versions),
-            ("broken_links", self.broken_links),
-            ("overflowed_links", self.overflowed_links),
-        ]
-    }
-}
 
 /// The state that all features share.
 pub struct Context {

@@ -87,8 +87,10 @@
 pub mod acquaintances;
 pub mod author_clocks;
 pub mod backpressure;
+pub mod config;
 pub mod connection;
 pub mod context;
+pub mod counters;
 pub mod discovery;
 pub mod guest_table;
 pub mod guests;

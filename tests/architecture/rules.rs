@@ -60,6 +60,8 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
                 "profile_state",
             ],
             &[
+                "config",
+                "counters",
                 "hybrid_clock",
                 "peer_clock",
                 "save_barrier",

@@ -11,7 +11,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::base::trust::level::TrustLevel;
-use p2pchat::node::context::ResumeState;
+use p2pchat::node::config::ResumeState;
 use p2pchat::node::membership::known_peers::KEYS_PER_NAME_MAX;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};

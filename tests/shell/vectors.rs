@@ -21,7 +21,7 @@ use p2pchat::base::table::SortedMap;
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{ReaderStart, WallTime};
 use p2pchat::base::trust::level::TrustLevel;
-use p2pchat::node::context::ResumeState;
+use p2pchat::node::config::ResumeState;
 use p2pchat::node::replication::receipts::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use p2pchat::node::standing::{Rank, Standing};
 use p2pchat::shell::config::options::{Options, parse};

@@ -1,7 +1,7 @@
 //! Chooses the finders of a run by its options.
 use std::sync::Arc;
 
-use crate::node::context::NodeConfig;
+use crate::node::config::NodeConfig;
 use crate::shell::config::options::Options;
 use crate::shell::net::finders::finders::Finders;
 use crate::shell::net::resolver::IdLookup;

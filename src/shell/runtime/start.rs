@@ -13,7 +13,7 @@ use crate::base::guests::guest::HAS_GUESTS;
 use crate::base::guests::lsnp::LsnpConfig;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
-use crate::node::context::NodeConfig;
+use crate::node::config::NodeConfig;
 use crate::node::node::Node;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;

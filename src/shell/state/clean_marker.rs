@@ -10,7 +10,7 @@ use crate::base::hex;
 use crate::base::identity::Hash;
 use crate::base::name::Target;
 use crate::base::table::SortedMap;
-use crate::node::context::ResumeState;
+use crate::node::config::ResumeState;
 use crate::shell::os::file::{self, Access};
 
 const CLEAN_FILE: &str = "clean";

@@ -11,7 +11,7 @@ use nix::unistd::{Uid, User, geteuid};
 
 use crate::base::event::output::KnownPeer;
 use crate::base::identity::Identity;
-use crate::node::context::ResumeState;
+use crate::node::config::ResumeState;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;

@@ -12,7 +12,7 @@ use p2pchat::base::interface::{Interface, InterfaceAddress};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::time::{Now, Time, WallTime};
-use p2pchat::node::context::{NodeConfig, ResumeState};
+use p2pchat::node::config::{NodeConfig, ResumeState};
 use p2pchat::node::node::Node;
 
 use crate::support::disk::Disk;

@@ -15,7 +15,8 @@ use crate::base::request_id::RequestId;
 use crate::base::table::{RecordMap, SortedMap, SortedSet};
 use crate::base::text::line_form::LineForm;
 use crate::base::time::Time;
-use crate::node::context::{Context, ResumeState};
+use crate::node::config::ResumeState;
+use crate::node::context::Context;
 use crate::node::hybrid_clock::{HybridClock, TRUSTED_MAX};
 use crate::node::replication::logs::log_places::LogPlaces;
 use crate::node::replication::logs::log_state::{

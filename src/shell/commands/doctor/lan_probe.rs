@@ -16,7 +16,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::context::NodeConfig;
+use crate::node::config::NodeConfig;
 use crate::node::link::HearsUs;
 use crate::node::node::Node;
 use crate::node::save_barrier::SaveBarrier;
