@@ -5,13 +5,14 @@ use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::Time;
 use p2pchat::node::replication::bisection::Bisection;
-use p2pchat::node::replication::progress::{
-    BISECTIONS_MAX, CURSORS_MAX, EVIDENCE_MAX, EVIDENCE_PER_LINK_MAX, GAP_OFFERS_MAX,
-    OFFERS_PER_LINK_MAX, ProgressTable, REFUSALS_MAX, REQUESTS_PER_LINK_MAX,
+use p2pchat::node::replication::progress::progress::{
+    BISECTIONS_MAX, CURSORS_MAX, EVIDENCE_MAX, EVIDENCE_PER_LINK_MAX, OFFERS_PER_LINK_MAX,
+    REFUSALS_MAX, REQUESTS_PER_LINK_MAX,
 };
-use p2pchat::node::replication::progress_state::{
+use p2pchat::node::replication::progress::progress_state::{
     FetchState, LogRequest, Offer, SendCursor, SendState,
 };
+use p2pchat::node::replication::progress::progress_table::{GAP_OFFERS_MAX, ProgressTable};
 
 const LINKS: usize = 64;
 

@@ -18,8 +18,8 @@ use crate::node::replication::have::{have_entry, own_entry, send_have};
 use crate::node::replication::logs::ack_times::AckTimes;
 use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::{LinkProgress, ReceivedDigest};
-use crate::node::replication::progress_state::OfferKind;
+use crate::node::replication::progress::link_progress::{LinkProgress, ReceivedDigest};
+use crate::node::replication::progress::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
 /// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.

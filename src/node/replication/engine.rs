@@ -37,10 +37,10 @@ use crate::node::replication::logs::log_state::RolledBack;
 use crate::node::replication::logs::publication::Publication;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
-use crate::node::replication::progress::ProgressTable;
-use crate::node::replication::progress_state::{
+use crate::node::replication::progress::progress_state::{
     CursorState, FetchState, LOAD_BUDGET_BYTES, OfferKind, SendCursor,
 };
+use crate::node::replication::progress::progress_table::ProgressTable;
 use crate::node::replication::receipts::forwarded_receipts::ForwardedReceipts;
 use crate::node::replication::receipts::waiting_receipts::WaitingReceipts;
 use crate::node::replication::store_health::{Retry, StoreHealth};

@@ -16,8 +16,8 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::carrying::carriers::can_receive_over;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::Progress;
-use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
+use crate::node::replication::progress::progress::Progress;
+use crate::node::replication::progress::progress_state::{Backfill, FetchState, LogRequest, Offer};
 use crate::node::replication::want::{WantRange, send_wants};
 
 /// Milliseconds without a batch after which another neighbour replaces the source of a log.

@@ -18,8 +18,8 @@ use crate::node::context::Context;
 use crate::node::replication::bisection::{Bisection, TheirBatch};
 use crate::node::replication::logs::log_state::Republication;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::ProgressTable;
-use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES};
+use crate::node::replication::progress::progress_state::{FetchState, LOAD_BUDGET_BYTES};
+use crate::node::replication::progress::progress_table::ProgressTable;
 use crate::node::replication::want::{WantRange, send_want};
 
 /// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and

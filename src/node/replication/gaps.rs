@@ -10,8 +10,9 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::have::{send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::{LinkProgress, ProgressTable};
-use crate::node::replication::progress_state::GapSource;
+use crate::node::replication::progress::link_progress::LinkProgress;
+use crate::node::replication::progress::progress_state::GapSource;
+use crate::node::replication::progress::progress_table::ProgressTable;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
 

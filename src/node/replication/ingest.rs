@@ -26,7 +26,7 @@ use crate::node::replication::fork_repair;
 use crate::node::replication::logs::eviction::admit;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::Verdict;
-use crate::node::replication::progress_state::{FetchState, OfferKind};
+use crate::node::replication::progress::progress_state::{FetchState, OfferKind};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::sealed;
 

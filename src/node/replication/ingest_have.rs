@@ -23,7 +23,7 @@ use crate::node::replication::have::{
 use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress_state::{FetchState, Offer, OfferKind};
+use crate::node::replication::progress::progress_state::{FetchState, Offer, OfferKind};
 use crate::node::replication::receipts::forwarded_receipts::is_signed_by;
 use crate::node::replication::send::AckOutcome;
 use crate::node::replication::want::{WantRange, send_want};

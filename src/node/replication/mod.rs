@@ -19,7 +19,6 @@ pub mod logs;
 pub mod lost_lines;
 pub mod news;
 pub mod progress;
-pub mod progress_state;
 pub mod receipts;
 pub mod send;
 pub mod store_health;

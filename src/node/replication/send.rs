@@ -17,7 +17,7 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, parse_shared_target};
 use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress_state::{
+use crate::node::replication::progress::progress_state::{
     BatchEnd, CursorState, GapSend, LOAD_BUDGET_BYTES, SendCursor, SendState,
 };
 use crate::node::replication::want::WantRange;

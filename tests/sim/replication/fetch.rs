@@ -4,7 +4,7 @@ use std::ops::Range;
 use p2pchat::base::batch::Batch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::Hash;
-use p2pchat::node::replication::progress::OFFERS_PER_LINK_MAX;
+use p2pchat::node::replication::progress::progress::OFFERS_PER_LINK_MAX;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 

@@ -20,7 +20,7 @@ use crate::node::replication::carrying::relayed_offers::{UnprovenOffer, surplus_
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, send_have, unequal_digest};
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress_state::{
+use crate::node::replication::progress::progress_state::{
     BatchEnd, CursorState, GapSend, OfferKind, SendCursor, SendState,
 };
 use crate::node::replication::want::WantRange;

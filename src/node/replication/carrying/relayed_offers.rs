@@ -9,7 +9,7 @@ use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::replication::logs::eviction::LOGS_PER_AUTHOR_MAX;
-use crate::node::replication::progress_state::BatchEnd;
+use crate::node::replication::progress::progress_state::BatchEnd;
 
 /// Maximum number of logs that we offer to one recipient on behalf of their authors, while its link
 /// lasts. Of one author, at most [`LOGS_PER_AUTHOR_MAX`]. Offers name logs that their authors may

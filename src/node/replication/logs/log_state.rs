@@ -4,7 +4,7 @@
 //! delivered after its room was left. [`Logs`] holds all records.
 //!
 //! What is known of one log on one link is a
-//! [`Progress`](crate::node::replication::progress::Progress).
+//! [`Progress`](crate::node::replication::progress::progress::Progress).
 //!
 //! [`Logs`]: crate::node::replication::logs::table::Logs
 use std::net::IpAddr;

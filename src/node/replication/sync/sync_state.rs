@@ -27,8 +27,9 @@ use crate::node::link::Link;
 use crate::node::membership::routes::Routes;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::table::Logs;
-use crate::node::replication::progress::{LinkProgress, Progress};
-use crate::node::replication::progress_state::{CursorState, FetchState, SendState};
+use crate::node::replication::progress::link_progress::LinkProgress;
+use crate::node::replication::progress::progress::Progress;
+use crate::node::replication::progress::progress_state::{CursorState, FetchState, SendState};
 
 /// How long a transient peer must be silent before it counts as done, at least: milliseconds for
 /// which a busy box may not run a program.

@@ -1,255 +1,33 @@
-//! What is known of one log on one link: a single record, as raft's `Progress` (raft-rs).
-//!
-//! [`progress_state`](crate::node::replication::progress_state) lists the states of a record.
-//! [`ProgressTable`] holds all records, their indexes and their bounds. A record exists only while
-//! it says something. Records are grouped by log, because a live line concerns all links of one
-//! log, and because the id of a log is then stored once.
-use std::collections::VecDeque;
+//! All [`Progress`] records, their indexes and their bounds. A record exists only while it says
+//! something. Records are grouped by log, because a live line concerns all links of one log, and
+//! because the id of a log is then stored once.
 use std::ops::RangeInclusive;
 
 use crate::base::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
-use crate::base::time::Time;
 use crate::node::link::LinkLog;
 use crate::node::replication::bisection::Bisection;
-use crate::node::replication::carrying::relayed_offers::RelayedOffers;
-use crate::node::replication::logs::ack_times::AckTimes;
-use crate::node::replication::logs::peer_acks::Ack;
-use crate::node::replication::progress_state::{
-    FetchState, GapSend, GapSource, LogRequest, Offer, OfferKind, SendCursor, SendState,
+use crate::node::replication::progress::link_progress::LinkProgress;
+use crate::node::replication::progress::progress::{BOUNDS, Progress};
+use crate::node::replication::progress::progress_state::{
+    FetchState, LogRequest, Offer, SendCursor, SendState,
 };
 
-/// Maximum number of [`SendCursor`]s, over all links.
-pub const CURSORS_MAX: usize = 65_536;
-/// Maximum number of offers from one link. The bound keeps one peer from crowding out the offers of
-/// others.
-pub const OFFERS_PER_LINK_MAX: usize = 2_048;
-/// Maximum number of logs requested over one link.
-pub const REQUESTS_PER_LINK_MAX: usize = 4_096;
-/// Maximum number of records in the state [`FetchState::EvidenceWanted`], over all links.
-pub const EVIDENCE_MAX: usize = 256;
-/// Maximum number of records in the state [`FetchState::EvidenceWanted`] on one link. A peer can
-/// claim any number of forks. The bound leaves places for other peers.
-pub const EVIDENCE_PER_LINK_MAX: usize = 16;
-/// Maximum number of [`Bisection`]s, over all links. A completed one is kept until its link ends.
-pub const BISECTIONS_MAX: usize = 1024;
-/// Maximum number of records in the state [`FetchState::Refused`], over all links.
-pub const REFUSALS_MAX: usize = 16_384;
 /// Maximum number of offers to fill gaps, over all links.
 pub const GAP_OFFERS_MAX: usize = 1024;
-
 /// Up to this number of records, removing them one by one is faster than a pass over all records.
 const REMOVED_ONE_BY_ONE_MAX: usize = 8;
 
-/// What is known of one log on one link.
-#[derive(Default)]
-pub struct Progress {
-    send: SendState,
-    fetch: FetchState,
-    /// A peer's acknowledgement of a log that we wrote, not checked yet. We do not know our hash at
-    /// the acknowledged line. The batch after that line names this hash. We check the
-    /// acknowledgement when the store has read that batch.
-    pub(super) claim: Option<Box<Ack>>,
-    /// The number of batches that the pending acknowledgement covers. `None`: none is pending.
-    pub(super) due_ack: Option<u32>,
-    /// The kind of our pending offer.
-    pub(super) due_offer: Option<OfferKind>,
-    /// The lines that the peer offers to fill our gaps.
-    gap_lines: Option<Box<RangeInclusive<u64>>>,
-}
-
-/// The maximum number of records in a state.
-struct Bound {
-    per_link: usize,
-    total: usize,
-}
-
-/// The bounds of [`Progress::counted_states`].
-const BOUNDS: [Bound; 6] = [
-    Bound::of_all_links(CURSORS_MAX),
-    Bound::of_each_link(OFFERS_PER_LINK_MAX),
-    Bound::of_each_link(REQUESTS_PER_LINK_MAX),
-    Bound {
-        per_link: EVIDENCE_PER_LINK_MAX,
-        total: EVIDENCE_MAX,
-    },
-    Bound::of_all_links(BISECTIONS_MAX),
-    Bound::of_all_links(REFUSALS_MAX),
-];
-
-impl Bound {
-    const fn of_all_links(total: usize) -> Bound {
-        let per_link = total;
-        Bound { per_link, total }
-    }
-
-    const fn of_each_link(per_link: usize) -> Bound {
-        let total = usize::MAX;
-        Bound { per_link, total }
-    }
-}
-
-impl Progress {
-    /// How far the log was sent.
-    pub fn send(&self) -> &SendState {
-        &self.send
-    }
-
-    /// The position of the link in the log. `None`: the peer requested nothing.
-    pub fn cursor(&self) -> Option<&SendCursor> {
-        match &self.send {
-            SendState::Requested(cursor) => Some(cursor),
-            SendState::Idle | SendState::Offered(_) => None,
-        }
-    }
-
-    /// Mutable access to [`Progress::cursor`].
-    pub fn cursor_mut(&mut self) -> Option<&mut SendCursor> {
-        match &mut self.send {
-            SendState::Requested(cursor) => Some(cursor),
-            SendState::Idle | SendState::Offered(_) => None,
-        }
-    }
-
-    /// Whether the record says nothing.
-    fn is_empty(&self) -> bool {
-        let Progress {
-            send,
-            fetch,
-            claim,
-            due_ack,
-            due_offer,
-            gap_lines,
-        } = self;
-        matches!(send, SendState::Idle)
-            && matches!(fetch, FetchState::Idle)
-            && claim.is_none()
-            && due_ack.is_none()
-            && due_offer.is_none()
-            && gap_lines.is_none()
-    }
-
-    /// The lines that the peer offers to fill our gaps.
-    pub fn gap_lines(&self) -> Option<&RangeInclusive<u64>> {
-        self.gap_lines.as_deref()
-    }
-
-    /// Tells for each bounded state whether the record is in it, in the order of [`BOUNDS`].
-    fn counted_states(&self) -> [bool; BOUNDS.len()] {
-        [
-            matches!(self.send, SendState::Requested(_)),
-            self.offer().is_some(),
-            self.request().is_some(),
-            matches!(self.fetch, FetchState::EvidenceWanted(_)),
-            matches!(self.fetch, FetchState::Comparing(_)),
-            matches!(self.fetch, FetchState::Refused),
-        ]
-    }
-
-    /// The fetching half.
-    pub fn fetch(&self) -> &FetchState {
-        &self.fetch
-    }
-
-    /// The peer's offer of lines that we lack.
-    pub fn offer(&self) -> Option<&Offer> {
-        match &self.fetch {
-            FetchState::Offered(offer) => Some(offer),
-            FetchState::Requested(request) => request.offer.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// The request for the log over this link.
-    pub fn request(&self) -> Option<&LogRequest> {
-        match &self.fetch {
-            FetchState::Requested(request) => Some(request),
-            _ => None,
-        }
-    }
-
-    /// Whether the peer's copy of this log, which we wrote, is compared with ours.
-    pub fn is_comparing(&self) -> bool {
-        matches!(self.fetch, FetchState::Comparing(_))
-    }
-
-    fn bisection_mut(&mut self) -> Option<&mut Bisection> {
-        match &mut self.fetch {
-            FetchState::Comparing(bisection) => Some(bisection),
-            _ => None,
-        }
-    }
-}
-
-/// What is known of one link, and the indexes of its records.
-#[derive(Default)]
-pub struct LinkProgress {
-    /// The logs whose record is [`SendState::Offered`] or whose cursor is not at the head. May
-    /// contain other logs until the end of the turn.
-    ///
-    /// One author's logs to one target are sent one after another. The log with the oldest head is
-    /// sent first. Lines thus arrive, and are shown, in their order of publication.
-    pub lagging: SortedSet<LogId>,
-    /// The logs with a pending acknowledgement. May contain other logs.
-    pub due_acks: SortedSet<LogId>,
-    /// When logs were acknowledged over this link.
-    pub ack_times: AckTimes,
-    /// For each [`OfferKind`], the logs with a pending offer of this kind, in the order in which
-    /// the offers became due. May contain other logs.
-    offers: [VecDeque<LogId>; OfferKind::ALL.len()],
-    /// The last digests from the peer, by target.
-    pub digests: SortedMap<Target, ReceivedDigest>,
-    /// The gap whose lines are being sent. Each link has at most one.
-    pub gap_send: Option<GapSend>,
-    /// Whether gaps are requested over this link.
-    pub gap_source: GapSource,
-    /// Whether offers from this link were ignored because the link has too many. The next query
-    /// asks for them again.
-    pub has_ignored_offers: bool,
-    /// The offers of authors that were passed on to the link's peer.
-    pub relayed_offers: RelayedOffers,
-    /// The number of records in each bounded state, in the order of [`BOUNDS`].
-    counts: [usize; BOUNDS.len()],
-}
-
-/// The digest that a link's peer last sent for a target.
-#[derive(Default)]
-pub struct ReceivedDigest {
-    /// When a digest for this target was last answered.
-    pub answered_at: Option<Time>,
-    /// The digest, if it waits for an answer.
-    pub waiting: Option<String>,
-}
-
-impl LinkProgress {
-    /// The logs with a pending offer of this kind. May contain other logs.
-    pub fn offers(&self, kind: OfferKind) -> &VecDeque<LogId> {
-        &self.offers[kind as usize]
-    }
-
-    /// Mutable access to [`LinkProgress::offers`].
-    pub fn offers_mut(&mut self, kind: OfferKind) -> &mut VecDeque<LogId> {
-        &mut self.offers[kind as usize]
-    }
-
-    /// Whether an acknowledgement or offer is pending, or a digest waits for its answer.
-    fn has_reports(&self) -> bool {
-        !self.due_acks.is_empty()
-            || self.offers.iter().any(|offers| !offers.is_empty())
-            || self.digests.values().any(|digest| digest.waiting.is_some())
-    }
-
-    /// Updates the counts after a record has changed. `before` and `after`: the record's
-    /// [`Progress::counted_states`].
-    fn recount(&mut self, before: [bool; BOUNDS.len()], after: [bool; BOUNDS.len()]) {
-        for (count, (before, after)) in self.counts.iter_mut().zip(before.into_iter().zip(after)) {
-            *count += usize::from(after);
-            *count -= usize::from(before);
-        }
-    }
-}
+static NO_PROGRESS: Progress = Progress {
+    send: SendState::Idle,
+    fetch: FetchState::Idle,
+    claim: None,
+    due_ack: None,
+    due_offer: None,
+    gap_lines: None,
+};
 
 /// The records of all logs on all links.
 #[derive(Default)]
@@ -264,15 +42,6 @@ pub struct ProgressTable {
     /// The logs of the records with [`Progress::offer`]. May contain logs no longer offered.
     offered: SortedSet<LogId>,
 }
-
-static NO_PROGRESS: Progress = Progress {
-    send: SendState::Idle,
-    fetch: FetchState::Idle,
-    claim: None,
-    due_ack: None,
-    due_offer: None,
-    gap_lines: None,
-};
 
 impl ProgressTable {
     /// Forgets the logs of a room on a link. `room`: the room that the link no longer shares.

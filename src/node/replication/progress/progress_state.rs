@@ -1,5 +1,5 @@
-//! The states of a [`Progress`](crate::node::replication::progress::Progress) record: what is known
-//! of one log on one link.
+//! The states of a [`Progress`](crate::node::replication::progress::progress::Progress) record:
+//! what is known of one log on one link.
 //!
 //! A record has two halves. Each half is an enum, so states that exclude each other cannot be
 //! combined. The halves are independent, because the peer may be a source of a log that we also
