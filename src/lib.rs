@@ -8,7 +8,7 @@ pub mod shell;
 pub mod ui;
 pub mod wire;
 
-pub use crate::base::batch::{Batch, LocalFields, LogId};
+pub use crate::base::batch::batch::{Batch, LocalFields, LogId};
 pub use crate::base::event::command::Command;
 pub use crate::base::event::input::Input;
 pub use crate::base::event::load::{LoadReply, LoadRequest, LoadedLog, LogCursor, Position};

@@ -2,7 +2,7 @@
 //! so that a hash for one purpose never counts for another. Each prefix ends with the version of
 //! the format and a zero byte.
 
-/// A batch: see [`Batch::hash`](super::batch::Batch::hash).
+/// A batch: see [`Batch::hash`](super::batch::batch::Batch::hash).
 pub const BATCH: &[u8] = b"p2pchat batch 2\0";
 /// The key that encrypts the beacons of a closed network.
 pub const BEACON_KEY: &[u8] = b"p2pchat beacon key 2\0";

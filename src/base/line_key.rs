@@ -2,7 +2,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::batch::Batch;
+use super::batch::batch::Batch;
 use super::hex;
 use super::identity::PeerId;
 

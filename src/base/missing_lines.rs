@@ -2,7 +2,7 @@
 //! are delivered.
 use std::ops::RangeInclusive;
 
-use super::batch::Batch;
+use super::batch::batch::Batch;
 use super::event::notice::Notice;
 use super::event::peer::Peer;
 use super::name::Target;

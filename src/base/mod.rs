@@ -1,9 +1,6 @@
 //! Types that all layers share: keys, names, batches, time, and the inputs and outputs of the
 //! core.
 pub mod batch;
-pub mod batch_content;
-pub mod batch_fields;
-pub mod batch_layout;
 pub mod domain;
 pub mod error_code;
 pub mod event;

@@ -2,7 +2,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::batch::{Batch, LocalFields, LogId};
+use super::batch::batch::{Batch, LocalFields, LogId};
 use super::identity::Hash;
 use super::republished_lines::RepublishedLines;
 use super::table::{Record, RecordMap};

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::peer::Peer;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestId, GuestInfo, GuestNetwork, guest_name};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};

@@ -6,7 +6,7 @@
 //! are in the order of time, even if their authors never met. A line always comes after each line
 //! that its author knew. With a wrong wall clock, the order is still that of an ordinary logical
 //! clock (Lamport, 1978).
-use crate::base::batch::MAX_SAFE_INTEGER;
+use crate::base::batch::batch::MAX_SAFE_INTEGER;
 use crate::base::time::WallTime;
 
 /// The earliest plausible wall clock, in milliseconds since 1970: 2026-01-01. This source is not

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::peer::Peer;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;

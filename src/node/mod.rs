@@ -69,8 +69,8 @@
 //!     [`Node::retention_floor`](crate::Node::retention_floor). Report evicted lines with
 //!     [`Input::Evicted`](crate::Input::Evicted). Report lines that the disk has lost with
 //!     [`Input::LinesLost`](crate::Input::LinesLost). Before a folder is opened, pass the
-//!     [identifying parts](crate::base::batch_layout::identifying_parts) of its damaged batches
-//!     that were printed, with [`Input::PrintedDamage`](crate::Input::PrintedDamage).
+//!     [identifying parts](crate::base::batch::batch_layout::identifying_parts) of its damaged
+//!     batches that were printed, with [`Input::PrintedDamage`](crate::Input::PrintedDamage).
 //! 16. Pass lines to publish only while [`Node::can_accept`](crate::Node::can_accept) is true.
 //!     Lines passed while the store fails wait in memory.
 //! 17. Keep for the next run: all entries of

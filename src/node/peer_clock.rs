@@ -1,5 +1,5 @@
 //! The two clocks of a peer's process, relative to our monotonic clock.
-use crate::base::batch::MAX_SAFE_INTEGER;
+use crate::base::batch::batch::MAX_SAFE_INTEGER;
 use crate::base::time::{Time, WallTime};
 
 /// The monotonic clock and the wall clock of a peer's process. Learned from its hello, or from a

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::guests::guest::GuestInfo;
 use crate::base::identity::{NetworkTag, PeerId};

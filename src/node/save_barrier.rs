@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;

@@ -1,7 +1,7 @@
 //! The text of chat lines.
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::lines::{SplitLines, count_line_ends, split_lines};
 use crate::base::text::control_chars::has_control_in_lines;
 

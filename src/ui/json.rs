@@ -19,8 +19,8 @@ use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
 };
 use super::trust_command::{TrustEntry, format_trust};
-use crate::base::batch::LogId;
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch::LogId;
+use crate::base::batch::batch_content::write_json_string;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;

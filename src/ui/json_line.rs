@@ -3,8 +3,8 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use super::session_event::FolderCursor;
-use crate::base::batch::LogId;
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch::LogId;
+use crate::base::batch::batch_content::write_json_string;
 use crate::base::event::peer::Peer;
 use crate::base::guests::guest::guest_name;
 use crate::base::identity::PeerId;

@@ -1,6 +1,6 @@
 //! Renders what peers do, and who is here, as JSON lines.
 use super::json_line::JsonLine;
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::notice::FlapKind;
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::name::{Nick, Room};

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::peer::Peer;

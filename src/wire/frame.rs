@@ -1,7 +1,7 @@
 //! Frames of the decrypted stream. A frame consists of its kind (1 byte), the length of its
 //! payload (4 bytes, big endian), and the payload. A frame may span several Noise messages, and a
 //! Noise message may contain several frames.
-use crate::base::batch::BATCH_MAX_BYTES;
+use crate::base::batch::batch::BATCH_MAX_BYTES;
 
 /// Length of a frame's header, in bytes. The header contains the kind of the frame and the length
 /// of the payload.

@@ -2,7 +2,7 @@
 //! beacons by multicast, and lines over TCP. Nothing is signed, so everything in them is a claim.
 use serde::Deserialize;
 
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch_content::write_json_string;
 use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::Nick;
 use crate::base::time::WallTime;

@@ -3,7 +3,7 @@
 //! signed, so everything in a message is a claim.
 use std::fmt::Write as _;
 
-use crate::base::batch_content::{for_each_json_line, write_json_string};
+use crate::base::batch::batch_content::{for_each_json_line, write_json_string};
 use crate::base::guests::guest::is_picture;
 use crate::base::lines::LINE_MAX_BYTES;
 use crate::base::name::Nick;

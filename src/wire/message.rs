@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
+use crate::base::batch::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};

@@ -20,7 +20,7 @@ use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 
-use crate::base::batch_content::NOISE_MESSAGE_MAX_BYTES;
+use crate::base::batch::batch_content::NOISE_MESSAGE_MAX_BYTES;
 
 /// Bytes of an X25519 key.
 pub(super) const KEY_BYTES: usize = 32;

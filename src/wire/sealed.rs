@@ -8,8 +8,8 @@ use chacha_poly::TAG_BYTES;
 use snow::params::HandshakePattern;
 
 use super::noise::{HandshakeConfig, KEY_BYTES, Role, StaticKey};
-use crate::base::batch::{Batch, LogId};
-use crate::base::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
+use crate::base::batch::batch::{Batch, LogId};
+use crate::base::batch::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
 use crate::base::domain;
 use crate::base::identity::{Identity, NetworkTag, PeerId};
 use crate::base::lines::{BATCH_LINES_MAX, Lines};

@@ -1,5 +1,5 @@
 //! Lines as JSON strings.
-use p2pchat::base::batch_content::write_json_string;
+use p2pchat::base::batch::batch_content::write_json_string;
 
 /// Every ASCII character survives, at every place of a word and beyond the last word. Quotation
 /// marks and backslashes are escaped there, and so is each control character.

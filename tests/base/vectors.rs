@@ -1,6 +1,6 @@
 //! The bytes of batches and identities, pinned by the files in `tests/vectors`.
-use p2pchat::base::batch::Batch;
-use p2pchat::base::batch_layout::identifying_parts;
+use p2pchat::base::batch::batch::Batch;
+use p2pchat::base::batch::batch_layout::identifying_parts;
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::trust::fingerprint::Fingerprint;
 

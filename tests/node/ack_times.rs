@@ -1,5 +1,5 @@
 //! How often the logs of a link are acknowledged.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::Time;

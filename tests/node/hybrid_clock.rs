@@ -1,5 +1,5 @@
 //! The hybrid logical clock: order by time where clocks are sane, and always after what was known.
-use p2pchat::base::batch::MAX_SAFE_INTEGER;
+use p2pchat::base::batch::batch::MAX_SAFE_INTEGER;
 use p2pchat::base::lines::BATCH_LINES_MAX;
 use p2pchat::base::time::WallTime;
 use p2pchat::node::hybrid_clock::HybridClock;

@@ -1,5 +1,5 @@
 //! The truth table of news: what dates a line, and when a line is news for a reader.
-use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

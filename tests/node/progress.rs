@@ -1,5 +1,5 @@
 //! The records of what is known of each log on each link: their bounds, and when they end.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Room, Target};

@@ -1,6 +1,6 @@
 //! How much peers count when room is short: who loses first, and who gives up a place to whom.
 
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::WallTime;

@@ -1,6 +1,6 @@
 //! Lines that were said while the user was away: which they are, in which order they are shown, and
 //! when they count as printed.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};

@@ -1,5 +1,5 @@
 //! What a frontend passes on to the next program when the one with its session ends.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Room, Target};

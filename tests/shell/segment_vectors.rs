@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Target};
 use p2pchat::base::range::{Gap, LogRange};

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::peer::Peer;

@@ -1,7 +1,7 @@
 //! Banned keys: not linked, not stored, not carried.
 use std::collections::BTreeSet;
 
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::KnownPeer;

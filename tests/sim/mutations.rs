@@ -2,7 +2,7 @@
 //! notice, and the named check must fail. A check that cannot fail shows nothing.
 use std::sync::Arc;
 
-use p2pchat::base::batch::LocalFields;
+use p2pchat::base::batch::batch::LocalFields;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;

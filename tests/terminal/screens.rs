@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::PeerId;

@@ -1,6 +1,6 @@
 //! Notices as JSON lines, byte for byte, and JSON lines as commands.
 
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::notice::{FlapKind, Notice};

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::event::notice::{Chat, FlapKind, Notice};
 use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::NetworkTag;

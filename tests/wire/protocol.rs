@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::domain;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::wire::beacon::Beacon;

@@ -1,5 +1,5 @@
 //! Direct batches: the recipient alone opens the sealed text, and all others verify the header.
-use p2pchat::base::batch::{
+use p2pchat::base::batch::batch::{
     BATCH_MAX_BYTES, Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch,
     UnsignedBatch,
 };

@@ -1,7 +1,7 @@
 //! The bytes of beacons, messages, frames, handshakes and sealed lines, pinned by the files in
 //! `tests/vectors`.
 use data_encoding::BASE64URL_NOPAD;
-use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::batch::batch::{Batch, LogId};
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{Nick, Room, Target};
 #[cfg(feature = "profile")]

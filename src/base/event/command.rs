@@ -1,5 +1,5 @@
 //! Requests from a user or a script to the core.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::guests::guest::GuestLines;
 use crate::base::guests::lsnp::LsnpRequest;
 use crate::base::identity::PeerId;

@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::command::Command;
 use crate::base::event::load::LoadReply;
 use crate::base::event::output::KnownPeer;

@@ -1,5 +1,5 @@
 //! Reads of the store: requests, and what they return.
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::event::stream_id::StreamId;
 
 /// Why the core reads batches from the store.

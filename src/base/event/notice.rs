@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::peer::{Peer, PeerInfo};
 use crate::base::guests::guest::{GuestId, GuestInfo, GuestLinesResult};

@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch::batch::{Batch, LocalFields};
 use crate::base::event::load::LoadRequest;
 use crate::base::event::notice::Notice;
 use crate::base::event::stream_id::StreamId;

@@ -1,7 +1,7 @@
 //! Guests: who they are, and how they are named.
 use std::net::SocketAddr;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::interface::FoundVia;
 use crate::base::lines::Lines;
 use crate::base::name::{GUEST_PREFIX, Nick, Room};

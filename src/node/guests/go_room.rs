@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;
 use crate::base::guests::guest::{GuestId, GuestNetwork, LineTarget};

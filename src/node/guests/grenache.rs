@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::event::input::Input;
 use crate::base::event::output::Output;
 use crate::base::guests::guest::{GuestLines, GuestNetwork};

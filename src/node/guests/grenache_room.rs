@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;

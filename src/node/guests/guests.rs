@@ -1,7 +1,7 @@
 //! Passes what concerns guests to the networks that this program speaks to.
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::input::Input;
 use crate::base::event::notice::Notice;

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::event::output::Output;
 use crate::base::guests::guest::{
     GuestId, GuestLines, GuestNetwork, LineTarget, PICTURE_MAX_BYTES,

@@ -3,7 +3,7 @@
 //! calls a `have` message a note.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};

@@ -2,7 +2,7 @@
 //! in its [`Link`](crate::node::link::Link).
 use ed25519_dalek::VerifyingKey;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 

@@ -1,5 +1,5 @@
 //! The search for the first line at which two copies of a log differ.
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::identity::Hash;
 use crate::base::time::Time;
 

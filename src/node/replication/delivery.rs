@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::notice::Notice;
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;

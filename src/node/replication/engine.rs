@@ -9,7 +9,7 @@
 //! `have` messages), `send.rs` (outgoing batches) and `acks.rs` (outgoing `have` messages).
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::load::{LoadPurpose, LoadReply, LoadRequest, LoadedLog, LogCursor};
 use crate::base::event::notice::{Chat, Notice};

@@ -5,7 +5,7 @@
 //!
 //! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007).
 //! One source per log sends lines. All other neighbours only offer them.
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::stream_id::StreamId;
 use crate::base::range::BACKFILL_LINES;
 use crate::base::table::SortedSet;

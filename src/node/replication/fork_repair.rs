@@ -5,7 +5,7 @@
 //! A log that we wrote is forked when this directory is a restored or cloned copy. The repair
 //! bisects to the first line that differs. It publishes this line and our later lines again, in a
 //! new incarnation.
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::load::{LoadPurpose, LoadRequest, LoadedLog, LogCursor};
 use crate::base::event::notice::Notice;

@@ -2,7 +2,7 @@
 //! gap at a time: gaps are rare, and no user waits for them.
 use std::ops::RangeInclusive;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;

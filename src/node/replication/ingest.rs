@@ -6,8 +6,8 @@
 //! applies to an unstorable batch, so that the lines after it arrive.
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
-use crate::base::batch_layout::Proof;
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch_layout::Proof;
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;

@@ -2,7 +2,7 @@
 //! forwarded receipt. Any other entry about a log that we wrote acknowledges our lines, and may
 //! offer lines that we have lost. Any other entry about another author's log is an offer, and may
 //! acknowledge lines that we forwarded.
-use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
+use crate::base::batch::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::event::notice::Notice;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;

@@ -42,8 +42,8 @@
 //!
 //! A wall clock may stand still while the machine is off. Until the clock is set, the beginning
 //! seems too late. Lines published between the true and the seeming beginning count as history.
-use crate::base::batch::{Batch, LogId};
-use crate::base::batch_layout::identifying_parts;
+use crate::base::batch::batch::{Batch, LogId};
+use crate::base::batch::batch_layout::identifying_parts;
 use crate::base::name::{Room, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::{CLOCK_ERROR_MAX_MS, Now, ReaderStart, Time, WallTime};

@@ -3,7 +3,7 @@
 //! A link at the head of a log gets new batches at once. A link that lags gets lines from the
 //! store whenever its socket is writable, so no lines queue in memory. [`SendCursor`] holds the
 //! state.
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::load::{LoadPurpose, LoadRequest, LoadedLog, LogCursor};
 use crate::base::event::output::Output;
 use crate::base::event::stream_id::StreamId;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::name::Room;
 use crate::base::time::Time;
 use crate::node::replication::logs::publication::Publication;

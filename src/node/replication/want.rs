@@ -1,5 +1,5 @@
 //! The `want` message: requests lines of a log over one link, or cancels an earlier request.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::table::SortedMap;
 use crate::node::context::Context;

@@ -1,6 +1,6 @@
 //! Implements [`ReplicationState`] for [`Node`]. Through this trait the store asks the core which
 //! lines exist and which must be kept. It asks before it evicts lines, starts a segment or closes.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;

@@ -1,7 +1,7 @@
 //! The part of a session that executes requests.
 use std::io;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::command::Command;
 use crate::base::event::notice::{Notice, ResolvedRecipient};

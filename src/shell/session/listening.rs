@@ -2,7 +2,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;

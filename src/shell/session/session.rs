@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::command::Command;
 use crate::base::event::notice::Notice;

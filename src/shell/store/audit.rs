@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::load::Position;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::FolderName;

@@ -7,8 +7,8 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::base::batch::{Batch, LocalFields};
-use crate::base::batch_layout::identifying_parts;
+use crate::base::batch::batch::{Batch, LocalFields};
+use crate::base::batch::batch_layout::identifying_parts;
 use crate::base::event::load::Position;
 use crate::base::identity::NetworkTag;
 use crate::base::table::SortedMap;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Nick, Room};

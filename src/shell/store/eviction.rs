@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId, MalformedBatch};
+use crate::base::batch::batch::{Batch, LocalFields, LogId, MalformedBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::table::{SortedMap, SortedSet};

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;

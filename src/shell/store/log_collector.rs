@@ -1,5 +1,5 @@
 //! Collects consecutive batches of some logs. A scan of a folder supplies them in order of arrival.
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::load::{LogCursor, Position};
 use crate::base::table::SortedMap;
 use crate::shell::store::segment::frontier::WantedLines;

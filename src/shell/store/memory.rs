@@ -2,7 +2,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;

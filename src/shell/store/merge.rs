@@ -10,7 +10,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 
-use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
 use crate::base::identity::NetworkTag;
 use crate::base::line_key::LineKey;
 use crate::base::table::{SortedMap, SortedSet};

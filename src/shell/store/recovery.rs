@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch::batch::{Batch, LocalFields};
 use crate::base::event::load::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;

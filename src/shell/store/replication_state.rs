@@ -1,5 +1,5 @@
 //! What the store must know about replication before it evicts lines or starts a segment.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch::batch::{Batch, LocalFields};
 use crate::base::event::load::{LogCursor, Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Nick, Room};

@@ -2,7 +2,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::base::batch_content::for_each_json_line;
+use crate::base::batch::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::{FlapKind, Notice};
 use crate::base::event::output::KnownPeer;

@@ -4,8 +4,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::base::batch::LogId;
-use crate::base::batch_content::for_each_json_line;
+use crate::base::batch::batch::LogId;
+use crate::base::batch::batch_content::for_each_json_line;
 use crate::base::hex;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};

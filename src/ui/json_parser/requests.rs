@@ -1,5 +1,5 @@
 //! Parses the requests of clients and scripts. Unknown fields are ignored.
-use crate::base::batch_content::for_each_json_line;
+use crate::base::batch::batch_content::for_each_json_line;
 use crate::base::event::command::Command;
 use crate::base::lines::{LineError, LineRules, Lines};
 use crate::base::name::{FolderName, Nick, PeerSelector};

@@ -1,5 +1,5 @@
 //! Profiles as JSON.
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch_content::write_json_string;
 use crate::base::presence::profile::{Avatar, HAS_PROFILE, Profile};
 use crate::ui::json_line::JsonLine;
 use crate::ui::json_parser::fields::{Fields, parse_fields, parse_string};

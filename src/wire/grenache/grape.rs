@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch_content::write_json_string;
 use crate::base::domain;
 use crate::base::identity::Hash;
 use crate::base::name::Room;

@@ -2,7 +2,7 @@
 //! everything in them is a claim.
 use serde_json::Value;
 
-use crate::base::batch_content::write_json_string;
+use crate::base::batch::batch_content::write_json_string;
 use crate::wire::message::parse_json;
 
 /// Longest id of a request, in bytes. A request with a longer one is none.

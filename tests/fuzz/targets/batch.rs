@@ -2,7 +2,7 @@
 //! stored and read again.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
 use p2pchat::base::identity::NetworkTag;
 
 fn assert_stored(batch: &Batch, local: LocalFields) {

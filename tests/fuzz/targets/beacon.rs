@@ -3,8 +3,8 @@
 #![no_main]
 use libfuzzer_sys::fuzz_target;
 use p2pchat::base::identity::NetworkTag;
-use p2pchat::wire::beacon::Beacon;
 use p2pchat::base::time::WallTime;
+use p2pchat::wire::beacon::Beacon;
 use p2pchat::wire::go_p2pchat::{GoBeacon, GoMessage};
 use p2pchat::wire::secret::NetworkKeys;
 

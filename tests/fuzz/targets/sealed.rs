@@ -2,11 +2,11 @@
 #![no_main]
 use data_encoding::BASE64URL_NOPAD;
 use libfuzzer_sys::fuzz_target;
-use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
-use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Target};
+use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::sealed;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::notice::Chat;
 use p2pchat::base::identity::Identity;

@@ -1,7 +1,7 @@
 //! How far back a query of the last lines reads.
 use std::fs;
 
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::{HistoryQuery, QueryOutput, run_query_to};
 

@@ -1,7 +1,7 @@
 //! Gaps in a history: shown where lines are missing, and gone when they arrive.
 use std::fs;
 
-use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
 use p2pchat::base::identity::Identity;
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Room};

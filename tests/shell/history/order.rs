@@ -1,6 +1,6 @@
 //! The order of a history: the same for every directory that stores the same lines.
 
-use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::batch::batch::{Batch, LogId};
 use p2pchat::base::identity::Identity;
 use p2pchat::shell::session::history_query::HistoryQuery;
 use p2pchat::shell::store::quota::StoreLimits;

@@ -1,5 +1,5 @@
 //! The lines that a run prints beyond others, which it leaves to the next run.
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::line_key::LineKey;
 use p2pchat::base::name::{FolderName, Room};

@@ -1,8 +1,8 @@
 //! Audits: which of the lines that a folder should store are lost, wherever the damage is.
 use std::fs;
 
-use p2pchat::base::batch::Batch;
-use p2pchat::base::batch_layout::{Proof, identifying_parts};
+use p2pchat::base::batch::batch::Batch;
+use p2pchat::base::batch::batch_layout::{Proof, identifying_parts};
 use p2pchat::base::event::load::{LogCursor, Position};
 use p2pchat::base::range::{LostLines, Removal};
 use p2pchat::base::time::WallTime;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use p2pchat::base::batch::{Batch, LocalFields};
-use p2pchat::base::batch_layout::identifying_parts;
+use p2pchat::base::batch::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch_layout::identifying_parts;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::damage::{DamageOutcome, DamageReport};

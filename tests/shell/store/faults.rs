@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use nix::errno::Errno;
-use p2pchat::base::batch::LocalFields;
+use p2pchat::base::batch::batch::LocalFields;
 use p2pchat::base::event::load::{LogCursor, Position};
 use p2pchat::base::event::notice::Chat;
 use p2pchat::base::identity::Identity;

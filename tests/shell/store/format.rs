@@ -1,5 +1,5 @@
 //! The document of the store's format: its examples are valid.
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::shell::store::segment::frontier::{self, Frontier};

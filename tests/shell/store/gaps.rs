@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{LocalFields, LogId};
+use p2pchat::base::batch::batch::{LocalFields, LogId};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::FolderName;

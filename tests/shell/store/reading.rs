@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fs, thread};
 
-use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
 use p2pchat::base::event::load::Position;
 use p2pchat::shell::store::segment::segment_file;
 

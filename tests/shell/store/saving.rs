@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{fs, io};
 
-use p2pchat::base::batch::LocalFields;
+use p2pchat::base::batch::batch::LocalFields;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, Room, Target};

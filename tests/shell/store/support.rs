@@ -8,7 +8,7 @@ use std::{io, thread};
 
 use nix::sched::{CloneFlags, unshare};
 
-use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::load::{LogCursor, Position};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;

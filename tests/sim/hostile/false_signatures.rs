@@ -1,7 +1,7 @@
 //! Batches that the chain of hashes proves and whose own signature is false. The chain does not
 //! cover signatures, so an author can send such batches.
-use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::batch_layout::Proof;
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_layout::Proof;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Target;
 

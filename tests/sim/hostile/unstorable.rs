@@ -1,7 +1,7 @@
 //! Batches that no peer may store: with unescaped control characters, or a header that is too long.
 //! Their author signs them, and a peer of an earlier version may store and relay them.
-use p2pchat::base::batch::Batch;
-use p2pchat::base::batch_layout::HEADER_MAX_BYTES;
+use p2pchat::base::batch::batch::Batch;
+use p2pchat::base::batch::batch_layout::HEADER_MAX_BYTES;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::Message;

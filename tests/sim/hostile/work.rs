@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{FolderName, Room, Target};

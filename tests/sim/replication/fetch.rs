@@ -1,7 +1,7 @@
 //! Fetching a log from a neighbour when its author is gone, slow or out of reach.
 use std::ops::Range;
 
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::Hash;
 use p2pchat::node::replication::progress::progress::OFFERS_PER_LINK_MAX;

@@ -1,7 +1,7 @@
 //! Gaps: lines that no reachable peer had, and that turn up later.
 use std::sync::Arc;
 
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::Hash;
@@ -455,7 +455,7 @@ fn a_fork_does_not_fill_a_gap() {
     let three = mallory.batch(3, Some(two.hash), "three");
     let other = mallory.batch(2, Some(one.hash), "another two");
     let log = mallory.log();
-    let have = |low: u64, high: &p2pchat::base::batch::Batch| {
+    let have = |low: u64, high: &p2pchat::base::batch::batch::Batch| {
         let Message::Have(mut have) = have_message(&log, low, high.hash) else {
             unreachable!()
         };

@@ -1,6 +1,6 @@
 //! Order of incarnations: lines of one author are shown in the order they were said, also when a
 //! crash began a new incarnation.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry, format_incarnation};

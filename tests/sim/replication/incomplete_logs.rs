@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::batch::batch::{Batch, LogId};
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::NetworkTag;

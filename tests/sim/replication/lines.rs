@@ -1,6 +1,6 @@
 //! Replication: lines reach a peer live, after an absence, on first contact, through a full
 //! socket, and after a crash of their author.
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Room;

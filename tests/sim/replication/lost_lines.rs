@@ -2,8 +2,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use p2pchat::base::batch::LogId;
-use p2pchat::base::batch_layout::identifying_parts;
+use p2pchat::base::batch::batch::LogId;
+use p2pchat::base::batch::batch_layout::identifying_parts;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::name::Room;

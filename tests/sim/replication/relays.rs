@@ -2,7 +2,7 @@
 //! soon after the last fault.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::name::Room;
 

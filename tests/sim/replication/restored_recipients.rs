@@ -1,6 +1,6 @@
 //! A recipient whose directory lost direct messages, and whose link leads to a neighbour of their
 //! author only. The author knows that the messages were delivered; they come again all the same.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::name::FolderName;
 

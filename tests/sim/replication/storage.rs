@@ -1,5 +1,5 @@
 //! Storage: full, slow, failing and damaged disks, at the author and at the reader.
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::name::{Room, Target};

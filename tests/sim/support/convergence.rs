@@ -2,7 +2,7 @@
 //! exchange everything.
 use std::collections::{BTreeMap, BTreeSet};
 
-use p2pchat::base::batch::LogId;
+use p2pchat::base::batch::batch::LogId;
 use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::Hash;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::load::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Room};

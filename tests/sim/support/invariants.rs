@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::identity::{Hash, PeerId};

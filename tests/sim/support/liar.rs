@@ -2,7 +2,7 @@
 //! true of the logs of others.
 use std::sync::Arc;
 
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{

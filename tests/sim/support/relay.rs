@@ -2,7 +2,7 @@
 //! what it forwards.
 use std::ops::RangeInclusive;
 
-use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::batch::batch::{Batch, LogId};
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{NetworkTag, PeerId};

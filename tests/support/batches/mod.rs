@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses some of the helpers")]
 
 use data_encoding::BASE64URL_NOPAD;
-use p2pchat::base::batch::Batch;
+use p2pchat::base::batch::batch::Batch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 
 /// The hash that stands for a content, with the salt as it is in the JSON.

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;

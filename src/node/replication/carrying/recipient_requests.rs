@@ -7,7 +7,7 @@
 //! 2. The carrier offers all lines of such a log to the recipient, on behalf of the author.
 //! 3. A recipient that lacks some requests them. The carrier requests them from the author, and
 //!    carries them like other lines.
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;

@@ -3,7 +3,7 @@
 //! they come. Then it is withdrawn.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;

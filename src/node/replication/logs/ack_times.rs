@@ -1,5 +1,5 @@
 //! When the logs of a link may be acknowledged again.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 

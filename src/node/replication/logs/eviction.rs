@@ -2,7 +2,7 @@
 //! are shown as a gap.
 use std::ops::RangeInclusive;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::event::peer::Peer;

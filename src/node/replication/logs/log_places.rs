@@ -1,7 +1,7 @@
 //! The places for the logs of one room, or for all direct logs. [`eviction`] fills them.
 //!
 //! [`eviction`]: crate::node::replication::logs::eviction
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::node::standing::{Standing, UsageTable};
 

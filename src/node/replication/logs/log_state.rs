@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::batch::{Batch, LogId};
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::Target;
 use crate::base::range::{Gap, LogRange};

@@ -1,5 +1,5 @@
 //! Lines of ours that are to be published.
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::lines::Lines;
 use crate::base::name::Target;
 use crate::base::request_id::RequestId;

@@ -2,7 +2,7 @@
 //! bounded state.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::name::Target;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;

@@ -22,7 +22,7 @@
 //! The end of the link, or of the shared room, ends every state.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::load::Position;
 use crate::base::identity::Hash;
 use crate::base::time::Time;

@@ -3,7 +3,7 @@
 //! because the id of a log is then stored once.
 use std::ops::RangeInclusive;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::name::{Room, Target};
 use crate::base::table::{SortedMap, SortedSet};

@@ -2,7 +2,7 @@
 //! which a receipt would go round without end.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::{PeerId, verify_signature};
 use crate::base::text::rfc4648::BASE64URL_NOPAD;

@@ -1,6 +1,6 @@
 //! The text form of the receipts that one run leaves to the next. Each direct log is one line:
 //! `target author incarnation acked_up_to carry_left_ms`.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::hex;
 use crate::base::name::Target;
 

@@ -1,6 +1,6 @@
 //! Receipts to forward over links that accept no bytes now. A receipt is cumulative, so only the
 //! newest one of each log and holder waits: what a slow reader will get does not grow with time.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;

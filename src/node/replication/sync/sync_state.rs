@@ -16,7 +16,7 @@
 //! before the last probe is answered. Members behind a neighbour are behind until they have
 //! acknowledged what this run said. A gap that nobody fills, a refused log and a fork do not
 //! count. What a newcomer did not request is history, and not owed to it.
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::missing_lines::SyncState;

@@ -2,7 +2,7 @@
 //! ends, the next one gets them again.
 use std::collections::VecDeque;
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::event::command::Command;
 use crate::base::hex;
 use crate::base::name::FolderName;

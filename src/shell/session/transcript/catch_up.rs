@@ -2,7 +2,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LocalFields};
+use crate::base::batch::batch::{Batch, LocalFields};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::event::notice::Notice;
 use crate::base::missing_lines::gap_notice;

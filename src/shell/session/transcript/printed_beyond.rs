@@ -1,6 +1,6 @@
 //! The lines that a run has printed beyond others that it has passed over for the next run. A
 //! position alone cannot say which of them are printed.
-use crate::base::batch::Batch;
+use crate::base::batch::batch::Batch;
 use crate::base::event::load::Position;
 use crate::base::line_key::LineKey;
 use crate::base::name::FolderName;

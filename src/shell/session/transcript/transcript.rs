@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::{LocalFields, LogId};
+use crate::base::batch::batch::{LocalFields, LogId};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::event::notice::{Chat, Notice};
 use crate::base::guests::guest_event::{GuestEvent, GuestNotice};

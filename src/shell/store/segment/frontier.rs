@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::base::batch::LogId;
+use crate::base::batch::batch::LogId;
 use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};

@@ -46,8 +46,8 @@ pub fn has_known_type(line: &[u8]) -> bool {
 }
 
 /// Reads the author's id from the first bytes of a batch's line. `None`: the line is no batch, or
-/// its fields are not in the order of [`crate::base::batch::Batch::sign`]. The caller must then
-/// parse the line.
+/// its fields are not in the order of [`Batch::sign`](crate::base::batch::batch::Batch::sign). The
+/// caller must then parse the line.
 pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }

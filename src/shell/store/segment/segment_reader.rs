@@ -11,7 +11,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::base::batch::{BATCH_MAX_BYTES, Batch};
+use crate::base::batch::batch::{BATCH_MAX_BYTES, Batch};
 use crate::base::event::load::{Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::shell::os::file::{self, Access};

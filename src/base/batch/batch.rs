@@ -31,15 +31,15 @@ use super::batch_layout::{
     BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SIGNATURE_CHARS, SIGNATURE_END,
     SIGNATURE_FIELD, batch_hash, checked_proof, content_hash, stored_check,
 };
-use super::hex;
-use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
-use super::lines::{BATCH_LINES_MAX, Lines, SplitLines};
-use super::name::{Nick, Target};
-use super::republished_lines::RepublishedLines;
-use super::request_id::RequestId;
-use super::text::line_form::LineForm;
-use super::text::rfc4648::BASE64URL_NOPAD;
-use super::time::WallTime;
+use crate::base::hex;
+use crate::base::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
+use crate::base::lines::{BATCH_LINES_MAX, Lines, SplitLines};
+use crate::base::name::{Nick, Target};
+use crate::base::republished_lines::RepublishedLines;
+use crate::base::request_id::RequestId;
+use crate::base::text::line_form::LineForm;
+use crate::base::text::rfc4648::BASE64URL_NOPAD;
+use crate::base::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
 /// has at most 60 KiB, and JSON escapes make it at most six times as long.

@@ -13,9 +13,9 @@
 use std::ops::Range;
 
 use super::batch_fields::{BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD};
-use super::domain;
-use super::hex;
-use super::identity::{Hash, NetworkTag};
+use crate::base::domain;
+use crate::base::hex;
+use crate::base::identity::{Hash, NetworkTag};
 
 /// Longest header of a batch that is stored, in bytes. The headers that we sign have less than a
 /// quarter of this. The rest is for the fields of later versions.

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines, SplitLines};
-use super::name::Target;
-use super::text::control_chars::{is_control, is_plain_json, is_plain_json_in_lines};
+use crate::base::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines, SplitLines};
+use crate::base::name::Target;
+use crate::base::text::control_chars::{is_control, is_plain_json, is_plain_json_in_lines};
 
 /// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-use super::republished_lines::RepublishedLines;
-use super::text::control_chars::has_control;
-use super::text::json_objects;
+use crate::base::republished_lines::RepublishedLines;
+use crate::base::text::control_chars::has_control;
+use crate::base::text::json_objects;
 
 /// The content of a batch from this size on, in bytes of JSON, is parsed apart from the other
 /// fields. To find the content of a typed line takes longer than to parse it.
