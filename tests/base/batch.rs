@@ -1,8 +1,8 @@
 //! Batches: what is signed, and which bytes are accepted.
-use p2pchat::base::batch::batch::{
-    Batch, LocalFields, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch,
-};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, MAX_SAFE_INTEGER};
 use p2pchat::base::batch::batch_layout::{HEADER_MAX_BYTES, Proof};
+use p2pchat::base::batch::batch_parsing::MalformedBatch;
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};

@@ -1,7 +1,8 @@
 //! Ranges: which lines of a log are stored, which are missing, and which were never wanted.
 use std::ops::RangeInclusive;
 
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

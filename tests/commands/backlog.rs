@@ -7,7 +7,8 @@ use std::process::{Child, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};

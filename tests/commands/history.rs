@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

@@ -1,5 +1,6 @@
 //! The records of all logs: when they end.
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};

@@ -2,7 +2,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::{Chat, Notice};
 use p2pchat::base::event::output::Output;

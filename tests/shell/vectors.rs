@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::batch::batch_layout::Proof;
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::output::KnownPeer;
 use p2pchat::base::event::peer::Peer;

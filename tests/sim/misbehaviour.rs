@@ -1,5 +1,6 @@
 //! What keys are proved to have done wrong, and what follows.
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::notice::{Chat, FlapKind, Notice};
 use p2pchat::base::event::peer::{Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};

@@ -1,8 +1,9 @@
 //! Direct batches: the recipient alone opens the sealed text, and all others verify the header.
 use p2pchat::base::batch::batch::{
-    BATCH_MAX_BYTES, Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch,
-    UnsignedBatch,
+    BATCH_MAX_BYTES, Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId,
 };
+use p2pchat::base::batch::batch_parsing::MalformedBatch;
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Target};

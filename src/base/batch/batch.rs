@@ -8,7 +8,8 @@
 //!
 //! The store is plain text, which users read at a terminal. So a batch from a peer is *unstorable*
 //! if it contains unescaped control characters, or if its header is longer than
-//! [`HEADER_MAX_BYTES`]. Such a batch can be verified, but no peer stores it.
+//! [`HEADER_MAX_BYTES`](super::batch_layout::HEADER_MAX_BYTES). Such a batch can be verified, but
+//! no peer stores it.
 //!
 //! The store appends local fields (`received`, `late`, `before`, `backfill`, `request`, `plain`,
 //! `check`) after the signature. Local fields are never sent. `check` is a checksum: a damaged line
@@ -16,24 +17,12 @@
 //!
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
-use std::io::Write as _;
-
 use ed25519_dalek::VerifyingKey;
 
-use super::batch_content::{
-    Content, check_content, for_each_content_line, parse_plaintext, plain_lines, write_json_lines,
-    write_json_string,
-};
-use super::batch_fields::{
-    BatchFields, BatchJson, CONTENT_FIELD, SALT_FIELD, without_long_content,
-};
-use super::batch_layout::{
-    BatchLayout, CHECK_FIELD, HEADER_MAX_BYTES, Proof, SIGNATURE_CHARS, SIGNATURE_END,
-    SIGNATURE_FIELD, batch_hash, checked_proof, content_hash, stored_check,
-};
-use crate::base::hex;
-use crate::base::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
-use crate::base::lines::{BATCH_LINES_MAX, Lines, SplitLines};
+use super::batch_content::{Content, for_each_content_line, plain_lines, write_json_lines};
+use super::batch_layout::{CHECK_FIELD, Proof, SIGNATURE_CHARS, SIGNATURE_END, stored_check};
+use crate::base::identity::{Hash, PeerId, verify_signature};
+use crate::base::lines::{Lines, SplitLines};
 use crate::base::name::{Nick, Target};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::request_id::RequestId;
@@ -62,41 +51,6 @@ pub struct LogId {
     /// when it is unsure which sequences it has used. A new log then begins.
     pub incarnation: u64,
 }
-
-/// The fields of a batch that is not signed yet.
-pub struct UnsignedBatch<'a> {
-    /// The log that the batch continues.
-    pub log: LogId,
-    /// The author's current name.
-    pub username: Nick,
-    /// Sequence of the first line.
-    pub sequence: u64,
-    /// Lamport number of the first line.
-    pub lamport: u64,
-    /// The time of signing by the author's wall clock.
-    pub timestamp: WallTime,
-    /// The random number of the author's process.
-    pub run: u64,
-    /// Milliseconds since the author's process started. At most [`MAX_SAFE_INTEGER`].
-    pub uptime: u64,
-    /// Hash of the previous batch of the log. `None` if `sequence` is 1.
-    pub previous: Option<Hash>,
-    /// What the lines are.
-    pub form: LineForm,
-    /// The lines of a forked log that this log publishes again. The same in all batches of the log.
-    pub republishes: Option<RepublishedLines>,
-    /// The lines. At least one is required.
-    pub lines: &'a Lines,
-    /// The lines sealed for the recipient, in base64. `None` if the target is a room.
-    pub sealed: Option<&'a str>,
-    /// Random bits that are hashed with the content.
-    pub salt: u64,
-}
-
-/// The bytes are not the JSON of a batch, a field is outside its bounds, or the bytes of a stored
-/// batch are damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MalformedBatch;
 
 /// Fields that this peer stores with a batch but never sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +93,8 @@ pub struct Batch {
     pub form: LineForm,
     /// The lines of a forked log that this log publishes again.
     pub republishes: Option<RepublishedLines>,
-    /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
+    /// Number of lines, also if the content is withheld: 1 to
+    /// [`BATCH_LINES_MAX`](crate::base::lines::BATCH_LINES_MAX).
     pub count: u64,
     /// The request of a client that published the lines. Stored as a local field, so never sent.
     /// `None` for batches of other authors, for lines without a client, and without an id.
@@ -149,34 +104,13 @@ pub struct Batch {
     pub hash: Hash,
     /// How we know that the author made the batch.
     pub proof: Proof,
-    bytes: Vec<u8>,
-    content: Content,
+    pub(super) bytes: Vec<u8>,
+    pub(super) content: Content,
     /// Whether the content came from a peer, and was found to be plain.
-    is_plain: bool,
+    pub(super) is_plain: bool,
     /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
     /// message.
-    plaintext: Option<Lines>,
-}
-
-/// The log and the numbers of a batch whose signature has not been verified.
-#[derive(Clone, Debug)]
-pub struct BatchHeader {
-    /// The log that the batch belongs to.
-    pub log: LogId,
-    /// Sequence of the last line.
-    pub last_sequence: u64,
-    /// Lamport number of the first line.
-    pub lamport: u64,
-    /// Number of lines, at most [`BATCH_LINES_MAX`].
-    pub count: u64,
-}
-
-/// The result of [`parse_values`].
-struct BatchValues {
-    log: LogId,
-    timestamp: WallTime,
-    run: u64,
-    previous: Option<Hash>,
+    pub(super) plaintext: Option<Lines>,
 }
 
 impl LocalFields {
@@ -191,169 +125,6 @@ impl LocalFields {
 }
 
 impl Batch {
-    /// Signs the next batch of one of our logs. `draft.lines` must contain at least one line.
-    pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
-        let count = draft.lines.count() as u64;
-        let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
-        write_header(&draft, count, &mut json);
-        let header_end = json.len();
-        json.extend_from_slice(CONTENT_FIELD.as_bytes());
-        let start = json.len();
-        match draft.sealed {
-            Some(sealed) => write_json_string(&mut json, sealed),
-            None => write_json_lines(&mut json, draft.lines),
-        }
-        let content = start..json.len();
-        let content_hash = content_hash(draft.salt, &json[content.clone()]);
-        let hash = batch_hash(network, &json[..header_end], &content_hash);
-        json.extend_from_slice(SALT_FIELD.as_bytes());
-        json.extend_from_slice(hex::format(draft.salt).as_bytes());
-        json.extend_from_slice(SIGNATURE_FIELD.as_bytes());
-        json.extend_from_slice(BASE64URL_NOPAD.encode(&identity.sign(&hash.0)).as_bytes());
-        json.extend_from_slice(SIGNATURE_END.as_bytes());
-        Batch {
-            log: draft.log,
-            username: draft.username,
-            sequence: draft.sequence,
-            lamport: draft.lamport,
-            timestamp: draft.timestamp,
-            run: draft.run,
-            uptime: draft.uptime,
-            previous: draft.previous,
-            form: draft.form,
-            republishes: draft.republishes,
-            count,
-            request: None,
-            hash,
-            proof: Proof::Signature,
-            bytes: json,
-            content: Content::At(content),
-            is_plain: false,
-            plaintext: draft.sealed.map(|_| draft.lines.clone()),
-        }
-    }
-
-    /// Parses a batch from the wire. The bytes must be exactly one batch, without line breaks and
-    /// without local fields. Does not verify the signature: see [`Batch::verify`]. An
-    /// unstorable batch is no error: [`Batch::is_unstorable`] tells.
-    ///
-    /// # Errors
-    /// The bytes are malformed or too long. The bound is [`BATCH_MAX_BYTES`] for a room and
-    /// [`DIRECT_BATCH_MAX_BYTES`] for a direct message.
-    pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
-        // JSON allows line breaks between tokens. A line break would split the batch into several
-        // lines of the store. One of these lines could pass as a batch of another author.
-        if bytes.len() > BATCH_MAX_BYTES || memchr::memchr(b'\n', &bytes).is_some() {
-            return Err(MalformedBatch);
-        }
-        Batch::decode(bytes, false, network)
-            .map(|(batch, _)| batch)
-            .ok_or(MalformedBatch)
-    }
-
-    /// Parses one stored batch with its local fields. `line` is the text from the store, without
-    /// the `\n` at its end. A parsed batch is the batch that was stored: its checksum proves that
-    /// the line is undamaged. Without a valid checksum, the signature must be valid. A line that an
-    /// earlier version stored has no checksum.
-    ///
-    /// # Errors
-    /// The text is malformed or damaged.
-    pub fn parse_stored(
-        line: &[u8],
-        network: &NetworkTag,
-    ) -> Result<(Batch, LocalFields), MalformedBatch> {
-        Batch::decode(line.to_vec(), true, network).ok_or(MalformedBatch)
-    }
-
-    /// Parses only the header of a stored batch. To save time, skips the signature, most bounds
-    /// checks, and a long content, which may be damaged. Returns `None` if a parsed field is
-    /// malformed.
-    pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
-        let line = without_long_content(line);
-        let json = BatchJson::new(std::str::from_utf8(&line).ok()?);
-        let fields = json.parse()?;
-        Some(BatchHeader {
-            log: parse_log_id(&fields)?,
-            last_sequence: fields.sequence.checked_add(fields.count)?.checked_sub(1)?,
-            lamport: fields.lamport,
-            count: fields.count.min(BATCH_LINES_MAX as u64),
-        })
-    }
-
-    /// Parses and checks a batch, except its signature. If `stored` is true, local fields may
-    /// follow the signature. They are removed from the bytes.
-    fn decode(
-        mut bytes: Vec<u8>,
-        stored: bool,
-        network: &NetworkTag,
-    ) -> Option<(Batch, LocalFields)> {
-        let text = std::str::from_utf8(&bytes).ok()?;
-        let json = BatchJson::new(text);
-        let fields = json.parse()?;
-        let values = parse_values(&fields)?;
-        let layout = BatchLayout::locate(&json, &fields)?;
-        let end = layout.signature + SIGNATURE_CHARS;
-        let direct_fits =
-            values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
-        // The store appends the local fields. A received field with the same name would appear
-        // twice in the stored line, and the store could not parse that line.
-        let foreign_fits =
-            !fields.has_local_fields() && direct_fits && text.get(end..)? == SIGNATURE_END;
-        if !has_valid_fields(&fields) || !(stored || foreign_fits) {
-            return None;
-        }
-        let plaintext = fields
-            .plain
-            .filter(|_| layout.content.is_some())
-            .and_then(|raw| parse_plaintext(raw.get(), fields.count));
-        let local = local_fields(&fields);
-        // An earlier version may have stored such a batch. Its lines remain readable.
-        let is_unstorable = !stored && (layout.header_end > HEADER_MAX_BYTES || json.has_control());
-        let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
-        let proof = match stored {
-            true => checked_proof(&hash, &text[layout.signature..], &fields),
-            false => Some(Proof::None),
-        };
-        // What has a valid checksum was checked when it was stored.
-        let mut is_plain = false;
-        if let (Some(content), None | Some(Proof::None)) = (fields.content, proof) {
-            is_plain = check_content(content, &values.log.target, fields.count)? && !stored;
-        }
-        // No signature covers the readable lines of a direct message.
-        if proof.is_none() && fields.check.is_some() && fields.plain.is_some() {
-            return None;
-        }
-        let batch = Batch {
-            log: values.log,
-            username: Nick::new_or_placeholder(&fields.username),
-            sequence: fields.sequence,
-            lamport: fields.lamport,
-            timestamp: values.timestamp,
-            run: values.run,
-            uptime: fields.uptime,
-            previous: values.previous,
-            form: LineForm::from_flags(fields.action, fields.block),
-            republishes: fields.republishes,
-            count: fields.count,
-            request: fields.request.and_then(|raw| RequestId::parse(raw.get())),
-            hash,
-            proof: proof.unwrap_or(Proof::Signature),
-            content: match layout.content {
-                _ if is_unstorable => Content::Unstorable,
-                Some(content) => Content::At(content),
-                None => Content::Withheld,
-            },
-            is_plain,
-            plaintext,
-            bytes: {
-                bytes.truncate(end);
-                bytes.extend_from_slice(SIGNATURE_END.as_bytes());
-                bytes
-            },
-        };
-        (proof.is_some() || batch.is_signed()).then_some((batch, local))
-    }
-
     /// Whether the batch may be sent to a peer. Whoever receives it without the batches behind it
     /// verifies its signature. So the signature of a batch that the chain proves is verified now.
     pub fn is_sendable(&self) -> bool {
@@ -368,7 +139,7 @@ impl Batch {
     }
 
     /// Decodes the author's key, and verifies the signature.
-    fn is_signed(&self) -> bool {
+    pub(super) fn is_signed(&self) -> bool {
         let key = self.log.author.verifying_key();
         key.is_some_and(|key| self.verify(&key))
     }
@@ -511,90 +282,5 @@ impl Batch {
         } else if let Some(lines) = &self.plaintext {
             lines.iter().for_each(each);
         }
-    }
-}
-
-/// Appends the header of a batch with `count` lines: the JSON before the content.
-fn write_header(draft: &UnsignedBatch<'_>, count: u64, json: &mut Vec<u8>) {
-    // Writing to a `Vec` cannot fail.
-    let _ = write!(
-        json,
-        "{{\"type\":\"chat\",\"sender\":\"{}\",\"username\":",
-        draft.log.author
-    );
-    write_json_string(json, draft.username.as_str());
-    json.extend_from_slice(b",\"target\":");
-    write_json_string(json, &draft.log.target.to_string());
-    let _ = write!(
-        json,
-        ",\"incarnation\":\"{:016x}\",\"sequence\":{}",
-        draft.log.incarnation, draft.sequence
-    );
-    if count > 1 {
-        let _ = write!(json, ",\"count\":{count}");
-    }
-    let _ = write!(
-        json,
-        ",\"lamport\":{},\"timestamp\":\"{}\",\"run\":\"{:016x}\",\"uptime\":{}",
-        draft.lamport, draft.timestamp, draft.run, draft.uptime
-    );
-    if let Some(previous) = draft.previous {
-        let _ = write!(json, ",\"previous\":\"{previous}\"");
-    }
-    if let Some(flag) = draft.form.flag() {
-        let _ = write!(json, ",\"{flag}\":true");
-    }
-    if let Some(lines) = draft.republishes {
-        let _ = write!(json, ",\"republishes\":{lines}");
-    }
-}
-
-fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
-    Some(LogId {
-        author: fields.sender.parse().ok()?,
-        incarnation: hex::parse(fields.incarnation)?,
-        target: Target::parse(&fields.target)?,
-    })
-}
-
-/// Parses the log, the timestamp, the run and the previous hash. `None`: one of them is malformed.
-fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
-    let log = parse_log_id(fields)?;
-    Some(BatchValues {
-        log,
-        timestamp: WallTime::parse_exact(fields.timestamp)?,
-        run: hex::parse(fields.run)?,
-        previous: match fields.previous {
-            Some(hash) => Some(Hash::parse(hash)?),
-            None => None,
-        },
-    })
-}
-
-/// Checks the fields that [`parse_values`] does not parse. Returns `true` if all are valid.
-fn has_valid_fields(fields: &BatchFields) -> bool {
-    let is_number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
-    fields.kind == "chat"
-        && is_number(fields.sequence)
-        && is_number(fields.lamport)
-        && (1..=BATCH_LINES_MAX as u64).contains(&fields.count)
-        && fields
-            .republishes
-            .is_none_or(|lines| is_number(lines.sequence))
-        && fields.uptime <= MAX_SAFE_INTEGER
-        && fields.previous.is_some() == (fields.sequence > 1)
-        && fields.signature.len() == SIGNATURE_CHARS
-}
-
-fn local_fields(fields: &BatchFields) -> LocalFields {
-    LocalFields {
-        received: fields
-            .received
-            .and_then(WallTime::parse_exact)
-            .unwrap_or_default(),
-        late: fields.late.unwrap_or(false),
-        before_start: fields.before.unwrap_or(false),
-        backfill: fields.backfill.unwrap_or(false),
-        published: fields.published.and_then(WallTime::parse_exact),
     }
 }

@@ -4,3 +4,5 @@ pub mod batch;
 pub mod batch_content;
 pub mod batch_fields;
 pub mod batch_layout;
+pub mod batch_parsing;
+pub mod batch_signing;

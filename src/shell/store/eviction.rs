@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::batch::batch::{Batch, LocalFields, LogId, MalformedBatch};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch_parsing::MalformedBatch;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::table::{SortedMap, SortedSet};

@@ -2,7 +2,8 @@
 
 use std::{fs, io};
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::text::line_form::LineForm;

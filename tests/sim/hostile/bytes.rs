@@ -2,7 +2,8 @@
 //! link and nothing else.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::batch::{Batch, MAX_SAFE_INTEGER, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, MAX_SAFE_INTEGER};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;

@@ -1,5 +1,6 @@
 //! Floods of an author at a carrier, for the table of bounds.
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};

@@ -1,6 +1,7 @@
 //! Claims of a linked peer that cost us something: requests for evidence, acknowledgements of no
 //! line, forks and logs without end.
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};

@@ -1,5 +1,6 @@
 //! Carriers: peers that store sealed direct messages for an absent recipient.
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, NetworkTag};
 use p2pchat::base::name::{FolderName, Target};
 use p2pchat::wire::frame::FrameKind;

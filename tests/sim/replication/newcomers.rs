@@ -2,7 +2,8 @@
 //! a send-only program does and does not.
 use std::sync::Arc;
 
-use p2pchat::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::line_form::LineForm;

@@ -2,7 +2,8 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::stream_id::StreamId;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use p2pchat::base::batch::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::batch::batch::{Batch, LogId};
+use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Target};

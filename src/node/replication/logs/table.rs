@@ -3,7 +3,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
-use crate::base::batch::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use crate::base::batch::batch::{Batch, LocalFields, LogId};
+use crate::base::batch::batch_signing::UnsignedBatch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::identity::{Hash, PeerId};
