@@ -6,9 +6,9 @@ use crate::node::peer_clock::PeerClock;
 
 /// Maximum number of clocks in each half of [`AuthorClocks`].
 const CLOCKS_MAX: usize = 8_192;
-/// Maximum number of clocks of one author in each half of [`AuthorClocks`]: those of its last two
-/// runs. An author that restarts may bring lines of its previous run. The new run's wall clock
-/// can't date these lines if it was set meanwhile.
+/// Maximum number of clocks of one author that its own hellos gave, and that each neighbour
+/// relayed: those of its last two runs. An author that restarts may bring lines of its previous
+/// run. The new run's wall clock can't date these lines if it was set meanwhile.
 const RUNS_PER_AUTHOR_MAX: usize = 2;
 /// Maximum number of clocks in [`SentClocks`].
 const SENT_CLOCKS_MAX: usize = 2_048;
@@ -53,8 +53,8 @@ impl AuthorClocks {
 
     /// Records a clock that the neighbour `relay` relayed. If the table has a relayed clock of the
     /// same run, keeps the older clock. If there are too many clocks, forgets the oldest clock of
-    /// the neighbour that relayed the most. A neighbour that invents authors thus displaces its own
-    /// clocks.
+    /// the neighbour that relayed the most. A neighbour that invents authors or runs thus displaces
+    /// its own clocks: nobody can take the place of a clock that another neighbour relayed.
     pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock, relay: PeerId) {
         if self.relayed.get(&author, clock.run).is_none() {
             self.relayed.insert(author, clock, Some(relay), &|_| false);
@@ -71,7 +71,7 @@ impl AuthorClocks {
     }
 }
 
-/// At most [`CLOCKS_MAX`] clocks, and at most [`RUNS_PER_AUTHOR_MAX`] of each author.
+/// At most [`CLOCKS_MAX`] clocks, and at most [`RUNS_PER_AUTHOR_MAX`] of each author and relay.
 #[derive(Default)]
 struct ClockTable {
     /// The clocks, by author and run.
@@ -112,9 +112,9 @@ impl ClockTable {
     }
 
     /// Records an author's clock. `relay`: see [`RecordedClock::relay`]. If there are too many
-    /// clocks of the author, first removes the author's oldest one. If the table is full, first
-    /// removes the oldest clock of the neighbour that relayed the most. A full table loses no clock
-    /// for whose author `is_kept` is `true`.
+    /// clocks of the author from this relay, first removes the oldest of them. If the table is
+    /// full, first removes the oldest clock of the neighbour that relayed the most. A full table
+    /// loses no clock for whose author `is_kept` is `true`.
     fn insert(
         &mut self,
         author: PeerId,
@@ -124,11 +124,14 @@ impl ClockTable {
     ) {
         let AuthorClock { run, clock } = clock;
         self.remove(author, run);
-        if self.of_author(author).count() >= RUNS_PER_AUTHOR_MAX {
-            let oldest = self.of_author(author).min_by_key(|(_, known)| known.number);
-            if let Some(oldest) = oldest.map(|(run, _)| run) {
-                self.remove(author, oldest);
-            }
+        let of_author = self.of_author(author);
+        let same_relay = of_author.filter(|(_, known)| known.relay == relay);
+        let mut runs: Vec<(u64, u64)> = same_relay.map(|(run, it)| (it.number, run)).collect();
+        runs.sort_unstable();
+        if let [(_, oldest), ..] = runs[..]
+            && runs.len() >= RUNS_PER_AUTHOR_MAX
+        {
+            self.remove(author, oldest);
         }
         if self.clocks.len() >= CLOCKS_MAX {
             let most = self.counts.iter().max_by_key(|(_, count)| **count);

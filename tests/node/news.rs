@@ -233,6 +233,21 @@ fn the_clock_of_the_previous_run_stays() {
     assert_eq!(clocks.find(&author(1), 9).expect("a clock").run, 1);
 }
 
+/// A neighbour that invents runs of an author displaces no clock that another neighbour relayed.
+#[test]
+fn invented_runs_displace_no_clock_of_another_neighbour() {
+    let (honest, liar) = (author(2), author(3));
+    let mut clocks = AuthorClocks::default();
+    clocks.record_relayed(author(1), clock(5, 0, 0), honest);
+    for run in [100, 101, 102] {
+        clocks.record_relayed(author(1), clock(run, 0, 0), liar);
+    }
+    clocks.record_relayed(author(1), clock(5, 1_000_000, 0), liar);
+    assert_eq!(clocks.find(&author(1), 5), Some(clock(5, 0, 0)));
+    // Its own oldest one it does.
+    assert_eq!(clocks.find(&author(1), 100), clocks.find(&author(1), 102));
+}
+
 /// A clock goes over a link once for each run, and a bounded number of them is remembered.
 #[test]
 fn a_clock_is_sent_once_for_each_run() {
