@@ -14,6 +14,7 @@ pub mod missing_lines;
 pub mod name;
 pub mod presence;
 pub mod range;
+pub mod rate_limiter;
 pub mod republished_lines;
 pub mod request_id;
 pub mod table;

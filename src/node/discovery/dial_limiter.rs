@@ -1,6 +1,6 @@
 //! Limits the rate of dials, so that no beacons make us dial without end.
+use crate::base::rate_limiter::RateLimiter;
 use crate::base::time::Time;
-use crate::node::discovery::rate_limiter::RateLimiter;
 
 /// Milliseconds between dials, on average: 20 dials a second.
 const DIAL_INTERVAL_MS: u64 = 50;

@@ -14,7 +14,6 @@ pub mod heard_beacons;
 pub mod known_address;
 pub mod new_peer_burst;
 pub mod other_programs;
-pub mod rate_limiter;
 pub mod recent_dials;
 pub mod static_peers;
 pub mod topology_updater;

@@ -1,8 +1,8 @@
 //! Bursts of new peers: how long each waits for its first dial.
 use crate::base::identity::PeerId;
+use crate::base::rate_limiter::RateLimiter;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::discovery::rate_limiter::RateLimiter;
 
 /// New peers form a burst if less than this many milliseconds pass between them, on average.
 const NEW_PEER_INTERVAL_MS: u64 = 50;

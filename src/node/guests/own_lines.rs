@@ -7,10 +7,10 @@ use crate::base::batch::batch::Batch;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest::{GuestLines, GuestNetwork, LineTarget};
+use crate::base::rate_limiter::RateLimiter;
 use crate::base::text::line_form::{BLOCK_SEPARATOR, LineForm};
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::guests::visits::{refuse_direct, show_direct};
 
 /// Number of lines that may leave at once.

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::notice::Notice;
 use crate::base::guests::guest::GuestNetwork;
+use crate::base::rate_limiter::RateLimiter;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::timer::{Deadlines, Timer};
 
 /// Number of messages that a host may send at once. Further ones are dropped.
