@@ -28,7 +28,7 @@ pub struct NodeCounters {
     pub healed_lines: u64,
     /// Links closed because the peer broke the protocol.
     pub broken_links: u64,
-    /// Links closed because the peer requested more than it read.
+    /// Links closed because the peer requested more than it read, or entered rooms again and again.
     pub overflowed_links: u64,
 }
 

@@ -10,6 +10,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::presence::away::AwayText;
+use crate::base::rate_limiter::RateLimiter;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
@@ -20,6 +21,11 @@ use crate::wire::frame::{self, FrameKind};
 /// Maximum number of bytes in the send buffer of a blocked link. More bytes mean that the peer
 /// requests answers without reading them. The link is then closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
+/// How many times in a row a peer may enter rooms again that it has left on this link. Each time
+/// costs us a list of members and logs.
+const ROOM_REENTRIES_MAX: u64 = 16;
+/// Milliseconds after which a peer may enter rooms again once more.
+const ROOM_REENTRY_INTERVAL_MS: u64 = 2_000;
 
 /// How a member of a room is reachable through a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +68,42 @@ pub enum HearsUs {
     Yes(u64),
     /// It knows none.
     No,
+}
+
+/// The joined rooms that a peer has left on a link, and how often it has entered such rooms again.
+pub struct LeftRooms {
+    rooms: SortedSet<Room>,
+    reentries: RateLimiter,
+}
+
+impl Default for LeftRooms {
+    fn default() -> LeftRooms {
+        LeftRooms {
+            rooms: SortedSet::new(),
+            reentries: RateLimiter::new(ROOM_REENTRY_INTERVAL_MS),
+        }
+    }
+}
+
+impl LeftRooms {
+    /// The rooms.
+    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter()
+    }
+
+    /// Replaces the rooms by `left`. `present`: the rooms in which the peer now is. Returns
+    /// `false`, without any effect, if the peer enters rooms again too often.
+    pub fn update(&mut self, now: Time, left: SortedSet<Room>, present: &SortedSet<Room>) -> bool {
+        if self.rooms.iter().any(|room| present.contains(room)) {
+            self.reentries.drain(now);
+            if self.reentries.level() >= ROOM_REENTRIES_MAX {
+                return false;
+            }
+            self.reentries.add();
+        }
+        self.rooms = left;
+        true
+    }
 }
 
 /// An established, authenticated link to one peer.
@@ -112,6 +154,8 @@ pub struct Link {
     pub room_hashes: SortedSet<String>,
     /// The rooms that both this program and the peer have joined.
     pub shared_rooms: SortedSet<Room>,
+    /// The rooms that the peer has left on this link.
+    pub left_rooms: LeftRooms,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
     /// The rooms of which the peer may request our linked members: we have sent their digest since

@@ -229,10 +229,10 @@ impl Node {
         };
         let peer = link.peer.id;
         match message {
-            Message::Rooms { rooms } => {
-                self.rooms.handle_rooms(ctx, stream, rooms);
-                self.update_shared_rooms(stream);
-            }
+            Message::Rooms { rooms } => match self.rooms.handle_rooms(ctx, stream, rooms) {
+                true => self.update_shared_rooms(stream),
+                false => liveness::close_overloading(ctx, stream, events),
+            },
             Message::Have(have) => self.replication.handle_have(
                 ctx,
                 &mut self.logs,

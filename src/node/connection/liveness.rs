@@ -224,6 +224,12 @@ pub fn close_violation(ctx: &mut Context, stream: StreamId, events: &mut Vec<Lin
     close(ctx, stream, ByeReason::InvalidMessage, events);
 }
 
+/// Closes the link of a peer that causes too much work. Its next link begins anew.
+pub fn close_overloading(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
+    ctx.counters.overflowed_links += 1;
+    close(ctx, stream, ByeReason::InvalidMessage, events);
+}
+
 /// Closes a link. First sends a `bye` with the reason.
 pub fn close(ctx: &mut Context, stream: StreamId, reason: ByeReason, events: &mut Vec<LinkEvent>) {
     let end = match reason {

@@ -10,7 +10,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
-use crate::node::link::{HearsUs, Link};
+use crate::node::link::{HearsUs, LeftRooms, Link};
 use crate::node::profile_state::LinkProfile;
 use crate::node::standing::source_of;
 use crate::wire::channel::Channel;
@@ -140,6 +140,7 @@ impl PendingHandshake {
             rtt_ms: None,
             room_hashes: hello.rooms.into_iter().collect(),
             shared_rooms: SortedSet::new(),
+            left_rooms: LeftRooms::default(),
             routes: SortedMap::new(),
             members_digests_sent: SortedSet::new(),
             members_requested: SortedMap::new(),

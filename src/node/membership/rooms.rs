@@ -140,13 +140,25 @@ impl Rooms {
     }
 
     /// Records the rooms that the peer advertised. The change takes effect with
-    /// [`Rooms::update_shared`].
-    pub fn handle_rooms(&self, ctx: &mut Context, stream: StreamId, hashes: Vec<String>) {
-        if let Some(link) = ctx.links.get_mut(&stream)
-            && hashes.len() <= ROOMS_MAX
-        {
-            link.room_hashes = hashes.into_iter().collect();
+    /// [`Rooms::update_shared`]. Returns `false`, without any effect, if the peer enters rooms
+    /// again too often.
+    pub fn handle_rooms(&self, ctx: &mut Context, stream: StreamId, hashes: Vec<String>) -> bool {
+        let now = ctx.now.time;
+        let link = ctx.links.get_mut(&stream);
+        let Some(link) = link.filter(|_| hashes.len() <= ROOMS_MAX) else {
+            return true;
+        };
+        let hashes: SortedSet<String> = hashes.into_iter().collect();
+        let is_peer_in =
+            |room: &Room| hashes.contains(&room_hash(link.channel.handshake_hash(), room));
+        let known = link.left_rooms.iter().chain(link.shared_rooms.iter());
+        let known = known.filter(|room| self.is_joined(room)).cloned();
+        let (present, left) = known.partition(is_peer_in);
+        let is_allowed = link.left_rooms.update(now, left, &present);
+        if is_allowed {
+            link.room_hashes = hashes;
         }
+        is_allowed
     }
 
     /// Determines which joined rooms the peer of a link has also joined. Returns the changes since

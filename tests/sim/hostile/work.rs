@@ -1,4 +1,5 @@
-//! Work: what one small message costs does not depend on how many logs exist.
+//! Work: what one small message costs does not depend on how many logs exist, and what costs more is
+//! done seldom.
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -7,7 +8,7 @@ use p2pchat::base::event::input::Input;
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::base::range::LogRanges;
-use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::frame::{self, FrameKind};
 use p2pchat::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message};
 
 use super::messages::alice_and_mallory;
@@ -254,4 +255,54 @@ fn peers_that_left_cost_nothing() {
     let after = costs.min().unwrap_or(0);
     println!("{before} µs, {after} µs");
     assert!(after < RATIO_MAX * before, "{before} µs, {after} µs");
+}
+
+/// The `have` messages with which the node has answered since the last call.
+fn received_haves(lan: &mut Lan, peer: &mut ScriptedPeer) -> usize {
+    let messages = peer.receive_messages(lan).into_iter();
+    messages.filter(|it| matches!(it, Message::Have(_))).count()
+}
+
+/// The peer leaves #general and enters it again, so many times in one turn.
+fn reenter(lan: &mut Lan, peer: &mut ScriptedPeer, times: usize) {
+    let Message::Hello(hello) = peer.hello() else {
+        unreachable!("a hello");
+    };
+    let mut plain = Vec::new();
+    for rooms in [Vec::new(), hello.rooms]
+        .into_iter()
+        .cycle()
+        .take(2 * times)
+    {
+        let message = Message::Rooms { rooms }.encode();
+        frame::write_frame(FrameKind::Message, &message, &mut plain);
+    }
+    peer.send_plaintext(lan, &plain);
+}
+
+/// A peer that leaves and enters a room again and again gets few lists of logs, and loses its link.
+/// One that does so now and then gets a list each time.
+#[test]
+fn a_room_is_entered_again_a_few_times_only() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(1);
+    lan.run_for(1_000);
+    received_haves(&mut lan, &mut mallory);
+    reenter(&mut lan, &mut mallory, 16);
+    assert_eq!(received_haves(&mut lan, &mut mallory), 16);
+    for _ in 0..2 {
+        lan.run_for(2_000);
+        reenter(&mut lan, &mut mallory, 1);
+        assert_eq!(received_haves(&mut lan, &mut mallory), 1);
+    }
+    assert_eq!(lan.node(alice).link_count(), 1);
+    reenter(&mut lan, &mut mallory, 600);
+    assert_eq!(received_haves(&mut lan, &mut mallory), 0);
+    assert_eq!(lan.node(alice).link_count(), 0);
+    // The next link begins anew.
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    lan.run_for(1_000);
+    received_haves(&mut lan, &mut mallory);
+    reenter(&mut lan, &mut mallory, 600);
+    assert_eq!(received_haves(&mut lan, &mut mallory), 16);
+    assert_eq!(lan.node(alice).link_count(), 0);
 }
