@@ -18,7 +18,7 @@ use crate::base::event::stream_id::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::{LogRange, LogRanges};
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -27,6 +27,7 @@ use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carrying::carriers::{destinations, needs_carriers};
 use crate::node::replication::carrying::paused_requests::PausedRequests;
 use crate::node::replication::carrying::relayed_offers::{LaterQueries, UnprovenOffers};
+use crate::node::replication::changed_offers::ChangedOffers;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
 use crate::node::replication::gaps::Gaps;
@@ -52,13 +53,13 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 #[derive(Default)]
 pub struct Replication {
     pub(super) progress: ProgressTable,
-    /// The earliest time at which a source may be replaced. If `is_switch_stale`, it is computed
-    /// again at the end of the turn.
+    /// The earliest time at which a source may be replaced.
     pub(super) next_switch_at: Option<Time>,
-    /// Whether `next_switch_at` may be wrong, because a link or a shared room has ended.
-    pub(super) is_switch_stale: bool,
-    /// The logs whose offers or requests have changed in this turn.
-    pub(super) changed_offers: SortedSet<LogId>,
+    /// What has changed since sources were last selected.
+    pub(super) changed_offers: ChangedOffers,
+    /// What has changed in this turn, without `changed_offers`. At the end of the turn,
+    /// `next_switch_at` is computed from both.
+    pub(super) considered_offers: ChangedOffers,
     /// The logs that were requested over a link, or for a shared room, that has ended.
     pub(super) sourceless: Vec<LogId>,
     /// The `want` entries to be sent at the end of the turn.
@@ -358,14 +359,14 @@ impl Replication {
 
     fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
         self.progress.forget(stream, room, &mut self.sourceless);
-        self.is_switch_stale = true;
+        self.changed_offers.includes_all = true;
     }
 
     /// Cancels the request for a log over this link, and allows no new request. The link's peer
     /// sent a batch that contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.queued_wants.retain(|(queued, _)| queued != key);
-        self.changed_offers.insert(key.log.clone());
+        self.changed_offers.logs.insert(key.log.clone());
         // A bisection implies that the log is not requested otherwise.
         if !self.progress.get(key.stream, &key.log).is_comparing()
             && !self

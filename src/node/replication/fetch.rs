@@ -100,7 +100,7 @@ impl Replication {
     pub(super) fn remove_offer(&mut self, key: &LinkLog) {
         if self.progress.get(key.stream, &key.log).offer().is_some() {
             self.progress.set_offer(key.stream, &key.log, None);
-            self.changed_offers.insert(key.log.clone());
+            self.changed_offers.logs.insert(key.log.clone());
         }
     }
 
@@ -108,25 +108,25 @@ impl Replication {
     /// neighbour is ready. Replaces each source that is no longer linked. While the store fails,
     /// takes up no offer.
     ///
-    /// Considers the logs whose offers have changed in this turn, and at `next_switch_at` all. A
-    /// small message thus costs the same, however many logs are offered.
+    /// Considers the logs whose offers have changed since the last call, and at `next_switch_at`
+    /// all. A small message thus costs the same, however many logs are offered.
     ///
     /// If a source is no longer linked, requests the log from its author as well.
     pub fn select_sources(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms) {
+        let mut changed = std::mem::take(&mut self.changed_offers);
         let is_due = self.next_switch_at.is_some_and(|at| at <= ctx.now.time);
-        self.is_switch_stale |= is_due;
-        let changed = std::mem::take(&mut self.changed_offers);
-        let considered = match self.is_switch_stale {
+        changed.includes_all |= is_due && !self.considered_offers.includes_all;
+        let considered = match changed.includes_all {
             true => {
                 self.progress
                     .forget_offers(&|log, offer| offer.high <= logs.high(log));
                 self.progress.offered()
             }
             false => {
-                for log in changed.iter() {
+                for log in changed.logs.iter() {
                     self.progress.forget_offers_up_to(log, logs.high(log));
                 }
-                &changed
+                &changed.logs
             }
         };
         let mut due = self.due_sources(ctx, logs, considered);
@@ -142,7 +142,7 @@ impl Replication {
                 self.take_up_offer(ctx, logs, rooms, key);
             }
         }
-        self.changed_offers.extend(changed);
+        self.considered_offers.extend(changed);
     }
 
     /// For each of these logs: the best neighbour from which it may be requested now, see
@@ -309,14 +309,15 @@ impl Replication {
     /// Computes when to call [`Replication::select_sources`] next. That call considers all offers,
     /// so it waits longer the more there are.
     pub(super) fn update_next_switch(&mut self, ctx: &Context, logs: &Logs) {
-        let changed = std::mem::take(&mut self.changed_offers);
+        let mut changed = std::mem::take(&mut self.considered_offers);
+        changed.extend(std::mem::take(&mut self.changed_offers));
         let offered = self.progress.offered();
-        let considered = match std::mem::take(&mut self.is_switch_stale) {
+        let considered = match changed.includes_all {
             true => {
                 self.next_switch_at = None;
                 offered
             }
-            false => &changed,
+            false => &changed.logs,
         };
         let earliest = ctx.now.time + offered.len() as u64 / OFFERS_PER_MS_MAX;
         let mut switch_at = self.next_switch_at.unwrap_or(Time(u64::MAX));
@@ -346,7 +347,7 @@ impl Replication {
 
     /// Cancels the requests for a log on all links except `keep`.
     pub(super) fn cancel_requests(&mut self, log: &LogId, keep: Option<StreamId>) {
-        self.changed_offers.insert(log.clone());
+        self.changed_offers.logs.insert(log.clone());
         let records = self.progress.of_log(log);
         let requested = records.filter_map(|(stream, record)| Some((stream, *record.request()?)));
         let cancelled: Vec<_> = requested
@@ -471,7 +472,7 @@ impl Replication {
         request.skip_to(batch.last_sequence() + 1);
         let fetch = FetchState::Requested(Box::new(request));
         self.progress.set_fetch(stream, &batch.log, fetch);
-        self.changed_offers.insert(batch.log.clone());
+        self.changed_offers.logs.insert(batch.log.clone());
     }
 
     /// Sends the queued requests at the end of a turn. While the store fails, sends only

@@ -277,7 +277,7 @@ impl Replication {
             self.progress.link_mut(key.stream).has_ignored_offers = true;
             self.gaps.schedule_query();
         }
-        self.changed_offers.insert(key.log.clone());
+        self.changed_offers.logs.insert(key.log.clone());
         self.pass_lost_lines(ctx, logs, rooms, key, low);
     }
 

@@ -6,6 +6,7 @@ pub mod acks;
 pub mod author_keys;
 pub mod bisection;
 pub mod carrying;
+pub mod changed_offers;
 pub mod congestion;
 pub mod delivery;
 pub mod engine;
