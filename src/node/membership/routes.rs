@@ -189,11 +189,11 @@ impl Routes {
         for (member, nick) in update.here.into_iter().zip(nicks) {
             // Split horizon: a route whose next hop is this program leads nowhere. A route that
             // we can't advertise, as we are one link further away, is none either.
-            let is_usable = (1..HOPS_MAX - 1).contains(&member.hops)
-                && member.via != Some(own)
-                && other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
+            let is_usable = (1..HOPS_MAX - 1).contains(&member.hops) && member.via != Some(own);
+            let has_place = routes.contains_key(&member.peer)
+                || other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
             let is_banned = ctx.acquaintances.is_banned(&member.peer);
-            if member.peer == own || member.peer == neighbour || is_banned {
+            if member.peer == own || member.peer == neighbour || is_banned || !has_place {
                 continue;
             }
             if is_usable {

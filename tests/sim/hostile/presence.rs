@@ -342,3 +342,23 @@ fn who_is_away_counts_among_all_notices() {
         assert_eq!(joined > 0, is_shown, "{changes} changes");
     }
 }
+
+/// A neighbour with as many routes as it may have repeats them: they stay, and nobody is told of a
+/// change. One more has no place.
+#[test]
+fn a_repeated_route_has_a_place() {
+    let (mut lan, alice, mut mallory) = alice_and_mallory(1);
+    let mut observer = ScriptedPeer::connect(&mut lan, alice, 2);
+    for is_told in [true, false] {
+        advertise(&mut lan, &mut mallory, 0, 2_048, true);
+        advertise(&mut lan, &mut mallory, 5_000, 1, true);
+        lan.run_for(1_000);
+        let mut messages = observer.receive_messages(&mut lan).into_iter();
+        assert_eq!(
+            messages.any(|it| matches!(it, Message::Members(_))),
+            is_told
+        );
+        let present = lan.node(alice).present_count(&Room::general());
+        assert_eq!(present, 2 + 2_048);
+    }
+}
