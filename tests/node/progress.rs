@@ -53,6 +53,19 @@ fn cursors_are_bounded() {
     assert_eq!(filled, CURSORS_MAX);
 }
 
+/// Links that take all cursors leave its share to another one, an 80th.
+#[test]
+fn a_link_always_has_its_share_of_the_cursors() {
+    let mut table = ProgressTable::default();
+    for number in 0..CURSORS_MAX {
+        assert!(table.set_send(stream(number % 5), &log(number / 5), requested()));
+    }
+    assert!(!table.set_send(stream(0), &log(CURSORS_MAX), requested()));
+    let mut numbers = 0..CURSORS_MAX;
+    let refused = numbers.find(|number| !table.set_send(stream(5), &log(*number), requested()));
+    assert_eq!(refused, Some(CURSORS_MAX / 80));
+}
+
 fn offer() -> Offer {
     Offer {
         low: 1,

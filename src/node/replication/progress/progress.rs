@@ -7,8 +7,9 @@ use crate::node::replication::logs::peer_acks::Ack;
 use crate::node::replication::progress::progress_state::{
     FetchState, LogRequest, Offer, OfferKind, SendCursor, SendState,
 };
+use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
 
-/// Maximum number of [`SendCursor`]s, over all links.
+/// Maximum number of [`SendCursor`]s, over all links. A link always has its share of them.
 pub const CURSORS_MAX: usize = 65_536;
 /// Maximum number of offers from one link. The bound keeps one peer from crowding out the offers of
 /// others.
@@ -42,10 +43,10 @@ pub struct Progress {
     pub(super) gap_lines: Option<Box<RangeInclusive<u64>>>,
 }
 
-/// The maximum number of records in a state.
+/// The maximum number of records in a state. See [`Bound::has_place`].
 pub(super) struct Bound {
-    pub(super) per_link: usize,
-    pub(super) total: usize,
+    per_link: usize,
+    total: usize,
 }
 
 /// The bounds of [`Progress::counted_states`].
@@ -70,6 +71,14 @@ impl Bound {
     const fn of_each_link(per_link: usize) -> Bound {
         let total = usize::MAX;
         Bound { per_link, total }
+    }
+
+    /// Whether a link with `own` records may have one more, while all links together have `all`. A
+    /// link always has its share of the total, so that no other can crowd it out. In the worst case
+    /// there are twice as many records as the total.
+    pub(super) fn has_place(&self, own: usize, all: usize) -> bool {
+        let share = self.total / (LINKS_MAX + TRANSIENT_LINKS_MAX);
+        own < self.per_link && (own < share || all < self.total)
     }
 }
 

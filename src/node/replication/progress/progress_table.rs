@@ -287,10 +287,9 @@ impl ProgressTable {
         let after = record.counted_states();
         let has_place = (0..BOUNDS.len()).all(|state| {
             let count = |link: &LinkProgress| link.counts[state];
-            before[state]
-                || !after[state]
-                || self.links.get(&stream).map_or(0, count) < BOUNDS[state].per_link
-                    && self.links.values().map(count).sum::<usize>() < BOUNDS[state].total
+            let own = || self.links.get(&stream).map_or(0, count);
+            let all = || self.links.values().map(count).sum();
+            before[state] || !after[state] || BOUNDS[state].has_place(own(), all())
         });
         if has_place {
             self.link_mut(stream).recount(before, after);
