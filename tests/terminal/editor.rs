@@ -231,7 +231,8 @@ fn a_resize_redraws_the_line() {
     alice.assert_exit(0);
 }
 
-/// After SIGSTOP and SIGCONT the program sets raw mode again and redraws the line.
+/// After SIGSTOP and SIGCONT the program sets raw mode again, lets the terminal mark what is pasted
+/// again, and redraws the line.
 #[test]
 fn a_continued_program_takes_raw_mode_again() {
     let Some(lo) = Loopback::new() else { return };
@@ -241,8 +242,13 @@ fn a_continued_program_takes_raw_mode_again() {
     let raw = alice.pty.stty(&["-g"]);
     alice.signal(Signal::SIGSTOP);
     alice.pty.stty(&[&alice.modes_before]);
+    // The shell's editor takes the marks away.
+    alice.pty.with_screen(|screen| screen.marks_paste = false);
     alice.signal(Signal::SIGCONT);
     wait_until("raw mode again", TIMEOUT, || alice.pty.stty(&["-g"]) == raw);
+    alice
+        .pty
+        .wait_screen("marks of pasted text", |screen| screen.marks_paste);
     alice.pty.type_keys(" a line");
     alice.pty.wait_last_row("#general> half a line", 21);
     alice.pty.type_keys("\x03\x04");

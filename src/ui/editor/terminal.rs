@@ -90,6 +90,13 @@ impl<W: Write> Terminal<W> {
         self.title = title.into_owned();
     }
 
+    /// Lets the next [`Terminal::redraw`] set again what another program may have changed while
+    /// this one was stopped: a shell's editor takes the marks of pasted text away.
+    pub fn reenter(&mut self) {
+        self.marks_paste = false;
+        self.has_title = false;
+    }
+
     /// The writer that the terminal draws on.
     pub fn writer_mut(&mut self) -> &mut W {
         &mut self.writer

@@ -472,6 +472,7 @@ impl Frontend {
     /// has changed the modes, and the terminal may have another size.
     pub(super) fn resume(&mut self) {
         terminal::reenter_raw_mode();
+        self.renderer.reenter();
         self.resize();
     }
 

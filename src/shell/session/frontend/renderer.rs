@@ -250,6 +250,14 @@ impl Renderer {
         }
     }
 
+    /// Sets the terminal's modes and title again with the next output, after this program was
+    /// stopped and continues.
+    pub fn reenter(&mut self) {
+        if let Some(line) = self.editor_line_mut() {
+            line.terminal.reenter();
+        }
+    }
+
     /// Adds lines of earlier runs to the history of the editor, the oldest first.
     pub fn load_history(&mut self, lines: &[String]) {
         if let Some(line) = self.editor_line_mut() {
