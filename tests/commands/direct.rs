@@ -297,6 +297,41 @@ fn attached_programs_send_and_print_direct_messages() {
     assert_eq!((lines(&alice), lines(&second)), (3, 2));
 }
 
+/// Lines behind recipients whom nobody knows are sent, and get all of -W for their delivery.
+#[test]
+fn lines_behind_unknown_recipients_are_sent() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let _server = lo.start("dave", &["listen"]);
+    let targets = ["@bob", "@nobody", "@noone", "#general"];
+    let line = |target| {
+        format!("{{\"type\":\"chat\",\"target\":\"{target}\",\"content\":\"to {target}\"}}\n")
+    };
+    let lines = targets.map(line).concat();
+    let sends = ["carol", "dave"].map(|user| {
+        let mut send = lo.spawn(user, &["send", "--json", "-W", "2"]);
+        send.write(lines.as_bytes());
+        (user, send)
+    });
+    for (user, send) in sends {
+        let outcome = finish(send, b"");
+        outcome.assert_code(1);
+        let is_refusal = |line: &&String| line.contains("nobody known by that name");
+        assert_eq!(
+            outcome.out.iter().filter(is_refusal).count(),
+            2,
+            "{outcome:?}"
+        );
+        let is_loss = |line: &String| line.contains("lost") || line.contains("lack");
+        assert!(!outcome.err.iter().any(is_loss), "{outcome:?}");
+        for target in ["@bob", "#general"] {
+            let end = format!(": to {target}");
+            let is_line = |line: &str| line.contains(user) && line.ends_with(&end);
+            bob.out.wait_for(TIMEOUT, is_line);
+        }
+    }
+}
+
 /// An attached `send` to an unknown name fails after -W; another one that waits does not delay
 /// other clients.
 #[test]

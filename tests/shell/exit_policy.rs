@@ -60,3 +60,37 @@ fn who_is_waited_for_is_said_once() {
         assert_eq!(send.wait_note_at(), None);
     }
 }
+
+/// Lines behind a recipient whose name is resolved get all of -W for their delivery, also if that
+/// ends late. What was resolved before the input ended delays nothing.
+#[test]
+fn the_wait_for_delivery_begins_when_all_names_are_resolved() {
+    let retention = Retention::NextRun;
+    let new = || ExitPolicy::new(SessionMode::Send, Some(2_000), None, retention, Time(0));
+    let mut send = new();
+    send.record_input_end(Time(1_000));
+    assert_eq!(send.deadline(), Some(Time(3_000)));
+    send.update_resolution(Time(1_000), Some((7, 2_000)));
+    assert_eq!(send.deadline(), Some(Time(4_000)), "the answer comes later");
+    send.update_resolution(Time(2_500), Some((7, 2_000)));
+    assert_eq!(send.deadline(), Some(Time(4_000)));
+    // The next name gets its own time.
+    send.update_resolution(Time(3_005), Some((8, 2_000)));
+    assert_eq!(send.deadline(), Some(Time(6_005)));
+    send.update_resolution(Time(5_010), None);
+    assert_eq!(send.deadline(), Some(Time(7_010)));
+    send.update_resolution(Time(6_000), None);
+    assert_eq!(send.deadline(), Some(Time(7_010)));
+
+    let mut later = new();
+    later.update_resolution(Time(0), Some((7, 2_000)));
+    later.update_resolution(Time(1_000), None);
+    later.record_input_end(Time(9_000));
+    assert_eq!(later.deadline(), Some(Time(11_000)));
+
+    // The lines can be resolved, and not stored.
+    let mut full = new();
+    full.update_resolution(Time(0), Some((7, 2_000)));
+    full.record_input_end(Time(9_000));
+    assert_eq!(full.deadline(), Some(Time(11_000)));
+}

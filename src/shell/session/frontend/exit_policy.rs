@@ -111,6 +111,9 @@ enum EndState {
 
 /// Time between two lists of peers while one who is expected is missing, in milliseconds.
 const EXPECT_INTERVAL_MS: u64 = 200;
+/// How long the session may take to say that a name is unknown, in milliseconds after its time to
+/// resolve has passed.
+const RESOLVE_ANSWER_MAX_MS: u64 = 1_000;
 /// How long a run waits before it says whom it waits for, in milliseconds.
 const WAIT_NOTE_AFTER_MS: u64 = 2_000;
 
@@ -128,6 +131,8 @@ pub struct ExitPolicy {
     /// When `listen` or `peers` ends, or `listen --drain` without a link; `None`: no limit.
     run_deadline: Option<Time>,
     input: InputState,
+    /// The request whose recipient's name is to be resolved, and when it is answered at the latest.
+    resolution: Option<(u64, Time)>,
     end: EndState,
     is_delivery_complete: bool,
     /// Whether a line or a command was refused.
@@ -169,6 +174,7 @@ impl ExitPolicy {
             remaining_lines: line_limit,
             run_deadline,
             input: InputState::Open,
+            resolution: None,
             end: EndState::Running,
             is_delivery_complete: false,
             has_refused: false,
@@ -220,6 +226,21 @@ impl ExitPolicy {
             until: self.delivery_deadline(now),
         };
         self.wait_note_at = self.announces_wait.then(|| now + WAIT_NOTE_AFTER_MS);
+    }
+
+    /// Records the oldest request whose recipient's name is to be resolved: its id, and how long
+    /// that may take, in milliseconds. The lines behind it wait in the session. Once it is
+    /// answered, they get all of the time for delivery.
+    pub fn update_resolution(&mut self, now: Time, oldest: Option<(u64, u64)>) {
+        let is_same = |(id, _)| oldest.is_some_and(|(oldest, _)| oldest == id);
+        if self.resolution.is_some_and(is_same) {
+            return;
+        }
+        if self.resolution.is_some() && self.has_input_ended() {
+            let until = self.delivery_deadline(now);
+            self.input = InputState::Ended { until };
+        }
+        self.resolution = oldest.map(|(id, ms)| (id, now + ms + RESOLVE_ANSWER_MAX_MS));
     }
 
     /// Records whether stdin is blocked. Blocked stdin is not read, because no peer is linked and
@@ -364,7 +385,9 @@ impl ExitPolicy {
             InputState::Ended { until } if self.mode == SessionMode::Drain && !self.has_linked => {
                 Some(self.run_deadline.map_or(until, |at| at.min(until)))
             }
-            InputState::Ended { until } => Some(until),
+            InputState::Ended { until } => {
+                Some(self.resolution.map_or(until, |(_, by)| by.max(until)))
+            }
         }
     }
 

@@ -171,6 +171,8 @@ impl Frontend {
     /// Ends a turn: prints the waiting output, and tells the session which lines stdout has taken.
     /// If writing to stdout has failed, aborts the run.
     pub fn end_turn(&mut self) {
+        let oldest = self.pending.oldest_resolution();
+        self.exit_policy.update_resolution(self.now, oldest);
         let is_due = |missed: &MissedLines| missed.deadline().is_some_and(|at| at <= self.now);
         if HAS_EDITOR && self.missed.as_ref().is_some_and(is_due) {
             self.show_missed();

@@ -41,6 +41,8 @@ pub struct PendingRequest {
     lines_bytes: usize,
     /// Whether the request sends lines to one guest, who may not answer for long.
     is_to_guest: bool,
+    /// For lines to one peer: how long its name may take to resolve, in milliseconds.
+    resolve_ms: Option<u64>,
     /// The parts of the answer that came already.
     pub reply: Vec<EventKind>,
 }
@@ -104,6 +106,13 @@ impl PendingRequests {
         }
     }
 
+    /// The oldest request that sends lines to one peer: its id, and how long the peer's name may
+    /// take to resolve, in milliseconds. The session resolves one name after the other.
+    pub fn oldest_resolution(&self) -> Option<(u64, u64)> {
+        let mut queue = self.queue.iter();
+        queue.find_map(|pending| Some((pending.id, pending.resolve_ms?)))
+    }
+
     /// Whether a request that sends no lines is unanswered.
     pub fn has_other(&self) -> bool {
         self.queue.iter().any(|pending| !pending.sends_lines())
@@ -148,11 +157,17 @@ impl PendingRequests {
     pub fn push(&mut self, kind: RequestKind, is_setup: bool, is_attached: bool) -> Request {
         self.last_id += 1;
         let lines_bytes = lines_len_bytes(&kind);
-        let is_to_guest = matches!(
-            &kind,
-            RequestKind::Command(UserCommand::SendToPeer { selector, .. })
-                if selector.guest_name().is_some()
-        );
+        let (is_to_guest, resolve_ms) = match &kind {
+            RequestKind::Command(UserCommand::SendToPeer {
+                selector,
+                timeout_ms,
+                ..
+            }) => match selector.guest_name() {
+                Some(_) => (true, None),
+                None => (false, Some(*timeout_ms)),
+            },
+            _ => (false, None),
+        };
         let kept = match is_attached || lines_bytes == 0 {
             true => kind.clone(),
             // Only the kind of the request is of interest then.
@@ -173,6 +188,7 @@ impl PendingRequests {
             user_id: None,
             lines_bytes,
             is_to_guest,
+            resolve_ms,
             reply: Vec::new(),
         }));
         Request::new(Some(self.id_json(self.last_id)), kind)
