@@ -420,27 +420,31 @@ fn another_program_is_named() {
     }
 }
 
-/// A small disk that is full.
+/// A small disk that is full, and one that takes nothing.
 #[test]
-fn a_full_disk_is_named() {
+fn a_full_or_read_only_disk_is_named() {
     let Some((lan, _bob)) = with_bob(&[]) else {
         return;
     };
     let host = &lan.hosts[0];
     fs::create_dir(host.folder("alice")).expect("a folder");
-    // `ip netns exec` gives the shell a mount namespace of its own, so the disk goes with it.
-    let mut command = host.command("sh");
-    command.env("P2PCHAT_DIR", host.folder("alice"));
-    command.env("P2PCHAT_USERNAME", "alice");
     let program = env!("CARGO_BIN_EXE_p2pchat");
-    command.args([
-        "-c",
-        &format!(
-            "mount -t tmpfs -o size=4m,mode=700 none $P2PCHAT_DIR && exec {program} doctor --interval 1"
-        ),
-    ]);
-    let lines = finish(Program::spawn("alice", command));
-    assert_only(&lines, "disk", &["nearly full", "df -h"]);
+    for (options, parts) in [
+        ("size=4m", ["nearly full", "df -h"]),
+        ("ro", ["cannot be written: Read-only file system", "ls -ld"]),
+    ] {
+        // `ip netns exec` gives the shell a mount namespace of its own, so the disk goes with it.
+        let mut command = host.command("sh");
+        command.env("P2PCHAT_DIR", host.folder("alice"));
+        command.env("P2PCHAT_USERNAME", "alice");
+        let mount = format!("mount -t tmpfs -o mode=700,{options} none $P2PCHAT_DIR");
+        command.args([
+            "-c",
+            &format!("{mount} && exec {program} doctor --interval 1"),
+        ]);
+        let lines = finish(Program::spawn("alice", command));
+        assert_only(&lines, "disk", &parts);
+    }
 }
 
 /// Lines that the disk damaged, and a folder that cannot be read, are named.

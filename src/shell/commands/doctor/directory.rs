@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::base::text::bound_name::quote_for_shell;
 use crate::shell::state::state_dir::{check_directory, history_dir};
@@ -127,6 +127,11 @@ fn check_disk(directory: &Path) -> Check {
     let existing = directory.ancestors().find(|path| path.exists());
     let place = existing.unwrap_or(Path::new("/"));
     let shown = place.display();
+    if let Err(error) = access(place, AccessFlags::W_OK | AccessFlags::X_OK) {
+        let what = format!("{shown} cannot be written: {}", error.desc());
+        let mend = format!("ls -ld '{shown}'; df '{shown}'; mount | grep -w ro");
+        return Check::finding("disk", what, mend);
+    }
     let Ok(disk) = statvfs(place) else {
         return Check::ok("disk", format!("the free space of {shown} is not known"));
     };
