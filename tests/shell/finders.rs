@@ -151,6 +151,23 @@ fn a_status_line_follows_a_change() {
     assert_eq!(stats(&finders).1, []);
 }
 
+/// A line that had to wait wakes the loop once, even if --debug has ended meanwhile and nobody takes
+/// the line.
+#[test]
+fn a_status_line_that_nobody_takes_wakes_the_loop_once() {
+    let mut finders = finders();
+    let scan = start(&mut finders, FoundVia::Scan);
+    scan.record_announced();
+    assert!(finders.take_status_line(Time(1_000)).is_some());
+    scan.record_announced();
+    assert_eq!(finders.take_status_line(Time(2_000)), None);
+    assert!(finders.take_news(Time(2_000)));
+    assert_eq!(finders.deadline(), Some(Time(6_000)));
+    assert!(finders.take_news(Time(6_000)));
+    assert_eq!(finders.deadline(), None);
+    assert!(!finders.take_news(Time(6_001)));
+}
+
 /// A long trouble is cut, as a foreign server may have written it.
 #[test]
 fn a_long_trouble_is_cut() {

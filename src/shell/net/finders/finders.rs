@@ -149,10 +149,10 @@ impl Finders {
 
     /// Whether a finder has reported something since the last call, or a line of --debug is due
     /// that had to wait. Otherwise there is nothing to take. This waits for no finder.
-    pub fn take_news(&self, now: Time) -> bool {
-        HAS_FINDERS
-            && (self.has_news.swap(false, Ordering::Acquire)
-                || self.line_due_at.is_some_and(|at| at <= now))
+    pub fn take_news(&mut self, now: Time) -> bool {
+        // Without --debug nobody takes the line, and its time must not stay in the past.
+        let is_line_due = self.line_due_at.take_if(|at| *at <= now).is_some();
+        HAS_FINDERS && (self.has_news.swap(false, Ordering::Acquire) || is_line_due)
     }
 
     /// Takes the findings that wait. Finders that find more meanwhile wake the event loop again,
