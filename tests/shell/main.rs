@@ -22,6 +22,7 @@ mod exit_policy;
 #[cfg(feature = "finders")]
 mod finders;
 mod folder_audits;
+mod frontend;
 #[cfg(feature = "grenache")]
 mod grapes;
 mod history;

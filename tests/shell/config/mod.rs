@@ -3,5 +3,5 @@
 mod arguments;
 mod settings;
 mod sources;
-mod support;
+pub mod support;
 mod values;

@@ -192,6 +192,11 @@ impl Frontend {
             self.send_to_stdout(pending);
         }
         self.report_printed();
+        self.abort_if_stdout_failed();
+    }
+
+    /// If writing to stdout has failed, aborts the run.
+    pub(super) fn abort_if_stdout_failed(&mut self) {
         let error = self.stdout.as_ref().and_then(|stdout| stdout.error());
         match error.filter(|_| !self.exit_policy.is_aborted()) {
             Some(error) if error.kind() == ErrorKind::BrokenPipe => {

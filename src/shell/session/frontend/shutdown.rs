@@ -156,6 +156,8 @@ impl Frontend {
             && (!self.awaits_last_lines() || !self.pending.has_other())
             && stdout.is_idle();
         if stdout.error().is_some() || is_done {
+            // The writer thread may have failed after the end of the turn.
+            self.abort_if_stdout_failed();
             return false;
         }
         let written_bytes = stdout.written_bytes();

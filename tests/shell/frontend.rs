@@ -1,0 +1,91 @@
+//! The end of a run whose stdout fails or stalls.
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use p2pchat::base::batch::batch::LogId;
+use p2pchat::base::event::peer::Peer;
+use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::text::line_form::LineForm;
+use p2pchat::base::time::{Now, Time, WallTime};
+use p2pchat::shell::config::exit_status::ExitStatus;
+use p2pchat::shell::session::event_sink::EventSink as _;
+use p2pchat::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
+use p2pchat::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFormat};
+use p2pchat::shell::session::frontend::renderer::Renderer;
+use p2pchat::shell::stdio::output_writer::OutputWriter;
+use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
+
+use crate::config::support::parsed;
+use crate::stdio::support::{counter, pipe, wait};
+
+/// The value of `-W` in these tests.
+const WAIT_MS: u64 = 1_000;
+
+fn at(ms: u64) -> Now {
+    Now {
+        time: Time(ms),
+        wall: WallTime(1_800_000_000_000),
+    }
+}
+
+/// The frontend of a run with `-W 1`, the reader of its stdout, and the wakes by its stdout.
+fn start(mode: SessionMode) -> (Frontend, File, Arc<AtomicUsize>) {
+    let (reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let own = Peer {
+        id: PeerId([1; 32]),
+        nick: Nick::new("alice").unwrap(),
+    };
+    let retention = Retention::NextRun;
+    let mut frontend = Frontend::new(FrontendParts {
+        options: &parsed("listen --quiet"),
+        exit_policy: ExitPolicy::new(mode, Some(WAIT_MS), None, retention, Time(0)),
+        own_id: own.id,
+        run: 1,
+        renderer: Renderer::for_pipe(&own),
+        stdout: Some(OutputWriter::with_file(writer, wake).unwrap()),
+        stdin: None,
+        input_format: InputFormat::Plain,
+        text: None,
+        to_peer: None,
+        resolve_timeout_ms: 0,
+        expected_peers: None,
+        progress: None,
+    });
+    frontend.begin_turn(at(0));
+    (frontend, reader, wakes)
+}
+
+/// An event with lines of bob, of more bytes than a pipe takes.
+fn many_lines() -> SessionEvent {
+    let log = LogId {
+        target: Target::Room(Room::general()),
+        author: PeerId([2; 32]),
+        incarnation: 1,
+    };
+    let chat = ChatLines {
+        log,
+        username: Nick::new("bob").unwrap(),
+        sequence: 1,
+        lamport: 1,
+        timestamp: WallTime(1_800_000_000_000),
+        form: LineForm::Text,
+        arrival: None,
+        text: "a line of bob\n".repeat(20_000).into(),
+    };
+    SessionEvent::new(None, EventKind::Chat { chat, cursor: None })
+}
+
+/// A failure of stdout counts even if it comes between the last turn and the end of the run.
+#[test]
+fn a_late_failure_of_stdout_decides_the_status() {
+    let (mut frontend, reader, wakes) = start(SessionMode::Listen);
+    frontend.emit(many_lines());
+    frontend.end_turn();
+    drop(reader);
+    wait("failure of stdout", || wakes.load(Ordering::SeqCst) > 0);
+    let status = frontend.poll_exit_status(at(WAIT_MS));
+    assert_eq!(status, Some(ExitStatus::StdoutClosed));
+}
