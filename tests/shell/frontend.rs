@@ -1,5 +1,6 @@
 //! The end of a run whose stdout fails or stalls.
 use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,6 +10,7 @@ use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::base::time::{Now, Time, WallTime};
+use p2pchat::node::backpressure::Backpressure;
 use p2pchat::shell::config::exit_status::ExitStatus;
 use p2pchat::shell::session::event_sink::EventSink as _;
 use p2pchat::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
@@ -88,4 +90,38 @@ fn a_late_failure_of_stdout_decides_the_status() {
     wait("failure of stdout", || wakes.load(Ordering::SeqCst) > 0);
     let status = frontend.poll_exit_status(at(WAIT_MS));
     assert_eq!(status, Some(ExitStatus::StdoutClosed));
+}
+
+/// While stdout is stalled, no session answers what is delivered. After `-W` the run waits for
+/// stdout until it takes nothing for 5 s.
+#[test]
+fn a_stalled_stdout_does_not_outlast_the_time_limit() {
+    let (mut frontend, mut reader, _) = start(SessionMode::Drain);
+    frontend.read_input(at(0), true, Backpressure::None);
+    // The first lines fill the queue of stdout, and the next ones wait for it.
+    for _ in 0..2 {
+        frontend.emit(many_lines());
+    }
+    let mut status_at = |ms: u64| {
+        frontend.begin_turn(at(ms));
+        frontend.end_turn();
+        let status = frontend.poll_exit_status(at(ms));
+        (status, frontend.next_turn_at())
+    };
+    assert_eq!(status_at(0), (None, Some(Time(WAIT_MS))));
+    assert_eq!(status_at(WAIT_MS), (None, Some(Time(6_000))));
+    assert_eq!(status_at(5_999), (None, Some(Time(6_000))));
+    // The reader goes on, and pauses again.
+    reader.read_exact(&mut [0; 64 * 1024]).unwrap();
+    wait("progress", || {
+        status_at(5_999) == (None, Some(Time(10_999)))
+    });
+    assert_eq!(status_at(6_000).0, None);
+    let (mut ms, mut ended) = (6_000, None);
+    wait("end of the run", || {
+        ms += 5_000;
+        ended = status_at(ms).0;
+        ended.is_some()
+    });
+    assert_eq!(ended, Some(ExitStatus::GeneralError));
 }

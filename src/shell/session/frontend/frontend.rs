@@ -160,6 +160,9 @@ pub struct Frontend {
     pub(super) is_redraw_due: bool,
     /// The wait for stdout after the end of the run; `None` before this wait begins.
     pub(super) drain: Option<Drain>,
+    /// The wait for stdout after the deadline of a run that must learn first what is delivered.
+    /// `None`: no such wait goes on.
+    pub(super) late_drain: Option<Drain>,
     /// The beginning of the turn.
     pub(super) now: Time,
     /// The wall clock at the beginning of the turn.
@@ -290,6 +293,7 @@ impl Frontend {
             dropped_details: 0,
             is_redraw_due: false,
             drain: None,
+            late_drain: None,
             now: Time(0),
             today: WallTime::default(),
         };
@@ -427,7 +431,8 @@ impl Frontend {
 
     /// The time at which this frontend needs a turn even without an event; `None`: it needs none.
     pub fn deadline(&self) -> Option<Time> {
-        let drained = self.drain.as_ref().map(|drain| drain.deadline);
+        let drain = self.drain.or(self.late_drain);
+        let drained = drain.map(|drain| drain.deadline);
         drained.or_else(|| self.exit_policy.deadline())
     }
 

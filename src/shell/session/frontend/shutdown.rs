@@ -21,9 +21,6 @@ pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
 /// How long the end of a session waits until its last lines are written to stdout, in
 /// milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
-/// How long an ended run waits while the reader of stdout reads nothing, in milliseconds. Then the
-/// run is aborted.
-const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
 /// Minimum time to write the bytes that clear the editor's line to stdout.
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -39,9 +36,7 @@ impl Frontend {
             return None;
         }
         self.queue_finish();
-        // The session does not know these commands yet, so it cannot tell whether their lines are
-        // delivered.
-        if self.is_unknown_delivery() && !self.exit_policy.has_ended() {
+        if self.awaits_delivery(now.time) {
             return None;
         }
         let unanswered = self.pending.unanswered_lines();
@@ -74,10 +69,22 @@ impl Frontend {
         status
     }
 
-    /// Whether it is unknown which lines are delivered. Either a command with lines still waits, or
-    /// the request to await delivery is unanswered.
-    fn is_unknown_delivery(&self) -> bool {
-        self.pending.is_finishing() || self.commands.has_lines()
+    /// Whether the run must learn first which lines are delivered. Either a command with lines
+    /// still waits, or the request to await delivery is unanswered. While output waits for stdout,
+    /// the session answers nothing: from the deadline of the run on, a stall of stdout aborts it.
+    fn awaits_delivery(&mut self, now: Time) -> bool {
+        let is_unknown = self.pending.is_finishing() || self.commands.has_lines();
+        if !is_unknown || self.exit_policy.has_ended() {
+            return false;
+        }
+        let is_over = self.exit_policy.deadline().is_some_and(|at| at <= now);
+        let is_stalled = is_over && !self.pending_output.is_empty();
+        let stdout = self.stdout.as_ref().filter(|_| is_stalled);
+        self.late_drain = stdout.map(|it| Drain::update(self.late_drain, it, now));
+        match self.late_drain {
+            Some(drain) => self.waits_until(drain.deadline, now),
+            None => true,
+        }
     }
 
     /// Whether lines must wait in the session, because nobody is linked and the store is full.
@@ -160,18 +167,13 @@ impl Frontend {
             self.abort_if_stdout_failed();
             return false;
         }
-        let written_bytes = stdout.written_bytes();
-        let deadline = match &self.drain {
-            // While stdout has nothing to write, its reader is not to blame.
-            Some(drain) if drain.written_bytes == written_bytes && !stdout.is_idle() => {
-                drain.deadline
-            }
-            _ => now + STDOUT_STALL_TIMEOUT_MS,
-        };
-        self.drain = Some(Drain {
-            written_bytes,
-            deadline,
-        });
+        let drain = Drain::update(self.drain, stdout, now);
+        self.drain = Some(drain);
+        self.waits_until(drain.deadline, now)
+    }
+
+    /// Whether the run still waits for stdout, at most until `deadline`. Then aborts the run.
+    fn waits_until(&mut self, deadline: Time, now: Time) -> bool {
         if deadline <= now {
             self.warn("stdout was not read to the end: its last lines are missing");
             self.exit_policy.abort(ExitStatus::GeneralError);
