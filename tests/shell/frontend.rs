@@ -125,3 +125,15 @@ fn a_stalled_stdout_does_not_outlast_the_time_limit() {
     });
     assert_eq!(ended, Some(ExitStatus::GeneralError));
 }
+
+/// After `-W` a run may wait for an answer of its session. The answer wakes it, not the time.
+#[test]
+fn a_time_limit_that_has_passed_wakes_no_turn() {
+    let (mut frontend, _reader, _) = start(SessionMode::Drain);
+    frontend.read_input(at(0), true, Backpressure::None);
+    assert_eq!(frontend.poll_exit_status(at(0)), None);
+    assert_eq!(frontend.next_turn_at(), Some(Time(WAIT_MS)));
+    frontend.begin_turn(at(WAIT_MS));
+    assert_eq!(frontend.poll_exit_status(at(WAIT_MS)), None);
+    assert_eq!(frontend.next_turn_at(), None);
+}

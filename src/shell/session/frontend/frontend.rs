@@ -436,8 +436,8 @@ impl Frontend {
         drained.or_else(|| self.exit_policy.deadline())
     }
 
-    /// The time at which this frontend has something to do. After [`Frontend::deadline`], the run
-    /// may have to end.
+    /// The time at which this frontend has something to do. At [`Frontend::deadline`], the run may
+    /// have to end. A run that goes on then waits for an event.
     pub fn next_turn_at(&self) -> Option<Time> {
         let missed = self.missed.as_ref().filter(|_| HAS_EDITOR);
         let missed = missed.and_then(MissedLines::deadline);
@@ -447,7 +447,8 @@ impl Frontend {
         let progress = progress.and_then(ProgressLine::deadline);
         let held = self.blocked_input.as_ref();
         let held = held.and_then(|input| input.held_until);
-        let times = [self.deadline(), missed, ping, note, progress, held];
+        let deadline = self.deadline().filter(|at| *at > self.now);
+        let times = [deadline, missed, ping, note, progress, held];
         times.into_iter().flatten().min()
     }
 
