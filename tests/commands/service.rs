@@ -12,7 +12,12 @@ use super::{TIMEOUT, finish, wait_error_line};
 
 /// Starts alice as a service whose manager listens at `name`.
 fn start(lo: &Loopback, name: &str, watchdog_us: &str) -> Program {
-    let mut command = lo.host.program("alice", &["listen"]);
+    start_with(lo, &["listen"], name, watchdog_us)
+}
+
+/// [`start`], with these arguments.
+fn start_with(lo: &Loopback, arguments: &[&str], name: &str, watchdog_us: &str) -> Program {
+    let mut command = lo.host.program("alice", arguments);
     command.env("NOTIFY_SOCKET", name);
     command.env("WATCHDOG_USEC", watchdog_us);
     Program::spawn("alice", command)
@@ -62,6 +67,24 @@ fn systemd_learns_that_the_program_is_ready_and_alive() {
         alice.signal(Signal::SIGTERM);
         while receive(&manager) != "STOPPING=1" {}
         assert_eq!(alice.wait_code(TIMEOUT), 143);
+    }
+}
+
+/// An attached service whose server does not answer is alive all the same.
+#[test]
+fn a_service_is_alive_while_its_server_does_not_answer() {
+    let Some(lo) = Loopback::new() else { return };
+    let path = lo.host.folder("manager");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
+    let server = lo.start("alice", &["listen"]);
+    let mut client = start_with(&lo, &[], &path.to_string_lossy(), "100000");
+    while !receive(&manager).starts_with("READY=1") {}
+    server.signal(Signal::SIGSTOP);
+    client.say("does anybody answer?");
+    // The client reads its line long before the last of these.
+    for _ in 0..30 {
+        assert_eq!(receive(&manager), "WATCHDOG=1");
     }
 }
 

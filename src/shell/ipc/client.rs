@@ -84,7 +84,8 @@ impl Client {
         let mut connection = Connection::new(stream, registry, SERVER_TOKEN, EVENT_MAX_BYTES)
             .map_err(|error| Failure::io("control.sock cannot be used", &error))?;
         self.ready = Some(ready.clone());
-        self.last_answer_at = builder.clock.now().time;
+        let now = builder.clock.now();
+        self.last_answer_at = now.time;
         for endpoint in builder.endpoints() {
             let kind = RequestKind::Dial {
                 host: endpoint.host.clone(),
@@ -94,6 +95,7 @@ impl Client {
             json::append_request(&Request::new(None, kind), &mut connection.output);
         }
         frontend.exit_policy.retention = Retention::Server;
+        frontend.begin_turn(now);
         frontend.begin(ready);
         let ended = self.run_turns(builder, &mut frontend, &mut signals, &mut connection);
         frontend.exit_policy.retention = Retention::NextRun;
@@ -229,6 +231,7 @@ impl Client {
         let Some(ActiveFrontend { frontend, signals }) = &mut builder.existing else {
             return Ok(None);
         };
+        frontend.begin_turn(builder.clock.now());
         handle_signals(frontend, signals);
         for event in &events {
             match event.token() {

@@ -482,9 +482,10 @@ impl Frontend {
         self.resize();
     }
 
-    /// Begins a turn.
+    /// Begins a turn. Sends a sign of life first, whatever the turn then waits for.
     pub fn begin_turn(&mut self, now: Now) {
         (self.now, self.today) = (now.time, now.wall);
+        self.service_manager.ping(now.time);
         if let Some(missed) = self.missed.as_mut().filter(|_| HAS_EDITOR) {
             missed.begin_turn(now);
         }

@@ -28,7 +28,6 @@ impl Frontend {
     /// The exit status; `None` until the run is over and the last output is written to stdout. An
     /// aborted run does not wait for stdout.
     pub fn poll_exit_status(&mut self, now: Now) -> Option<ExitStatus> {
-        self.service_manager.ping(now.time);
         if let Some(warning) = self.exit_policy.update_blocked(now.time, self.is_blocked) {
             self.warn(warning);
         }
