@@ -220,16 +220,22 @@ impl Reader {
         self.state.as_ref()
     }
 
-    /// Replaces each recorded position after `end` by `end`. A power cut may have lost lines that
-    /// were already printed.
+    /// Replaces each recorded position after `end` by `end`, in the file, too. A power cut may have
+    /// lost lines that were already printed. Lines that are stored in their place later are not.
     pub fn limit_to(&mut self, end: Position) {
-        if let Some(state) = &mut self.state {
-            let ends = state.backlogs.iter_mut().map(|it| &mut it.folder_end);
-            for position in ends.chain([&mut state.printed]) {
-                if (position.segment, position.offset) > (end.segment, end.offset) {
-                    *position = end;
-                }
+        let Some(mut state) = self.state.clone() else {
+            return;
+        };
+        let ends = state.backlogs.iter_mut().map(|it| &mut it.folder_end);
+        for position in ends.chain([&mut state.printed]) {
+            if (position.segment, position.offset) > (end.segment, end.offset) {
+                *position = end;
             }
+        }
+        if self.state.as_ref() != Some(&state) {
+            // On a full or broken disk, the next write also records this.
+            let _ = self.write(&state).and_then(|()| self.sync());
+            self.state = Some(state);
         }
     }
 

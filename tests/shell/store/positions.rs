@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use p2pchat::base::name::Nick;
 use p2pchat::shell::os::clock::Moment;
 
 use super::support::{
@@ -71,4 +72,44 @@ fn the_printed_position_survives_within_the_folder() {
         author_sequences(&read_all(&store, &mut at)),
         [(bob.id(), 2)]
     );
+}
+
+/// A power cut loses lines that were printed. A run that prints for no reader stores others in their
+/// place: the next run prints these to each reader.
+#[test]
+fn lines_in_the_place_of_lost_ones_are_not_printed_yet() {
+    let folder = TempDir::new();
+    let room = general();
+    let backup = Nick::new("backup").unwrap();
+    let readers = [None, Some(&backup)];
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    save(&mut store, &bob.say(&["one"]));
+    let after_one = store.end(&room);
+    save(&mut store, &bob.say(&["two"]));
+    let after_two = store.end(&room);
+    for reader in readers {
+        store.begin_reader(&room, reader, &Moment::default());
+        store
+            .record_printed(&room, reader, after_two, None)
+            .unwrap();
+    }
+    drop(store);
+    let path = folder.segments(GENERAL)[0].clone();
+    let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
+    cut.set_len(after_one.offset).unwrap();
+    let (mut store, _) = open(&folder);
+    let mut carol = Author::new(3);
+    save(
+        &mut store,
+        &carol.say(&[&"longer than the lost line".repeat(30)]),
+    );
+    assert!(store.end(&room).offset > after_two.offset);
+    drop(store);
+    let (store, _) = open(&folder);
+    for reader in readers {
+        let mut at = store.printed_position(&room, reader).unwrap();
+        let unprinted = author_sequences(&read_all(&store, &mut at));
+        assert_eq!(unprinted, [(carol.id(), 1)], "{reader:?}");
+    }
 }
