@@ -92,6 +92,26 @@ fn lines_taken_over_after_the_wait_are_stored_and_reported() {
     }
 }
 
+/// A signal ends a client that looks for a server, even if nobody stores its last line.
+#[test]
+fn a_signal_ends_a_client_without_a_server() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut server = lo.start("alice", &["listen"]);
+    let mut client = lo.start("alice", &[]);
+    server.signal(Signal::SIGSTOP);
+    client.say("unstored");
+    // Then the client has read its line.
+    wait_asleep(client.pid());
+    client.signal(Signal::SIGSTOP);
+    server.kill();
+    let lock = File::open(lo.host.folder("alice").join("lock")).expect("a lock");
+    lock.lock().expect("nobody else runs");
+    client.signal(Signal::SIGTERM);
+    client.signal(Signal::SIGCONT);
+    assert_eq!(client.wait_code(TIMEOUT), 143, "{:?}", client.err.all());
+    wait_error_line(&client, "whether it stored the last lines is unknown");
+}
+
 /// The texts in alice's history.
 fn stored_messages(lo: &Loopback) -> Vec<String> {
     messages(&run(lo, "alice", &["history"]).out)

@@ -231,7 +231,8 @@ impl Client {
         let Some(ActiveFrontend { frontend, signals }) = &mut builder.existing else {
             return Ok(None);
         };
-        frontend.begin_turn(builder.clock.now());
+        let now = builder.clock.now();
+        frontend.begin_turn(now);
         handle_signals(frontend, signals);
         for event in &events {
             match event.token() {
@@ -241,11 +242,11 @@ impl Client {
             }
         }
         cancel_direct(frontend);
-        if !frontend.exit_policy.has_ended() || frontend.pending.has_lines() {
+        if !frontend.exit_policy.has_ended() {
             return Ok(None);
         }
         frontend.end_turn();
-        let status = frontend.poll_exit_status(builder.clock.now());
+        let status = self.poll_exit_status(frontend, now);
         if status.is_some() {
             close(frontend);
         }
