@@ -1,6 +1,7 @@
 //! A program that may open few files works, or says what it lacks.
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -9,8 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
 use super::backlog::{StoredLine, fill};
+use super::hosts;
 use super::hosts::host::Loopback;
 use super::hosts::program::{Program, TIMEOUT};
+use super::hosts::wait::wait_until;
 use super::{finish, run, wait_line};
 
 /// `p2pchat` as this user, which may have `limit` open files.
@@ -96,6 +99,40 @@ fn connections_beyond_the_limit_are_refused_and_reported() {
     let reports = bob.err.all();
     let is_report = |line: &&String| line.starts_with(reason);
     assert_eq!(reports.iter().filter(is_report).count(), 1, "{reports:?}");
+}
+
+/// A connection that could not even be refused is accepted once descriptors are free, even if no
+/// further one comes.
+#[test]
+fn a_connection_without_a_descriptor_is_accepted_later() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["-p", "9999", "listen"]);
+    let pid = bob.pid();
+    let open_files = || {
+        fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("a process")
+            .count()
+    };
+    prlimit(pid, 3);
+    let before = open_files();
+    let connect = || TcpStream::connect("127.0.0.1:9999").expect("a listener");
+    let mut stranger = lo.host.namespace.inside(connect);
+    wait_until("the reserve is given up", TIMEOUT, || open_files() < before);
+    prlimit(pid, 256);
+    // Once accepted, a stream without a handshake ends with its input.
+    stranger.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+    stranger.shutdown(Shutdown::Write).expect("a connection");
+    let ended = stranger.read(&mut [0; 1]);
+    let is_ended = ended.as_ref().map_or_else(
+        |error| error.kind() == ErrorKind::ConnectionReset,
+        |read| *read == 0,
+    );
+    assert!(is_ended, "{ended:?}");
+}
+
+/// Lets a running process open no file with a number of `files` or more.
+fn prlimit(pid: u32, files: u32) {
+    hosts::command::run(&format!("prlimit --pid {pid} --nofile={files}:"));
 }
 
 /// A client of `control.sock` for which no descriptor was left is served once another one has

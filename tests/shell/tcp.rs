@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use p2pchat::base::event::stream_id::StreamId;
+use p2pchat::base::time::Time;
 use p2pchat::shell::net::read_budget::ReadBudget;
 use p2pchat::shell::net::tcp::{StreamEvent, TcpStreams, WriteOutcome};
 use socket2::SockRef;
@@ -31,7 +32,7 @@ fn accept() -> Accepted {
     let (mut streams, poll, port) = listen();
     let peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
     let mut changes = Vec::new();
-    streams.accept(poll.registry(), |_| true, &mut changes);
+    streams.accept(poll.registry(), Time(0), |_| true, &mut changes);
     let [StreamEvent::Accepted(stream, _)] = changes[..] else {
         panic!("no stream was accepted");
     };
@@ -120,7 +121,7 @@ fn the_stream_with_the_least_to_read_comes_first() {
     let (mut streams, mut poll, port) = listen();
     let mut peers = connect(port, 2);
     let mut changes = Vec::new();
-    streams.accept(poll.registry(), |_| true, &mut changes);
+    streams.accept(poll.registry(), Time(0), |_| true, &mut changes);
     let accepted = changes.iter().map(|change| match change {
         StreamEvent::Accepted(stream, _) => *stream,
         other => panic!("{other:?}"),
@@ -192,11 +193,11 @@ fn a_turn_accepts_a_bounded_number_of_connections() {
     let _peers = connect(port, 80);
     streams.mark_waiting();
     for (accepted, is_more_expected) in [(32, true), (32, true), (16, false)] {
-        assert!(streams.has_waiting());
+        assert!(streams.has_waiting(Time(0)));
         let mut changes = Vec::new();
-        streams.accept(poll.registry(), |_| true, &mut changes);
+        streams.accept(poll.registry(), Time(0), |_| true, &mut changes);
         assert_eq!(changes.len(), accepted);
-        assert_eq!(streams.has_waiting(), is_more_expected);
+        assert_eq!(streams.has_waiting(Time(0)), is_more_expected);
     }
 }
 
@@ -210,7 +211,7 @@ fn the_number_of_streams_is_bounded() {
     let (mut peers, mut changes) = (Vec::new(), Vec::new());
     for _ in 0..6 {
         peers.append(&mut connect(port, 100));
-        (0..5).for_each(|_| streams.accept(poll.registry(), |_| true, &mut changes));
+        (0..5).for_each(|_| streams.accept(poll.registry(), Time(0), |_| true, &mut changes));
     }
     assert_eq!(changes.len(), 512);
     let last = peers.last_mut().expect("a connection");

@@ -194,7 +194,7 @@ impl Invite {
             if let Some(end) = self.handle_time(now) {
                 return Ok(end);
             }
-            let has_work = self.streams.has_waiting() || self.streams.has_readable();
+            let has_work = self.streams.has_waiting(now) || self.streams.has_readable();
             let timeout_ms = match has_work {
                 true => 0,
                 false => self.next_deadline().ms_since(now),
@@ -219,10 +219,10 @@ impl Invite {
                     _ => self.streams.handle_event(event, &mut changes),
                 }
             }
-            if self.streams.has_waiting() {
+            if self.streams.has_waiting(now) {
                 let (registry, watch) = (self.poll.registry(), &self.watch);
                 let can_accept = |own: SocketAddr| watch.can_accept_on(own.ip());
-                self.streams.accept(registry, can_accept, &mut changes);
+                self.streams.accept(registry, now, can_accept, &mut changes);
             }
             self.drop_datagrams();
             if let Some(end) = self.handle_changes(changes, now)? {
@@ -239,7 +239,8 @@ impl Invite {
         // Who has got the secret may still confirm it after the last moment.
         let end = self.given_to.is_none().then_some(self.deadline);
         let deadline = self.announce_at.min(self.watch.deadline());
-        exchanges.chain(end).fold(deadline, Time::min)
+        let accept = self.streams.accept_at();
+        exchanges.chain(end).chain(accept).fold(deadline, Time::min)
     }
 
     /// Announces the invite, and ends what has taken too long.

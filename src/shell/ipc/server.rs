@@ -19,6 +19,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, LineTooLong, is_same_user};
 use crate::shell::ipc::socket;
 use crate::shell::ipc::socket::SOCKET_NAME;
+use crate::shell::os::descriptors::ACCEPT_RETRY_MS;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
 use crate::ui::json;
@@ -28,8 +29,6 @@ use crate::ui::session_event::{EventKind, Ready, SessionEvent};
 
 /// Limit of the number of attached clients. More clients wait in the listener's backlog.
 const CLIENTS_MAX: usize = 32;
-/// How long the server waits after a failed accept, in milliseconds. A descriptor may be free then.
-const ACCEPT_RETRY_MS: u64 = 500;
 /// Longest request, in bytes. The lines of one batch are always shorter.
 const REQUEST_MAX_BYTES: usize = 512 * 1024;
 

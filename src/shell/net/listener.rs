@@ -6,8 +6,9 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::base::time::Time;
 use crate::shell::net::stream_limit::StreamLimit;
-use crate::shell::os::descriptors::lacks_descriptors;
+use crate::shell::os::descriptors::{ACCEPT_RETRY_MS, lacks_descriptors};
 
 /// Maximum number of connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
@@ -15,8 +16,9 @@ const LISTEN_BACKLOG: i32 = 128;
 /// Listens on one port of all addresses.
 pub struct Listener {
     socket: TcpListener,
-    /// Whether connections may wait to be accepted. The poll does not repeat its report.
-    has_waiting: bool,
+    /// When to accept connections that may wait. The poll does not repeat its report. `None`: none
+    /// waits.
+    accept_at: Option<Time>,
     /// The largest segment of the streams that are accepted. `None`: the path decides.
     segment_limit: Option<u32>,
 }
@@ -42,7 +44,7 @@ impl Listener {
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Listener {
             socket,
-            has_waiting: false,
+            accept_at: None,
             segment_limit: None,
         })
     }
@@ -57,12 +59,12 @@ impl Listener {
 
     /// Records that the poll has reported the listener.
     pub fn mark_waiting(&mut self) {
-        self.has_waiting = true;
+        self.accept_at = Some(Time::default());
     }
 
-    /// Whether connections may wait to be accepted.
-    pub fn has_waiting(&self) -> bool {
-        self.has_waiting
+    /// When to accept connections that may wait. `None`: none waits.
+    pub fn accept_at(&self) -> Option<Time> {
+        self.accept_at
     }
 
     /// Accepts a waiting connection.
@@ -70,29 +72,27 @@ impl Listener {
     /// One for which no descriptor is left is accepted and closed. Otherwise its peer would wait
     /// for an answer, and the listener would report no further connection (epoll(7)). Without a
     /// descriptor, accept(2) does not say whether one waits.
-    pub fn accept(&mut self, limit: &mut StreamLimit) -> Acceptance {
-        match self.socket.accept() {
-            Ok((socket, address)) => Acceptance::Connection(socket, unmap_ipv4(address)),
+    pub fn accept(&mut self, limit: &mut StreamLimit, now: Time) -> Acceptance {
+        let error = match self.socket.accept() {
+            Ok((socket, address)) => {
+                return Acceptance::Connection(socket, unmap_ipv4(address));
+            }
+            Err(error) if lacks_descriptors(&error) => {
+                match limit.refuse_by(|| self.socket.accept().map(drop)) {
+                    Ok(()) => return Acceptance::Ended,
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        self.accept_at = match error.kind() {
             // This peer gave up. The connections behind it must not wait.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                ) =>
-            {
-                Acceptance::Ended
-            }
-            Err(error)
-                if lacks_descriptors(&error)
-                    && limit.refuse_by(|| self.socket.accept().is_ok()) =>
-            {
-                Acceptance::Ended
-            }
-            Err(_) => {
-                self.has_waiting = false;
-                Acceptance::None
-            }
-        }
+            ErrorKind::Interrupted | ErrorKind::ConnectionAborted => return Acceptance::Ended,
+            ErrorKind::WouldBlock => None,
+            // No descriptor or no memory is left: one may still wait.
+            _ => Some(now + ACCEPT_RETRY_MS),
+        };
+        Acceptance::None
     }
 
     /// Limits the segments of the streams that are accepted from now on. An accepted socket is too

@@ -1,4 +1,5 @@
 //! The limit of the number of TCP streams, which the available descriptors may lower.
+use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::shell::os::descriptors::{count_available, reserve_descriptor};
@@ -55,18 +56,20 @@ impl StreamLimit {
     }
 
     /// Gives up the reserved descriptor, so that `refuse` can accept and close a connection for
-    /// which no other is left. Notes a shortage if it did. Returns false if it did not, or if the
-    /// reserved descriptor is gone.
-    pub fn refuse_by(&mut self, refuse: impl FnOnce() -> bool) -> bool {
-        if self.reserve.take().is_none() {
-            return false;
-        }
-        let is_refused = refuse();
+    /// which no other is left. Notes a shortage if it did.
+    ///
+    /// # Errors
+    /// Those of `refuse`. No descriptor could be reserved.
+    pub fn refuse_by(&mut self, refuse: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        // Another use may have taken the last one before it was reserved again.
+        let reserve = self.reserve.take().map_or_else(reserve_descriptor, Ok)?;
+        drop(reserve);
+        let refused = refuse();
         self.reserve = reserve_descriptor().ok();
-        if is_refused {
+        if refused.is_ok() {
             self.note_shortage();
         }
-        is_refused
+        refused
     }
 
     /// Records that no descriptor was left for a connection.

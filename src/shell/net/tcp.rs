@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use crate::base::event::stream_id::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::base::time::Time;
 use crate::shell::net::dial::connect;
 use crate::shell::net::interfaces::is_own_address;
 use crate::shell::net::keepalive::set_timeouts;
@@ -156,9 +157,14 @@ impl TcpStreams {
         self.listener.mark_waiting();
     }
 
-    /// Whether connections may wait to be accepted.
-    pub fn has_waiting(&self) -> bool {
-        self.listener.has_waiting()
+    /// When to accept connections that may wait. `None`: none waits.
+    pub fn accept_at(&self) -> Option<Time> {
+        self.listener.accept_at()
+    }
+
+    /// Whether connections may wait to be accepted now.
+    pub fn has_waiting(&self, now: Time) -> bool {
+        self.accept_at().is_some_and(|at| at <= now)
     }
 
     /// Accepts waiting connections, at most `ACCEPTS_PER_TURN_MAX`. Calls `can_accept_on` with
@@ -167,11 +173,12 @@ impl TcpStreams {
     pub fn accept(
         &mut self,
         registry: &Registry,
+        now: Time,
         can_accept_on: impl Fn(SocketAddr) -> bool,
         changes: &mut Vec<StreamEvent>,
     ) {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            let (socket, address) = match self.listener.accept(&mut self.limit) {
+            let (socket, address) = match self.listener.accept(&mut self.limit, now) {
                 Acceptance::Connection(socket, address) => (socket, address),
                 Acceptance::Ended => continue,
                 Acceptance::None => return,

@@ -5,6 +5,9 @@ use std::{fs, io};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 
+/// How long a listener waits after a failed accept, in milliseconds. A descriptor may be free then.
+pub const ACCEPT_RETRY_MS: u64 = 500;
+
 /// Opens a descriptor that only reserves a place. Closing it makes room for another descriptor.
 ///
 /// # Errors

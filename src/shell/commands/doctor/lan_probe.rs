@@ -209,10 +209,14 @@ impl LanProbe {
     /// Waits for events until the deadline at the latest, and handles them.
     fn turn(&mut self, events: &mut Events, deadline: Time) -> io::Result<()> {
         let now = self.clock.now().time;
-        let has_work = self.streams.has_waiting()
+        let has_work = self.streams.has_waiting(now)
             || self.streams.has_readable()
             || self.multicast.has_readable();
-        let timers = [self.node.next_timeout(), Some(self.watch.deadline())];
+        let timers = [
+            self.node.next_timeout(),
+            self.streams.accept_at(),
+            Some(self.watch.deadline()),
+        ];
         let wakes_at = timers.into_iter().flatten().fold(deadline, Time::min);
         let timeout_ms = if has_work { 0 } else { wakes_at.ms_since(now) };
         let timeout = Some(Duration::from_millis(timeout_ms));
@@ -232,7 +236,7 @@ impl LanProbe {
         let watch = &self.watch;
         let can_accept = |own: SocketAddr| watch.can_accept_on(own.ip());
         self.streams
-            .accept(self.poll.registry(), can_accept, &mut changes);
+            .accept(self.poll.registry(), now, can_accept, &mut changes);
         for change in changes {
             self.handle_change(change);
         }

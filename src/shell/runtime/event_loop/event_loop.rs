@@ -282,6 +282,7 @@ impl EventLoop {
             self.node.next_timeout(),
             self.frontend.next_turn_at(),
             self.recheck_at,
+            self.streams.accept_at(),
             self.ipc_server.deadline(),
             self.audits.deadline(),
             self.loads_paused_until,
@@ -296,7 +297,7 @@ impl EventLoop {
     fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
         let can_accept = self.can_accept();
         let backpressure = self.node.backpressure(self.now.time);
-        let has_work = self.streams.has_waiting()
+        let has_work = self.streams.has_waiting(self.now.time)
             || self.streams.has_readable()
             || self.multicast.has_readable()
             || self.lsnp.as_ref().is_some_and(LsnpSockets::has_readable)
@@ -341,7 +342,7 @@ impl EventLoop {
                 _ => self.streams.handle_event(event, &mut stream_events),
             }
         }
-        if self.streams.has_waiting() {
+        if self.streams.has_waiting(self.now.time) {
             self.accept_streams(&mut stream_events);
         }
         self.handle_stream_events(stream_events);

@@ -27,7 +27,7 @@ impl EventLoop {
         let interface_watch = &self.interface_watch;
         let can_accept = |own: SocketAddr| interface_watch.can_accept_on(own.ip());
         self.streams
-            .accept(self.poll.registry(), can_accept, events);
+            .accept(self.poll.registry(), self.now.time, can_accept, events);
     }
 
     /// Passes events of streams to the core.
