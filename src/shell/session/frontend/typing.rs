@@ -12,6 +12,7 @@ use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::frontend::command_queue::sends_lines;
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::picture::{PICTURE_FILE_MAX_BYTES, read_picture};
+use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::terminal;
 use crate::ui::command::{self, UserCommand};
 use crate::ui::editor::keys::TerminalInput;
@@ -148,7 +149,9 @@ impl Frontend {
         let deadline = Instant::now() + SUSPEND_FLUSH_TIMEOUT;
         self.flush_stdout(deadline);
         let clearing = self.renderer.hide_editor();
-        if let Some(stdout) = &self.stdout {
+        // Bytes that stdout refuses, or that precede waiting output, must not count for its lines.
+        let is_free = |it: &&OutputWriter| self.pending_output.is_empty() && it.can_accept();
+        if let Some(stdout) = self.stdout.as_ref().filter(is_free) {
             self.printed.record_sent(&clearing);
             let _ = stdout.try_send(clearing);
         }
