@@ -55,3 +55,20 @@ fn a_scan_tries_a_named_subnet_and_port() {
     finish(alice);
     finish(bob);
 }
+
+/// A scan that begins before the network is up is repeated once it is.
+#[test]
+fn a_scan_waits_for_the_network() {
+    let Some(lan) = Lan::new(2) else { return };
+    let bob = lan.hosts[1].start("bob", &["-m", "none"]);
+    let target = format!("{}/29", Lan::address(1, 0));
+    lan.hosts[0].namespace.ip("link set eth0 down");
+    let alice = lan.hosts[0].start("alice", &["-m", "none", "--scan", &target]);
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("scan: tried 6 addresses, "));
+    lan.hosts[0].namespace.ip("link set eth0 up");
+    wait_joined(&alice, "bob");
+    finish(alice);
+    finish(bob);
+}

@@ -8,18 +8,20 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::base::interface::Interface;
+use crate::base::table::SortedSet;
 use crate::shell::config::scan_target::{ScanTarget, first_address};
 use crate::shell::net::finders::reporter::Reporter;
+use crate::shell::net::interfaces::addresses_v4;
 use crate::shell::net::{dial, interfaces};
 
 /// Time between two probes: 50 a second.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long an address has to answer. At most 76 probes are therefore under way.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Time from the end of a scan to the next one.
+/// Time from the end of a scan to the next one, unless our addresses change before.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Time to the next attempt if there is no subnet to scan.
-const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// Time to the next look at our addresses.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Shortest prefix of an own subnet that is scanned without being named, in bits.
 const OWN_PREFIX_MIN_BITS: u8 = 22;
 /// Time between two lines about the progress, at a terminal.
@@ -35,7 +37,7 @@ pub struct ScanConfig {
     pub own_port: u16,
 }
 
-/// Scans once an hour, until the program ends.
+/// Scans once an hour, and when our addresses have changed, until the program ends.
 pub fn run(config: &ScanConfig, reporter: &Reporter) {
     loop {
         let usable = interfaces::list_usable(&config.interfaces);
@@ -68,8 +70,22 @@ pub fn run(config: &ScanConfig, reporter: &Reporter) {
             .err()
             .map(|it| it.to_string());
         reporter.set_trouble(trouble);
-        sleep(SCAN_INTERVAL);
+        let end = Instant::now() + SCAN_INTERVAL;
+        // The network may come after the start, or be another one later.
+        while Instant::now() < end && has_same_addresses(&own, config) {
+            sleep(RETRY_INTERVAL);
+        }
     }
+}
+
+/// Whether the interfaces to scan from have the IPv4 addresses that they had.
+fn has_same_addresses(before: &[Interface], config: &ScanConfig) -> bool {
+    let addresses = |interfaces: &[Interface]| {
+        let all = interfaces.iter().flat_map(addresses_v4);
+        all.collect::<SortedSet<(Ipv4Addr, u8)>>()
+    };
+    interfaces::list_usable(&config.interfaces)
+        .is_ok_and(|now| addresses(&now.list) == addresses(before))
 }
 
 /// The IPv4 subnets of these interfaces that are small enough, each once.
