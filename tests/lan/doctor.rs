@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::TIMEOUT;
+use super::doctor_host::id_of;
 use super::hosts::host::Host;
 use super::hosts::lan::Lan;
 use super::hosts::program::Program;
@@ -325,6 +326,8 @@ fn a_missing_address_is_named() {
     lan.disable_ipv6(0, 0);
     let host = &lan.hosts[0];
     host.namespace.ip("address flush dev eth0");
+    // Its name comes before, and it takes more steps.
+    host.namespace.ip("link add aaa0 type veth peer name aaa1");
     let lines = examine(host, &[]);
     let parts = ["only lo has an address", "ip address add ", "dev eth0"];
     assert_only(&lines, "interface", &parts);
@@ -333,6 +336,7 @@ fn a_missing_address_is_named() {
             .iter()
             .any(|line| line.starts_with("ok: interface: lo has 127.0.0.1"))
     );
+    host.namespace.ip("link del aaa0");
     host.namespace.ip("link set eth0 down");
     assert_only(&examine(host, &[]), "interface", &["ip link set eth0 up"]);
 }
@@ -474,4 +478,30 @@ fn a_static_peer_that_does_not_answer_is_named() {
     assert_only(&lines, "static", &["10.77.0.2:9 is not linked: refused"]);
     let is_known = |line: &String| line.starts_with("ok: static: 10.77.0.2:9999 is bob~");
     assert!(lines.iter().any(is_known), "{lines:#?}");
+}
+
+/// A peer that is linked at one of its addresses is not dialed at the others, which are its own as
+/// well. One of another key is named.
+#[test]
+fn a_static_peer_with_several_addresses_is_known() {
+    let Some((lan, _bob)) = with_bob(&[]) else {
+        return;
+    };
+    let [alice, bobs] = [&lan.hosts[0], &lan.hosts[1]];
+    bobs.namespace.ip("address add 10.77.0.12/24 dev eth0");
+    let [id, other] = ["bob", "mallory"].map(|user| id_of(bobs, user));
+    for peer in [
+        format!("{id}@10.77.0.2:9999,10.77.0.12:9999"),
+        "10.77.0.12".to_owned(),
+    ] {
+        let lines = examine(alice, &["--peer", &peer]);
+        let is_good = |line: &String| line.starts_with("ok: ");
+        assert!(lines.iter().all(is_good), "{peer}: {lines:#?}");
+        let of_second = lines.iter().filter(|line| line.contains("10.77.0.12:9999"));
+        let of_second: Vec<&String> = of_second.collect();
+        assert_eq!(of_second.len(), 1, "{lines:#?}");
+        assert!(of_second[0].contains("bob~"), "{of_second:?}");
+    }
+    let lines = examine(alice, &["--peer", &format!("{other}@10.77.0.12")]);
+    assert_only(&lines, "static", &["it is bob~", "with another key"]);
 }

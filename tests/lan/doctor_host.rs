@@ -19,7 +19,7 @@ fn has_line(lines: &[String], start: &str, part: &str) -> bool {
 }
 
 /// The id that `whoami` prints for a user.
-fn id_of(host: &Host, user: &str) -> String {
+pub fn id_of(host: &Host, user: &str) -> String {
     let output = host.program(user, &["whoami", "--json"]).output();
     let output = String::from_utf8(output.expect("a program").stdout).expect("UTF-8");
     let (_, rest) = output.split_once(r#""sender":""#).expect("an id");
@@ -65,6 +65,9 @@ fn a_host_that_does_not_answer_is_named() {
     assert_only(&lines, "port", &["no answer within", "firewall"]);
     let lines = explain(alice, &["10.99.0.2"]);
     assert_only(&lines, "route", &["10.99.0.2", "ip route add default"]);
+    let lines = explain(alice, &["fe80::1"]);
+    let mend = "mend it: p2pchat doctor '[fe80::1%eth0]:9999'";
+    assert_only(&lines, "route", &["fe80::1", mend]);
     let lines = explain(alice, &["no-such-host.invalid"]);
     assert_only(&lines, "name", &["no-such-host.invalid", "getent"]);
 }
@@ -155,4 +158,29 @@ fn a_host_of_another_network_is_named() {
     let _other = other.expect("a socket");
     let lines = explain(alice, &short);
     assert_only(&lines, "secret", &["or is another program"]);
+}
+
+/// One address of a code is enough. At another one, each host finds itself, as at a bridge's.
+#[test]
+fn a_code_may_have_an_address_that_is_our_own() {
+    let Some(lan) = Lan::new(2) else { return };
+    let [alices, bobs] = [&lan.hosts[0], &lan.hosts[1]];
+    for host in &lan.hosts {
+        host.namespace.ip("address add 172.17.0.1/32 dev eth0");
+    }
+    let _alice = alices.start("alice", &[]);
+    let _bob = bobs.start("bob", &[]);
+    let id = id_of(bobs, "bob");
+    for addresses in [
+        "10.77.0.2:9999,172.17.0.1:9999",
+        "172.17.0.1:9999,10.77.0.2:9999",
+    ] {
+        let lines = explain(alices, &[&format!("{id}@{addresses}")]);
+        let is_good = |line: &String| line.starts_with("ok: ");
+        assert!(lines.iter().all(is_good), "{lines:#?}");
+        assert!(has_line(&lines, "ok: key: ", &id), "{lines:#?}");
+    }
+    // Without the right one, what is found at the other is said.
+    let lines = explain(alices, &[&format!("{id}@172.17.0.1:9999")]);
+    assert_only(&lines, "key", &["another key answered", "alice"]);
 }

@@ -7,7 +7,7 @@ use nix::sys::socket::{getsockopt, sockopt::IpMtu};
 
 use super::echo::{PACKET_MAX_BYTES, is_echoed};
 use super::lan_checks::mend_secret;
-use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
+use super::lan_probe::{LOOKUP_TIMEOUT, probe_link};
 use super::lan_report::LinkedPeer;
 use super::output::print_checks;
 use super::tcp_attempt::try_connect;
@@ -28,8 +28,6 @@ use crate::ui::doctor_check::Check;
 use crate::wire::code::{Endpoint, parse_endpoints};
 use crate::wire::secret::NetworkKeys;
 
-/// Longest time for a link without -W, in milliseconds.
-const LINK_TIMEOUT_MS: u64 = 5_000;
 /// Maximum number of addresses of a host that are tried.
 const ADDRESSES_MAX: usize = 4;
 /// A packet that each path carries, in bytes.
@@ -53,15 +51,26 @@ pub fn run_host(options: &Options, host: &str) -> Result<ExitStatus, Failure> {
         None => Vec::new(),
     };
     print_warnings(&warnings);
-    let mut checks = Vec::new();
+    let mut of_endpoints = Vec::new();
     for endpoint in &endpoints {
+        let mut checks = Vec::new();
         check_endpoint(options, endpoint, keys.as_ref(), &known, &mut checks)?;
+        of_endpoints.push(checks);
     }
-    // One of the addresses of a code is enough.
-    if endpoints.len() > 1 && checks.iter().any(|it| it.name == "key" && !it.is_finding()) {
-        checks.retain(|it| !["name", "route", "port"].contains(&it.name) || !it.is_finding());
+    // One of the addresses of a code is enough. At another one, such as a bridge's, each host may
+    // find itself.
+    if of_endpoints.iter().any(|checks| has_good_key(checks)) {
+        for checks in &mut of_endpoints {
+            let is_good = has_good_key(checks);
+            checks.retain(|check| is_good || !check.is_finding());
+        }
     }
-    print_checks(options, &checks)
+    print_checks(options, &of_endpoints.concat())
+}
+
+/// Whether the expected key answered.
+fn has_good_key(checks: &[Check]) -> bool {
+    checks.iter().any(|it| it.name == "key" && !it.is_finding())
 }
 
 fn check_endpoint(
@@ -99,7 +108,8 @@ fn check_endpoint(
         checks.extend(findings);
         return Ok(());
     }
-    let linked = link(options, keys, endpoint, &answering)?;
+    let name = endpoint.to_string();
+    let linked = probe_link(options, keys, &name, &answering)?;
     checks.extend(match linked {
         Some(linked) => check_key(&linked, endpoint, known),
         None => vec![explain_missing_link(options, keys, endpoint, &answering)?],
@@ -113,8 +123,7 @@ fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> 
         Ok(path) => path,
         Err(error) => {
             let content = format!("no route leads to {}: {error}", address.ip());
-            let mend = "ip route add default via GATEWAY  # the router's address";
-            return Some(Check::finding("route", content, mend));
+            return Some(Check::finding("route", content, mend_route(address)));
         }
     };
     checks.push(Check::ok("route", path.describe(address.ip())));
@@ -138,6 +147,21 @@ fn check_address(address: SocketAddr, checks: &mut Vec<Check>) -> Option<Check> 
         checks.extend(check_large_packets(ip, &path));
     }
     None
+}
+
+/// How an address without a route is reached. A link-local one needs the interface.
+fn mend_route(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            let usable = list_usable(&[])
+                .map(|usable| usable.list)
+                .unwrap_or_default();
+            let card = usable.iter().find(|it| !it.is_loopback);
+            let name = card.map_or("INTERFACE", |it| &it.name);
+            format!("p2pchat doctor '[{}%{name}]:{}'", v6.ip(), v6.port())
+        }
+        _ => "ip route add default via GATEWAY  # the router's address".to_owned(),
+    }
 }
 
 /// Compares small packets with the largest ones. `None`: this host may not send echo requests, or
@@ -210,24 +234,6 @@ fn interface_with(own: IpAddr) -> Option<String> {
     found.map(|interface| interface.name)
 }
 
-/// Makes a link with the peer at these addresses, whatever its key.
-fn link(
-    options: &Options,
-    keys: Option<&NetworkKeys>,
-    endpoint: &Endpoint,
-    addresses: &[SocketAddr],
-) -> Result<Option<LinkedPeer>, Failure> {
-    let mut quiet = options.clone();
-    quiet.multicast = None;
-    let target = ResolvedStatic {
-        endpoint: endpoint.to_string(),
-        peer: None,
-        addresses: addresses.to_vec(),
-    };
-    let probe = LanProbe::new(&quiet, keys, None)?;
-    probe.run_until_linked(options.wait_ms.unwrap_or(LINK_TIMEOUT_MS), target)
-}
-
 /// Says why the port answers, and no link is made.
 fn explain_missing_link(
     options: &Options,
@@ -235,7 +241,8 @@ fn explain_missing_link(
     endpoint: &Endpoint,
     addresses: &[SocketAddr],
 ) -> Result<Check, Failure> {
-    if keys.is_some() && link(options, None, endpoint, addresses)?.is_some() {
+    let name = endpoint.to_string();
+    if keys.is_some() && probe_link(options, None, &name, addresses)?.is_some() {
         return Ok(Check::finding(
             "secret",
             format!("{endpoint} has no network secret, and this one has one"),

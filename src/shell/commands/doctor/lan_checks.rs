@@ -3,17 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::lan_probe::ResolvedStatic;
+use super::lan_probe::{ResolvedStatic, probe_link};
 use super::lan_report::{LanReport, LinkedPeer, OtherProgram};
 use super::tcp_attempt::try_connect;
 use crate::base::interface::Interface;
 use crate::base::text::bound_name::quote_for_shell;
 use crate::base::time::WallTime;
 use crate::node::link::HearsUs;
+use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::net::interfaces::{UnusedReason, list_unused, missing_names};
 use crate::shell::net::multicast::BeaconMethod;
 use crate::ui::doctor_check::Check;
+use crate::wire::secret::NetworkKeys;
 
 /// Longest difference of two clocks that is no finding, in milliseconds.
 const CLOCK_TOLERANCE_MS: u64 = 60_000;
@@ -49,7 +51,10 @@ pub fn check_interfaces(options: &Options, report: &LanReport) -> Vec<Check> {
         checks.push(Check::ok("interface", format!("{name} is not used: {why}")));
     }
     if options.interfaces.is_empty() && report.is_loopback_only() {
-        let mend = match unused.first() {
+        let mend = match unused
+            .iter()
+            .min_by_key(|(name, reason)| mend_order(name, *reason))
+        {
             Some((name, UnusedReason::Down)) => format!("ip link set {name} up"),
             Some((name, UnusedReason::NoAddress)) => {
                 format!("dhclient {name} || ip address add 192.168.77.1/24 brd + dev {name}")
@@ -63,6 +68,20 @@ pub fn check_interfaces(options: &Options, report: &LanReport) -> Vec<Check> {
         checks.push(Check::finding("interface", content, mend));
     }
     checks
+}
+
+/// Of unused interfaces, the one to mend comes first: a card, and what takes the fewest steps.
+fn mend_order(name: &str, reason: UnusedReason) -> (bool, u8) {
+    let is_card = Path::new("/sys/class/net")
+        .join(name)
+        .join("device")
+        .exists();
+    let steps = match reason {
+        UnusedReason::NoAddress => 0,
+        UnusedReason::Down => 1,
+        UnusedReason::NoCarrier | UnusedReason::PointToPoint | UnusedReason::NotChosen => 2,
+    };
+    (!is_card, steps)
 }
 
 fn explain_unused(reason: UnusedReason) -> &'static str {
@@ -322,24 +341,46 @@ pub fn check_clock(report: &LanReport, now: WallTime) -> Check {
     Check::finding("clock", content, format!("{mend}{place}"))
 }
 
-/// Says which static peers were linked.
-pub fn check_static_peers(report: &LanReport, static_peers: &[ResolvedStatic]) -> Vec<Check> {
-    let checks = static_peers.iter().map(|known| {
-        let endpoint = &known.endpoint;
-        let mut linked = report.linked.values();
-        if let Some(linked) = linked.find(|it| known.addresses.contains(&it.address)) {
-            return Check::ok("static", format!("{endpoint} is {}", linked.peer));
-        }
-        let mend = format!("p2pchat doctor '{endpoint}'");
-        let why = known.addresses.first().map(|address| try_connect(*address));
-        let why = match why {
-            None => "its name has no address".to_owned(),
-            Some(Err(why)) => why,
-            Some(Ok(())) => "it takes the connection, and is no p2pchat of this network".to_owned(),
-        };
-        Check::finding("static", format!("{endpoint} is not linked: {why}"), mend)
-    });
-    checks.collect()
+/// Says whether a static peer was linked. One that has a link is not dialed at its other addresses:
+/// such an address is tried here.
+///
+/// # Errors
+/// Exit status 1: the system refuses a socket.
+pub fn check_static_peer(
+    options: &Options,
+    keys: Option<&NetworkKeys>,
+    report: &LanReport,
+    known: &ResolvedStatic,
+) -> Result<Check, Failure> {
+    let endpoint = &known.endpoint;
+    let mut linked = report.linked.values();
+    if let Some(linked) = linked.find(|it| known.addresses.contains(&it.address)) {
+        let content = format!("{endpoint} is {}", linked.peer);
+        return Ok(Check::ok("static", content));
+    }
+    if let Some(linked) = known.peer.and_then(|peer| report.linked.get(&peer)) {
+        let content = format!(
+            "{} of {endpoint} is linked, at {}",
+            linked.peer, linked.address
+        );
+        return Ok(Check::ok("static", content));
+    }
+    let answering = known.addresses.first().map(|it| try_connect(*it));
+    let why = match answering {
+        None => "its name has no address".to_owned(),
+        Some(Err(why)) => why,
+        Some(Ok(())) => match probe_link(options, keys, endpoint, &known.addresses)? {
+            Some(linked) if known.peer.is_none_or(|peer| peer == linked.peer.id) => {
+                let content = format!("{endpoint} is {}", linked.peer);
+                return Ok(Check::ok("static", content));
+            }
+            Some(linked) => format!("it is {}, with another key", linked.peer),
+            None => "it takes the connection, and is no p2pchat of this network".to_owned(),
+        },
+    };
+    let content = format!("{endpoint} is not linked: {why}");
+    let mend = format!("p2pchat doctor '{endpoint}'");
+    Ok(Check::finding("static", content, mend))
 }
 
 /// Connects to the TCP port at our own addresses, which are other ones than that of the caller.

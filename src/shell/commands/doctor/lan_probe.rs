@@ -45,6 +45,9 @@ const GOODBYE_MS: u64 = 300;
 /// How long the linked peers may take to say whether they hear us, in milliseconds.
 const ANSWERS_MS: u64 = 1000;
 
+/// Longest time for a link without -W, in milliseconds.
+const LINK_TIMEOUT_MS: u64 = 5_000;
+
 /// A static peer with its addresses.
 pub struct ResolvedStatic {
     /// Host and port, as the user gave them.
@@ -53,6 +56,27 @@ pub struct ResolvedStatic {
     pub peer: Option<PeerId>,
     /// The addresses.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// Makes a link with the peer at these addresses, whatever its key. `endpoint` names it.
+///
+/// # Errors
+/// Exit status 1: the system refuses a socket or random bytes, or the poll fails.
+pub fn probe_link(
+    options: &Options,
+    keys: Option<&NetworkKeys>,
+    endpoint: &str,
+    addresses: &[SocketAddr],
+) -> Result<Option<LinkedPeer>, Failure> {
+    let mut quiet = options.clone();
+    quiet.multicast = None;
+    let target = ResolvedStatic {
+        endpoint: endpoint.to_owned(),
+        peer: None,
+        addresses: addresses.to_vec(),
+    };
+    let probe = LanProbe::new(&quiet, keys, None)?;
+    probe.run_until_linked(options.wait_ms.unwrap_or(LINK_TIMEOUT_MS), target)
 }
 
 /// A running probe.

@@ -7,7 +7,7 @@ use super::firewall::check_firewall;
 use super::host::run_host;
 use super::lan_checks::{
     check_clock, check_interfaces, check_methods, check_others, check_own_port, check_peers,
-    check_static_peers, group_of,
+    check_static_peer, group_of,
 };
 use super::lan_probe::{LOOKUP_TIMEOUT, LanProbe, ResolvedStatic};
 use super::output::print_checks;
@@ -85,7 +85,9 @@ fn check_here(options: &Options) -> Result<ExitStatus, Failure> {
     }
     checks.push(firewall);
     checks.extend(check_peers(&report, is_explained, wait_ms, interval_ms));
-    checks.extend(check_static_peers(&report, &static_peers));
+    for known in &static_peers {
+        checks.push(check_static_peer(options, keys.as_ref(), &report, known)?);
+    }
     checks.extend(check_others(options, &report));
     checks.push(check_clock(&report, Clock::start().now().wall));
     print_checks(options, &checks)
