@@ -2,6 +2,11 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
@@ -179,4 +184,29 @@ fn history_reads_the_network_of_the_running_program() {
     finish(alice, b"");
     let outcome = run(&lo, "alice", &["history"]);
     assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
+}
+
+/// The secret may come from a pipe, which is read once: also by a program that attaches to another
+/// one, and takes over from it.
+#[test]
+fn the_secret_may_come_from_a_pipe() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let key = fs::read(lo.host.folder("ours")).expect("a file");
+    let piped = |name: &str| {
+        let path = lo.host.folder(name);
+        mkfifo(&path, Mode::S_IRWXU).expect("a pipe");
+        let (option, key) = (format!("--secret-file={}", path.display()), key.clone());
+        thread::spawn(move || fs::write(path, key));
+        option
+    };
+    let mut alice = lo.start("alice", &[&ours, "listen"]);
+    let attached = lo.start("alice", &[&piped("first"), "listen"]);
+    run(&lo, "alice", &["whoami", &piped("second")]).assert_code(0);
+    run(&lo, "alice", &["history", &piped("third")]).assert_code(0);
+    alice.signal(Signal::SIGTERM);
+    alice.wait_exit(TIMEOUT);
+    let bob = lo.start("bob", &[&ours, "listen"]);
+    wait_joined(&bob, "alice");
+    wait_joined(&attached, "bob");
 }

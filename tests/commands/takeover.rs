@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::hosts::host::Loopback;
+use super::hosts::program::Program;
 use super::hosts::wait::wait_until;
 use super::{
     TIMEOUT, finish, messages, run, wait_asleep, wait_client, wait_error_line, wait_joined,
@@ -413,4 +414,32 @@ fn a_server_that_ends_during_a_pipe_loses_and_repeats_nothing() {
             .position(|(printed, line)| printed != line);
         assert_eq!((first, all.len()), (None, lines.len()), "{signal}");
     }
+}
+
+/// Who takes over listens where its peers and firewalls expect the program, if that port is free.
+#[test]
+fn who_takes_over_keeps_the_port() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["listen", "-p", "7777"]);
+    let mut attached = lo.start("alice", &["listen"]);
+    let late = lo.start("alice", &["listen"]);
+    late.signal(Signal::SIGSTOP);
+    alice.signal(Signal::SIGTERM);
+    alice.wait_exit(TIMEOUT);
+    let ready_lines = |program: &Program| {
+        let lines = program.err.all().into_iter();
+        let ready = lines.filter(|line| line.contains("ready as alice~"));
+        ready.collect::<Vec<String>>()
+    };
+    wait_until("a takeover", TIMEOUT, || ready_lines(&attached).len() == 2);
+    let second = ready_lines(&attached).pop().unwrap_or_default();
+    assert!(second.ends_with(" on 7777"), "{second}");
+    attached.signal(Signal::SIGTERM);
+    attached.wait_exit(TIMEOUT);
+    let _bob = lo.start("bob", &["listen", "-p", "7777"]);
+    late.signal(Signal::SIGCONT);
+    wait_until("another takeover", TIMEOUT, || {
+        ready_lines(&late).len() == 2
+    });
+    wait_joined(&late, "bob");
 }

@@ -52,7 +52,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     }
     let running = attach::probe_running(directory, "its network may be another")?;
     if let Some(ready) = &running {
-        attach::check_compatible(options, directory, ready)?;
+        attach::check_compatible(options, network_tag(keys.as_ref()), directory, ready)?;
     }
     let (network, nick) = match &running {
         Some(ready) => (ready.network, &ready.me.nick),

@@ -33,6 +33,7 @@ use crate::shell::state::identity_file::random_bytes;
 use crate::shell::state::secret_file::read_content;
 use crate::shell::state::state_dir::load_own_identity;
 use crate::shell::stdio::stderr::{print_sentence, print_warnings};
+use crate::wire::code::DEFAULT_PORT;
 use crate::wire::invite::{InviteError, InviteMessage, InviteStream};
 use crate::wire::invite_code::{InviteBeacon, InviteCode};
 use crate::wire::noise::Role;
@@ -90,7 +91,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
     let mut clock = Clock::start();
     let now = clock.now().time;
     let code = InviteCode::new(&random_bytes()?);
-    let streams = open_listener(options.port, &poll)?;
+    let streams = open_listener(options.port, DEFAULT_PORT, &poll)?;
     let port = streams
         .port()
         .map_err(|error| Failure::io("the listening port is unknown", &error))?;

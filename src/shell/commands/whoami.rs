@@ -6,7 +6,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::attach;
 use crate::shell::net::own_code::connection_code;
-use crate::shell::state::network_keys::load_network_keys;
+use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::load_own_identity;
 use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::json;
@@ -27,7 +27,7 @@ const QR_BORDER_MODULES: i32 = 2;
 pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;
-    load_network_keys(options, &mut warnings)?;
+    let keys = load_network_keys(options, &mut warnings)?;
     let mut me = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -41,7 +41,7 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let running = directory.map(|directory| attach::probe_running(directory, consequence));
     let running = running.transpose()?.flatten();
     if let (Some(directory), Some(ready)) = (directory, &running) {
-        attach::check_compatible(options, directory, ready)?;
+        attach::check_compatible(options, network_tag(keys.as_ref()), directory, ready)?;
         me.nick = ready.me.nick.clone();
         port = ready.port;
         mapped = ready.mapped;

@@ -12,6 +12,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::base::error_code::Refusal;
 use crate::base::event::notice::Notice;
+use crate::base::identity::NetworkTag;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::option_specs::OptionId;
@@ -20,7 +21,7 @@ use crate::shell::ipc::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::ipc::connection::is_same_user;
 use crate::shell::ipc::socket;
 use crate::shell::session::frontend::builder::FrontendBuilder;
-use crate::shell::state::network_keys::configured_network;
+use crate::shell::state::network_keys::network_tag;
 use crate::shell::state::state_dir::{create_directory, lock_directory};
 use crate::shell::stdio::stderr::print_sentence;
 use crate::ui::command::UserCommand;
@@ -68,7 +69,8 @@ pub fn attach_or_lock(
     let mut deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
     loop {
         if let Some((stream, ready)) = connect(directory, timeout_ms)? {
-            check_compatible(&builder.options, directory, &ready)?;
+            let network = network_tag(builder.keys.as_ref());
+            check_compatible(&builder.options, network, directory, &ready)?;
             if let Some(status) = client.run(builder, directory, stream, &ready)? {
                 return Ok(AttachOutcome::Exited(status));
             }
@@ -294,12 +296,17 @@ fn other_version_failure(directory: &Path) -> Failure {
 }
 
 /// Checks that the options of this run do not contradict those of the running program. Compares the
-/// options given on the command line. Also compares the network secret if this run has a secret
-/// file.
+/// options given on the command line. Also compares the network, which is `network` in this run, if
+/// it has a secret file.
 ///
 /// # Errors
-/// Exit status 2: an option differs. 78: the secret file cannot be read.
-pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> Result<(), Failure> {
+/// Exit status 2: an option differs.
+pub fn check_compatible(
+    options: &Options,
+    network: NetworkTag,
+    directory: &Path,
+    ready: &Ready,
+) -> Result<(), Failure> {
     let secret = options.secret_file.as_ref().map(|_| OptionId::SecretFile);
     for option in options.explicit.iter().copied().chain(secret) {
         let is_same = match option {
@@ -318,7 +325,7 @@ pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> R
             OptionId::Grape => options.grapes == ready.grapes,
             OptionId::Dht => options.dht == ready.uses_dht,
             OptionId::DhtBootstrap => options.dht_bootstrap == ready.dht_bootstrap,
-            OptionId::SecretFile => configured_network(options)? == ready.network,
+            OptionId::SecretFile => network == ready.network,
             _ => true,
         };
         if !is_same {

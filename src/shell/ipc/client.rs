@@ -24,7 +24,7 @@ use crate::shell::session::frontend::exit_policy::{Retention, UnansweredLines};
 use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::frontend::pending::PendingRequest;
 use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
-use crate::shell::state::network_keys::configured_network;
+use crate::shell::state::network_keys::network_tag;
 use crate::shell::state::state_dir::StateDir;
 use crate::ui::command::UserCommand;
 use crate::ui::json;
@@ -262,7 +262,9 @@ impl Client {
         let Some(ready) = self.ready.clone() else {
             return Ok(());
         };
-        self.check_network(configured_network(&builder.options)?)?;
+        self.check_network(network_tag(builder.keys.as_ref()))?;
+        // Peers and firewalls know the port.
+        builder.preferred_port = ready.port;
         builder.options.username = ready.me.nick;
         builder.options.multicast = ready.multicast;
         builder.options.interfaces = ready.interfaces;

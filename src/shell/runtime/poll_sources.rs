@@ -15,7 +15,6 @@ use crate::shell::ipc::server::Server;
 use crate::shell::net::lsnp::LsnpSockets;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
-use crate::wire::code::DEFAULT_PORT;
 
 /// The token of the TCP listener. Tokens 0, 1, 5 and 6 are defined in `os::poll`.
 pub const LISTENER_TOKEN: Token = Token(2);
@@ -35,16 +34,20 @@ pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
     TcpStreams::listen(port, poll.registry(), LISTENER_TOKEN, FIRST_STREAM_TOKEN)
 }
 
-/// Listens on the port that the user gave. Without one, listens on 9999, or on any free
-/// port if 9999 is taken.
+/// Listens on the port that the user gave. Without one, listens on the preferred one, or on any
+/// free port if that is taken.
 ///
 /// # Errors
 /// Exit status 1: the port is taken or not allowed, or the system provides no socket.
-pub fn open_listener(port: Option<u16>, poll: &Poll) -> Result<TcpStreams, Failure> {
+pub fn open_listener(
+    port: Option<u16>,
+    preferred: u16,
+    poll: &Poll,
+) -> Result<TcpStreams, Failure> {
     let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match port {
         Some(port) => listen_tcp(port, poll),
-        None => match listen_tcp(DEFAULT_PORT, poll) {
+        None => match listen_tcp(preferred, poll) {
             Err(error) if is_taken(&error) => listen_tcp(0, poll),
             opened => opened,
         },

@@ -54,11 +54,13 @@ use crate::wire::message::ROOMS_MAX;
 /// The directory, the network or a file cannot be used. The failure contains the exit status.
 pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Failure> {
     warn_of_backlog(&options);
+    let mut warnings = Vec::new();
+    let keys = load_network_keys(&options, &mut warnings)?;
     let clock = Clock::start();
     let (poll, waker) =
         create_poll().map_err(|error| Failure::io("the event loop cannot be created", &error))?;
     let directory = options.directory.clone();
-    let mut builder = FrontendBuilder::new(options, mode, poll, waker, clock);
+    let mut builder = FrontendBuilder::new(options, mode, poll, waker, clock, keys);
     let lock = match directory {
         Some(directory) => match attach::attach_or_lock(&mut builder, &directory)? {
             AttachOutcome::Exited(status) => return Ok(status),
@@ -66,19 +68,24 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
         },
         None => None,
     };
-    run_standalone(builder, lock)
+    run_standalone(builder, lock, warnings)
 }
 
 /// Runs with its own core and event loop, not attached to another program. `lock` is the
-/// directory's lock. It is `None` with --ephemeral.
-fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
+/// directory's lock. It is `None` with --ephemeral. `warnings`: those of the start until now.
+fn run_standalone(
+    mut builder: FrontendBuilder,
+    lock: Option<File>,
+    mut warnings: Vec<String>,
+) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
     let OpenedStateDir {
         state_dir: mut state,
         identity,
         known_peers,
-        mut warnings,
+        warnings: of_state,
     } = StateDir::open_locked(options, lock)?;
+    warnings.extend(of_state);
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(builder.wake_callback());
     let ipc_server = poll_sources::open_ipc_server(
         options.directory.as_deref(),
@@ -86,9 +93,9 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
         identity.id(),
         Arc::clone(&wake),
     )?;
-    let keys = load_network_keys(options, &mut warnings)?;
     report_warnings(options, warnings);
-    let mut streams = poll_sources::open_listener(options.port, &builder.poll)?;
+    let preferred_port = builder.preferred_port;
+    let mut streams = poll_sources::open_listener(options.port, preferred_port, &builder.poll)?;
     streams.set_patience(options.timing.patience_ms);
     let own = Peer {
         id: identity.id(),
@@ -97,6 +104,7 @@ fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<Ex
     // If the marker cannot be read or removed, the end of the last run counts as unclean. The logs
     // then begin a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
+    let keys = builder.keys.take();
     let network = network_tag(keys.as_ref());
     let (mut store, opened_folders) = open_store(&state, network, own.id, options)?;
     if let Err(warning) = load_ignored(&state, &mut store) {

@@ -6,7 +6,8 @@ use crate::shell::config::options::Options;
 use crate::shell::state::secret_file::read_secret;
 use crate::wire::secret::NetworkKeys;
 
-/// Reads the keys of a closed network. `None`: the options choose the open network.
+/// Reads the keys of a closed network. `None`: the options choose the open network. A command calls
+/// this once: the secret file may be a pipe.
 ///
 /// # Errors
 /// Exit status 78: the secret file is unusable.
@@ -21,14 +22,4 @@ pub fn load_network_keys(
 /// The tag of the network with these keys. For `None`, the tag of the open network.
 pub fn network_tag(keys: Option<&NetworkKeys>) -> NetworkTag {
     keys.map_or(NetworkTag::OPEN, NetworkKeys::network)
-}
-
-/// The tag of the network that the options of this run select.
-///
-/// # Errors
-/// Exit status 78: the secret file cannot be read.
-pub fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
-    Ok(network_tag(
-        load_network_keys(options, &mut Vec::new())?.as_ref(),
-    ))
 }

@@ -29,7 +29,8 @@ use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
 use crate::ui::editor::line_editor::HAS_EDITOR;
-use crate::wire::code::Endpoint;
+use crate::wire::code::{DEFAULT_PORT, Endpoint};
+use crate::wire::secret::NetworkKeys;
 
 /// A frontend and the signals that it handles.
 pub struct ActiveFrontend {
@@ -57,6 +58,10 @@ pub struct FrontendBuilder {
     pub existing: Option<ActiveFrontend>,
     /// The endpoints that the user of an attached run gave with /connect. They outlast the server.
     pub connected_endpoints: Vec<Endpoint>,
+    /// The keys of a closed network. They are read once: the secret file may be a pipe.
+    pub keys: Option<NetworkKeys>,
+    /// The TCP port to listen on, if it is free and the user has not chosen one.
+    pub preferred_port: u16,
 }
 
 impl FrontendBuilder {
@@ -67,6 +72,7 @@ impl FrontendBuilder {
         poll: Poll,
         waker: Arc<Waker>,
         clock: Clock,
+        keys: Option<NetworkKeys>,
     ) -> FrontendBuilder {
         FrontendBuilder {
             options,
@@ -76,6 +82,8 @@ impl FrontendBuilder {
             clock,
             existing: None,
             connected_endpoints: Vec::new(),
+            keys,
+            preferred_port: DEFAULT_PORT,
         }
     }
 
