@@ -137,6 +137,9 @@ pub struct InviteBeacon {
     pub nameplate: u8,
     /// The TCP port at the source address of the datagram.
     pub port: u16,
+    /// A random number of this invite, the same in all its datagrams. The newcomer tries its code
+    /// once with each. `None`: earlier versions do not say it.
+    pub nonce: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +148,8 @@ struct InviteBeaconFields<'a> {
     kind: &'a str,
     nameplate: u8,
     port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nonce: Option<u32>,
 }
 
 impl InviteBeacon {
@@ -156,6 +161,7 @@ impl InviteBeacon {
         is_invite.then_some(InviteBeacon {
             nameplate: fields.nameplate,
             port: fields.port,
+            nonce: fields.nonce,
         })
     }
 
@@ -165,6 +171,7 @@ impl InviteBeacon {
             kind: "invite",
             nameplate: self.nameplate,
             port: self.port,
+            nonce: self.nonce,
         };
         serde_json::to_vec(&fields).unwrap_or_default()
     }

@@ -78,6 +78,19 @@ fn a_newcomer_joins_a_closed_network() {
     wait_joined(&bob, "alice");
 }
 
+/// The newcomer's name is that of the program that runs in its directory, which others see.
+#[test]
+fn a_running_newcomer_joins_under_its_name() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let _robert = lo.start("bob", &["-u", "robert", "listen"]);
+    let (mut invite, code) = invite(&lo, "alice", &[&ours]);
+    run(&lo, "bob", &["join", &code, &new_secret(&lo, "bobs")]).assert_code(0);
+    assert_eq!(invite.wait_code(TIMEOUT), 0, "{:?}", invite.err.all());
+    let joined = invite.out.all().pop().unwrap_or_default();
+    assert!(joined.starts_with("joined: robert~"), "{joined}");
+}
+
 /// With `-` the code is the first line of stdin: words of the command line are seen by all users.
 #[test]
 fn the_code_may_come_on_stdin() {
@@ -117,6 +130,24 @@ fn a_guessed_code_is_void() {
     );
     run(&lo, "bob", &["join", "-W", "1", &code, &file]).assert_code(69);
     assert!(!lo.host.folder("mallorys").exists());
+}
+
+/// The addresses of a long code are those of one inviter: a mistyped one is one guess of three.
+#[test]
+fn a_mistyped_long_code_is_one_guess() {
+    let Some(lo) = Loopback::new() else { return };
+    let ours = secret(&lo, "ours");
+    let (mut invite, code) = invite(&lo, "alice", &["-p", "7654", &ours]);
+    let bobs = new_secret(&lo, "bobs");
+    let addresses = "127.0.0.1:7654,[::1]:7654";
+    let mistyped = format!("7-babab-babab@{addresses}");
+    run(&lo, "bob", &["join", &mistyped, &bobs]).assert_code(77);
+    let code = format!("{code}@{addresses}");
+    run(&lo, "bob", &["join", &code, &bobs]).assert_code(0);
+    assert_eq!(invite.wait_code(TIMEOUT), 0);
+    let said = invite.err.all();
+    let guesses = said.iter().filter(|line| line.contains("a wrong code"));
+    assert_eq!(guesses.count(), 1, "{said:?}");
 }
 
 /// A code serves one newcomer, and only for its time.
@@ -328,23 +359,44 @@ fn one_network_does_not_keep_the_newcomer_out() {
 fn a_newcomer_tries_its_code_with_three_programs() {
     let Some(lo) = Loopback::new() else { return };
     let ours = secret(&lo, "ours");
+    lo.host.namespace.ip("route add 224.0.0.1 dev lo");
     let users = ["alice", "carol", "dave", "erin"];
-    let mut invites = Vec::new();
-    let mut addresses = Vec::new();
-    for (port, user) in (10_771..).zip(users) {
-        let port = format!("{port}");
-        invites.push(invite(&lo, user, &["-p", &port, &ours]).0);
-        addresses.push(format!("127.0.0.1:{port}"));
-    }
-    let code = format!("7-babab-babab@{}", addresses.join(","));
-    let outcome = run(&lo, "bob", &["join", &code, &new_secret(&lo, "bobs")]);
-    outcome.assert_code(77);
-    for invite in &invites[..3] {
-        invite
-            .err
-            .wait_for(TIMEOUT, |line| line.contains("came with a wrong code"));
-    }
-    assert_eq!(invites[3].err.all(), [""; 0]);
+    let invites = [0, 1, 2, 3].map(|nth: u16| {
+        let port = (10_771 + nth).to_string();
+        invite(
+            &lo,
+            users[usize::from(nth)],
+            &["-m", "none", "-p", &port, &ours],
+        )
+        .0
+    });
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let socket = lo.host.namespace.inside(bind);
+    let secret_file = new_secret(&lo, "bobs");
+    let mut join = lo.spawn("bob", &["join", "7-babab-babab", &secret_file]);
+    let guesses_of = |invite: &Program| {
+        let said = invite.err.all();
+        let guesses = said.iter().filter(|line| line.contains("a wrong code"));
+        guesses.count()
+    };
+    // A newcomer that listens late misses announcements.
+    wait_until("three guesses", TIMEOUT, || {
+        for port in 10_771..10_775 {
+            // As of earlier versions: each address is a program of its own.
+            let beacon = format!(r#"{{"type":"invite","nameplate":7,"port":{port}}}"#);
+            let sent = socket.send_to(beacon.as_bytes(), "224.0.0.1:9999");
+            sent.expect("a group");
+        }
+        invites.iter().map(guesses_of).sum::<usize>() >= 3
+    });
+    assert_eq!(join.wait_code(TIMEOUT), 77, "{:?}", join.err.all());
+    let mut guesses = invites.map(|mut invite| {
+        invite.signal(Signal::SIGTERM);
+        invite.wait_exit(TIMEOUT);
+        guesses_of(&invite)
+    });
+    guesses.sort_unstable();
+    assert_eq!(guesses, [0, 1, 1, 1]);
 }
 
 /// A connection that breaks says nothing about the code. After three of them the newcomer ends, for

@@ -259,13 +259,18 @@ fn announcements_are_read_back() {
     let beacon = InviteBeacon {
         nameplate: 7,
         port: 9999,
+        nonce: Some(u32::MAX),
     };
     assert_eq!(InviteBeacon::parse(&beacon.encode()), Some(beacon));
+    let earlier = InviteBeacon::parse(br#"{"type":"invite","nameplate":7,"port":9999}"#);
+    let nonce = None;
+    assert_eq!(earlier, Some(InviteBeacon { nonce, ..beacon }));
     for text in [
         r#"{"type":"invite","nameplate":7,"port":0}"#.to_owned(),
         r#"{"type":"invite","nameplate":700,"port":1}"#.to_owned(),
         r#"{"type":"discover","nameplate":7,"port":1}"#.to_owned(),
         r#"{"type":"invite","nameplate":7}"#.to_owned(),
+        r#"{"type":"invite","nameplate":7,"port":1,"nonce":4294967296}"#.to_owned(),
         format!(
             r#"{{"type":"invite","nameplate":7,"port":1{}}}"#,
             " ".repeat(1200)
@@ -287,6 +292,7 @@ fn the_bytes_of_an_invite() {
     let beacon = InviteBeacon {
         nameplate: invite_code.nameplate(),
         port: 9999,
+        nonce: Some(0x1234_5678),
     };
     vector.check("announcement", &String::from_utf8(beacon.encode()).unwrap());
     let (mut sent, mut messages) = (Vec::new(), Vec::new());

@@ -91,6 +91,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
     let mut clock = Clock::start();
     let now = clock.now().time;
     let code = InviteCode::new(&random_bytes()?);
+    let [a, b, c, d, ..] = random_bytes()?;
     let streams = open_listener(options.port, DEFAULT_PORT, &poll)?;
     let port = streams
         .port()
@@ -98,6 +99,11 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
     let printed = print_code(options, own.clone(), &code, port)?;
     if printed != ExitStatus::Success {
         return Ok(printed);
+    }
+    if options.port.is_none() && port != DEFAULT_PORT && options.verbosity > Verbosity::Quiet {
+        print_sentence(&format!(
+            "the newcomer connects to port {port}: behind a firewall, choose an open one with -p"
+        ));
     }
     let interfaces = options.interfaces.clone();
     let watch = InterfaceWatch::new(poll.registry(), NETLINK_TOKEN, interfaces, now)
@@ -115,6 +121,7 @@ pub fn run_invite(options: &Options) -> Result<ExitStatus, Failure> {
         announcement: InviteBeacon {
             nameplate: code.nameplate(),
             port,
+            nonce: Some(u32::from_be_bytes([a, b, c, d])),
         }
         .encode(),
         announce_at: now,

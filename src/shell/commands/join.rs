@@ -16,6 +16,7 @@ use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::{Failure, quote_truncated};
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Verbosity;
+use crate::shell::ipc::attach::probe_running;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::{DATAGRAM_MAX_BYTES, Multicast};
 use crate::shell::net::resolver::look_up_within;
@@ -88,18 +89,25 @@ pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
     }
+    let mut own = Peer {
+        id: identity.id(),
+        nick: options.username.clone(),
+    };
+    if let Some(directory) = &options.directory
+        && let Some(ready) = probe_running(directory, "its name may differ")?
+    {
+        own.nick = ready.me.nick;
+    }
     let mut clock = Clock::start();
     let deadline = clock.now().time + options.wait_ms.unwrap_or(JOIN_WAIT_MS);
     let mut joining = Joining {
         code,
-        own: Peer {
-            id: identity.id(),
-            nick: options.username.clone(),
-        },
+        own,
         noise_secret: identity.noise_secret(),
         path,
         directory: options.directory.as_deref(),
-        wrong_inviters: SortedSet::new(),
+        refusals: SortedSet::new(),
+        unanswered: None,
         guesses: 0,
         says_wait: options.verbosity > Verbosity::Quiet,
     };
@@ -112,17 +120,23 @@ pub fn run_join(options: &Options) -> Result<ExitStatus, Failure> {
             "joined the network of {inviter}: its secret is in {}\n",
             path.display()
         )),
-        None if joining.wrong_inviters.iter().next().is_some() => {
+        None if joining.refusals.iter().next().is_some() => {
             print_sentence(
                 "who answers for this invite has another code: check the code, or ask for a new one",
             );
             Ok(ExitStatus::KeyMismatch)
         }
         None => {
-            print_sentence(
-                "no inviter answers: the code may be used or void, or its program is out of reach; \
-                 the long code has its addresses",
-            );
+            match &joining.unanswered {
+                Some((address, error)) => print_sentence(&format!(
+                    "the code is announced at {address}, which cannot be connected to ({error}): \
+                     there, open the port for TCP, or choose an open one with invite -p"
+                )),
+                None => print_sentence(
+                    "no inviter answers: the code may be used or void, or its program is out of \
+                     reach; the long code has its addresses",
+                ),
+            }
             Ok(ExitStatus::NoPeer)
         }
     }
@@ -152,14 +166,28 @@ enum Attempt {
     Failed,
 }
 
+/// Who is tried once. An inviter has several addresses, and counts each stream with a wrong code as
+/// a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Candidate {
+    /// The invite that announces this number.
+    Invite(u32),
+    /// The program at this address, whose announcement has no number.
+    Address(SocketAddr),
+    /// The inviter that the long code leads to.
+    OfLongCode,
+}
+
 struct Joining<'a> {
     code: InviteCode,
     own: Peer,
     noise_secret: [u8; 32],
     path: &'a Path,
     directory: Option<&'a Path>,
-    /// Addresses of programs with another code. They are not tried again.
-    wrong_inviters: SortedSet<SocketAddr>,
+    /// Those that have another code. They are not tried again.
+    refusals: SortedSet<Candidate>,
+    /// An announced address at which the last attempt got no connection, and why.
+    unanswered: Option<(SocketAddr, io::Error)>,
     /// Number of programs that may have guessed at our code, and did not prove that they know it.
     guesses: usize,
     /// Whether the user is still to hear that the inviter is awaited.
@@ -192,8 +220,8 @@ impl Joining<'_> {
                 let update = watch.refresh(now, poll.registry(), &mut multicast);
                 interfaces = update.changed_interfaces.unwrap_or(interfaces);
             }
-            for address in self.announced(&mut multicast, &interfaces) {
-                match self.attempt(address, clock.now(), deadline)? {
+            for (candidate, address) in self.announced(&mut multicast, &interfaces) {
+                match self.attempt(candidate, address, clock.now(), deadline)? {
                     Attempt::Joined(inviter) => return Ok(Some(inviter)),
                     Attempt::WrongCode => {
                         deadline = deadline.min(clock.now().time + WAIT_AFTER_WRONG_CODE_MS);
@@ -227,7 +255,11 @@ impl Joining<'_> {
     }
 
     /// The addresses that announce the invite now, at most one for each read datagram.
-    fn announced(&self, multicast: &mut Multicast, interfaces: &[Interface]) -> Vec<SocketAddr> {
+    fn announced(
+        &self,
+        multicast: &mut Multicast,
+        interfaces: &[Interface],
+    ) -> SortedSet<(Candidate, SocketAddr)> {
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
         let mut found = SortedSet::new();
         multicast.begin_turn();
@@ -239,12 +271,11 @@ impl Joining<'_> {
                 && on_link.any(|it| it.is_on_link(address.ip()))
             {
                 address.set_port(beacon.port);
-                found.insert(address);
+                let by_address = Candidate::Address(address);
+                found.insert((beacon.nonce.map_or(by_address, Candidate::Invite), address));
             }
         }
-        let wrong = &self.wrong_inviters;
-        let found = found.iter().filter(|address| !wrong.contains(address));
-        found.copied().collect()
+        found
     }
 
     /// Tries the addresses of the long code, again and again until the deadline.
@@ -259,18 +290,16 @@ impl Joining<'_> {
                 let left = Duration::from_millis(deadline.ms_since(clock.now().time));
                 let resolved = look_up_within(endpoint, left.min(CONNECT_TIMEOUT));
                 for address in resolved.into_iter().flatten() {
-                    if self.wrong_inviters.contains(&address) {
-                        continue;
-                    }
-                    if let Attempt::Joined(inviter) =
-                        self.attempt(address, clock.now(), deadline)?
-                    {
-                        return Ok(Some(inviter));
+                    let attempt =
+                        self.attempt(Candidate::OfLongCode, address, clock.now(), deadline)?;
+                    match attempt {
+                        Attempt::Joined(inviter) => return Ok(Some(inviter)),
+                        Attempt::WrongCode => return Ok(None),
+                        Attempt::Failed => {}
                     }
                 }
             }
-            let has_answer = self.wrong_inviters.iter().next().is_some();
-            if has_answer || self.is_over(clock.now().time, deadline) {
+            if self.is_over(clock.now().time, deadline) {
                 return Ok(None);
             }
             let now = clock.now().time;
@@ -297,17 +326,19 @@ impl Joining<'_> {
         deadline <= now || self.guesses >= GUESSES_MAX
     }
 
-    /// Tries to get the secret from the program at an address, until the deadline at the latest.
+    /// Tries to get the secret from the candidate at an address, until the deadline at the latest.
+    /// One that has refused the code is not asked again.
     ///
     /// # Errors
     /// Exit status 78: the secret file cannot be written.
     fn attempt(
         &mut self,
+        candidate: Candidate,
         address: SocketAddr,
         now: Now,
         deadline: Time,
     ) -> Result<Attempt, Failure> {
-        if self.is_over(now.time, deadline) {
+        if self.refusals.contains(&candidate) || self.is_over(now.time, deadline) {
             return Ok(Attempt::Failed);
         }
         let left = Duration::from_millis(deadline.ms_since(now.time));
@@ -320,14 +351,23 @@ impl Joining<'_> {
             is_refused: false,
             until: Instant::now() + left.min(CONNECT_TIMEOUT + EXCHANGE_TIMEOUT),
         };
-        let received = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT.min(left))
-            .and_then(|mut socket| Ok((exchange.run(&mut socket, &self.own, out)?, socket)));
-        let Ok(((inviter, mut secret), mut socket)) = received else {
+        let connected = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT.min(left));
+        self.unanswered = None;
+        let mut socket = match connected {
+            Ok(socket) => socket,
+            Err(error) => {
+                let is_announced = candidate != Candidate::OfLongCode;
+                self.unanswered = is_announced.then_some((address, error));
+                return Ok(Attempt::Failed);
+            }
+        };
+        let received = exchange.run(&mut socket, &self.own, out);
+        let Ok((inviter, mut secret)) = received else {
             self.guesses += usize::from(exchange.has_tried_code);
             if !exchange.is_refused {
                 return Ok(Attempt::Failed);
             }
-            self.wrong_inviters.insert(address);
+            self.refusals.insert(candidate);
             return Ok(Attempt::WrongCode);
         };
         let created = secret_file::create(self.path, &secret);

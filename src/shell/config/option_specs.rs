@@ -193,10 +193,10 @@ const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoa
 const IDENTITY_COMMANDS: &[Subcommand] = &[
     Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Join, Trust, Doctor,
 ];
-/// The commands that may keep their state in memory: `sync` would have nothing to exchange.
-const EPHEMERAL_COMMANDS: &[Subcommand] = &[
-    Chat, Send, Listen, Peers, History, Whoami, Invite, Join, Trust, Doctor,
-];
+/// The commands that may keep their state in memory. `sync` would have nothing to exchange. By
+/// `invite` and `join` each binds the other's key, which must then not end with the command.
+const EPHEMERAL_COMMANDS: &[Subcommand] =
+    &[Chat, Send, Listen, Peers, History, Whoami, Trust, Doctor];
 const LISTENING_COMMANDS: &[Subcommand] = &[
     Chat, Send, Listen, Peers, History, Sync, Whoami, Invite, Doctor,
 ];

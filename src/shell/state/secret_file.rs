@@ -74,7 +74,12 @@ pub fn create(path: &Path, secret: &[u8]) -> Result<(), Failure> {
     if written.is_err() {
         let _ = fs::remove_file(path);
     }
-    written.map_err(fail)
+    written.map_err(fail)?;
+    // The code is used up: the file's name must outlast a power cut, too. Not each directory can be
+    // synced.
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
+    Ok(())
 }
 
 fn create_new(path: &Path) -> io::Result<File> {

@@ -281,7 +281,9 @@ fn every_refusal_names_a_remedy() {
         // Targets that do not exist.
         ("send -t @b/b hi", "it is @name"),
         ("history -t @b/b", "it is @name"),
-        // Options of another command.
+        // Options of another command. A binding to a key that ends with its program would be false.
+        ("invite --ephemeral", "does not go with invite"),
+        ("join 7-babab-babab --ephemeral", "does not go with join"),
         ("--since 2h", "goes with history"),
         ("listen --search=x", "goes with history"),
         ("history -W 1", "goes with"),
