@@ -14,8 +14,8 @@ use crate::base::presence::profile::Profile;
 use crate::base::table::SortedMap;
 use crate::base::time::{Time, WallTime};
 
-/// Maximum number of guests of a network, gone ones included. A gone one makes place for a new one;
-/// otherwise the new one is ignored.
+/// Maximum number of guests of a network, gone ones included. A gone one makes place for a new one,
+/// unless it was just answered; otherwise the new one is ignored.
 pub const GUESTS_MAX: usize = 256;
 /// Maximum number of guests of a network at one address.
 pub const GUESTS_PER_SOURCE_MAX: usize = 8;
@@ -64,6 +64,9 @@ pub struct Guest {
     pub list_sent_at: Option<Time>,
     /// When we last answered a profile of the guest with ours.
     pub profile_sent_at: Option<Time>,
+    /// Until when the guest is remembered, though it is gone. It then gets no large answer again so
+    /// soon.
+    pub remembered_until: Time,
     /// When we last told the guest that we are here.
     pub reminded_at: Time,
     /// Until when a list from the guest is awaited.
@@ -195,9 +198,10 @@ impl GuestTable {
         let is_source_full = count(&of_source) >= GUESTS_PER_SOURCE_MAX;
         if is_source_full || count(&of_network) >= GUESTS_MAX {
             let gone = self.guests.iter().enumerate();
+            let gone = gone.filter(|(_, guest)| guest.is_gone && guest.remembered_until <= now);
             let gone = gone.filter(|(_, guest)| match is_source_full {
-                true => guest.is_gone && of_source(guest),
-                false => guest.is_gone && of_network(guest),
+                true => of_source(guest),
+                false => of_network(guest),
             });
             let (oldest, _) = gone.min_by_key(|(_, guest)| guest.last_heard)?;
             self.guests.remove(oldest);
@@ -218,6 +222,7 @@ impl GuestTable {
             has_our_profile: false,
             list_sent_at: None,
             profile_sent_at: None,
+            remembered_until: now,
             reminded_at: now,
             list_awaited_until: None,
             profile: Profile::default(),
@@ -265,10 +270,18 @@ impl GuestTable {
         networks.find(|network| network.room() == *room)
     }
 
-    /// Records a batch of ours that was just published. Keeps those in rooms of guests.
+    /// Records a batch of ours that was just published. Keeps those in rooms of guests. Guests
+    /// already got the lines that replace those of a forked log.
     pub fn record_published(&mut self, batch: &Arc<Batch>) {
         let room = batch.log.target.room();
-        if room.is_some_and(|room| self.network_of(room).is_some()) {
+        if room.is_none_or(|room| self.network_of(room).is_none()) {
+            return;
+        }
+        if batch.republishes.is_some() {
+            for sequence in batch.sequence..=batch.last_sequence() {
+                self.settle(&batch.log, sequence);
+            }
+        } else {
             self.published.push(Arc::clone(batch));
         }
     }

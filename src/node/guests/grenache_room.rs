@@ -13,7 +13,7 @@ use crate::base::guests::guest::{GuestId, GuestLines, GuestNetwork, LineTarget};
 use crate::base::guests::guest_event::GuestEvent;
 use crate::base::hex;
 use crate::base::lines::LINE_MAX_BYTES;
-use crate::base::name::Nick;
+use crate::base::name::{NICK_MAX_CHARS, Nick};
 use crate::base::table::SortedMap;
 use crate::node::context::Context;
 use crate::node::guest_table::{GUESTS_PER_SOURCE_MAX, GuestClaim};
@@ -552,12 +552,20 @@ fn observe_guest(ctx: &mut Context, address: SocketAddr, name: Option<&str>) -> 
         user: name.unwrap_or(&unnamed),
         nick: match name {
             Some(name) => Nick::new_or_placeholder(name),
-            None => Nick::sanitize(&unnamed.replace(':', "."))?,
+            None => name_of_address(source)?,
         },
         address,
         interface: 0,
     };
     observe(ctx, claim)
+}
+
+/// The name of a guest who has none. Of an IPv6 address too long for a name, the end remains: hosts
+/// of one network differ there.
+fn name_of_address(source: IpAddr) -> Option<Nick> {
+    let text = source.to_string().replace(':', ".");
+    let surplus = text.len().saturating_sub(NICK_MAX_CHARS);
+    Nick::sanitize(text.get(surplus..)?)
 }
 
 /// A random UUID (RFC 9562, version 4), as Grenache numbers its requests.
@@ -569,4 +577,17 @@ fn request_id(ctx: &mut Context) -> String {
     let (b, c) = rest.split_at(4);
     let (d, e) = low.split_at(4);
     [a, b, c, d, e].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of_address;
+
+    #[test]
+    fn hosts_of_one_network_have_different_names() {
+        let address = |host: u16| [0xfd00, 1, 2, 0x1003, 0x1004, 0x1005, 0x1006, host].into();
+        let [one, other] = [0x1007, 0x1008].map(|host| name_of_address(address(host)));
+        assert!(one.is_some() && other.is_some());
+        assert_ne!(one, other);
+    }
 }

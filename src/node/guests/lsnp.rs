@@ -253,6 +253,7 @@ impl LsnpGateway {
                     !guest.has_our_profile && guest.profile_sent_at.is_none_or(is_due);
                 if is_answer_due {
                     (guest.has_our_profile, guest.profile_sent_at) = (true, Some(now.time));
+                    guest.remembered_until = now.time + LSNP_PROFILE_INTERVAL_MS;
                 }
                 let is_changed = guest.profile != profile;
                 ctx.guests.set_profile(id, profile);
@@ -275,6 +276,8 @@ impl LsnpGateway {
         match ctx.guests.get_mut(id) {
             Some(guest) if guest.list_sent_at.is_none_or(is_due) => {
                 guest.list_sent_at = Some(now);
+                let until = now + LSNP_LIST_INTERVAL_MS;
+                guest.remembered_until = guest.remembered_until.max(until);
             }
             _ => return,
         }

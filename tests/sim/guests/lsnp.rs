@@ -1,14 +1,16 @@
 //! LSNP with well-behaved programs of all versions.
 use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
-use p2pchat::base::guests::lsnp::LsnpRequest;
+use p2pchat::base::guests::lsnp::{LsnpConfig, LsnpRequest};
 use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::base::name::Room;
 use p2pchat::base::presence::profile::Profile;
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
-    Foreigner, deliver_bytes, expect_repeated, gateway, last_error, shown, take_sent,
+    Foreigner, GATEWAY_PORT, deliver_bytes, expect_repeated, gateway, last_error, shown, take_sent,
 };
+use crate::support::lan::{Lan, REDIAL_MS};
 
 const ZED: Foreigner = Foreigner::new("zed", 1);
 
@@ -441,4 +443,70 @@ fn a_full_disk_repeats_no_line() {
     let mut sent = take_sent(&mut lan, alice);
     sent.retain(|sent| sent.contains(" POST "));
     assert_eq!(sent, ["10.0.9.1:9000 POST hello"]);
+}
+
+/// Lines that replace those of a forked log go to peers alone: guests have them already.
+#[test]
+fn guests_get_no_line_again_after_a_fork() {
+    for is_healed_later in [false, true] {
+        let mut lan = Lan::new(100);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.peers[alice].lsnp = Some(LsnpConfig {
+            port: GATEWAY_PORT,
+            repeat_room: None,
+        });
+        let start = |lan: &mut Lan| {
+            lan.start(alice);
+            lan.join(alice, "#lsnp");
+        };
+        let say = |lan: &mut Lan, what: &str, count: u32| {
+            for n in 0..count {
+                lan.say_in(alice, "#lsnp", &format!("{what} {n}"));
+                lan.run_for(50);
+            }
+        };
+        lan.start(bob);
+        lan.join(bob, "#lsnp");
+        start(&mut lan);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        say(&mut lan, "kept", 3);
+        lan.stop(alice);
+        lan.back_up(alice);
+        start(&mut lan);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        say(&mut lan, "lost", 5);
+        lan.stop(alice);
+        lan.restore(alice);
+        lan.cut(alice, bob);
+        start(&mut lan);
+        ZED.discover(&mut lan, alice);
+        lan.run_for(100);
+        take_sent(&mut lan, alice);
+        say(&mut lan, "alone", 3);
+        let is_post = |sent: &String| sent.contains(" POST ");
+        let sent = take_sent(&mut lan, alice);
+        assert_eq!(sent.iter().filter(|sent| is_post(sent)).count(), 3);
+        if is_healed_later {
+            lan.kill(alice);
+        }
+        lan.heal();
+        if is_healed_later {
+            start(&mut lan);
+            ZED.discover(&mut lan, alice);
+        }
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.run_for(10_000);
+        let room = Room::new("#lsnp").expect("a room");
+        let mut lines = Vec::new();
+        for batch in lan.history(bob, &room) {
+            let entry = lan.peers[bob].disk.find(&batch.log, batch.sequence);
+            let entry = entry.expect("a stored batch");
+            entry
+                .batch
+                .for_each_line(|line| lines.push(line.to_owned()));
+        }
+        assert!(lines.contains(&"alone 2".to_owned()), "{lines:?}");
+        let sent = take_sent(&mut lan, alice);
+        assert!(!sent.iter().any(is_post), "{sent:?}");
+    }
 }

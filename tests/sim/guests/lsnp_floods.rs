@@ -3,6 +3,7 @@ use p2pchat::base::event::command::Command;
 use p2pchat::base::event::input::Input;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::guests::lsnp::LsnpRequest;
+use p2pchat::node::guest_table::GUESTS_PER_SOURCE_MAX;
 use p2pchat::wire::lsnp::LsnpContent;
 
 use super::support::{
@@ -320,4 +321,39 @@ fn answers_to_a_guest_are_rare() {
     let count = |kind: &str| sent.iter().filter(|sent| sent.contains(kind)).count();
     assert_eq!(count(" PEER_LIST_RESPONSE "), 12);
     assert_eq!(count(" PROFILE "), 1);
+}
+
+/// New names of one host bring it no more large answers than it may have guests, though each leaves
+/// at once.
+#[test]
+fn names_that_come_and_go_bring_few_answers() {
+    let (mut lan, alice) = gateway(17, None);
+    let profile = LsnpContent::Profile {
+        display_name: "",
+        status: "",
+        avatar: None,
+    };
+    for n in 0..60 {
+        let mallory = Foreigner {
+            name: format!("mallory{n}").leak(),
+            ..MALLORY
+        };
+        for content in [
+            profile.clone(),
+            LsnpContent::ListRequest,
+            LsnpContent::Revoke,
+        ] {
+            mallory.send(&mut lan, alice, content);
+        }
+        lan.run_for(2_000);
+    }
+    let sent = take_sent(&mut lan, alice);
+    let count = |kind: &str| sent.iter().filter(|sent| sent.contains(kind)).count();
+    assert_eq!(count(" PROFILE "), GUESTS_PER_SOURCE_MAX);
+    assert_eq!(count(" PEER_LIST_RESPONSE "), GUESTS_PER_SOURCE_MAX);
+    // Two minutes later there is place again.
+    lan.run_for(120_000);
+    MALLORY.send(&mut lan, alice, profile);
+    let sent = take_sent(&mut lan, alice);
+    assert!(sent.iter().any(|sent| sent.contains(" PROFILE ")));
 }
