@@ -4,6 +4,8 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
+/// What a terminal calls our user in direct messages.
+pub const OWN_NAME: &str = "you";
 /// Maximum number of peers whose claimed name is recorded, and of peers from the file.
 const NAMES_MAX: usize = 4096;
 /// Maximum number of different names: those of both kinds of peers.
@@ -60,10 +62,11 @@ impl DisplayNames {
     }
 
     /// Is `peer` the only peer known to have claimed the name in `peer.nick`? Never true for the
-    /// name `?`.
+    /// names that stand for others: `?`, and [`OWN_NAME`].
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
-        peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))
+        let is_ours = ["?", OWN_NAME].contains(&&*folded);
+        !is_ours && self.by_name.get(&folded) == Some(&Some(peer.id))
     }
 
     /// The peer's name, followed by `~abcd` if the name is ambiguous.

@@ -206,11 +206,13 @@ fn row_width(table: &[Vec<String>]) -> usize {
 /// Pads the cells of each column to the same width.
 fn align(table: &[Vec<String>]) -> String {
     let mut out = String::new();
+    let count = table.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..count).map(|it| column_width(table, it)).collect();
     for row in table {
         for (column, cell) in row.iter().enumerate() {
             out.push_str(cell);
             if column + 1 < row.len() {
-                let width = column_width(table, column) + COLUMN_GAP;
+                let width = widths[column] + COLUMN_GAP;
                 out.extend(iter::repeat_n(' ', width - cell.width()));
             }
         }

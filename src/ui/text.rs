@@ -4,7 +4,7 @@ use std::io::Write as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::display_names::DisplayNames;
+use super::display_names::{DisplayNames, OWN_NAME};
 use super::line_format::{BLOCK_LINE_END, LineFields, LineFormat};
 use super::sanitize::sanitize;
 use super::session_event::{ChatLines, EventKind};
@@ -398,7 +398,7 @@ impl TextRenderer {
     /// The author or the recipient of a direct message. `peer`: with the name that he claims.
     fn display_party(&self, id: &PeerId, peer: Option<&Peer>) -> String {
         match (peer, self.names.nick(id)) {
-            _ if *id == self.own_id => "you".to_owned(),
+            _ if *id == self.own_id => OWN_NAME.to_owned(),
             (Some(peer), _) => self.display_name(peer),
             (None, Some(nick)) => self.names.display_name(&Peer {
                 id: *id,

@@ -11,6 +11,7 @@ use p2pchat::base::batch::batch_signing::UnsignedBatch;
 use p2pchat::base::event::load::Position;
 use p2pchat::base::event::notice::Notice;
 use p2pchat::base::event::peer::Peer;
+use p2pchat::base::guests::guest_event::{GuestEvent, GuestNotice};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -23,7 +24,7 @@ use p2pchat::shell::stdio::output_writer::OutputWriter;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 use p2pchat::ui::request::Listen;
-use p2pchat::ui::session_event::SessionEvent;
+use p2pchat::ui::session_event::{EventKind, SessionEvent};
 
 use crate::stdio::support::{PATIENCE, counter, pipe};
 
@@ -159,10 +160,11 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
     }
 }
 
-/// Counts events.
+/// Counts events, and keeps the last error.
 struct CountingSink {
     can_accept: bool,
     events: usize,
+    error: Option<String>,
 }
 
 impl EventSink for CountingSink {
@@ -174,8 +176,13 @@ impl EventSink for CountingSink {
         self.can_accept
     }
 
-    fn emit(&mut self, _: SessionEvent) {
+    fn emit(&mut self, event: SessionEvent) {
         self.events += 1;
+        if let EventKind::Notice(notice) = &*event.kind
+            && let Notice::Error { content, .. } = &**notice
+        {
+            self.error = Some(content.clone());
+        }
     }
 }
 
@@ -188,6 +195,7 @@ fn at_most_1000_notices_wait_for_a_stalled_reader() {
     let mut sink = CountingSink {
         can_accept: false,
         events: 0,
+        error: None,
     };
     for _ in 0..1_500 {
         let notice = Arc::new(Notice::Rooms(Vec::new()));
@@ -197,4 +205,37 @@ fn at_most_1000_notices_wait_for_a_stalled_reader() {
     sink.can_accept = true;
     transcript.catch_up(&store, &mut sink).expect("a store");
     assert_eq!(sink.events, 1_000);
+}
+
+/// Of guests' lines, 1 MiB waits for a stalled reader. They are stored nowhere, so that the reader
+/// hears how many it does not get.
+#[test]
+fn dropped_lines_of_guests_are_counted() {
+    let own = Identity::from_seed(&[1; 32]);
+    let store = store_of(0);
+    for (bytes, lines, kept) in [(LINE_MAX_BYTES, 100, 64), (1, 1_010, 1_000)] {
+        let mut transcript = Transcript::new(own.id(), &Listen::default(), true, Arc::new(|| ()));
+        let mut sink = CountingSink {
+            can_accept: false,
+            events: 0,
+            error: None,
+        };
+        for _ in 0..lines {
+            let notice = Arc::new(Notice::Guest(GuestNotice {
+                nick: Nick::new("zed").expect("a name"),
+                at: WallTime(1_000),
+                event: GuestEvent::Posted {
+                    room: Room::new("#lsnp").expect("a room"),
+                    content: "x".repeat(bytes),
+                },
+            }));
+            transcript.handle_notice(&notice, &mut sink);
+        }
+        sink.can_accept = true;
+        transcript.catch_up(&store, &mut sink).expect("a store");
+        assert_eq!(sink.events, kept + 1);
+        let lost = format!("{} lines of guests were dropped", lines - kept);
+        assert!(sink.error.is_some_and(|error| error.starts_with(&lost)));
+        assert!(!transcript.is_lagging());
+    }
 }

@@ -38,6 +38,12 @@ fn the_prompt_says_who_is_typing() {
     alice
         .pty
         .wait_screen("bob has said it", is_prompt("#general 3 (1 unread)>"));
+    alice.pty.resize(100, 12);
+    let mallory = AtTerminal::chat(&lo, "mallory", &["-u", "bob"]);
+    mallory.pty.wait_row("alice joined");
+    mallory.pty.type_keys("false");
+    let two_bobs = is_prompt("#general 4 (1 unread, bob~");
+    alice.pty.wait_screen("which bob types", two_bobs);
     let printed = carol.out.all().concat();
     assert!(!printed.contains("typing"), "{printed}");
 }

@@ -1,16 +1,15 @@
 //! The line editor: keys, editing, and a screen on which output does not damage the typed line.
 use std::io::Write;
 
-use p2pchat::base::event::peer::Peer;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::lines::LINE_MAX_BYTES;
-use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::name::{Room, Target};
 use p2pchat::base::text::line_form::LineForm;
 use p2pchat::ui::editor::keys::{KeyDecoder, TerminalInput};
 use p2pchat::ui::editor::line_editor::{EditOutcome, LineEditor};
 use p2pchat::ui::editor::line_history::{HISTORY_MAX_BYTES, HISTORY_MAX_LINES};
 use p2pchat::ui::editor::paste::{PASTE_MAX_BYTES, Paste};
-use p2pchat::ui::editor::prompt::Prompt;
+use p2pchat::ui::editor::prompt::{Prompt, TypingPeer};
 use p2pchat::ui::editor::terminal::Terminal;
 use termion::event::Key;
 use unicode_width::UnicodeWidthStr as _;
@@ -566,18 +565,19 @@ fn output_is_printed_above_the_line_being_typed() {
 /// how many are here, and at last not the room.
 #[test]
 fn a_prompt_says_less_on_a_narrow_screen() {
-    let [alexander, bartholo] = ["alexander", "bartholo"].map(|name| Peer {
-        nick: Nick::new(name).unwrap(),
-        id: PeerId([name.len() as u8; 32]),
-    });
     let mut prompt = Prompt {
         room: Some(Room::general()),
         others_here: 2,
         unread: 1,
         ..Prompt::default()
     };
-    for peer in [&alexander, &bartholo] {
-        prompt.set_typing(&Target::Room(Room::general()), peer, true);
+    for name in ["alexander", "bartholo"] {
+        let peer = TypingPeer {
+            id: PeerId([name.len() as u8; 32]),
+            name: name.to_owned(),
+            target: Target::Room(Room::general()),
+        };
+        prompt.set_typing(peer, true);
     }
     let shown = |columns| {
         let mut terminal = Terminal::new(Vec::new(), columns);

@@ -161,6 +161,15 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     };
     names.record(&invalid_name);
     assert_eq!(names.display_name(&invalid_name), format!("?~{}", short(5)));
+    // Our user is called so.
+    for nick in ["you", "You"] {
+        let stranger = peer(6, nick);
+        names.record(&stranger);
+        assert_eq!(
+            names.display_name(&stranger),
+            format!("{nick}~{}", short(6))
+        );
+    }
     let mut colours = TextRenderer::for_terminal(&peer(1, "alice"), zone, Palette::Basic);
     let line = rendered(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
     assert!(line.starts_with("\u{1b}[2m[12:31]\u{1b}[0m "), "{line:?}");

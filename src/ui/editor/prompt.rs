@@ -1,11 +1,22 @@
 //! What the prompt says, and the title of the terminal.
-use crate::base::event::peer::Peer;
+use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 
 /// Longest title, in characters.
 const TITLE_MAX_CHARS: usize = 80;
 /// Maximum number of peers that are counted as typing.
 const TYPING_MAX: usize = 16;
+
+/// A peer that types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypingPeer {
+    /// The peer.
+    pub id: PeerId,
+    /// Its name, with `~abcd` if the name alone could mislead.
+    pub name: String,
+    /// Where its line will go.
+    pub target: Target,
+}
 
 /// What the user sees before the line that he types.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +28,7 @@ pub struct Prompt {
     /// How many direct messages came since the user entered the last line.
     pub unread: u64,
     /// Who is typing, and for whom.
-    pub typing: Vec<(Target, Peer)>,
+    pub typing: Vec<TypingPeer>,
 }
 
 impl Prompt {
@@ -60,10 +71,10 @@ impl Prompt {
     }
 
     /// Records that a peer types, or no longer does.
-    pub fn set_typing(&mut self, target: &Target, peer: &Peer, is_typing: bool) {
-        self.typing.retain(|(_, other)| other.id != peer.id);
+    pub fn set_typing(&mut self, peer: TypingPeer, is_typing: bool) {
+        self.typing.retain(|other| other.id != peer.id);
         if is_typing && self.typing.len() < TYPING_MAX {
-            self.typing.push((target.clone(), peer.clone()));
+            self.typing.push(peer);
         }
     }
 
@@ -74,8 +85,8 @@ impl Prompt {
                 .room()
                 .is_none_or(|it| Some(it) == self.room.as_ref())
         };
-        let shown = self.typing.iter().filter(|(target, _)| is_shown(target));
-        let names: Vec<&str> = shown.map(|(_, peer)| peer.nick.as_str()).collect();
+        let shown = self.typing.iter().filter(|it| is_shown(&it.target));
+        let names: Vec<&str> = shown.map(|it| &*it.name).collect();
         match &names[..] {
             [] => None,
             [name] => Some(format!("{name} is typing")),

@@ -14,6 +14,7 @@ use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::command::UserCommand;
 use crate::ui::diagnostic;
 use crate::ui::editor::line_editor::HAS_EDITOR;
+use crate::ui::editor::prompt::TypingPeer;
 use crate::ui::request::{Request, RequestKind};
 use crate::ui::session_event::{ChatLines, Done, EventKind, FolderCursor, SessionEvent, Status};
 
@@ -206,7 +207,12 @@ impl Frontend {
                     is_typing,
                 } = &*notice
                 {
-                    return self.change_prompt(|it| it.set_typing(target, peer, *is_typing));
+                    let typing = TypingPeer {
+                        id: peer.id,
+                        name: self.renderer.display_name(peer),
+                        target: target.clone(),
+                    };
+                    return self.change_prompt(|it| it.set_typing(typing, *is_typing));
                 }
                 if let Notice::Guest(guest) = &*notice
                     && guest.event.is_line()

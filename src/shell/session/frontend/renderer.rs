@@ -287,6 +287,14 @@ impl Renderer {
         })
     }
 
+    /// The peer's name, as a terminal shows it.
+    pub fn display_name(&self, peer: &Peer) -> String {
+        match &self.format {
+            Format::Text(renderer) => renderer.names().display_name(peer),
+            Format::Json => peer.to_string(),
+        }
+    }
+
     /// Returns the bytes that clear the editor's line until the next
     /// [`Renderer::compose_output`].
     pub fn hide_editor(&mut self) -> Vec<u8> {

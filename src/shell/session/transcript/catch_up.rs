@@ -65,10 +65,12 @@ impl Transcript {
                 self.cursors.remove(&folder);
             }
         }
-        while let Some(event) = self.queued_events.pop_front_if(|_| sink.can_accept()) {
-            emit_notice(event, sink);
+        while sink.can_accept()
+            && let Some(notice) = self.queued_notices.pop()
+        {
+            emit_notice(notice, sink);
         }
-        self.is_lagging = !self.queued_events.is_empty();
+        self.is_lagging = !self.queued_notices.is_empty();
         if !self.is_lagging {
             self.reached = SortedMap::new();
             self.evicted_below = SortedMap::new();

@@ -4,5 +4,6 @@ pub mod backlog_reader;
 pub mod catch_up;
 pub mod folder_progress;
 pub mod printed_beyond;
+pub mod queued_notices;
 #[allow(clippy::module_inception)]
 pub mod transcript;

@@ -3,7 +3,6 @@
 //!
 //! A backlog comes before all other lines, in the total order. The cursors then pass over the lines
 //! that it has emitted.
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::batch::{LocalFields, LogId};
@@ -17,6 +16,7 @@ use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::transcript::backlog_reader::BacklogReader;
 use crate::shell::session::transcript::folder_progress::FolderProgress;
 use crate::shell::session::transcript::printed_beyond::PrintedBeyond;
+use crate::shell::session::transcript::queued_notices::QueuedNotices;
 use crate::shell::store::reader::PrintedBacklog;
 use crate::shell::store::scan::FolderSpan;
 use crate::shell::store::store::{READ_BYTES, Store};
@@ -27,8 +27,6 @@ use crate::ui::session_event::{
 
 /// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
-/// Maximum number of queued events. If there are more, the oldest events are dropped.
-const QUEUED_EVENTS_MAX: usize = 1000;
 
 /// The properties of a batch that decide whether it is printed.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +69,7 @@ pub struct Transcript {
     /// Whether own lines are printed even if their folder is not open. Such lines come from clients
     /// of this program.
     shows_all_own: bool,
-    /// Whether stored lines or queued events wait for the sink.
+    /// Whether stored lines or queued notices wait for the sink.
     pub(super) is_lagging: bool,
     /// While lagging: whether descriptors or memory ran out in the last attempt to read.
     pub(super) is_starved: bool,
@@ -79,7 +77,7 @@ pub struct Transcript {
     pub(super) reached: SortedMap<LogId, u64>,
     /// While lagging: for each log with evicted lines, the lowest sequence that the store kept.
     pub(super) evicted_below: SortedMap<LogId, u64>,
-    pub(super) queued_events: VecDeque<Arc<Notice>>,
+    pub(super) queued_notices: QueuedNotices,
     /// The backlogs. While one is active, all other lines and events wait.
     pub(super) backlogs: BacklogReader,
     /// For each folder whose last batches are skipped: the position after these batches.
@@ -114,7 +112,7 @@ impl Transcript {
             is_starved: false,
             reached: SortedMap::new(),
             evicted_below: SortedMap::new(),
-            queued_events: VecDeque::new(),
+            queued_notices: QueuedNotices::default(),
             backlogs: BacklogReader::new(own_id, wake),
             skipped: SortedMap::new(),
             is_saving_positions: true,
@@ -289,12 +287,12 @@ impl Transcript {
         self.is_stopped = true;
     }
 
-    /// Whether stored lines or queued events wait for the sink.
+    /// Whether stored lines or queued notices wait for the sink.
     pub fn is_lagging(&self) -> bool {
         self.is_lagging
     }
 
-    /// Whether stored lines or queued events can be emitted now, if the sink has room. False after
+    /// Whether stored lines or queued notices can be emitted now, if the sink has room. False after
     /// an attempt that lacked descriptors, so that the event loop sleeps before the next one.
     pub fn has_work(&self) -> bool {
         self.is_lagging
@@ -386,10 +384,7 @@ impl Transcript {
             return;
         }
         if self.is_lagging || !sink.can_accept() {
-            if self.queued_events.len() >= QUEUED_EVENTS_MAX {
-                self.queued_events.pop_front();
-            }
-            self.queued_events.push_back(Arc::clone(notice));
+            self.queued_notices.push(notice);
             self.is_lagging = true;
         } else {
             emit_notice(Arc::clone(notice), sink);
