@@ -18,7 +18,7 @@ use crate::shell::net::{dial, interfaces};
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// How long an address has to answer. At most 76 probes are therefore under way.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Time from the end of a scan to the next one, unless our addresses change before.
+/// Time from the end of a scan to the next one, unless we get a new address before.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Time to the next look at our addresses.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,8 +37,10 @@ pub struct ScanConfig {
     pub own_port: u16,
 }
 
-/// Scans once an hour, and when our addresses have changed, until the program ends.
+/// Scans once an hour, and when we have a new address, until the program ends.
 pub fn run(config: &ScanConfig, reporter: &Reporter) {
+    // The addresses that we have had within the hour.
+    let mut seen = SortedSet::new();
     loop {
         let usable = interfaces::list_usable(&config.interfaces);
         let own = usable.map(|usable| usable.list).unwrap_or_default();
@@ -70,22 +72,30 @@ pub fn run(config: &ScanConfig, reporter: &Reporter) {
             .err()
             .map(|it| it.to_string());
         reporter.set_trouble(trouble);
+        seen.extend(ipv4_addresses(&own));
         let end = Instant::now() + SCAN_INTERVAL;
-        // The network may come after the start, or be another one later.
-        while Instant::now() < end && has_same_addresses(&own, config) {
+        // The network may come after the start, or be another one later. An address that goes and
+        // comes, as a bridge's does, makes no scan.
+        while !has_new_address(&seen, config) {
+            if Instant::now() >= end {
+                seen = SortedSet::new();
+                break;
+            }
             sleep(RETRY_INTERVAL);
         }
     }
 }
 
-/// Whether the interfaces to scan from have the IPv4 addresses that they had.
-fn has_same_addresses(before: &[Interface], config: &ScanConfig) -> bool {
-    let addresses = |interfaces: &[Interface]| {
-        let all = interfaces.iter().flat_map(addresses_v4);
-        all.collect::<SortedSet<(Ipv4Addr, u8)>>()
-    };
-    interfaces::list_usable(&config.interfaces)
-        .is_ok_and(|now| addresses(&now.list) == addresses(before))
+/// Whether an interface to scan from has an IPv4 address that is not among those seen.
+fn has_new_address(seen: &SortedSet<(Ipv4Addr, u8)>, config: &ScanConfig) -> bool {
+    interfaces::list_usable(&config.interfaces).is_ok_and(|usable| {
+        let mut addresses = ipv4_addresses(&usable.list);
+        addresses.any(|address| !seen.contains(&address))
+    })
+}
+
+fn ipv4_addresses(own: &[Interface]) -> impl Iterator<Item = (Ipv4Addr, u8)> {
+    own.iter().flat_map(addresses_v4)
 }
 
 /// The IPv4 subnets of these interfaces that are small enough, each once.
