@@ -502,6 +502,8 @@ fn a_static_peer_with_several_addresses_is_known() {
         assert_eq!(of_second.len(), 1, "{lines:#?}");
         assert!(of_second[0].contains("bob~"), "{of_second:?}");
     }
-    let lines = examine(alice, &["--peer", &format!("{other}@10.77.0.12")]);
-    assert_only(&lines, "static", &["it is bob~", "with another key"]);
+    for address in ["10.77.0.2", "10.77.0.12"] {
+        let lines = examine(alice, &["--peer", &format!("{other}@{address}")]);
+        assert_only(&lines, "static", &["it is bob~", "with another key"]);
+    }
 }

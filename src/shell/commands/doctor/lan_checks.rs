@@ -353,7 +353,8 @@ pub fn check_static_peer(
     known: &ResolvedStatic,
 ) -> Result<Check, Failure> {
     let endpoint = &known.endpoint;
-    let mut linked = report.linked.values();
+    let is_expected = |linked: &LinkedPeer| known.peer.is_none_or(|peer| peer == linked.peer.id);
+    let mut linked = report.linked.values().filter(|it| is_expected(it));
     if let Some(linked) = linked.find(|it| known.addresses.contains(&it.address)) {
         let content = format!("{endpoint} is {}", linked.peer);
         return Ok(Check::ok("static", content));
@@ -370,7 +371,7 @@ pub fn check_static_peer(
         None => "its name has no address".to_owned(),
         Some(Err(why)) => why,
         Some(Ok(())) => match probe_link(options, keys, endpoint, &known.addresses)? {
-            Some(linked) if known.peer.is_none_or(|peer| peer == linked.peer.id) => {
+            Some(linked) if is_expected(&linked) => {
                 let content = format!("{endpoint} is {}", linked.peer);
                 return Ok(Check::ok("static", content));
             }
