@@ -60,13 +60,10 @@ pub struct Guest {
     pub is_answered: bool,
     /// Whether we told the guest our profile, since it came.
     pub has_our_profile: bool,
-    /// When we last sent the guest a list.
-    pub list_sent_at: Option<Time>,
-    /// When we last answered a profile of the guest with ours.
-    pub profile_sent_at: Option<Time>,
-    /// Until when the guest is remembered, though it is gone. It then gets no large answer again so
-    /// soon.
-    pub remembered_until: Time,
+    /// From when on the guest may get a list.
+    pub next_list_at: Time,
+    /// From when on a profile of the guest may be answered with ours.
+    pub next_profile_at: Time,
     /// When we last told the guest that we are here.
     pub reminded_at: Time,
     /// Until when a list from the guest is awaited.
@@ -198,7 +195,10 @@ impl GuestTable {
         let is_source_full = count(&of_source) >= GUESTS_PER_SOURCE_MAX;
         if is_source_full || count(&of_network) >= GUESTS_MAX {
             let gone = self.guests.iter().enumerate();
-            let gone = gone.filter(|(_, guest)| guest.is_gone && guest.remembered_until <= now);
+            // Of one that was just answered it must be known that it gets no answer again so soon.
+            let gone = gone.filter(|(_, guest)| {
+                guest.is_gone && guest.next_list_at <= now && guest.next_profile_at <= now
+            });
             let gone = gone.filter(|(_, guest)| match is_source_full {
                 true => of_source(guest),
                 false => of_network(guest),
@@ -220,9 +220,8 @@ impl GuestTable {
             is_gone: false,
             is_answered: false,
             has_our_profile: false,
-            list_sent_at: None,
-            profile_sent_at: None,
-            remembered_until: now,
+            next_list_at: now,
+            next_profile_at: now,
             reminded_at: now,
             list_awaited_until: None,
             profile: Profile::default(),

@@ -65,8 +65,8 @@ impl DisplayNames {
     /// names that stand for others: `?`, and [`OWN_NAME`].
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
-        let is_ours = ["?", OWN_NAME].contains(&&*folded);
-        !is_ours && self.by_name.get(&folded) == Some(&Some(peer.id))
+        let is_reserved = ["?", OWN_NAME].contains(&&*folded);
+        !is_reserved && self.by_name.get(&folded) == Some(&Some(peer.id))
     }
 
     /// The peer's name, followed by `~abcd` if the name is ambiguous.

@@ -248,12 +248,10 @@ impl LsnpGateway {
             } => {
                 let avatar = avatar.and_then(|(kind, data)| Avatar::new(kind, data));
                 let profile = Profile::new(display_name, status, avatar);
-                let is_due = |at: Time| at + LSNP_PROFILE_INTERVAL_MS <= now.time;
-                let is_answer_due =
-                    !guest.has_our_profile && guest.profile_sent_at.is_none_or(is_due);
+                let is_answer_due = !guest.has_our_profile && guest.next_profile_at <= now.time;
                 if is_answer_due {
-                    (guest.has_our_profile, guest.profile_sent_at) = (true, Some(now.time));
-                    guest.remembered_until = now.time + LSNP_PROFILE_INTERVAL_MS;
+                    guest.has_our_profile = true;
+                    guest.next_profile_at = now.time + LSNP_PROFILE_INTERVAL_MS;
                 }
                 let is_changed = guest.profile != profile;
                 ctx.guests.set_profile(id, profile);
@@ -272,12 +270,9 @@ impl LsnpGateway {
 
     fn answer_list_request(&self, ctx: &mut Context, id: GuestId) {
         let now = ctx.now.time;
-        let is_due = |at: Time| at + LSNP_LIST_INTERVAL_MS <= now;
         match ctx.guests.get_mut(id) {
-            Some(guest) if guest.list_sent_at.is_none_or(is_due) => {
-                guest.list_sent_at = Some(now);
-                let until = now + LSNP_LIST_INTERVAL_MS;
-                guest.remembered_until = guest.remembered_until.max(until);
+            Some(guest) if guest.next_list_at <= now => {
+                guest.next_list_at = now + LSNP_LIST_INTERVAL_MS;
             }
             _ => return,
         }

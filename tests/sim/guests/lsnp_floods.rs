@@ -13,6 +13,11 @@ use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
 const MALLORY: Foreigner = Foreigner::new("mallory", 66);
+const EMPTY_PROFILE: LsnpContent = LsnpContent::Profile {
+    display_name: "",
+    status: "",
+    avatar: None,
+};
 
 /// Mallory's host announces so many users.
 fn make_up_users(lan: &mut Lan, who: PeerIndex, count: usize) {
@@ -301,18 +306,13 @@ fn ports_of_services_are_no_guests() {
 #[test]
 fn answers_to_a_guest_are_rare() {
     let (mut lan, alice) = gateway(16, None);
-    let profile = LsnpContent::Profile {
-        display_name: "",
-        status: "",
-        avatar: None,
-    };
     for n in 0..60 {
         let mallory = Foreigner {
             port: 9_000 + n % 2,
             ..MALLORY
         };
         mallory.discover(&mut lan, alice);
-        mallory.send(&mut lan, alice, profile.clone());
+        mallory.send(&mut lan, alice, EMPTY_PROFILE);
         mallory.send(&mut lan, alice, LsnpContent::ListRequest);
         mallory.send(&mut lan, alice, LsnpContent::Revoke);
         lan.run_for(2_000);
@@ -328,21 +328,12 @@ fn answers_to_a_guest_are_rare() {
 #[test]
 fn names_that_come_and_go_bring_few_answers() {
     let (mut lan, alice) = gateway(17, None);
-    let profile = LsnpContent::Profile {
-        display_name: "",
-        status: "",
-        avatar: None,
-    };
     for n in 0..60 {
         let mallory = Foreigner {
             name: format!("mallory{n}").leak(),
             ..MALLORY
         };
-        for content in [
-            profile.clone(),
-            LsnpContent::ListRequest,
-            LsnpContent::Revoke,
-        ] {
+        for content in [EMPTY_PROFILE, LsnpContent::ListRequest, LsnpContent::Revoke] {
             mallory.send(&mut lan, alice, content);
         }
         lan.run_for(2_000);
@@ -353,7 +344,7 @@ fn names_that_come_and_go_bring_few_answers() {
     assert_eq!(count(" PEER_LIST_RESPONSE "), GUESTS_PER_SOURCE_MAX);
     // Two minutes later there is place again.
     lan.run_for(120_000);
-    MALLORY.send(&mut lan, alice, profile);
+    MALLORY.send(&mut lan, alice, EMPTY_PROFILE);
     let sent = take_sent(&mut lan, alice);
     assert!(sent.iter().any(|sent| sent.contains(" PROFILE ")));
 }
