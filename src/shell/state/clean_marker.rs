@@ -1,6 +1,6 @@
 //! The file `clean`. A run writes the file when it ends cleanly, and the next run removes it. The
 //! file contains the incarnation and the heads of our logs, which the next run continues.
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
     let mut text = Vec::new();
     file.take(CLEAN_FILE_MAX_BYTES + 1).read_to_end(&mut text)?;
     fs::remove_file(&path)?;
-    File::open(directory)?.sync_all()?;
+    file::sync_directory(directory)?;
     let text = std::str::from_utf8(&text).ok().filter(|_| !is_copy);
     Ok(text.and_then(|text| parse_clean_marker(text, created_ns(&meta))))
 }

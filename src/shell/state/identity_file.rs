@@ -9,7 +9,7 @@ use crate::base::identity::{Identity, PeerId};
 use crate::base::text::rfc4648::{BASE32_NOPAD, HEXLOWER};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
-use crate::shell::os::file::PRIVATE_FILE_MODE;
+use crate::shell::os::file::{self, PRIVATE_FILE_MODE};
 use crate::wire::secret::zeroize;
 
 const IDENTITY_FILE: &str = "identity";
@@ -187,7 +187,7 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
         other => other?,
     }
     removed?;
-    File::open(directory)?.sync_all()
+    file::sync_directory(directory)
 }
 
 /// Writes `parts`, one after the other, to a new private file. Joining the parts first would leave

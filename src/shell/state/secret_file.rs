@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::shell::config::failure::Failure;
+use crate::shell::os::file;
 use crate::shell::state::identity_file::is_readable_by_others;
 use crate::wire::secret::{NetworkKeys, SECRET_MAX_BYTES, zeroize};
 
@@ -78,7 +79,7 @@ pub fn create(path: &Path, secret: &[u8]) -> Result<(), Failure> {
     // The code is used up: the file's name must outlast a power cut, too. Not each directory can be
     // synced.
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
+    let _ = file::sync_directory(parent.unwrap_or(Path::new(".")));
     Ok(())
 }
 

@@ -346,7 +346,7 @@ impl Folder {
             reader.sync()?;
         }
         if self.may_have_new_files() {
-            File::open(&self.dir)?.sync_all()?;
+            file::sync_directory(&self.dir)?;
             self.dir_sync_pending.withdraw();
         }
         Ok(())
